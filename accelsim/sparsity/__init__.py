@@ -1,0 +1,1 @@
+"""N:M patterns, masks and the sparse-training methods of the literature."""

@@ -1,0 +1,58 @@
+"""N:M patterns: `kept` of every `group` consecutive elements along the reduction axis are nonzero."""
+
+import re
+from dataclasses import dataclass
+from functools import total_ordering
+
+from accelsim.errors import InputError
+
+__all__ = ["Pattern"]
+
+_SYNTAX = re.compile(r"([0-9]{1,4}):([0-9]{1,4})")
+_LARGEST_GROUP = 1024
+
+
+@total_ordering
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """An N:M pattern, N = `kept` of M = `group` consecutive elements.
+
+    >>> Pattern.parse("2:8").density
+    0.25
+    >>> str(Pattern(kept=2, group=8))
+    '2:8'
+    """
+
+    kept: int
+    group: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.kept <= self.group <= _LARGEST_GROUP:
+            raise InputError(
+                f"pattern {self.kept}:{self.group}: N of every M elements are kept, so 1 <= N <= M <= {_LARGEST_GROUP}"
+                " is needed, as in 2:8"
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> "Pattern":
+        """Read ``"N:M"``. Raises `InputError` for anything else."""
+        match = _SYNTAX.fullmatch(text)
+        if match is None:
+            raise InputError(f"pattern '{text}': expected N:M with two whole numbers, as in 2:8")
+        return cls(kept=int(match[1]), group=int(match[2]))
+
+    @property
+    def density(self) -> float:
+        """Share of elements that are kept, N/M."""
+        return self.kept / self.group
+
+    @property
+    def index_bits(self) -> int:
+        """Bits of one kept element's position in its group, ceil(log2 M)."""
+        return (self.group - 1).bit_length()
+
+    def __str__(self) -> str:
+        return f"{self.kept}:{self.group}"
+
+    def __lt__(self, other: "Pattern") -> bool:
+        return (self.group, self.kept) < (other.group, other.kept)
