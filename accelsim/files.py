@@ -1,0 +1,212 @@
+"""Reading and writing files: strict parsing, every error of a file at once, atomic writes, packaged data."""
+
+import contextlib
+import gzip
+import json
+import os
+import tempfile
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from accelsim.errors import InputError, did_you_mean
+
+__all__ = ["FileModel", "packaged_names", "packaged_path", "parse_json", "read_text", "validate", "write_atomically"]
+
+_SHOWN_ERRORS = 20
+Model = typing.TypeVar("Model", bound=BaseModel)
+
+
+class FileModel(BaseModel):
+    """Base of everything read from a file: immutable, unknown keys refused, no silent type conversion."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of `path`, unpacked when it ends in ``.gz``. Raises `InputError` when it cannot be read."""
+    try:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        return raw.decode("utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a directory, a file is needed") from None
+    except (EOFError, gzip.BadGzipFile) as error:
+        raise InputError(f"{path}: truncated or damaged gzip file ({error})") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a text file (UTF-8 expected)") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def parse_json(text: str, source: str) -> Any:
+    """Parse JSON; duplicate keys, NaN and truncated text raise `InputError` naming `source` and the line."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        seen: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in seen:
+                raise InputError(f"{source}: key '{key}' stands twice in one object")
+            seen[key] = value
+        return seen
+
+    def no_constant(name: str) -> None:
+        raise InputError(f"{source}: {name} is not a number that can be used")
+
+    try:
+        return json.loads(text, object_pairs_hook=unique, parse_constant=no_constant)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        ends = " (the file ends there: truncated?)" if error.pos >= len(text.rstrip()) else ""
+        raise InputError(f"{source}: not valid JSON: {error.msg} at {where}{ends}") from None
+    except RecursionError:
+        raise InputError(f"{source}: not valid JSON: nested too deeply") from None
+
+
+def validate(model: type[Model], data: Any, source: str, *, lines: Mapping[str, int] | None = None) -> Model:
+    """Build `model` from plain `data`; one `InputError` lists every error with its path in the file.
+
+    `lines` maps dotted paths to line numbers where the format has them (YAML).
+    """
+    try:
+        return model.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+    inside = {item["loc"][:depth] for item in errors for depth in range(1, len(item["loc"]))}
+    genuine = [item for item in errors if item["type"] != "too_short" or item["loc"] not in inside]
+    problems = list(dict.fromkeys(_describe(model, data, dict(item)) for item in genuine))
+    shown = [f"{source}{_line_of(path, lines)}: {text}" for path, text in problems[:_SHOWN_ERRORS]]
+    if len(problems) > _SHOWN_ERRORS:
+        shown.append(f"{source}: and {len(problems) - _SHOWN_ERRORS} more errors")
+    raise InputError("\n".join(shown))
+
+
+def _line_of(path: str, lines: Mapping[str, int] | None) -> str:
+    while lines and path:
+        if path in lines:
+            return f":{lines[path]}"
+        path = path.rpartition(".")[0]
+    return ""
+
+
+def _describe(model: type[BaseModel], data: Any, error: dict[str, Any]) -> tuple[str, str]:
+    kind, context = error["type"], error.get("ctx", {})
+    location = list(error["loc"])
+    if kind == "union_tag_invalid":
+        location.append(context["discriminator"].strip("'"))
+    path, owner, got = _walk(data, location)
+    shown = f"{path}{owner}" if path else "top level"
+    if kind == "missing":
+        return path, f"{shown}: missing"
+    if kind == "extra_forbidden":
+        legal = _legal_names(model, location[:-1])
+        return path, f"{shown}: unknown key{did_you_mean(str(location[-1]), legal)}; allowed: {', '.join(legal)}"
+    if kind == "union_tag_invalid":
+        tags = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
+        hint = did_you_mean(context["tag"], tags)
+        return path, f"{shown}: '{context['tag']}' is not known{hint}; allowed: {', '.join(tags)}"
+    if kind == "union_tag_not_found":
+        return path, f"{shown}: key {context['discriminator']} is missing"
+    if kind == "literal_error":
+        legal = [word.strip(" '") for word in context["expected"].replace(" or ", ", ").split(",")]
+        hint = did_you_mean(got, legal) if isinstance(got, str) else ""
+        return path, f"{shown}: got {_short(got)}{hint}; allowed: {', '.join(legal)}"
+    message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    message = message.replace("Input should be", "should be")
+    return path, f"{shown}: got {_short(got)}; {message}" if not isinstance(got, dict | list) else f"{shown}: {message}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _walk(data: Any, location: Sequence[str | int]) -> tuple[str, str, Any]:
+    """Follow a pydantic location through `data`: the dotted path, the name of the entry around it, the value found."""
+    path, owner, here = "", "", data
+    for depth, part in enumerate(location):
+        last = depth == len(location) - 1
+        if isinstance(part, int):
+            path += f"[{part}]"
+            here = here[part] if isinstance(here, list) and part < len(here) else None
+            if isinstance(here, dict) and isinstance(here.get("name"), str):
+                owner = f" (in '{here['name']}')"
+        elif isinstance(here, dict) and part != here.get("kind") and (part in here or last):
+            path += f".{part}" if path else part
+            here = here.get(part)
+        # what is left is the tag of a union, which is not part of the file
+    return path, owner, here
+
+
+def _legal_names(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
+    candidates = [model]
+    for part in location:
+        if not isinstance(part, str):
+            continue
+        found = [inner for outer in candidates if part in outer.model_fields
+                 for inner in _models_in(outer.model_fields[part].annotation)]
+        tagged = [outer for outer in candidates if part in _tags(outer)]
+        candidates = found or tagged or candidates
+    return list(dict.fromkeys(name for candidate in candidates for name in candidate.model_fields))
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in typing.get_args(annotation):
+        yield from _models_in(inner)
+
+
+def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
+    kind = model.model_fields.get("kind")
+    return typing.get_args(kind.annotation) if kind else ()
+
+
+@contextlib.contextmanager
+def _temporary_beside(path: Path) -> Iterator[Path]:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    try:
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text` to a temporary name beside `path`, then rename: a reader sees the old file or the new, never half.
+
+    A path ending in ``.gz`` is packed, byte-identical from run to run. Raises `InputError` when it cannot be written.
+    """
+    payload = text.encode("utf-8")
+    if path.suffix == ".gz":
+        payload = gzip.compress(payload, mtime=0)
+    try:
+        with _temporary_beside(path) as temporary:
+            temporary.write_bytes(payload)
+            mask = os.umask(0)
+            os.umask(mask)
+            temporary.chmod(0o666 & ~mask)
+            temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def packaged_path(folder: str) -> Path:
+    """Return the folder of shipped files (``hw_configs``, ``workloads``): inside the wheel, else beside the sources."""
+    package = Path(__file__).parent
+    inside = package / folder
+    return inside if inside.is_dir() else package.parent / folder
+
+
+def packaged_names(folder: str, suffixes: Sequence[str]) -> dict[str, Path]:
+    """Return the shipped files directly in `folder` by name without suffix, in alphabetical order."""
+    return {
+        path.name.removesuffix(suffix): path
+        for path in sorted(packaged_path(folder).iterdir())
+        for suffix in suffixes
+        if path.name.endswith(suffix)
+    }

@@ -1,0 +1,373 @@
+"""The trace format ``accelsim-trace/1``: the forward pass of a model, one entry per operation.
+
+A trace is one JSON file (``.json`` or ``.json.gz``). All shapes are *per sample*: the batch is chosen when the trace is
+simulated. Only the forward pass is listed; the backward pass and the weight update follow from it (`accelsim.step`).
+
+```json
+{
+  "format": "accelsim-trace/1",
+  "model": "tiny",
+  "input_shapes": [[3, 32, 32]],
+  "parameters": 1226,
+  "origin": {"exporter": "accelsim trace 0.1.0", "source": "tiny.py:model", "versions": ["torch 2.13.0"]},
+  "operations": [
+    {"name": "conv", "kind": "conv2d", "in_channels": 3, "out_channels": 16, "in_size": [32, 32], "kernel": [3, 3],
+     "padding": [1, 1], "weight": {"name": "conv.weight"},
+     "other_parameters": [{"name": "conv.bias", "elements": 16}]},
+    {"name": "relu", "kind": "activation", "reads": 16384, "writes": 16384},
+    {"name": "pool", "kind": "pooling", "reads": 16384, "writes": 16},
+    {"name": "fc", "kind": "linear", "in_features": 16, "out_features": 46, "weight": {"name": "fc.weight"},
+     "other_parameters": [{"name": "fc.bias", "elements": 42}]}
+  ]
+}
+```
+
+Kinds: ``conv1d conv2d conv3d``, ``conv_transpose1d conv_transpose2d conv_transpose3d``, ``linear``, ``matmul`` (two
+activations, `batch` independent products per sample), and vector operations by the elements they read and write.
+Operations that name the same weight share it (tied weights). ``accelsim schema trace`` prints the JSON Schema.
+"""
+
+import json
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from accelsim.errors import AccelsimError, InputError, did_you_mean
+from accelsim.files import FileModel, packaged_names, parse_json, read_text, validate, write_atomically
+from accelsim.sparsity.pattern import Pattern
+
+__all__ = [
+    "VECTOR_KINDS",
+    "Conv",
+    "ConvTranspose",
+    "Linear",
+    "Matmul",
+    "ObservedSparsity",
+    "Operation",
+    "Origin",
+    "Parameter",
+    "PassSparsity",
+    "Trace",
+    "Vector",
+    "Weight",
+    "load_trace",
+    "save_trace",
+    "workload_names",
+]
+
+FORMAT = "accelsim-trace/1"
+LARGEST_DIMENSION = 2**24
+LARGEST_TENSOR = 2**44
+
+Dimension = Annotated[int, Field(ge=1, le=LARGEST_DIMENSION)]
+Padding = Annotated[int, Field(ge=0, le=LARGEST_DIMENSION)]
+Elements = Annotated[int, Field(ge=0, le=LARGEST_TENSOR)]
+Name = Annotated[str, Field(min_length=1, max_length=500)]
+Sizes = Annotated[tuple[Dimension, ...], Field(strict=False)]  # a list in the file, a tuple here
+Paddings = Annotated[tuple[Padding, ...], Field(strict=False)]
+
+VectorKind = Literal[
+    "norm", "activation", "pooling", "add", "multiply", "softmax", "embedding", "dropout", "reduce", "loss", "copy",
+    "elementwise",
+]  # fmt: skip
+VECTOR_KINDS: tuple[str, ...] = VectorKind.__args__  # type: ignore[attr-defined]
+
+
+class ObservedSparsity(FileModel):
+    """What the tracer saw in a weight operand: the tightest N:M along `axis`, or only the share of nonzeros."""
+
+    pattern: str | None = Field(None, description="N:M that every group obeys, as in 2:8")
+    axis: Literal["input", "output"] | None = Field(
+        None, description="channels or features the groups run along: 'input' as FF reduces, 'output' as BP reduces"
+    )
+    density: Annotated[float, Field(ge=0, le=1)] | None = Field(None, description="share of nonzero weights")
+
+    @field_validator("pattern")
+    @classmethod
+    def _readable(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                Pattern.parse(value)
+            except AccelsimError as error:
+                raise ValueError(str(error)) from None
+        return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if (self.pattern is None) != (self.axis is None):
+            raise ValueError("pattern and axis come together")
+        if self.pattern is None and self.density is None:
+            raise ValueError("give a pattern with its axis, a density, or both")
+        return self
+
+
+class PassSparsity(FileModel):
+    """Observed sparsity of the weight operand in the forward (FF) and the backward pass (BP)."""
+
+    FF: ObservedSparsity | None = None
+    BP: ObservedSparsity | None = None
+
+
+class Parameter(FileModel):
+    """A trained tensor that is no GEMM operand (bias, scale, embedding table); it takes part in the update."""
+
+    name: Name
+    elements: Annotated[int, Field(ge=1, le=LARGEST_TENSOR)]
+    frozen: bool = False
+
+
+class Weight(FileModel):
+    """The trained GEMM operand of an operation. Operations with the same weight name share it (tied weights)."""
+
+    name: Name
+    frozen: bool = Field(False, description="not trained: no WU, no update")
+    observed: PassSparsity | None = None
+    mask: str | None = Field(None, description="mask file beside the trace and its entry, as in masks.npz#conv.weight")
+
+
+class _Operation(FileModel):
+    """Fields that every operation has."""
+
+    name: Name
+    input_gradient: bool | None = Field(
+        None,
+        description="whether the gradient of the input is computed; by default it is, except in operations with a"
+        " weight up to the first one, unless an embedding stands before it",
+    )
+    recomputed: bool = Field(False, description="the forward is executed again in the backward pass (checkpointing)")
+    scales_with_batch: bool = Field(True, description="false for work done once per step whatever the batch")
+    other_parameters: Annotated[tuple[Parameter, ...], Field(strict=False)] = ()
+
+
+class _Convolution(_Operation):
+    in_channels: Dimension
+    out_channels: Dimension
+    in_size: Sizes = Field(description="input size per spatial dimension")
+    kernel: Sizes
+    stride: Sizes = Field((), description="one per spatial dimension; default 1")
+    padding: Paddings = Field((), description="zeros on each side, one per spatial dimension; default 0")
+    dilation: Sizes = Field((), description="one per spatial dimension; default 1")
+    groups: Dimension = 1
+    weight: Weight
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_neutral(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("kernel"), list):
+            rank = len(data["kernel"])
+            neutral = {"stride": [1] * rank, "padding": [0] * rank, "dilation": [1] * rank}
+            if "output_padding" in cls.model_fields:
+                neutral["output_padding"] = [0] * rank
+            return {**neutral, **data}
+        return data
+
+    def _check_geometry(self, rank: int) -> None:
+        for field in ("in_size", "kernel", "stride", "padding", "dilation"):
+            if len(getattr(self, field)) != rank:
+                raise ValueError(f"{field}: {rank} numbers are needed, got {len(getattr(self, field))}")
+        for field in ("in_channels", "out_channels"):
+            if getattr(self, field) % self.groups:
+                raise ValueError(f"groups: {self.groups} does not divide {field} {getattr(self, field)}")
+        if min(self.out_size) < 1:
+            raise ValueError(f"the output would be {list(self.out_size)}: the kernel does not fit the padded input")
+        if max(self.out_size) > LARGEST_DIMENSION:
+            raise ValueError(f"the output would be {list(self.out_size)}: at most {LARGEST_DIMENSION} each")
+
+    @property
+    def out_size(self) -> tuple[int, ...]:
+        """Output size per spatial dimension."""
+        raise NotImplementedError
+
+    @property
+    def weight_elements(self) -> int:
+        """Number of weights, all groups together."""
+        return self.out_channels * self.in_channels // self.groups * prod(self.kernel)
+
+
+class Conv(_Convolution):
+    """A convolution; weights (out_channels, in_channels / groups, *kernel)."""
+
+    kind: Literal["conv1d", "conv2d", "conv3d"]
+
+    @property
+    def out_size(self) -> tuple[int, ...]:
+        """Output size per spatial dimension."""
+        sizes = zip(self.in_size, self.kernel, self.stride, self.padding, self.dilation, strict=True)
+        return tuple((size + 2 * pad - dil * (taps - 1) - 1) // step + 1 for size, taps, step, pad, dil in sizes)
+
+    @property
+    def macs(self) -> int:
+        """Forward multiply-accumulates per sample, zeros of the padding included."""
+        return prod(self.out_size) * self.weight_elements
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self._check_geometry(int(self.kind[4]))
+        return self
+
+
+class ConvTranspose(_Convolution):
+    """A transposed convolution; weights (in_channels, out_channels / groups, *kernel)."""
+
+    kind: Literal["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
+    output_padding: Paddings = Field((), description="rows added on one side of the output; default 0")
+
+    @property
+    def out_size(self) -> tuple[int, ...]:
+        """Output size per spatial dimension."""
+        sizes = zip(
+            self.in_size, self.kernel, self.stride, self.padding, self.dilation, self.output_padding, strict=True
+        )
+        return tuple((size - 1) * step - 2 * pad + dil * (taps - 1) + 1 + extra
+                     for size, taps, step, pad, dil, extra in sizes)  # fmt: skip
+
+    @property
+    def macs(self) -> int:
+        """Forward multiply-accumulates per sample, without the zeros that a stride would insert."""
+        return prod(self.in_size) * self.weight_elements
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        rank = int(self.kind[14])
+        if len(self.output_padding) != rank:
+            raise ValueError(f"output_padding: {rank} numbers are needed, got {len(self.output_padding)}")
+        self._check_geometry(rank)
+        return self
+
+
+class Linear(_Operation):
+    """A matrix product with a weight (out_features, in_features), applied to `rows` vectors per sample."""
+
+    kind: Literal["linear"]
+    in_features: Dimension
+    out_features: Dimension
+    rows: Dimension = Field(1, description="vectors per sample, such as the positions of a sequence")
+    weight: Weight
+
+    @property
+    def weight_elements(self) -> int:
+        """Number of weights."""
+        return self.in_features * self.out_features
+
+    @property
+    def macs(self) -> int:
+        """Forward multiply-accumulates per sample."""
+        return self.rows * self.weight_elements
+
+
+class Matmul(_Operation):
+    """`batch` products per sample of two activations, (m, k) times (k, n), as in attention."""
+
+    kind: Literal["matmul"]
+    batch: Dimension = 1
+    m: Dimension
+    n: Dimension
+    k: Dimension
+
+    @property
+    def macs(self) -> int:
+        """Forward multiply-accumulates per sample."""
+        return self.batch * self.m * self.n * self.k
+
+
+class Vector(_Operation):
+    """Work without a GEMM, by the elements its forward reads and writes (pooling reads its whole window per output)."""
+
+    kind: VectorKind
+    reads: Elements
+    writes: Elements
+
+    @property
+    def macs(self) -> int:
+        """Vector work has no multiply-accumulates that go to the array."""
+        return 0
+
+
+Operation = Annotated[Conv | ConvTranspose | Linear | Matmul | Vector, Field(discriminator="kind")]
+
+
+class Origin(FileModel):
+    """Who exported the trace, from what, with which versions, and what had to be assumed."""
+
+    exporter: Name
+    source: Name
+    versions: tuple[str, ...] = ()
+    assumptions: tuple[str, ...] = Field((), description="what the cited model leaves open and this trace decides")
+    command: str | None = None
+
+
+class Trace(FileModel):
+    """The forward pass of one model, per sample."""
+
+    format: Literal["accelsim-trace/1"]
+    model: Name
+    input_shapes: tuple[tuple[Dimension, ...], ...] = Field(description="shape of each input, without the batch")
+    parameters: Elements = Field(description="trained and frozen elements of the whole model, tied ones once")
+    origin: Origin
+    operations: tuple[Operation, ...] = Field(min_length=1)
+
+    @cached_property
+    def tensors(self) -> dict[str, tuple[int, bool]]:
+        """Parameter tensors in order of first use: name to (elements, frozen), tied ones once."""
+        found: dict[str, tuple[int, bool]] = {}
+        for operation in self.operations:
+            named = [(other.name, other.elements, other.frozen) for other in operation.other_parameters]
+            if isinstance(operation, Conv | ConvTranspose | Linear):
+                named.append((operation.weight.name, operation.weight_elements, operation.weight.frozen))
+            for name, elements, frozen in named:
+                if found.setdefault(name, (elements, frozen)) != (elements, frozen):
+                    raise ValueError(
+                        f"operations: parameter '{name}' is shared by operations that disagree about it:"
+                        f" {found[name][0]} and {elements} elements, frozen {found[name][1]} and {frozen}"
+                    )
+        return found
+
+    @property
+    def macs(self) -> int:
+        """Forward multiply-accumulates per sample."""
+        return sum(operation.macs for operation in self.operations)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        seen: set[str] = set()
+        for operation in self.operations:
+            if operation.name in seen:
+                raise ValueError(f"operations: the name '{operation.name}' stands twice; names are unique")
+            seen.add(operation.name)
+        used = sum(elements for elements, _ in self.tensors.values())
+        if used > self.parameters:
+            raise ValueError(f"parameters: {self.parameters} is less than the {used} elements that the operations name")
+        return self
+
+
+def workload_names() -> list[str]:
+    """Return the names of the shipped traces."""
+    return list(packaged_names("workloads", (".json", ".json.gz")))
+
+
+def load_trace(name_or_path: str | Path) -> Trace:
+    """Return a shipped trace by name, or the trace in a file (``.json`` or ``.json.gz``).
+
+    Raises `InputError` that lists every error of the file with its path.
+    """
+    shipped = packaged_names("workloads", (".json", ".json.gz"))
+    text = str(name_or_path)
+    path = shipped.get(text) or Path(name_or_path)
+    if text not in shipped and not path.exists() and path.suffix not in {".json", ".gz"}:
+        raise InputError(
+            f"trace '{text}': neither a file nor a shipped workload{did_you_mean(text, shipped)};"
+            f" shipped: {', '.join(shipped)}"
+        )
+    return validate(Trace, parse_json(read_text(path), str(path)), str(path))
+
+
+def save_trace(trace: Trace, path: str | Path) -> None:
+    """Write `trace` as one operation per line (packed when `path` ends in ``.gz``)."""
+    body = trace.model_dump(mode="json", exclude_defaults=True)
+    entries = [{"name": entry.pop("name"), "kind": entry.pop("kind"), **entry} for entry in body.pop("operations")]
+    operations = ",\n    ".join(json.dumps(entry) for entry in entries)
+    head = json.dumps(body, indent=2).removesuffix("\n}")
+    write_atomically(Path(path), f'{head},\n  "operations": [\n    {operations}\n  ]\n}}\n')
