@@ -1,0 +1,565 @@
+"""The closed form in compiled loops: array timing, edge words, the buffer loop nest and the mapping search.
+
+Numbers in, numbers out: no text, no checks, no exceptions. `accelsim.cost.array` and `accelsim.schedule` wrap these
+functions and say what they mean. Everything that calls each other stands in this one file, because the compile cache of
+a file does not notice changes in another.
+
+Names: R x C PEs (`rows`, `cols`), V MACs per PE (`lanes`), adder latency L (`latency`), pattern N:M (`kept`, `group`;
+`kept` = 0 is dense), accumulators Ia x Ib (`ia`, `ib`) times `split` partial sums each.
+"""
+
+import numpy as np
+
+from accelsim.jit import jit
+
+OS, WS, IS = 0, 1, 2
+SPLIT, CHAIN, FLAT = 0, 1, 2
+UNLIMITED = 0
+
+
+@jit
+def ceil_div(a, b):
+    """Integer division rounded up."""
+    return -(-a // b)
+
+
+@jit
+def slot_layout(k, lanes, kept, group):
+    """Groups per slot row f, slots per group q, ops per output S, padded x length kx and w length kw of a reduction."""
+    if kept == 0:
+        slots = ceil_div(k, lanes)
+        return 1, 1, slots, slots * lanes, slots * lanes
+    groups = ceil_div(k, group)
+    if lanes < kept:
+        per_group = ceil_div(kept, lanes)
+        return 1, per_group, groups * per_group, groups * group, groups * kept
+    together = lanes // kept
+    slots = ceil_div(groups, together)
+    return together, 1, slots, slots * together * group, slots * together * kept
+
+
+@jit
+def issue_cycles(slots, accumulators, split, latency):
+    """Cycles in which one OS tile issues its ops: `slots` per output, `split` partial sums, then their reduction."""
+    period = max(accumulators * split, latency)
+    issue = ((slots - 1) // split) * period + ((slots - 1) % split) * accumulators + accumulators
+    left = min(split, slots)
+    while left > 1:
+        half = left // 2
+        issue += (latency - 1) + half * accumulators
+        left -= half
+    return issue
+
+
+@jit
+def os_tile(mt, nt, slots, kx, kw, rows, cols, latency, split, row_port, col_port):
+    """One OS tile: rows r and columns c used, accumulators ia and ib per PE, issue cycles with the port limits."""
+    r, c = min(rows, mt), min(cols, nt)
+    ia, ib = ceil_div(mt, rows), ceil_div(nt, cols)
+    issue = issue_cycles(slots, ia * ib, split, latency)
+    if row_port > 0:
+        issue = max(issue, ceil_div(ia * kx, row_port))
+    if col_port > 0:
+        issue = max(issue, ceil_div(ib * kw, col_port))
+    return r, c, ia, ib, issue
+
+
+@jit
+def os_run(start, drained, issue, skew, drain, count):
+    """Advance (start of the next tile, end of the last drain) over `count` equal overlapped tiles.
+
+    Two accumulator banks: a tile starts when the one before has issued and the one before that has drained. The state
+    relative to `start` repeats after at most two tiles once it settles, so the rest of the run is a multiple.
+    """
+    while count >= 2:
+        begin, relative = start, drained - start
+        for _ in range(2):
+            issued = start + issue
+            start = max(issued, drained)
+            drained = max(issued + skew, drained) + drain
+        count -= 2
+        if drained - start == relative:
+            periods = count // 2
+            shift = periods * (start - begin)
+            start += shift
+            drained += shift
+            count -= 2 * periods
+    if count == 1:
+        issued = start + issue
+        start = max(issued, drained)
+        drained = max(issued + skew, drained) + drain
+    return start, drained
+
+
+@jit
+def os_cycles(m, n, k, rows, cols, lanes, latency, kept, group, ia, ib, split, overlapped, row_port, col_port):
+    """Cycles of an output-stationary GEMM: m blocks outer, n blocks inner, k never cut."""
+    _, _, slots, kx, kw = slot_layout(k, lanes, kept, group)
+    m_blocks, n_blocks = ceil_div(m, rows * ia), ceil_div(n, cols * ib)
+    m_last, n_last = m - (m_blocks - 1) * rows * ia, n - (n_blocks - 1) * cols * ib
+    cycles = 0
+    start, drained, finish = 0, 0, 0
+    for m_edge in range(2):
+        mt = m_last if m_edge else rows * ia
+        rows_left = 1 if m_edge else m_blocks - 1
+        if rows_left == 0:
+            continue
+        r, c, a, b, issue = os_tile(mt, min(n, cols * ib), slots, kx, kw, rows, cols, latency, split, row_port, col_port)
+        _, c_last, a_last, b_last, issue_last = os_tile(
+            mt, n_last, slots, kx, kw, rows, cols, latency, split, row_port, col_port
+        )
+        drain, drain_last = r * a * b, r * a_last * b_last
+        if not overlapped:
+            full = (r - 1) + (c - 1) + issue + (latency - 1) + drain
+            edge = (r - 1) + (c_last - 1) + issue_last + (latency - 1) + drain_last
+            cycles += rows_left * ((n_blocks - 1) * full + edge)
+            continue
+        skew = latency + r - 2
+        while rows_left > 0:
+            steps = 2 if rows_left >= 2 else 1
+            begin, relative = start, drained - start
+            for _ in range(steps):
+                start, drained = os_run(start, drained, issue, skew, drain, n_blocks - 1)
+                finish = drained + c - 1 if n_blocks > 1 else 0
+                start, drained = os_run(start, drained, issue_last, skew, drain_last, 1)
+                finish = max(finish, drained + c_last - 1)
+            rows_left -= steps
+            if steps == 2 and drained - start == relative:
+                periods = rows_left // 2
+                shift = periods * (start - begin)
+                start += shift
+                drained += shift
+                finish += shift
+                rows_left -= 2 * periods
+    return finish if overlapped else cycles
+
+
+@jit
+def stationary_layout(k, lanes, kept, group, variant):
+    """Slot rows, words of k per slot row kr, slots per group q, weight words kept per slot row of a WS or IS machine."""
+    together, per_group, slots, _, _ = slot_layout(k, lanes, kept, group)
+    if variant == FLAT:
+        return slots, lanes, 1, lanes
+    if kept == 0:
+        return slots, lanes, 1, lanes
+    return ceil_div(k, together * group), together * group, per_group, together * kept
+
+
+@jit
+def stream_cycles(length, per_group, accumulators, latency, variant):
+    """Cycles to stream `length` vectors past stationary operands, and the hop of a partial sum to the next PE row."""
+    if variant != CHAIN:
+        return length * per_group, latency
+    full, rest = length // accumulators, length % accumulators
+    wait = per_group - 1
+    stream = full * (wait * max(accumulators, latency) + accumulators)
+    if rest:
+        stream += wait * max(rest, latency) + rest
+    return stream, wait * max(min(accumulators, length), latency) + latency
+
+
+@jit
+def stationary_cycles(
+    m, n, k, rows, cols, lanes, latency, kept, group, accumulators, dataflow, variant, overlapped, row_port, col_port
+):
+    """Cycles of a weight- or input-stationary GEMM: column blocks outer, slot-row (k) blocks inner."""
+    slot_rows, kr, per_group, kw_row = stationary_layout(k, lanes, kept, group, variant)
+    length, width = (m, n) if dataflow == WS else (n, m)
+    hold, streamed = (kw_row, kr) if dataflow == WS else (kr, kw_row)
+    if variant == FLAT and kept > 0:
+        streamed = max(1, lanes // kept) * group
+    stream, hop = stream_cycles(length, per_group, accumulators, latency, variant)
+    if row_port > 0:
+        stream = max(stream, ceil_div(length * streamed, row_port))
+    k_blocks, blocks = ceil_div(slot_rows, rows), ceil_div(width, cols)
+    r_last, c_last = slot_rows - (k_blocks - 1) * rows, width - (blocks - 1) * cols
+    r_full, c_full = min(rows, slot_rows), min(cols, width)
+    load_full, load_last = r_full * ceil_div(hold, lanes), r_last * ceil_div(hold, lanes)
+    if col_port > 0:
+        load_full = max(load_full, ceil_div(r_full * hold, col_port))
+        load_last = max(load_last, ceil_div(r_last * hold, col_port))
+    tail = latency - 1
+    if not overlapped:
+        per_block = (k_blocks - 1) * (load_full + stream + (r_full - 1) * hop) + load_last + stream + (r_last - 1) * hop
+        per_block += k_blocks * tail
+        skew = k_blocks * ((blocks - 1) * (c_full - 1) + c_last - 1)
+        return blocks * per_block + skew
+    first_load = load_full if k_blocks > 1 else load_last
+    full_to_full = max(stream, (r_full - 1) * hop + 1 + load_full)
+    full_to_last = max(stream, (r_full - 1) * hop + 1 + load_last)
+    last_to_first = max(stream, (r_last - 1) * hop + 1 + first_load)
+    inside = (k_blocks - 2) * full_to_full + full_to_last if k_blocks > 1 else 0
+    start = first_load + (blocks - 1) * (inside + last_to_first) + inside
+    end = stream + (r_last - 1) * hop + tail
+    finish = start + end + c_last - 1
+    if blocks > 1:
+        finish = max(finish, start - inside - last_to_first + end + c_full - 1)
+    return finish
+
+
+@jit
+def array_cycles(
+    m, n, k, rows, cols, lanes, latency, kept, group, dataflow, variant, ia, ib, split, overlapped, row_port, col_port
+):
+    """Cycles of one GEMM on the array."""
+    if dataflow == OS:
+        return os_cycles(m, n, k, rows, cols, lanes, latency, kept, group, ia, ib, split, overlapped, row_port, col_port)
+    return stationary_cycles(
+        m, n, k, rows, cols, lanes, latency, kept, group, ia * ib, dataflow, variant, overlapped, row_port, col_port
+    )
+
+
+@jit
+def array_counts(m, n, k, rows, cols, lanes, kept, group, dataflow, variant, ia, ib):
+    """Op slots, words of x, w and y at the array's edge, and tiles of one GEMM (padding of ragged tiles included)."""
+    together, per_group, slots, kx, kw = slot_layout(k, lanes, kept, group)
+    if dataflow == OS:
+        m_blocks, n_blocks = ceil_div(m, rows * ia), ceil_div(n, cols * ib)
+        m_last, n_last = m - (m_blocks - 1) * rows * ia, n - (n_blocks - 1) * cols * ib
+        m_words = (m_blocks - 1) * rows * ia + min(rows, m_last) * ceil_div(m_last, rows)
+        n_words = (n_blocks - 1) * cols * ib + min(cols, n_last) * ceil_div(n_last, cols)
+        return m_words * n_words * slots, m_words * kx * n_blocks, n_words * kw * m_blocks, m_words * n_words, m_blocks * n_blocks
+    slot_rows, kr, per_row, kw_row = stationary_layout(k, lanes, kept, group, variant)
+    length, width = (m, n) if dataflow == WS else (n, m)
+    k_blocks, blocks = ceil_div(slot_rows, rows), ceil_div(width, cols)
+    y_words = width * length * k_blocks * (per_row if variant == SPLIT else 1)
+    tiles = k_blocks * blocks
+    if variant == FLAT:
+        sets = slot_rows // per_group
+        step = per_group // np.gcd(per_group, rows)
+        cut_sets = (k_blocks - 1) - (k_blocks - 1) // step
+        x_words = length * blocks * (sets + cut_sets) * (together * group if kept > 0 else lanes)
+        return slot_rows * width * length, x_words, width * kw, y_words, tiles
+    op_slots = slot_rows * width * length * per_row
+    if dataflow == WS:
+        return op_slots, slot_rows * length * kr * blocks, slot_rows * width * kw_row, y_words, tiles
+    return op_slots, slot_rows * width * kr, slot_rows * length * kw_row * blocks, y_words, tiles
+
+
+# The buffer level. A GEMM is cut into buffer tiles (Tm, Tn, Tk); each is one job of the array. Dimensions are numbered
+# m = 0, n = 1, k = 2; an order lists them from the outermost loop to the innermost.
+
+ORDERS = np.array([(0, 1, 2), (1, 0, 2), (0, 2, 1), (2, 0, 1), (1, 2, 0), (2, 1, 0)], dtype=np.int64)
+
+# Columns of the table of GEMMs, of machine numbers and of results (see `accelsim.schedule`).
+GEMM_FIELDS = 6  # m, n, k, count, kept, group
+BYTE_FIELDS = 6  # DRAM bytes per element of x and w, of a finished y and a spilled psum; buffer bytes per element of x, w
+
+
+@jit
+def transfer_cycles(transferred, bytes_per_cycle):
+    """Cycles that `transferred` bytes occupy the DRAM."""
+    return np.int64(np.ceil(transferred / bytes_per_cycle))
+
+
+@jit
+def loads_of(operand_absent, trips, order):
+    """How often an operand is fetched in full: the trips of the one loop that does not index it, if that loop stands
+    outside a loop (of more than one trip) that does; otherwise once."""
+    outside = False
+    for position in range(3):
+        dimension = order[position]
+        if dimension == operand_absent:
+            outside = True
+        elif outside and trips[dimension] > 1:
+            return trips[operand_absent]
+    return 1
+
+
+@jit
+def traffic_bytes(m, n, k, trips, order, per_element):
+    """DRAM bytes of x, w and y of one copy of a GEMM under a loop order."""
+    x = np.float64(m) * k * per_element[0] * loads_of(1, trips, order)
+    w = np.float64(k) * n * per_element[1] * loads_of(0, trips, order)
+    visits = loads_of(2, trips, order)
+    y = np.float64(m) * n * (per_element[2] + 2 * (visits - 1) * per_element[3])
+    return x, w, y
+
+
+@jit
+def representative(trips, which):
+    """Index and multiplicity of a loop's `which`-th class of iterations: first, second to third last, second last, last."""
+    if trips <= 4:
+        return which, 1
+    if which < 2:
+        return which, 1 if which == 0 else trips - 3
+    return trips - 4 + which, 1
+
+
+@jit
+def load_bytes(x_tile, w_tile, y_tile, last, index, fetch_x, fetch_w, fetch_psum, per_element):
+    """Bytes loaded before a job starts."""
+    total = 0.0
+    if fetch_x:
+        total += x_tile[last[0], last[2]]
+    if fetch_w:
+        total += w_tile[last[2], last[1]]
+    if fetch_psum and index[2] > 0:
+        total += y_tile[last[0], last[1]] * per_element[3]
+    return total
+
+
+@jit
+def end_transfers(full, edge, per_element, bytes_per_cycle):
+    """Cycles of the first load and the last store, which nothing hides."""
+    first = np.float64(full[2]) * (np.float64(full[0]) * per_element[0] + np.float64(full[1]) * per_element[1])
+    last = np.float64(edge[0]) * edge[1] * per_element[2]
+    return transfer_cycles(first, bytes_per_cycle) + transfer_cycles(last, bytes_per_cycle)
+
+
+@jit
+def largest_transfer(trips, full, per_element, bytes_per_cycle):
+    """Upper bound of the cycles of the transfers beside any job of a tiling."""
+    load = np.float64(full[2]) * (np.float64(full[0]) * per_element[0] + np.float64(full[1]) * per_element[1])
+    psums = per_element[2] if trips[2] == 1 else 2 * max(per_element[2], per_element[3])
+    return transfer_cycles(load + np.float64(full[0]) * full[1] * psums, bytes_per_cycle)
+
+
+@jit
+def pipeline_cycles(trips, full, edge, order, count, compute, total, per_element, bytes_per_cycle):
+    """Cycles of `count` copies of a GEMM, double buffered: first load + sum of max(compute of job j, load of job j+1 with
+    store of job j-1) + last store. `full` and `edge` are the tile sizes, `compute[m, n, k]` the job cycles with 1 at
+    an edge and `total` their sum over a copy. Loads and stores share the DRAM; iterations of a loop that cost the same
+    are counted, not walked.
+    """
+    ends = end_transfers(full, edge, per_element, bytes_per_cycle)
+    if compute.min() >= largest_transfer(trips, full, per_element, bytes_per_cycle):
+        return ends + count * total
+    x_tile, w_tile, y_tile = np.empty((2, 2)), np.empty((2, 2)), np.empty((2, 2))
+    for a in range(2):
+        for b in range(2):
+            mt, nt = (edge[0] if a else full[0]), (edge[1] if b else full[1])
+            x_tile[a, b] = np.float64(mt) * (edge[2] if b else full[2]) * per_element[0]
+            w_tile[a, b] = np.float64(edge[2] if a else full[2]) * nt * per_element[1]
+            y_tile[a, b] = np.float64(mt) * nt
+    index, before, after = np.zeros(3, np.int64), np.zeros(3, np.int64), np.zeros(3, np.int64)
+    last, last_before, last_after = np.zeros(3, np.int64), np.zeros(3, np.int64), np.zeros(3, np.int64)
+    middle, first_job, last_job = np.int64(0), np.int64(0), np.int64(0)
+    outer, mid, inner = order[0], order[1], order[2]
+    for i in range(min(trips[outer], 4)):
+        index[outer], weight_i = representative(trips[outer], i)
+        for j in range(min(trips[mid], 4)):
+            index[mid], weight_j = representative(trips[mid], j)
+            for h in range(min(trips[inner], 4)):
+                index[inner], weight_h = representative(trips[inner], h)
+                weight = weight_i * weight_j * weight_h
+                carry, borrow = 1, 1
+                for position in range(2, -1, -1):
+                    d = order[position]
+                    after[d] = index[d] + carry
+                    carry = 1 if after[d] == trips[d] else 0
+                    if carry:
+                        after[d] = 0
+                    before[d] = index[d] - borrow
+                    borrow = 1 if before[d] < 0 else 0
+                    if borrow:
+                        before[d] = trips[d] - 1
+                    last[d] = 1 if index[d] == trips[d] - 1 else 0
+                    last_after[d] = 1 if after[d] == trips[d] - 1 else 0
+                    last_before[d] = 1 if before[d] == trips[d] - 1 else 0
+                m_new, n_new, k_new = after[0] != index[0], after[1] != index[1], after[2] != index[2]
+                new = carry == 1
+                load = load_bytes(
+                    x_tile, w_tile, y_tile, last_after, after, new or m_new or k_new, new or n_new or k_new,
+                    not new and (m_new or n_new), per_element,
+                )  # fmt: skip
+                store = 0.0
+                if borrow == 1 or before[0] != index[0] or before[1] != index[1]:
+                    kind = 2 if last_before[2] == 1 else 3
+                    store = y_tile[last_before[0], last_before[1]] * per_element[kind]
+                busy = compute[last[0], last[1], last[2]]
+                cost = max(busy, transfer_cycles(load + store, bytes_per_cycle))
+                middle += weight * cost
+                if borrow == 1:
+                    first_job = max(busy, transfer_cycles(load, bytes_per_cycle)) - cost
+                if carry == 1:
+                    last_job = max(busy, transfer_cycles(store, bytes_per_cycle)) - cost
+                if borrow == 1 and carry == 1 and count == 1:
+                    first_job, last_job = busy - cost, 0
+    return ends + count * middle + first_job + last_job
+
+
+@jit
+def job_table(trips, full, edge, kept, group, machine, mapping):
+    """Array cycles of the jobs of a tiling by edge class [m, n, k] (huge where there is none), and their sum."""
+    compute = np.full((2, 2, 2), np.iinfo(np.int64).max)
+    total = np.int64(0)
+    for a in range(2):
+        m_jobs = 1 if a else trips[0] - 1
+        for b in range(2):
+            n_jobs = 1 if b else trips[1] - 1
+            for c in range(2):
+                k_jobs = 1 if c else trips[2] - 1
+                jobs = m_jobs * n_jobs * k_jobs
+                if jobs == 0:
+                    continue
+                cycles = array_cycles(
+                    edge[0] if a else full[0], edge[1] if b else full[1], edge[2] if c else full[2],
+                    machine[0], machine[1], machine[2], machine[3], kept, group,
+                    mapping[0], mapping[1], mapping[2], mapping[3], mapping[4], machine[4] == 1, machine[5], machine[6],
+                )  # fmt: skip
+                compute[a, b, c] = cycles
+                total += jobs * cycles
+    return compute, total
+
+
+@jit
+def tile_steps(kept, group, k, machine, mapping):
+    """Smallest useful buffer tile (Tm, Tn, Tk) of a mapping: one block of the array, so that no tile cuts a block."""
+    rows, cols, lanes = machine[0], machine[1], machine[2]
+    if mapping[0] == OS:
+        together, _, _, _, _ = slot_layout(k, lanes, kept, group)
+        return rows * mapping[2], cols * mapping[3], (together * group if kept > 0 else lanes)
+    _, kr, _, _ = stationary_layout(k, lanes, kept, group, mapping[1])
+    if mapping[1] == FLAT and kept > 0:
+        together, per_group, _, _, _ = slot_layout(k, lanes, kept, group)
+        return rows, cols, ceil_div(rows, per_group) * together * group
+    return (rows, cols, rows * kr) if mapping[0] == WS else (cols, rows, rows * kr)
+
+
+@jit
+def mapping_bounds(m, n, k, kept, group, machine, mapping):
+    """Lower bounds of the array cycles of any tiling of a mapping: issue (k uncut, k cut), drains, and extra per job.
+
+    Buffer tiles are whole array blocks, so every tiling issues for the same blocks. The issue phases of the tiles of a
+    job never overlap, and neither do their drains, hence each sum bounds the jobs' cycles. A job whose blocks are all
+    full also pays the skew, the adder latency and the last drain (OS) or the first preload and the skew (WS, IS) once.
+    """
+    rows, cols, lanes, latency = machine[0], machine[1], machine[2], machine[3]
+    if mapping[0] != OS:
+        slot_rows, kr, per_group, kw_row = stationary_layout(k, lanes, kept, group, mapping[1])
+        length, width = (m, n) if mapping[0] == WS else (n, m)
+        bound = ceil_div(slot_rows, rows) * ceil_div(width, cols) * length * per_group
+        r, hold = min(rows, slot_rows), (kw_row if mapping[0] == WS else kr)
+        return bound, bound, np.int64(0), r * ceil_div(hold, lanes) + (r - 1) * latency + min(cols, width) - 1
+    _, _, slots, kx, kw = slot_layout(k, lanes, kept, group)
+    uncut, cut, drain, extra = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    m_block, n_block = min(m, rows * mapping[2]), min(n, cols * mapping[3])
+    m_blocks, n_blocks = ceil_div(m, m_block), ceil_div(n, n_block)
+    for a in range(2):
+        mt = m_block if a == 0 else m - (m_blocks - 1) * m_block
+        for b in range(2):
+            nt = n_block if b == 0 else n - (n_blocks - 1) * n_block
+            tiles = (m_blocks - 1 if a == 0 else 1) * (n_blocks - 1 if b == 0 else 1)
+            r, c, ia, ib, issue = os_tile(
+                mt, nt, slots, kx, kw, rows, cols, latency, mapping[4], machine[5], machine[6]
+            )
+            uncut += tiles * issue
+            cut += tiles * slots * ia * ib
+            drain += tiles * r * ia * ib
+            if a == 0 and b == 0:
+                extra = (r - 1) + (c - 1) + (latency - 1) + r * ia * ib
+    return uncut, cut, drain, extra
+
+
+@jit
+def next_smaller(size, step, whole):
+    """The candidate below `size`: from the whole dimension to the largest step times a power of two, then halves."""
+    if size == whole:
+        candidate = step
+        while candidate * 2 < whole:
+            candidate *= 2
+        return candidate if candidate < whole else 0
+    return size // 2 if size > step else 0
+
+
+@jit
+def candidates_from(size, step, whole):
+    """Number of candidates from `size` down to one step."""
+    found = 0
+    while size > 0:
+        found += 1
+        size = next_smaller(size, step, whole)
+    return found
+
+
+@jit
+def largest_fitting(limit, step, whole):
+    """The largest candidate of a dimension that is at most `limit`; 0 if none is."""
+    size = whole
+    while size > limit:
+        size = next_smaller(size, step, whole)
+    return size
+
+
+@jit
+def search(shape, per_element, machine, buffers, bytes_per_cycle, mappings):
+    """Exhaustive search for the fastest mapping of one GEMM; ties go to fewer DRAM bytes, then to the first found.
+
+    shape: m, n, k, count, kept, group. machine: rows, cols, lanes, latency, overlapped, row port, column port.
+    mappings: one row (dataflow, variant, ia, ib, split) each. Tiles run over the whole dimension and the array block
+    times powers of two, as far as they fit the buffers; orders over all six.
+
+    A candidate is skipped only when a lower bound of its cycles exceeds the best found, so the result is that of the
+    whole space. The bounds: array issue, drain and per-job extra cycles (`mapping_bounds`), and DRAM bytes / bandwidth.
+    Both never fall when a tile shrinks (more jobs; every trip count grows), so a bound that fails for Tm fails for all
+    smaller Tm. Mappings are tried by rising bound, so the first mapping whose bound fails ends the search.
+
+    Returns the best (mapping row, Tm, Tn, Tk, order), its cycles, array cycles and DRAM bytes, and the numbers of
+    candidates evaluated and pruned; cycles -1 when nothing fits.
+    """
+    m, n, k, count, kept, group = shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]
+    best = np.zeros(5, np.int64)
+    best_cycles, best_compute, best_bytes = np.int64(-1), np.int64(0), np.inf
+    limit = np.inf
+    evaluated, pruned = np.int64(0), np.int64(0)
+    trips, full, edge, whole = np.empty(3, np.int64), np.empty(3, np.int64), np.empty(3, np.int64), shape[:3]
+    order_bytes = np.empty(6)
+    bounds = np.empty((mappings.shape[0], 4), np.int64)
+    for v in range(mappings.shape[0]):
+        bounds[v] = mapping_bounds(m, n, k, kept, group, machine, mappings[v])
+    rank = np.minimum(np.maximum(bounds[:, 0], bounds[:, 2]), np.maximum(bounds[:, 1], 2 * bounds[:, 2]))
+    for v in np.argsort(rank, kind="mergesort"):
+        mapping = mappings[v]
+        uncut, cut, drain, extra = bounds[v]
+        steps = tile_steps(kept, group, k, machine, mapping)
+        streamed = 2 if mapping[0] == OS else (0 if mapping[0] == WS else 1)
+        tk = largest_fitting(buffers[0] / (2 * per_element[4] * min(m, steps[0])), steps[2], k)
+        hopeless = count * rank[v] > limit
+        while tk > 0:
+            tn = largest_fitting(buffers[1] / (2 * per_element[5] * tk), steps[1], n)
+            while tn > 0:
+                room = min(buffers[0] / (2 * per_element[4] * tk), buffers[2] / (2 * per_element[3] * tn))
+                tm = largest_fitting(room, steps[0], m)
+                if hopeless:
+                    pruned += 6 * candidates_from(tm, steps[0], m)
+                    tm = 0
+                while tm > 0:
+                    full[0], full[1], full[2] = tm, tn, tk
+                    for d in range(3):
+                        trips[d] = ceil_div(whole[d], full[d])
+                        edge[d] = whole[d] - (trips[d] - 1) * full[d]
+                    whole_jobs = np.int64(1)
+                    for d in range(3):
+                        of_whole_blocks = edge[d] % steps[d] == 0 or whole[d] <= steps[d] or d == streamed
+                        whole_jobs *= trips[d] if of_whole_blocks else trips[d] - 1
+                    floor = max(uncut, drain) if trips[2] == 1 else max(cut, trips[2] * drain)
+                    floor = count * (floor + whole_jobs * extra)
+                    least = np.inf
+                    if floor <= limit:
+                        for o in range(6):
+                            x, w, y = traffic_bytes(m, n, k, trips, ORDERS[o], per_element)
+                            order_bytes[o] = count * (x + w + y)
+                            least = min(least, order_bytes[o])
+                    if max(floor, least / bytes_per_cycle) > limit:
+                        pruned += 6 * candidates_from(tm, steps[0], m)
+                        break
+                    ends = end_transfers(full, edge, per_element, bytes_per_cycle)
+                    compute, total = job_table(trips, full, edge, kept, group, machine, mapping)
+                    for o in range(6):
+                        bound = max(ends + count * total, order_bytes[o] / bytes_per_cycle)
+                        if bound > limit or (bound == limit and order_bytes[o] >= best_bytes):
+                            pruned += 1
+                            continue
+                        evaluated += 1
+                        cycles = pipeline_cycles(
+                            trips, full, edge, ORDERS[o], count, compute, total, per_element, bytes_per_cycle
+                        )
+                        if cycles < limit or (cycles == limit and order_bytes[o] < best_bytes):
+                            best_cycles, best_compute, best_bytes = cycles, count * total, order_bytes[o]
+                            limit = np.float64(cycles)
+                            best[0], best[1], best[2], best[3], best[4] = v, tm, tn, tk, o
+                    tm = next_smaller(tm, steps[0], m)
+                tn = next_smaller(tn, steps[1], n)
+            tk = next_smaller(tk, steps[2], k)
+    return best, best_cycles, best_compute, best_bytes, evaluated, pruned
