@@ -1,0 +1,381 @@
+"""The register-level engine: a systolic array stepped cycle by cycle with real numbers.
+
+It is the judge of the closed form and shares nothing with it: cycles, op slots and words are counted while the machine
+runs, and the numbers that come out of it are the product. The machine:
+
+- A PE issues one op per cycle: it selects V elements of an M-wide activation word, multiplies them by V compact weights
+  and adds the sum to one accumulator. The adder is a pipeline of latency L: a result issued in cycle t can be read in
+  t + L. Operands and control move one hop per cycle, a partial sum moves on when its adder is done.
+- N:M operands are compact: N values and their positions per group of M. With f = max(1, V div N) groups in a slot, or
+  q = ceil(N / V) slots per group. Ragged reductions are padded with zeros.
+- Output stationary (os): PE row i and column j own Ia x Ib outputs, each with Z partial sums that reduction rounds add
+  up. A column drains one value per cycle. Overlapped, a second bank of accumulators computes while the first drains.
+- Weight stationary (ws) and input stationary (is): one operand is preloaded through the columns, the other streams
+  through the rows, partial sums move down. ``split`` sends the q psums of an output down one by one, ``chain`` adds them
+  up in the PE with Ia Ib psums interleaved, ``flat`` (ws) gives each slot a PE row of its own. Overlapped, every PE has
+  one shadow set of the held operand and switches to it when the first op of the next tile arrives.
+
+Ports. A PE row edge takes `ports[0]` elements per cycle, a PE column edge `ports[1]`; ``None`` is unlimited. The rule is a
+throughput limit per tile: the port passes elements from the first cycle of the tile's phase on, and the last op of the
+phase is not issued before the last element has passed. So a phase of t cycles in which e elements enter one edge takes
+max(t, ceil(e / port)) cycles. The phases and what enters:
+
+- os, issue phase (with its reduction rounds): every used row edge takes the x words of the tile (ia kx elements, each
+  word once), every used column edge the compact w words (ib kw).
+- ws, is, stream phase: every used row edge takes the streamed operand: m (ws) or n (is) vectors of V (dense), M f (ws) or N f
+  (is) elements. Flat: the row of the first slot of an x word in the tile takes it and the rows below share it.
+- ws, is, preload phase: every used column edge takes the held operand of the tile's PE rows: V (dense), N f (ws), M f
+  (is) or the slot's real lanes (flat) per row.
+
+Padding counts as elements, positions (indices) do not. Words wait at the edge and may be used before the phase ends: only
+the throughput of a port is modelled, not the arrival of the first word.
+"""
+
+import math
+import numbers
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from accelsim.engines import _register_kernels as kernels
+from accelsim.errors import InputError, did_you_mean
+from accelsim.sparsity.pattern import Pattern
+
+__all__ = ["RegisterRun", "estimate_seconds", "run_registers"]
+
+Dataflow = Literal["os", "ws", "is"]
+Variant = Literal["split", "chain", "flat"]
+Progress = Callable[[int, int], None]
+
+_VARIANTS: dict[str, tuple[str | None, ...]] = {
+    "os": (None,),
+    "ws": (None, "split", "chain", "flat"),
+    "is": (None, "split", "chain"),
+}
+_UPDATES_PER_SECOND = 5.0e8  # PE updates (one PE, one cycle) on one core, measured on 32 x 32 arrays
+_UPDATES_PER_CALL = 1 << 24  # between two progress reports
+_LARGEST_SIZE = 1 << 24
+_SEED = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisterRun:
+    """What the machine did.
+
+    cycles: from the first word that enters to the last that leaves. op_slots: multiply-accumulate ops issued by all PEs
+    (of V lanes each, empty lanes and idle accumulators included). x_words, w_words: elements that entered at the edges.
+    y_words: partial or final sums that left. tiles: tiles run. y: the product, (m, n). issued: ops issued in each cycle,
+    so the utilisation per cycle is ``issued / (rows * cols)``.
+    """
+
+    cycles: int
+    op_slots: int
+    x_words: int
+    w_words: int
+    y_words: int
+    tiles: int
+    y: NDArray[np.float64] = field(compare=False, repr=False)
+    issued: NDArray[np.int32] = field(compare=False, repr=False)
+
+
+class _Array(NamedTuple):
+    """The checked machine parameters."""
+
+    rows: int
+    cols: int
+    lanes: int
+    latency: int
+    ia: int
+    ib: int
+    split_k: int
+    dataflow: str
+    variant: str
+    overlapped: bool
+    row_port: int
+    col_port: int
+
+
+class _Compact(NamedTuple):
+    """Both operands as the edges see them: words of x, compact slots of w."""
+
+    x: NDArray[np.float64]  # (m + 1, words, word): the last row is zero
+    w: NDArray[np.float64]  # (n + 1, slots, lanes): the last column is zero
+    wi: NDArray[np.int64]  # positions in the x word
+    lanes: NDArray[np.int64]  # real lanes of each slot
+    parts: int  # slots that share one x word
+
+
+def _whole(name: str, value: object, lowest: int = 1, highest: int = _LARGEST_SIZE) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not lowest <= int(value) <= highest:
+        raise InputError(f"{name}: {value!r} is not a whole number from {lowest} to {highest}")
+    return int(value)
+
+
+def _port(name: str, value: object) -> int:
+    return 0 if value is None else _whole(name, value)
+
+
+def _pair(name: str, value: object) -> tuple[object, object]:
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise InputError(f"{name}: {value!r} is not a pair")
+    return value[0], value[1]
+
+
+def _checked_array(
+    rows: int, cols: int, macs_per_pe: int, adder_latency: int, dataflow: str, interleave: tuple[int, int], split_k: int,
+    variant: str | None, overlapped: bool, ports: tuple[int | None, int | None] | None,
+) -> _Array:  # fmt: skip
+    if dataflow not in _VARIANTS:
+        raise InputError(f"dataflow: {dataflow!r} is not one of os, ws, is{did_you_mean(str(dataflow), _VARIANTS)}")
+    if variant not in _VARIANTS[dataflow]:
+        allowed = ", ".join(str(v) for v in _VARIANTS[dataflow])
+        raise InputError(f"variant: {variant!r} is not possible with dataflow {dataflow}; allowed: {allowed}")
+    ia, ib = _pair("interleave", interleave)
+    row_port, col_port = _pair("ports", (None, None) if ports is None else ports)
+    split_k = _whole("split_k", split_k, highest=4096)
+    if dataflow != "os" and split_k != 1:
+        raise InputError(f"split_k: {split_k} is not possible with dataflow {dataflow}; allowed: 1")
+    if not isinstance(overlapped, bool | np.bool_):
+        raise InputError(f"overlapped: {overlapped!r} is not true or false")
+    return _Array(
+        rows=_whole("rows", rows, highest=4096),
+        cols=_whole("cols", cols, highest=4096),
+        lanes=_whole("macs_per_pe", macs_per_pe, highest=1024),
+        latency=_whole("adder_latency", adder_latency, highest=1024),
+        ia=_whole("interleave[0]", ia, highest=4096),
+        ib=_whole("interleave[1]", ib, highest=4096),
+        split_k=split_k,
+        dataflow=dataflow,
+        variant=variant or "split",
+        overlapped=bool(overlapped),
+        row_port=_port("ports[0]", row_port),
+        col_port=_port("ports[1]", col_port),
+    )
+
+
+def _operand(name: str, value: ArrayLike | None, shape: tuple[int, int], seed: int) -> NDArray[np.float64]:
+    """Check an operand, or make one of small whole numbers, whose sums are exact in any order."""
+    if value is None:
+        return np.random.default_rng(seed).integers(-4, 5, shape).astype(np.float64)
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{name}: expected an array of numbers of shape {shape}") from None
+    if array.shape != shape:
+        raise InputError(f"{name}: shape {array.shape} does not fit; allowed: {shape}")
+    if not np.isfinite(array).all():
+        raise InputError(f"{name}: holds NaN or infinity; allowed: finite numbers")
+    return array
+
+
+def _compact_slots(
+    w: NDArray[np.float64], pattern: Pattern | None, lanes: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], int, int]:
+    """Reduce w (k, n) to compact slots: values and positions (n, slots, V), real lanes, x word size, slots per x word."""
+    k, n = w.shape
+    if pattern is None:
+        slots = -(-k // lanes)
+        values = np.zeros((slots * lanes, n))
+        values[:k] = w
+        values = values.reshape(slots, lanes, n).transpose(2, 0, 1)
+        positions = np.broadcast_to(np.arange(lanes), values.shape)
+        return values, positions, np.full(slots, lanes), lanes, 1
+    kept, group = pattern.kept, pattern.group
+    per_slot, parts = max(1, lanes // kept), -(-kept // lanes)
+    sets = -(-k // (group * per_slot))
+    padded = np.zeros((sets * per_slot * group, n))
+    padded[:k] = w
+    groups = padded.reshape(-1, group, n)
+    order = np.sort(np.argsort(-np.abs(groups), axis=1, kind="stable")[:, :kept], axis=1)
+    taken = np.take_along_axis(groups, order, axis=1)
+    order = order + (np.arange(groups.shape[0]) % per_slot * group)[:, None, None]
+    held = per_slot * kept
+    values = np.zeros((sets, parts * lanes, n))
+    positions = np.zeros((sets, parts * lanes, n), np.int64)
+    values[:, :held] = taken.reshape(sets, held, n)
+    positions[:, :held] = order.reshape(sets, held, n)
+    real = np.clip(held - np.arange(parts) * lanes, 0, lanes)
+    shape = (sets * parts, lanes, n)
+    return (
+        values.reshape(shape).transpose(2, 0, 1), positions.reshape(shape).transpose(2, 0, 1), np.tile(real, sets),
+        group * per_slot, parts,
+    )  # fmt: skip
+
+
+def _compact(x: NDArray[np.float64], w: NDArray[np.float64], pattern: Pattern | None, lanes: int) -> _Compact:
+    values, positions, real, word, parts = _compact_slots(w, pattern, lanes)
+    (m, k), (n, slots, _) = x.shape, values.shape
+    words = slots // parts
+    wide_x = np.zeros((m + 1, words * word))
+    wide_x[:m, :k] = x
+    wide_w, wide_i = np.zeros((n + 1, slots, lanes)), np.zeros((n + 1, slots, lanes), np.int64)
+    wide_w[:n], wide_i[:n] = values, positions
+    return _Compact(wide_x.reshape(m + 1, words, word), wide_w, wide_i, real.astype(np.int64), parts)
+
+
+def _new_ring(fields: int, span: int) -> NDArray[np.int64]:
+    return np.zeros((fields, 2 * span + 1024), np.int64)
+
+
+def _bits(count: int, cols: int) -> NDArray[np.uint64]:
+    return np.zeros((count, (cols + 63) // 64), np.uint64)
+
+
+def _idle_controls(fields: int, span: int, nregs: int, cols: int) -> NDArray[np.int64]:
+    """A ring of bubbles: they read the zero register and write the one that nobody reads."""
+    ring = _new_ring(fields, span)
+    ring[kernels.SRC] = (nregs - 2) * cols
+    ring[kernels.DST] = (nregs - 1) * cols
+    return ring
+
+
+def _state(spans: dict[int, int]) -> NDArray[np.int64]:
+    """Counters at zero, ring heads where the next word enters."""
+    state = np.zeros(kernels.STATE_WORDS, np.int64)
+    for head, span in spans.items():
+        state[head] = span + 1024
+    return state
+
+
+def _os_machine(m: int, n: int, a: _Array, op: _Compact) -> tuple[kernels.OsMachine, NDArray[np.int64]]:
+    tiles = kernels.os_tiles(m, n, a.rows, a.cols, a.ia, a.ib)
+    rows, cols = int(tiles[:, kernels.TILE_R].max()), int(tiles[:, kernels.TILE_C].max())
+    per_tile = tiles[:, kernels.TILE_IA] * tiles[:, kernels.TILE_IB]
+    bank = int(per_tile.max()) * a.split_k
+    nregs = bank * (2 if a.overlapped else 1) + 2
+    span = rows + cols + a.latency + 2
+    hist = _idle_controls(kernels.OS_FIELDS, span, nregs, cols)
+    hist[kernels.SRC2] = hist[kernels.SRC]
+    machine = kernels.OsMachine(
+        m=m, n=n, slots=op.w.shape[1], parts=op.parts, lanes_per_op=a.lanes, word=op.x.shape[2], latency=a.latency,
+        split=a.split_k, overlapped=a.overlapped, row_port=a.row_port, col_port=a.col_port, rows=rows, cols=cols,
+        nregs=nregs, bank=bank, span=span, tiles=tiles, lanes=op.lanes, x=op.x.reshape(-1), w=op.w.reshape(-1),
+        wi=op.wi.reshape(-1), hist=hist, drain_hist=_new_ring(7, cols) - 1, x_line=_new_ring(rows, cols),
+        x_valid=_bits(rows, cols), w_line=np.zeros((rows, a.lanes, cols)),
+        wi_line=np.zeros((rows, a.lanes, cols), np.int64), w_valid=_bits(rows, cols),
+        regs=np.zeros(rows * nregs * cols), pipe=np.zeros((a.latency, rows, cols)), drain=np.zeros((rows, cols)),
+        ready=np.zeros(nregs, np.int64), owner=np.full(nregs, -1), token=np.zeros(len(tiles), np.int64),
+        y=np.zeros((m, n)),
+    )  # fmt: skip
+    state = _state({kernels.HEAD: span, kernels.LINE_HEAD: cols, kernels.DR_HEAD: cols})
+    state[kernels.RED_SEEN] = -span
+    return machine, state
+
+
+def _stationary_machine(m: int, n: int, a: _Array, op: _Compact) -> tuple[kernels.StationaryMachine, NDArray[np.int64]]:
+    input_held, flat, chain = a.dataflow == "is", a.variant == "flat", a.variant == "chain"
+    slots, words, word = op.w.shape[1], op.x.shape[1], op.x.shape[2]
+    slot_rows, parts = (slots, 1) if flat else (words, op.parts)
+    columns, length = (m, n) if input_held else (n, m)
+    tiles = kernels.stationary_tiles(columns, slot_rows, a.rows, a.cols)
+    rows, cols = int(tiles[:, kernels.STAT_R].max()), int(tiles[:, kernels.STAT_C].max())
+    batch = min(a.ia * a.ib, length) if chain else 1
+    skew = (parts - 1) * max(batch, a.latency) + a.latency if chain else a.latency
+    nregs, span = 2 * batch + 2, (rows - 1) * skew + cols + a.latency + 2
+    chunks, held = (-(-word // a.lanes), word) if input_held else (parts, parts * a.lanes)
+    row_word = np.arange(slot_rows) // (op.parts if flat else 1)
+    machine = kernels.StationaryMachine(
+        input_held=input_held, chain=chain, flat=flat, length=length, words=words, slots=slots, parts=parts,
+        chunks=chunks, held=held, lanes_per_op=a.lanes, word=word, latency=a.latency, batch=batch, skew=skew,
+        overlapped=a.overlapped, row_port=a.row_port, col_port=a.col_port, rows=rows, cols=cols, nregs=nregs, span=span,
+        tiles=tiles, lanes=op.lanes, row_word=row_word, row_lead=np.diff(row_word, prepend=-1), x=op.x.reshape(-1),
+        w=op.w.reshape(-1), wi=op.wi.reshape(-1), hist=_idle_controls(kernels.STATIONARY_FIELDS, span, nregs, cols),
+        pre_hist=_new_ring(6, cols), line=_new_ring(rows, cols), line_valid=_bits(rows, cols),
+        held_valid=_bits(rows, cols), held_v=np.zeros((rows, held, cols)), held_i=np.zeros((rows, held, cols), np.int64),
+        shadow_v=np.zeros((rows, held, cols)), shadow_i=np.zeros((rows, held, cols), np.int64),
+        shadow_fill=np.zeros(rows, np.int64), regs=np.zeros((rows + 1) * nregs * cols),
+        pipe=np.zeros((a.latency, rows, cols)), ready=np.zeros(batch, np.int64), link_owner=np.full(batch, -1),
+        start=np.full(len(tiles), -1), taps=np.unique(tiles[:, kernels.STAT_R]), y=np.zeros((m, n)),
+    )  # fmt: skip
+    return machine, _state({kernels.HEAD: span, kernels.LINE_HEAD: cols, kernels.PRE_HEAD: cols})
+
+
+def _run(
+    step: Callable[[Any, NDArray[np.int64], NDArray[np.int32]], int],
+    machine: kernels.OsMachine | kernels.StationaryMachine,
+    state: NDArray[np.int64],
+    progress: Progress | None,
+) -> NDArray[np.int32]:
+    """Step a machine to its end; the ops issued in each cycle come back."""
+    call_cycles = min(1 << 20, max(256, _UPDATES_PER_CALL // (machine.rows * machine.cols)))
+    parts: list[NDArray[np.int32]] = []
+    status = kernels.RUNNING
+    while status == kernels.RUNNING:
+        before = int(state[kernels.CYCLE])
+        issued = np.zeros(call_cycles, np.int32)
+        status = step(machine, state, issued)
+        parts.append(issued[: int(state[kernels.CYCLE]) - before])
+        if progress is not None:
+            progress(int(state[kernels.FINISHED]), len(machine.tiles))
+    if status != kernels.DONE:
+        raise RuntimeError(
+            f"register engine: {kernels.HAZARDS[status]} in cycle {int(state[kernels.CYCLE]) - 1}; this is a fault of the"
+            " control sequence, please report it"
+        )
+    return np.concatenate(parts)
+
+
+def run_registers(
+    m: int,
+    n: int,
+    k: int,
+    *,
+    rows: int,
+    cols: int,
+    macs_per_pe: int,
+    adder_latency: int,
+    dataflow: Dataflow,
+    pattern: Pattern | None = None,
+    interleave: tuple[int, int] = (1, 1),
+    split_k: int = 1,
+    variant: Variant | None = None,
+    overlapped: bool = False,
+    ports: tuple[int | None, int | None] | None = None,
+    x: ArrayLike | None = None,
+    w: ArrayLike | None = None,
+    progress: Progress | None = None,
+) -> RegisterRun:
+    """Run ``Y[m, n] = X[m, k] mask(W)[k, n]`` on a rows x cols array, one cycle after the other.
+
+    x (m, k) and w (k, n) are finite numbers; left out, they are small whole numbers from a fixed seed. With a pattern,
+    mask keeps the N largest magnitudes of every M consecutive k (of equals the lowest index; the last group is padded
+    with zeros). macs_per_pe is V, adder_latency L (cycles), interleave (Ia, Ib), split_k Z (os only). ws and is use
+    Ia Ib psums in the chain variant only; their default variant is split. ports are the elements per cycle at a PE row
+    edge and a PE column edge (rule in the module's text). progress(tiles_done, tiles) is called now and then.
+
+    Raises InputError for input outside this, RuntimeError if the machine reads a word before it is there.
+
+    >>> run = run_registers(2, 2, 8, rows=2, cols=2, macs_per_pe=1, adder_latency=1, dataflow="os")
+    >>> run.cycles, run.op_slots, run.y_words
+    (12, 32, 4)
+    """
+    m, n, k = _whole("m", m), _whole("n", n), _whole("k", k)
+    array = _checked_array(
+        rows, cols, macs_per_pe, adder_latency, dataflow, interleave, split_k, variant, overlapped, ports
+    )
+    if pattern is not None and not isinstance(pattern, Pattern):
+        raise InputError(f"pattern: {pattern!r} is not a Pattern; for example Pattern(kept=2, group=8)")
+    operands = _compact(_operand("x", x, (m, k), _SEED), _operand("w", w, (k, n), _SEED + 1), pattern, array.lanes)
+    if dataflow == "os":
+        os_machine, state = _os_machine(m, n, array, operands)
+        issued, y, tiles = _run(kernels.step_os, os_machine, state, progress), os_machine.y, len(os_machine.tiles)
+    else:
+        machine, state = _stationary_machine(m, n, array, operands)
+        issued, y, tiles = _run(kernels.step_stationary, machine, state, progress), machine.y, len(machine.tiles)
+    cycles = int(state[kernels.CYCLES])
+    issued = issued[:cycles]
+    issued.flags.writeable = False
+    y.flags.writeable = False
+    return RegisterRun(
+        cycles=cycles,
+        op_slots=int(state[kernels.OPS]),
+        x_words=int(state[kernels.X_WORDS]),
+        w_words=int(state[kernels.W_WORDS]),
+        y_words=int(state[kernels.Y_WORDS]),
+        tiles=tiles,
+        y=y,
+        issued=issued,
+    )
