@@ -1,0 +1,175 @@
+"""A SAT design: the array, its engines, buffers, DRAM, precision and the scheduler's freedom.
+
+A design is one complete YAML file (``hw_configs/*.yaml``); every physical value states its source and confidence.
+``accelsim schema design`` prints the JSON Schema, ``accelsim check FILE`` checks a file.
+"""
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from accelsim.errors import InputError, did_you_mean
+from accelsim.files import FileModel, packaged_names
+from accelsim.hardware.sourced import SourcedModel, load_sourced
+from accelsim.sparsity.pattern import Pattern
+from accelsim.units import GIGA
+
+__all__ = ["Design", "design_names", "load_design"]
+
+Count = Annotated[int, Field(ge=1, le=2**20)]
+Bytes = Annotated[int, Field(ge=1, le=2**40)]
+Bits = Annotated[int, Field(ge=1, le=64)]
+Dataflow = Literal["os", "ws", "is"]
+
+
+class Array(FileModel):
+    """The STCE: rows x cols PEs."""
+
+    rows: Count
+    cols: Count
+    macs_per_pe: Annotated[int, Field(ge=1, le=1024, description="width V of the dot product a PE issues per cycle")]
+    adder_latency_cycles: Annotated[int, Field(ge=1, le=256, description="cycles until a sum can be added to again")]
+    accumulators_per_pe: Annotated[
+        int, Field(ge=1, le=1024, description="partial sums a PE can interleave: Ia x Ib x Z at most")
+    ]
+    overlap_tiles: bool = Field(description="a second accumulator bank (OS) and shadow weight set (WS, IS)")
+    dataflows: Annotated[tuple[Dataflow, ...], Field(strict=False, min_length=1)]
+    patterns: Annotated[tuple[str, ...], Field(strict=False, description="N:M patterns; empty: dense only")]
+    metadata_bits_per_value: Literal["log2"] | Annotated[int, Field(ge=0, le=32)] = Field(
+        description="index bits stored with a kept value; 'log2': ceil(log2 M)"
+    )
+    row_port_elements_per_cycle: Count | None = Field(description="input width per PE row; null: as wide as needed")
+    col_port_elements_per_cycle: Count | None = Field(description="input width per PE column; null: as wide as needed")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for text in self.patterns:
+            try:
+                Pattern.parse(text)
+            except InputError as error:
+                raise ValueError(f"patterns: {error}") from None
+        return self
+
+
+class Buffers(FileModel):
+    """On-chip buffers of the two operands and the result of a GEMM, each holding two tiles."""
+
+    x_bytes: Bytes = Field(description="operand of the row ports: activations, or gradients in BP")
+    w_bytes: Bytes = Field(description="operand of the weight port, compact where it is sparse")
+    y_bytes: Bytes = Field(description="partial sums and results")
+
+
+class Dram(FileModel):
+    """External memory."""
+
+    channels: Count
+    bandwidth_gb_per_s: Annotated[float, Field(gt=0, le=1e6, description="10^9 bytes/s, all channels together")]
+    efficiency: Annotated[float, Field(gt=0, le=1, description="share of the bandwidth left by refresh and turnaround")]
+
+
+class Precision(FileModel):
+    """Widths of what is stored."""
+
+    operand_bits: Bits = Field(description="activations, gradients and working weights")
+    accumulator_bits: Bits = Field(description="partial sums")
+    master_bits: Bits = Field(description="master weights, optimizer state and weight gradients")
+
+
+class Lanes(FileModel):
+    """An engine of parallel lanes."""
+
+    lanes: Count
+
+
+class VectorUnit(FileModel):
+    """Normalisation, activation, pooling and the like."""
+
+    lanes: Count = Field(description="elements read or written per cycle")
+    fuse_activations: bool = Field(description="an activation right after a norm or add costs no pass of its own")
+
+
+class Schedule(FileModel):
+    """What the scheduler may choose."""
+
+    dataflow: Literal["auto", "os", "ws", "is"] = Field(description="auto: the fastest of the array's dataflows")
+    interleave: bool = Field(description="use the accumulators of a PE in turn to fill the adder pipeline")
+    pregenerate: bool = Field(description="generate compact weights right after their update, not before each use")
+
+
+class Resources(FileModel):
+    """What the device offers; null on an ASIC."""
+
+    dsp: Count | None
+    lut: Annotated[int, Field(ge=1)] | None
+    bram36: Count | None
+    uram288: Count | None
+
+
+class Design(SourcedModel):
+    """A SAT design; see the sections for the meaning and unit of each value."""
+
+    plain: ClassVar[tuple[str, ...]] = ("format", "name", "description", "energy", "schedule")
+
+    format: Literal["accelsim-design/1"]
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    description: str
+    clock_hz: Annotated[float, Field(gt=0, le=1e11)]
+    array: Array
+    buffers: Buffers
+    dram: Dram
+    precision: Precision
+    sore: Lanes
+    wuve: Lanes
+    vector: VectorUnit
+    resources: Resources
+    schedule: Schedule
+    energy: Annotated[str, Field(min_length=1, description="energy table: a shipped name or a file")]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        wanted = self.schedule.dataflow
+        if wanted != "auto" and wanted not in self.array.dataflows:
+            raise ValueError(
+                f"schedule.dataflow: got '{wanted}'; the array has {', '.join(self.array.dataflows)} (array.dataflows)"
+            )
+        return self
+
+    @property
+    def patterns(self) -> frozenset[Pattern]:
+        """N:M patterns that the array executes."""
+        return frozenset(Pattern.parse(text) for text in self.array.patterns)
+
+    @property
+    def dram_bytes_per_cycle(self) -> float:
+        """Bytes per clock cycle that all DRAM channels deliver."""
+        return self.dram.bandwidth_gb_per_s * GIGA * self.dram.efficiency / self.clock_hz
+
+    @property
+    def peak_macs_per_cycle(self) -> int:
+        """Dense multiply-accumulates per cycle."""
+        return self.array.rows * self.array.cols * self.array.macs_per_pe
+
+    def compact_bits(self, pattern: Pattern) -> float:
+        """Mean bits per dense element of a compact operand: (N (operand + index bits)) / M."""
+        bits = self.array.metadata_bits_per_value
+        index = pattern.index_bits if bits == "log2" else int(bits)
+        return pattern.kept * (self.precision.operand_bits + index) / pattern.group
+
+
+def design_names() -> list[str]:
+    """Return the names of the shipped designs."""
+    return list(packaged_names("hw_configs", (".yaml",)))
+
+
+def load_design(name_or_path: str | Path) -> Design:
+    """Return a shipped design by name, or the design in a YAML file. Raises `InputError` listing every error."""
+    shipped = packaged_names("hw_configs", (".yaml",))
+    text = str(name_or_path)
+    path = shipped.get(text) or Path(name_or_path)
+    if text not in shipped and not path.exists() and path.suffix not in {".yaml", ".yml"}:
+        raise InputError(
+            f"design '{text}': neither a file nor a shipped design{did_you_mean(text, shipped)};"
+            f" shipped: {', '.join(shipped)}"
+        )
+    return load_sourced(Design, path)
