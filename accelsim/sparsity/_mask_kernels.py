@@ -1,0 +1,270 @@
+"""Compiled loops over N:M groups. Every array is seen as (outer, length, inner), groups run along `length`.
+
+A group is M elements of stride `inner`; the last group of an axis may be short. Groups are ranked by magnitude bits:
+with its sign bit cleared an IEEE number orders as an integer, from zero over denormals to infinity and then NaN, so no
+floating-point comparison is needed and half precision works where the compiler has none.
+"""
+
+# ruff: noqa: PLR0917 -- kernels take arrays and numbers by position; compiled code calls fastest so
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+
+__all__ = ["compiled", "count_kernel", "first_bad_group", "magnitude_kernel", "pack_kernel", "unpack_kernel"]
+
+_Kernel = TypeVar("_Kernel", bound=Callable[..., Any])
+
+# Groups ranked side by side: the loops over them are what the compiler turns into vector instructions.
+_SIDE_BY_SIDE = 64
+_PADDING = -1
+
+
+def compiled(function: _Kernel) -> _Kernel:
+    """Compile `function` with numba, cached on disk where that is possible and in memory where it is not.
+
+    Numba refuses to cache when neither the package nor the user's cache folder can be written, which happens in
+    read-only containers; the kernel then compiles anew in every process.
+    """
+    try:
+        kernel: _Kernel = numba.njit(cache=True)(function)
+    except RuntimeError:
+        kernel = numba.njit(function)
+    return kernel
+
+
+@compiled
+def _nth_largest(keys: Any, width: int, group: int, kept: int, ranked: Any, carry: Any) -> None:
+    """Leave the `kept` largest keys of every column in `ranked`, largest first, by insertion."""
+    for i in range(group):
+        for b in range(width):
+            carry[b] = keys[i, b]
+        for r in range(min(kept, i)):
+            for b in range(width):
+                held = ranked[r, b]
+                entering = carry[b]
+                ranked[r, b] = max(held, entering)
+                carry[b] = min(held, entering)
+        if i < kept:
+            for b in range(width):
+                ranked[i, b] = carry[b]
+
+
+@compiled
+def _keep_largest(keys: Any, width: int, group: int, kept: int, scratch: Any) -> Any:
+    """Overwrite keys[i, b] with 1 where it is among the `kept` largest of its column, else 0; the first of equals wins.
+
+    Returns the largest key seen.
+    """
+    ranked, carry = scratch
+    _nth_largest(keys, width, group, kept, ranked, carry)
+    greatest = ranked[0, 0]
+    for b in range(width):
+        greatest = max(greatest, ranked[0, b])
+        carry[b] = 0
+    # carry becomes the number of threshold-sized keys that are still to be kept
+    for r in range(kept):
+        for b in range(width):
+            carry[b] += ranked[r, b] == ranked[kept - 1, b]
+    for i in range(group):
+        for b in range(width):
+            key = keys[i, b]
+            threshold = ranked[kept - 1, b]
+            equal = key == threshold
+            keys[i, b] = (key > threshold) | (equal & (carry[b] > 0))
+            carry[b] -= equal
+    return greatest
+
+
+@compiled
+def _mask_columns(bits: Any, magnitude: Any, kept: int, group: int, out: Any, keys: Any, scratch: Any) -> Any:
+    """Mask one (length, inner) plane, many neighbouring columns at once. Returns the largest key."""
+    length, inner = bits.shape
+    greatest = keys.dtype.type(0)
+    for first in range(0, length, group):
+        valid = min(group, length - first)
+        for column in range(0, inner, _SIDE_BY_SIDE):
+            width = min(_SIDE_BY_SIDE, inner - column)
+            for i in range(valid):
+                for b in range(width):
+                    keys[i, b] = bits[first + i, column + b] & magnitude
+            keys[valid:] = _PADDING
+            greatest = max(greatest, _keep_largest(keys, width, group, kept, scratch))
+            for i in range(valid):
+                for b in range(width):
+                    out[first + i, column + b] = keys[i, b]
+    return greatest
+
+
+@compiled
+def _place_groups(block: int, width: int, group: int, length: int, inner: int, start: Any, valid: Any) -> int:
+    """Find where the groups `block` to `block + width` begin and how many elements they have. Returns the fewest."""
+    per_axis = (length + group - 1) // group
+    row, column = divmod(block, inner)
+    fewest = group
+    for b in range(width):
+        o, g = divmod(row, per_axis)
+        start[b] = (o * length + g * group) * inner + column
+        valid[b] = min(group, length - g * group)
+        fewest = min(fewest, valid[b])
+        column += 1
+        if column == inner:
+            column = 0
+            row += 1
+    return fewest
+
+
+@compiled
+def _fetch(bits: Any, magnitude: Any, group: int, inner: int, start: Any, valid: Any, fewest: int, keys: Any) -> None:
+    """Read the magnitudes of the groups at `start` into the columns of `keys`, short groups padded."""
+    for i in range(fewest):
+        for b in range(start.size):
+            keys[i, b] = bits[start[b] + i * inner] & magnitude
+    for i in range(fewest, group):
+        for b in range(start.size):
+            keys[i, b] = bits[start[b] + i * inner] & magnitude if i < valid[b] else _PADDING
+
+
+@compiled
+def _mask_strided(
+    bits: Any, magnitude: Any, kept: int, group: int, shape: Any, out: Any, keys: Any, scratch: Any
+) -> Any:
+    """Mask a flat (outer, length, inner) array, fetching each group from where it lies. Returns the largest key."""
+    outer, length, inner = shape
+    total = outer * ((length + group - 1) // group) * inner
+    start = np.empty(_SIDE_BY_SIDE, np.int64)
+    valid = np.empty(_SIDE_BY_SIDE, np.int64)
+    greatest = keys.dtype.type(0)
+    for block in range(0, total, _SIDE_BY_SIDE):
+        width = min(_SIDE_BY_SIDE, total - block)
+        fewest = _place_groups(block, width, group, length, inner, start, valid)
+        _fetch(bits, magnitude, group, inner, start[:width], valid, fewest, keys)
+        greatest = max(greatest, _keep_largest(keys, width, group, kept, scratch))
+        for i in range(fewest):
+            for b in range(width):
+                out[start[b] + i * inner] = keys[i, b]
+        for i in range(fewest, group):
+            for b in range(width):
+                if i < valid[b]:
+                    out[start[b] + i * inner] = keys[i, b]
+    return greatest
+
+
+@compiled
+def magnitude_kernel(bits: Any, magnitude: Any, kept: int, group: int, out: Any) -> Any:
+    """Write the N:M magnitude mask of `bits` into `out`, both contiguous (outer, length, inner).
+
+    `bits` are the numbers as signed integers of their width, `magnitude` is the same integer type with all bits but the
+    sign set, `out` is uint8. Returns the largest magnitude key: above infinity's, there is a NaN and `out` is void.
+    """
+    outer, _, inner = bits.shape
+    keys = np.empty((group, _SIDE_BY_SIDE), bits.dtype)
+    scratch = (np.empty((kept, _SIDE_BY_SIDE), bits.dtype), np.empty(_SIDE_BY_SIDE, bits.dtype))
+    if inner < _SIDE_BY_SIDE:
+        return _mask_strided(bits.reshape(-1), magnitude, kept, group, bits.shape, out.reshape(-1), keys, scratch)
+    greatest = bits.dtype.type(0)
+    for o in range(outer):
+        greatest = max(greatest, _mask_columns(bits[o], magnitude, kept, group, out[o], keys, scratch))
+    return greatest
+
+
+@compiled
+def _name_spare_positions(mask: Any, filled: Any, kept: int, first: int, group: int, indices: Any) -> None:
+    """Give each spare slot of one row of groups the lowest position that is neither kept nor already named."""
+    length, inner = mask.shape
+    spare = False
+    for c in range(inner):
+        spare |= filled[c] < kept
+    if not spare:
+        return
+    slot = filled.astype(np.int64)
+    for i in range(group):
+        for c in range(inner):
+            if slot[c] < kept and not (first + i < length and mask[first + i, c]):
+                indices[slot[c], c] = i
+                slot[c] += 1
+
+
+@compiled
+def pack_kernel(bits: Any, mask: Any, kept: int, group: int, values: Any, indices: Any, filled: Any) -> int:
+    """Gather the masked elements of every group into its `kept` slots, in order of position.
+
+    `bits` and `mask` are (outer, length, inner); `values` and `indices` (outer, groups * kept, inner) arrive as zeros,
+    `filled` (outer, groups, inner) too. Spare slots get the lowest positions that the group does not use. Returns -1,
+    or the flat number (in the order of `filled`) of a group with more than `kept` elements.
+    """
+    outer, length, inner = bits.shape
+    per_axis = filled.shape[1]
+    for o in range(outer):
+        for g in range(per_axis):
+            for i in range(min(group, length - g * group)):
+                for c in range(inner):
+                    if mask[o, g * group + i, c]:
+                        slot = int(filled[o, g, c])
+                        if slot == kept:
+                            return int((o * per_axis + g) * inner + c)
+                        values[o, g * kept + slot, c] = bits[o, g * group + i, c]
+                        indices[o, g * kept + slot, c] = i
+                        filled[o, g, c] = slot + 1
+            _name_spare_positions(mask[o], filled[o, g], kept, g * group, group, indices[o, g * kept : (g + 1) * kept])
+    return -1
+
+
+@compiled
+def unpack_kernel(values: Any, indices: Any, filled: Any, kept: int, group: int, out: Any) -> None:
+    """Scatter the filled slots of every group into `out` (outer, length, inner), which arrives as zeros."""
+    outer, per_axis, inner = filled.shape
+    for o in range(outer):
+        for g in range(per_axis):
+            for slot in range(kept):
+                for c in range(inner):
+                    if slot < filled[o, g, c]:
+                        out[o, g * group + int(indices[o, g * kept + slot, c]), c] = values[o, g * kept + slot, c]
+
+
+@compiled
+def first_bad_group(indices: Any, filled: Any, kept: int, group: int, length: int) -> int:
+    """Return the flat number of the first group that cannot be unpacked, or -1.
+
+    In a good group no position occurs twice, none reaches the group size, and those of filled slots lie on the axis.
+    """
+    outer, per_axis, inner = filled.shape
+    last_user = np.full(group, -1, np.int64)
+    for o in range(outer):
+        for g in range(per_axis):
+            for c in range(inner):
+                number = int((o * per_axis + g) * inner + c)
+                if filled[o, g, c] > kept:
+                    return number
+                for slot in range(kept):
+                    position = int(indices[o, g * kept + slot, c])
+                    if position >= group or last_user[position] == number:
+                        return number
+                    if slot < filled[o, g, c] and g * group + position >= length:
+                        return number
+                    last_user[position] = number
+    return -1
+
+
+@compiled
+def count_kernel(nonzero: Any, kept: int, group: int) -> tuple[int, int]:
+    """Count nonzeros per group of a uint8 (outer, length, inner) array.
+
+    Returns the number of groups with at most `kept` of them, and the largest number found in a group.
+    """
+    outer, length, inner = nonzero.shape
+    found = np.empty(inner, np.int32)
+    conforming = 0
+    most = 0
+    for o in range(outer):
+        for first in range(0, length, group):
+            found[:] = 0
+            for i in range(first, min(first + group, length)):
+                for c in range(inner):
+                    found[c] += nonzero[o, i, c]
+            for c in range(inner):
+                conforming += found[c] <= kept
+                most = max(most, found[c])
+    return conforming, most
