@@ -65,20 +65,21 @@ STAT_C0, STAT_W0, STAT_R, STAT_C = range(4)
 # State that both machines keep between calls, then what each adds.
 (
     CYCLE, HEAD, LINE_HEAD, TILE, ACTIVE, WAIT, NEED_ROW, CREDIT_ROW, NEED_COL, CREDIT_COL,
-    FINISHED, OPS, X_WORDS, W_WORDS, Y_WORDS, STAGE, CYCLES,
-) = range(17)  # fmt: skip
-SLOT, ACC_A, ACC_B, RED_N, RED_Z, RED_SEEN, W_HEAD, DR_TILE, DR_POS, DRAINED, DR_HEAD, ISSUED_TILES = range(17, 29)
-BATCH, ELEM, PART, PRE_TILE, PRE_POS, PRE_BUSY, PRE_HEAD, TOKEN = range(17, 25)
+    FINISHED, OPS, X_WORDS, W_WORDS, Y_WORDS, STAGE, CYCLES, TURN,
+) = range(18)  # fmt: skip
+SLOT, ACC_A, ACC_B, RED_N, RED_Z, W_HEAD, DR_TILE, DR_POS, DRAINED, DR_HEAD, ISSUED_TILES = range(18, 29)
+BATCH, ELEM, PART, PRE_TILE, PRE_POS, PRE_BUSY, PRE_HEAD, TOKEN = range(18, 26)
 STATE_WORDS = 32
 
-# Control word fields: source and destination register, kind of op, PE rows and columns of the tile; then those of OS
-# (output rows, place in the x word, words loaded, ...) and those of WS/IS.
-SRC, DST, KIND, RT, CT = range(5)
-SRC2, XROW, XEND, XOFF, XLOAD, WCOL, WEND, WOFF, WLOAD = range(5, 14)
-OS_FIELDS = 14
-HELD, VEC, PARTNO, FINAL, COL0, ROW0, OWNER = range(5, 12)
-STATIONARY_FIELDS = 12
-BUBBLE, MAC, REDUCE = 0, 1, 2
+# Control word fields: what the adder does and with which registers, whether operands enter, PE rows and columns of the
+# tile; then those of OS (output rows, place in the x word, words loaded, ...) and those of WS/IS.
+RUN, MODE, BANK_IN, BANK_OUT, PHASE, PHASE2, KIND, RT, CT = range(9)
+XROW, XEND, XOFF, XLOAD, WCOL, WEND, WOFF, WLOAD = range(9, 17)
+OS_FIELDS = 17
+HELD, VEC, PARTNO, FINAL, COL0, ROW0, OWNER, ELEMNO = range(9, 17)
+STATIONARY_FIELDS = 17
+BUBBLE, MAC = 0, 1  # KIND: do operands enter with the word
+IDLE, FIRST, ADD, REDUCE = 0, 1, 2, 3  # MODE: what the adder adds: nothing, the product, a register and the product, two registers
 
 # Drain control word (OS) and preload control word (WS/IS) fields.
 D_TILE, D_BANK, D_P, D_A, D_P2, D_XP, D_XA = range(7)
@@ -94,6 +95,7 @@ class OsMachine(NamedTuple):
     parts: int  # slots that share one x word
     lanes_per_op: int  # V
     word: int  # elements of an x word
+    row_elems: int  # elements of a row of x, padded
     latency: int
     split: int  # partial sums per output (Z)
     overlapped: bool
@@ -101,20 +103,20 @@ class OsMachine(NamedTuple):
     col_port: int
     rows: int  # PE rows and columns that any tile uses
     cols: int
-    nregs: int
-    bank: int  # accumulators of one bank
+    places: int  # registers of one bank
+    banks: int
     span: int  # control words that can be in flight
     tiles: NDArray[np.int64]
     lanes: NDArray[np.int64]  # real lanes of each slot
     x: NDArray[np.float64]  # words of x, flat; row m is zero
     w: NDArray[np.float64]  # compact values, flat [column][slot][lane]; column n is zero
-    wi: NDArray[np.int64]  # their positions in the x word
+    wi: NDArray[np.uint32]  # their positions in the x word
     hist: NDArray[np.int64]  # control words in flight
     drain_hist: NDArray[np.int64]
-    x_line: NDArray[np.int64]
+    x_line: NDArray[np.uint32]
     x_valid: NDArray[np.uint64]
     w_line: NDArray[np.float64]
-    wi_line: NDArray[np.int64]
+    wi_line: NDArray[np.uint32]
     w_valid: NDArray[np.uint64]
     regs: NDArray[np.float64]
     pipe: NDArray[np.float64]
@@ -147,7 +149,7 @@ class StationaryMachine(NamedTuple):
     col_port: int
     rows: int
     cols: int
-    nregs: int
+    places: int  # registers of one bank; bank 0 holds accumulators, bank 1 the link from the row above
     span: int
     tiles: NDArray[np.int64]
     lanes: NDArray[np.int64]
@@ -155,16 +157,16 @@ class StationaryMachine(NamedTuple):
     row_lead: NDArray[np.int64]  # 1 where the slot row is the first of its x word
     x: NDArray[np.float64]
     w: NDArray[np.float64]
-    wi: NDArray[np.int64]
+    wi: NDArray[np.uint32]
     hist: NDArray[np.int64]
     pre_hist: NDArray[np.int64]
-    line: NDArray[np.int64]
+    line: NDArray[np.uint32]
     line_valid: NDArray[np.uint64]
     held_valid: NDArray[np.uint64]
     held_v: NDArray[np.float64]
-    held_i: NDArray[np.int64]
+    held_i: NDArray[np.uint32]
     shadow_v: NDArray[np.float64]
-    shadow_i: NDArray[np.int64]
+    shadow_i: NDArray[np.uint32]
     shadow_fill: NDArray[np.int64]  # chunks in the shadow set of PE (i, 0)
     regs: NDArray[np.float64]
     pipe: NDArray[np.float64]
@@ -190,35 +192,35 @@ def _popcount(bits: np.uint64) -> int:
 
 
 @_compiled
-def _count_both(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> int:
-    """Columns in which both operands are valid."""
+def _count_both(first: NDArray[np.uint64], i: int, second: NDArray[np.uint64], k: int) -> int:
+    """Columns in which row i of one and row k of the other operand are valid."""
     total = 0
-    for b in range(first.shape[0]):
-        total += _popcount(first[b] & second[b])
+    for b in range(first.shape[1]):
+        total += _popcount(first[i, b] & second[k, b])
     return total
 
 
 @_compiled
-def _shift_in(bits: NDArray[np.uint64], entering: int) -> None:
-    """Move the valid bits of a row one column on."""
+def _shift_in(bits: NDArray[np.uint64], i: int, entering: int) -> None:
+    """Move the valid bits of row i one column on."""
     carry = np.uint64(entering)
-    for b in range(bits.shape[0]):
-        leaving = bits[b] >> np.uint64(63)
-        bits[b] = (bits[b] << np.uint64(1)) | carry
+    for b in range(bits.shape[1]):
+        leaving = bits[i, b] >> np.uint64(63)
+        bits[i, b] = (bits[i, b] << np.uint64(1)) | carry
         carry = leaving
 
 
 @_compiled
-def _set_bit(bits: NDArray[np.uint64], j: int, value: int) -> None:
+def _set_bit(bits: NDArray[np.uint64], i: int, j: int, value: int) -> None:
     mask = np.uint64(1) << np.uint64(j & 63)
     if value:
-        bits[j >> 6] |= mask
+        bits[i, j >> 6] |= mask
     else:
-        bits[j >> 6] &= ~mask
+        bits[i, j >> 6] &= ~mask
 
 
 @_compiled
-def _next_place(ring: NDArray[np.int64], head: int, span: int) -> int:
+def _next_place(ring: NDArray[Any], head: int, span: int) -> int:
     """Move a ring (fields x places) on by one cycle; the place of the entering word comes back."""
     if head == 0:
         top = ring.shape[1] - span
@@ -233,6 +235,56 @@ def _next_place(ring: NDArray[np.int64], head: int, span: int) -> int:
 def _port_short(need: int, credit: int, port: int) -> bool:
     """Whether words are still waiting outside a port of `port` words per cycle."""
     return port > 0 and need > credit
+
+
+@_compiled
+def _bubble(hist: NDArray[np.int64], h: int) -> None:
+    """A control word that does nothing."""
+    hist[KIND, h] = BUBBLE
+    hist[MODE, h] = IDLE
+    hist[RUN, h] = hist[RUN, h + 1] + 1 if hist[MODE, h + 1] == IDLE else 1
+
+
+@_compiled
+def _registers(hist: NDArray[np.int64], h: int, mode: int, bank_in: int, bank_out: int, phase: int, phase2: int) -> None:
+    """Fill the adder's part of a control word and note how many words before it name the same registers.
+
+    PE column j keeps register a of a bank in place (a + j) mod P. The word that takes register a in cycle t carries the
+    phase (a - t) mod P, so that PEs of a row that hold words of one phase all use place (phase + t) mod P in cycle t
+    (less the row's delay): they are stepped together.
+    """
+    hist[MODE, h], hist[BANK_IN, h], hist[BANK_OUT, h] = mode, bank_in, bank_out
+    hist[PHASE, h], hist[PHASE2, h] = phase, phase2
+    same = True
+    for f in range(MODE, PHASE2 + 1):
+        same = same and hist[f, h] == hist[f, h + 1]
+    hist[RUN, h] = hist[RUN, h + 1] + 1 if same else 1
+
+
+@_compiled
+def _around(value: int, places: int) -> int:
+    """Fold a number from -places to 2 places - 1 into 0 to places - 1."""
+    if value < 0:
+        return value + places
+    return value - places if value >= places else value
+
+
+@_compiled
+def _retire(
+    regs: NDArray[np.float64], base: int, hist: NDArray[np.int64], p: int, turn: int, places: int,
+    pipe: NDArray[np.float64], stage: int, cols: int,
+) -> None:  # fmt: skip
+    """Store the sums that leave the adders of one row where their control words say."""
+    j = 0
+    while j < cols:
+        count = min(hist[RUN, p + j], cols - j)
+        if hist[MODE, p + j] != IDLE:
+            place = _around(hist[PHASE, p + j] + turn, places)
+            to = np.uint64(base + hist[BANK_OUT, p + j] + place * cols + j)
+            source = np.uint64(stage + j)
+            for u in range(count):
+                regs[to + np.uint64(u)] = pipe[source + np.uint64(u)]
+        j += count
 
 
 # ---------------------------------------------------------------------------------------------- output stationary
@@ -256,14 +308,6 @@ def os_tiles(m: int, n: int, rows: int, cols: int, ia: int, ib: int) -> NDArray[
             tiles[t, TILE_IA], tiles[t, TILE_IB] = -(-mt // rows), -(-nt // cols)
             t += 1
     return tiles
-
-
-@_compiled
-def _os_bubble(mc: OsMachine, h: int) -> None:
-    mc.hist[KIND, h] = BUBBLE
-    mc.hist[SRC, h] = (mc.nregs - 2) * mc.cols
-    mc.hist[SRC2, h] = (mc.nregs - 2) * mc.cols
-    mc.hist[DST, h] = (mc.nregs - 1) * mc.cols
 
 
 @_compiled
@@ -306,8 +350,8 @@ def _os_claim(mc: OsMachine, st: NDArray[np.int64], register: int, reads: int) -
 @_compiled
 def _os_mac(mc: OsMachine, st: NDArray[np.int64], h: int) -> int:
     """Emit the next multiply-accumulate of the tile, or a bubble while its last words wait at a port."""
-    tile, slot, a, b = mc.tiles[st[TILE]], st[SLOT], st[ACC_A], st[ACC_B]
-    ia, ib = tile[TILE_IA], tile[TILE_IB]
+    tiles, tile, slot, a, b = mc.tiles, st[TILE], st[SLOT], st[ACC_A], st[ACC_B]
+    ia, ib = tiles[tile, TILE_IA], tiles[tile, TILE_IB]
     x_load = mc.word if b == 0 and slot % mc.parts == 0 else 0
     w_load = mc.lanes[slot] if a == 0 else 0
     end_of_slot = a == ia - 1 and b == ib - 1
@@ -317,21 +361,21 @@ def _os_mac(mc: OsMachine, st: NDArray[np.int64], h: int) -> int:
         _port_short(st[NEED_ROW] + x_load, st[CREDIT_ROW], mc.row_port)
         or _port_short(st[NEED_COL] + w_load, st[CREDIT_COL], mc.col_port)
     ):
-        _os_bubble(mc, h)
+        _bubble(mc.hist, h)
         return RUNNING
     st[NEED_ROW] += x_load
     st[NEED_COL] += w_load
-    register = (st[TILE] & 1) * mc.bank * mc.overlapped + (slot % mc.split) * ia * ib + a * ib + b
-    status = _os_claim(mc, st, register, slot >= mc.split)
-    hist = mc.hist
+    register = (slot % mc.split) * ia * ib + a * ib + b
+    bank = (st[TILE] & 1) * mc.overlapped
+    status = _os_claim(mc, st, bank * mc.places + register, slot >= mc.split)
+    hist, base = mc.hist, bank * mc.places * mc.cols
     hist[KIND, h] = MAC
-    hist[DST, h] = register * mc.cols
-    hist[SRC, h] = (register if slot >= mc.split else mc.nregs - 2) * mc.cols
-    hist[SRC2, h] = (mc.nregs - 2) * mc.cols
-    hist[XROW, h], hist[XEND, h] = tile[TILE_M0] + a * tile[TILE_R], tile[TILE_M0] + tile[TILE_M]
-    hist[XOFF, h], hist[XLOAD, h], hist[RT, h] = (slot // mc.parts) * mc.word, x_load, tile[TILE_R]
-    hist[WCOL, h], hist[WEND, h] = tile[TILE_N0] + b * tile[TILE_C], tile[TILE_N0] + tile[TILE_N]
-    hist[WOFF, h], hist[WLOAD, h], hist[CT, h] = slot * mc.lanes_per_op, w_load, tile[TILE_C]
+    phase = _around(register - st[TURN], mc.places)
+    _registers(hist, h, ADD if slot >= mc.split else FIRST, base, base, phase, 0)
+    hist[XROW, h], hist[XEND, h] = tiles[tile, TILE_M0] + a * tiles[tile, TILE_R], tiles[tile, TILE_M0] + tiles[tile, TILE_M]
+    hist[XOFF, h], hist[XLOAD, h], hist[RT, h] = (slot // mc.parts) * mc.word, x_load, tiles[tile, TILE_R]
+    hist[WCOL, h], hist[WEND, h] = tiles[tile, TILE_N0] + b * tiles[tile, TILE_C], tiles[tile, TILE_N0] + tiles[tile, TILE_N]
+    hist[WOFF, h], hist[WLOAD, h], hist[CT, h] = slot * mc.lanes_per_op, w_load, tiles[tile, TILE_C]
     _os_next_mac(mc, st, ia, ib, sums)
     return status
 
@@ -361,23 +405,23 @@ def _os_next_mac(mc: OsMachine, st: NDArray[np.int64], ia: int, ib: int, sums: i
 @_compiled
 def _os_reduce(mc: OsMachine, st: NDArray[np.int64], h: int) -> int:
     """Emit the next add of a reduction round: the upper half of the partial sums onto the lower."""
-    tile, sums, z = mc.tiles[st[TILE]], st[RED_N], st[RED_Z]
-    interleaved = tile[TILE_IA] * tile[TILE_IB]
+    tile, sums, z = st[TILE], st[RED_N], st[RED_Z]
+    interleaved = mc.tiles[tile, TILE_IA] * mc.tiles[tile, TILE_IB]
     half = sums // 2
     end_of_round = z == half * interleaved - 1
     if end_of_round and sums - half == 1 and (
         _port_short(st[NEED_ROW], st[CREDIT_ROW], mc.row_port) or _port_short(st[NEED_COL], st[CREDIT_COL], mc.col_port)
     ):
-        _os_bubble(mc, h)
+        _bubble(mc.hist, h)
         return RUNNING
-    low = (st[TILE] & 1) * mc.bank * mc.overlapped + z
-    high = low + (sums - half) * interleaved
-    if mc.ready[high] > st[CYCLE] or mc.owner[high] != st[TILE]:
+    bank, step = (st[TILE] & 1) * mc.overlapped, (sums - half) * interleaved
+    low = bank * mc.places + z
+    if mc.ready[low + step] > st[CYCLE] or mc.owner[low + step] != st[TILE]:
         return HAZARD_ACCUMULATOR
     status = _os_claim(mc, st, low, 1)
-    mc.hist[KIND, h] = REDUCE
-    mc.hist[SRC, h], mc.hist[SRC2, h], mc.hist[DST, h] = low * mc.cols, high * mc.cols, low * mc.cols
-    st[RED_SEEN] = st[CYCLE]
+    mc.hist[KIND, h] = BUBBLE
+    phase, base = _around(z - st[TURN], mc.places), bank * mc.places * mc.cols
+    _registers(mc.hist, h, REDUCE, base, base, phase, _around(phase + step, mc.places))
     st[RED_Z] += 1
     if end_of_round:
         st[RED_Z] = 0
@@ -389,18 +433,30 @@ def _os_reduce(mc: OsMachine, st: NDArray[np.int64], h: int) -> int:
 
 
 @_compiled
+def _os_wait(mc: OsMachine, st: NDArray[np.int64], h: int) -> None:
+    """A bubble. Between two blocks of slots it may name the next, unused register, which leaves the run of words whole."""
+    _bubble(mc.hist, h)
+    interleaved = mc.tiles[st[TILE], TILE_IA] * mc.tiles[st[TILE], TILE_IB]
+    if st[RED_N] == 0 and mc.places == max(mc.latency, interleaved * mc.split):
+        hist = mc.hist
+        _registers(
+            hist, h, hist[MODE, h + 1], hist[BANK_IN, h + 1], hist[BANK_OUT, h + 1], hist[PHASE, h + 1], hist[PHASE2, h + 1]
+        )
+
+
+@_compiled
 def _os_control(mc: OsMachine, st: NDArray[np.int64], h: int) -> int:
     """The issue controller: one control word per cycle."""
     if not st[ACTIVE] and _os_may_start(mc, st):
         _os_start(mc, st)
     if not st[ACTIVE]:
-        _os_bubble(mc, h)
+        _bubble(mc.hist, h)
         return RUNNING
     st[CREDIT_ROW] += mc.row_port
     st[CREDIT_COL] += mc.col_port
     if st[WAIT] > 0:
         st[WAIT] -= 1
-        _os_bubble(mc, h)
+        _os_wait(mc, st, h)
         return RUNNING
     if st[RED_N] > 0:
         return _os_reduce(mc, st, h)
@@ -410,8 +466,7 @@ def _os_control(mc: OsMachine, st: NDArray[np.int64], h: int) -> int:
 @_compiled
 def _os_row_edges(mc: OsMachine, st: NDArray[np.int64], h: int, xh: int) -> None:
     """Push one x word into every row whose control word asks for it."""
-    hist, words = mc.hist, 0
-    row_elems = (mc.x.shape[0] // (mc.m + 1))
+    hist, words, row_elems = mc.hist, 0, mc.row_elems
     for i in range(mc.rows):
         p = h + i
         valid = 0
@@ -422,7 +477,7 @@ def _os_row_edges(mc: OsMachine, st: NDArray[np.int64], h: int, xh: int) -> None
             mc.x_line[i, xh] = row * row_elems + hist[XOFF, p]
             words += hist[XLOAD, p]
             valid = 1
-        _shift_in(mc.x_valid[i], valid)
+        _shift_in(mc.x_valid, i, valid)
     st[X_WORDS] += words
 
 
@@ -444,85 +499,102 @@ def _os_column_edges(mc: OsMachine, st: NDArray[np.int64], h: int) -> None:
                 mc.w_line[head, v, j] = mc.w[source + v]
                 mc.wi_line[head, v, j] = mc.wi[source + v]
             words += hist[WLOAD, p]
-            _set_bit(mc.w_valid[head], j, 1)
+            _set_bit(mc.w_valid, head, j, 1)
     st[W_WORDS] += words
 
 
 @_compiled
-def _retire(regs: NDArray[np.float64], base: int, dst: NDArray[np.int64], p: int, pipe: NDArray[np.float64]) -> None:
-    """Store the sums that leave the adders of one row."""
-    for j in range(pipe.shape[0]):
-        regs[base + dst[p + j] + j] = pipe[j]
+def _os_run_plain(
+    regs: NDArray[np.float64], source: int, adds: bool, pipe: NDArray[np.float64], stage: int, count: int,
+    w: NDArray[np.float64], wi: NDArray[np.uint32], w_at: int, x: NDArray[np.float64], line: NDArray[np.uint32], x_at: int,
+) -> None:  # fmt: skip
+    """PEs with one lane whose control words name the same registers: select, multiply, add."""
+    a, s, b, c = np.uint64(source), np.uint64(stage), np.uint64(w_at), np.uint64(x_at)
+    if adds:
+        for v in range(count):
+            u = np.uint64(v)
+            pipe[s + u] = regs[a + u] + w[b + u] * x[np.uint64(line[c + u]) + np.uint64(wi[b + u])]
+    else:
+        for v in range(count):
+            u = np.uint64(v)
+            pipe[s + u] = w[b + u] * x[np.uint64(line[c + u]) + np.uint64(wi[b + u])]
 
 
 @_compiled
-def _os_row_plain(
-    regs: NDArray[np.float64], base: int, src: NDArray[np.int64], dst: NDArray[np.int64], p: int, latency: int,
-    pipe: NDArray[np.float64], w: NDArray[np.float64], wi: NDArray[np.int64], x: NDArray[np.float64],
-    x_line: NDArray[np.int64], xh: int,
+def _os_run_wide(
+    regs: NDArray[np.float64], source: int, adds: bool, pipe: NDArray[np.float64], stage: int, count: int,
+    w: NDArray[np.float64], wi: NDArray[np.uint32], w_at: int, x: NDArray[np.float64], line: NDArray[np.uint32], x_at: int,
+    lanes: int, cols: int,
 ) -> None:  # fmt: skip
-    """One row, one lane per PE, no reduction in flight: retire, select, multiply, add."""
-    for j in range(pipe.shape[0]):
-        regs[base + dst[p + latency + j] + j] = pipe[j]
-        pipe[j] = regs[base + src[p + j] + j] + w[j] * x[x_line[xh + j] + wi[j]]
+    """The same for V lanes: the dot product, then one add."""
+    a, s, b, c = np.uint64(source), np.uint64(stage), np.uint64(w_at), np.uint64(x_at)
+    for v in range(count):
+        u = np.uint64(v)
+        pipe[s + u] = w[b + u] * x[np.uint64(line[c + u]) + np.uint64(wi[b + u])]
+    for _ in range(1, lanes):
+        b += np.uint64(cols)
+        for v in range(count):
+            u = np.uint64(v)
+            pipe[s + u] += w[b + u] * x[np.uint64(line[c + u]) + np.uint64(wi[b + u])]
+    if adds:
+        for v in range(count):
+            u = np.uint64(v)
+            pipe[s + u] += regs[a + u]
 
 
 @_compiled
-def _os_row_wide(
-    mc: OsMachine, base: int, p: int, pipe: NDArray[np.float64], w: NDArray[np.float64], wi: NDArray[np.int64],
-    x_line: NDArray[np.int64], xh: int,
+def _reduce_run(
+    regs: NDArray[np.float64], low: int, high: int, pipe: NDArray[np.float64], stage: int, count: int
 ) -> None:  # fmt: skip
-    """One row of V-wide PEs: retire, then the dot product, then one accumulate."""
-    regs, src, x = mc.regs, mc.hist[SRC], mc.x
-    _retire(regs, base, mc.hist[DST], p + mc.latency, pipe)
-    for j in range(pipe.shape[0]):
-        pipe[j] = w[0, j] * x[x_line[xh + j] + wi[0, j]]
-    for v in range(1, w.shape[0]):
-        for j in range(pipe.shape[0]):
-            pipe[j] += w[v, j] * x[x_line[xh + j] + wi[v, j]]
-    for j in range(pipe.shape[0]):
-        pipe[j] += regs[base + src[p + j] + j]
+    """PEs that add two of their partial sums."""
+    for v in range(count):
+        pipe[stage + v] = regs[low + v] + regs[high + v]
 
 
 @_compiled
-def _os_row_reducing(
-    mc: OsMachine, base: int, p: int, pipe: NDArray[np.float64], w: NDArray[np.float64], wi: NDArray[np.int64],
-    x_line: NDArray[np.int64], xh: int,
+def _os_issue(
+    hist: NDArray[np.int64], p: int, turn: int, places: int, regs: NDArray[np.float64], base: int,
+    pipe: NDArray[np.float64], stage: int, cols: int, lanes: int, w: NDArray[np.float64], wi: NDArray[np.uint32],
+    w_at: int, x: NDArray[np.float64], line: NDArray[np.uint32], x_at: int,
 ) -> None:  # fmt: skip
-    """One row in which some PEs add two partial sums instead of a product."""
-    regs, hist, x = mc.regs, mc.hist, mc.x
-    _retire(regs, base, hist[DST], p + mc.latency, pipe)
-    for j in range(pipe.shape[0]):
-        total = 0.0
-        if hist[KIND, p + j] == MAC:
-            for v in range(w.shape[0]):
-                total += w[v, j] * x[x_line[xh + j] + wi[v, j]]
-        else:
-            total = regs[base + hist[SRC2, p + j] + j]
-        pipe[j] = regs[base + hist[SRC, p + j] + j] + total
+    """Issue the ops of one row, run by run."""
+    j = 0
+    while j < cols:
+        count, mode = min(hist[RUN, p + j], cols - j), hist[MODE, p + j]
+        if mode != IDLE:
+            bank = base + hist[BANK_IN, p + j] + j
+            source = bank + _around(hist[PHASE, p + j] + turn, places) * cols
+            if mode == REDUCE:
+                other = bank + _around(hist[PHASE2, p + j] + turn, places) * cols
+                _reduce_run(regs, source, other, pipe, stage + j, count)
+            elif lanes == 1:
+                _os_run_plain(regs, source, mode == ADD, pipe, stage + j, count, w, wi, w_at + j, x, line, x_at + j)
+            else:
+                _os_run_wide(
+                    regs, source, mode == ADD, pipe, stage + j, count, w, wi, w_at + j, x, line, x_at + j, lanes, cols
+                )
+        j += count
 
 
 @_compiled
 def _os_array(mc: OsMachine, st: NDArray[np.int64], h: int, xh: int) -> int:
     """Step every PE by one cycle; the number of multiply-accumulates issued comes back."""
-    reducing = st[CYCLE] - st[RED_SEEN] <= mc.rows + mc.cols
-    issued = 0
+    cols, places, latency = mc.cols, mc.places, mc.latency
+    hist, regs, pipe, w, wi, x, line = mc.hist, mc.regs, mc.pipe, mc.w_line, mc.wi_line, mc.x, mc.x_line
+    w_flat, wi_flat, line_flat = w.reshape(-1), wi.reshape(-1), line.reshape(-1)
+    issued, turn, late = 0, st[TURN], latency % places
+    head = st[W_HEAD]
     for i in range(mc.rows):
-        head = st[W_HEAD] - i
-        if head < 0:
-            head += mc.rows
-        base = i * mc.nregs * mc.cols
-        pipe = mc.pipe[st[STAGE], i]
-        if reducing:
-            _os_row_reducing(mc, base, h + i, pipe, mc.w_line[head], mc.wi_line[head], mc.x_line[i], xh)
-        elif mc.lanes_per_op == 1:
-            _os_row_plain(
-                mc.regs, base, mc.hist[SRC], mc.hist[DST], h + i, mc.latency, pipe,
-                mc.w_line[head, 0], mc.wi_line[head, 0], mc.x, mc.x_line[i], xh,
-            )  # fmt: skip
-        else:
-            _os_row_wide(mc, base, h + i, pipe, mc.w_line[head], mc.wi_line[head], mc.x_line[i], xh)
-        issued += _count_both(mc.x_valid[i], mc.w_valid[head])
+        base = i * mc.banks * places * cols
+        stage = (st[STAGE] * mc.rows + i) * cols
+        _retire(regs, base, hist, h + i + latency, _around(turn - late, places), places, pipe, stage, cols)
+        _os_issue(
+            hist, h + i, turn, places, regs, base, pipe, stage, cols, mc.lanes_per_op, w_flat, wi_flat,
+            head * mc.lanes_per_op * cols, x, line_flat, i * line.shape[1] + xh,
+        )  # fmt: skip
+        issued += _count_both(mc.x_valid, i, mc.w_valid, head)
+        head = head - 1 if head > 0 else mc.rows - 1
+        turn = turn - 1 if turn > 0 else places - 1
     return issued
 
 
@@ -541,7 +613,7 @@ def _os_drain_control(mc: OsMachine, st: NDArray[np.int64], h: int) -> int:
     rows, interleaved = mc.tiles[tile, TILE_R], mc.tiles[tile, TILE_IA] * mc.tiles[tile, TILE_IB]
     pos = st[DR_POS]
     word[D_TILE, h] = tile
-    word[D_BANK, h] = (tile & 1) * mc.bank * mc.overlapped
+    word[D_BANK, h] = (tile & 1) * mc.places * mc.overlapped
     step = max(1, interleaved - 1)
     word[D_P, h], word[D_A, h] = pos // step, pos % step
     word[D_P2, h] = pos // step - 1 if interleaved > 1 and pos % step == 0 else -1
@@ -555,42 +627,43 @@ def _os_drain_control(mc: OsMachine, st: NDArray[np.int64], h: int) -> int:
 
 
 @_compiled
-def _os_inject(mc: OsMachine, st: NDArray[np.int64], word: NDArray[np.int64], j: int, p: int, a: int) -> int:
+def _os_inject(mc: OsMachine, st: NDArray[np.int64], h: int, j: int, p: int, a: int) -> int:
     """PE row r - 1 - p of column j puts accumulator a on the drain chain."""
-    tile = word[D_TILE]
+    tile, bank = mc.drain_hist[D_TILE, h], mc.drain_hist[D_BANK, h]
     i = mc.tiles[tile, TILE_R] - 1 - p
-    register = word[D_BANK] + a
+    register = bank + a
     if j == 0 and (mc.ready[register] + i > st[CYCLE] or mc.owner[register] != tile):
         return HAZARD_DRAIN
     place = (i - st[CYCLE]) % mc.rows
-    mc.drain[place, j] = mc.regs[(i * mc.nregs + register) * mc.cols + j]
+    at = bank + (a + j) % mc.places
+    mc.drain[place, j] = mc.regs[(i * mc.banks * mc.places + at) * mc.cols + j]
     return RUNNING
 
 
 @_compiled
-def _os_drain_column(mc: OsMachine, st: NDArray[np.int64], word: NDArray[np.int64], j: int) -> int:
+def _os_drain_column(mc: OsMachine, st: NDArray[np.int64], h: int, j: int) -> int:
     """Column j obeys its drain word: rows inject, the last row's value leaves the array."""
-    tile = mc.tiles[word[D_TILE]]
-    rows, ib = tile[TILE_R], tile[TILE_IB]
-    interleaved = tile[TILE_IA] * ib
+    word, tiles, tile = mc.drain_hist, mc.tiles, mc.drain_hist[D_TILE, h]
+    rows, ib = tiles[tile, TILE_R], tiles[tile, TILE_IB]
+    interleaved = tiles[tile, TILE_IA] * ib
     status = RUNNING
     if interleaved == 1:
-        if word[D_P] == 0:
+        if word[D_P, h] == 0:
             for p in range(rows):
-                status = min(status, _os_inject(mc, st, word, j, p, 0))
+                status = min(status, _os_inject(mc, st, h, j, p, 0))
     else:
-        if word[D_P] < rows:
-            status = min(status, _os_inject(mc, st, word, j, word[D_P], word[D_A]))
-        if 0 <= word[D_P2] < rows:
-            status = min(status, _os_inject(mc, st, word, j, word[D_P2], interleaved - 1))
+        if word[D_P, h] < rows:
+            status = min(status, _os_inject(mc, st, h, j, word[D_P, h], word[D_A, h]))
+        if 0 <= word[D_P2, h] < rows:
+            status = min(status, _os_inject(mc, st, h, j, word[D_P2, h], interleaved - 1))
     value = mc.drain[(rows - 1 - st[CYCLE]) % mc.rows, j]
-    row = word[D_XA] // ib * rows + rows - 1 - word[D_XP]
-    col = word[D_XA] % ib * tile[TILE_C] + j
-    if row < tile[TILE_M] and col < tile[TILE_N]:
-        mc.y[tile[TILE_M0] + row, tile[TILE_N0] + col] = value
+    row = word[D_XA, h] // ib * rows + rows - 1 - word[D_XP, h]
+    col = word[D_XA, h] % ib * tiles[tile, TILE_C] + j
+    if row < tiles[tile, TILE_M] and col < tiles[tile, TILE_N]:
+        mc.y[tiles[tile, TILE_M0] + row, tiles[tile, TILE_N0] + col] = value
     st[Y_WORDS] += 1
     st[CYCLES] = st[CYCLE] + 1
-    if j == tile[TILE_C] - 1 and word[D_XP] == rows - 1 and word[D_XA] == interleaved - 1:
+    if j == tiles[tile, TILE_C] - 1 and word[D_XP, h] == rows - 1 and word[D_XA, h] == interleaved - 1:
         st[FINISHED] += 1
     return status
 
@@ -604,7 +677,7 @@ def _os_drain(mc: OsMachine, st: NDArray[np.int64]) -> int:
     for j in range(mc.cols):
         tile = mc.drain_hist[D_TILE, h + j]
         if tile >= 0 and j < mc.tiles[tile, TILE_C]:
-            status = min(status, _os_drain_column(mc, st, mc.drain_hist[:, h + j], j))
+            status = min(status, _os_drain_column(mc, st, h + j, j))
     return status
 
 
@@ -617,6 +690,7 @@ def step_os(mc: OsMachine, st: NDArray[np.int64], issued: NDArray[np.int32]) -> 
         st[HEAD], st[LINE_HEAD] = h, xh
         st[W_HEAD] = st[W_HEAD] + 1 if st[W_HEAD] + 1 < mc.rows else 0
         st[STAGE] = st[STAGE] + 1 if st[STAGE] + 1 < mc.latency else 0
+        st[TURN] = st[TURN] + 1 if st[TURN] + 1 < mc.places else 0
         status = _os_control(mc, st, h)
         _os_row_edges(mc, st, h, xh)
         _os_column_edges(mc, st, h)
@@ -652,14 +726,6 @@ def stationary_tiles(columns: int, slot_rows: int, rows: int, cols: int) -> NDAr
 
 
 @_compiled
-def _st_bubble(mc: StationaryMachine, h: int) -> None:
-    mc.hist[KIND, h] = BUBBLE
-    mc.hist[HELD, h] = 0
-    mc.hist[SRC, h] = (mc.nregs - 2) * mc.cols
-    mc.hist[DST, h] = (mc.nregs - 1) * mc.cols
-
-
-@_compiled
 def _st_row_load(mc: StationaryMachine, slot_row: int, i: int, part: int) -> int:
     """Words that enter the edge of PE row i with this op."""
     if mc.input_held:
@@ -686,11 +752,11 @@ def _st_link_check(mc: StationaryMachine, h: int) -> int:
     hist, final = mc.hist, mc.parts - 1
     p = h + mc.latency
     if hist[KIND, p] == MAC and (not mc.chain or hist[PARTNO, p] == final):
-        mc.link_owner[hist[DST, p] // mc.cols - mc.nregs - mc.batch] = hist[OWNER, p]
+        mc.link_owner[hist[ELEMNO, p]] = hist[OWNER, p]
     p = h + mc.skew
     if mc.rows == 1 or hist[KIND, p] != MAC or hist[RT, p] < 2 or (mc.chain and hist[PARTNO, p] > 0):
         return RUNNING
-    if mc.link_owner[hist[SRC, p] // mc.cols - mc.batch] != hist[OWNER, p]:
+    if mc.link_owner[hist[ELEMNO, p]] != hist[OWNER, p]:
         return HAZARD_LINK
     return RUNNING
 
@@ -737,31 +803,32 @@ def _st_control(mc: StationaryMachine, st: NDArray[np.int64], h: int) -> int:
     """The stream controller: one control word per cycle."""
     if not st[ACTIVE] and _st_may_start(mc, st):
         _st_start(mc, st)
-    _st_bubble(mc, h)
+    _bubble(mc.hist, h)
     if not st[ACTIVE]:
         return RUNNING
     st[CREDIT_ROW] += mc.row_port
     if st[WAIT] > 0:
         st[WAIT] -= 1
         return RUNNING
-    tile, element, part = mc.tiles[st[TILE]], st[ELEM], st[PART]
+    tiles, tile, element, part = mc.tiles, st[TILE], st[ELEM], st[PART]
     batch = min(mc.batch, mc.length - st[BATCH]) if mc.chain else 1
     vector = st[BATCH] + element
     final = not mc.chain or part == mc.parts - 1
     last = vector == mc.length - 1 and part == mc.parts - 1
-    load = _st_row_load(mc, tile[STAT_W0], 0, part)
+    load = _st_row_load(mc, tiles[tile, STAT_W0], 0, part)
     if last and _port_short(st[NEED_ROW] + load, st[CREDIT_ROW], mc.row_port):
         return RUNNING
     st[NEED_ROW] += load
     status = _st_claim(mc, st, element, part)
-    hist, link = mc.hist, mc.batch + element
-    hist[KIND, h], hist[RT, h], hist[CT, h] = MAC, tile[STAT_R], tile[STAT_C]
-    hist[SRC, h] = (link if part == 0 or not mc.chain else element) * mc.cols
-    hist[DST, h] = (mc.nregs + link if final else element) * mc.cols
-    hist[HELD, h] = 0 if mc.input_held else part * mc.lanes_per_op * mc.cols
+    hist, bank = mc.hist, mc.places * mc.cols
+    hist[KIND, h], hist[RT, h], hist[CT, h] = MAC, tiles[tile, STAT_R], tiles[tile, STAT_C]
+    _registers(
+        hist, h, ADD, 0 if mc.chain and part > 0 else bank, 3 * bank if final else 0, _around(element - st[TURN], mc.places), 0
+    )
+    hist[HELD, h] = part * mc.lanes_per_op * mc.cols
     hist[VEC, h], hist[PARTNO, h], hist[FINAL, h] = vector, part, int(final) + int(last)
-    hist[COL0, h], hist[ROW0, h] = tile[STAT_C0], tile[STAT_W0]
-    hist[OWNER, h] = (st[TILE] * mc.length + vector) * mc.parts + (0 if mc.chain else part)
+    hist[COL0, h], hist[ROW0, h], hist[ELEMNO, h] = tiles[tile, STAT_C0], tiles[tile, STAT_W0], element
+    hist[OWNER, h] = (tile * mc.length + vector) * mc.parts + (0 if mc.chain else part)
     _st_next_op(mc, st, batch)
     return status
 
@@ -798,15 +865,15 @@ def _st_preload_control(mc: StationaryMachine, st: NDArray[np.int64], h: int) ->
             return RUNNING
         st[PRE_BUSY], st[PRE_POS], st[NEED_COL], st[CREDIT_COL] = 1, 0, 0, 0
     st[CREDIT_COL] += mc.col_port
-    tile = mc.tiles[st[PRE_TILE]]
-    row, chunk = tile[STAT_R] - 1 - st[PRE_POS] // mc.chunks, mc.chunks - 1 - st[PRE_POS] % mc.chunks
-    elems = _st_chunk_elems(mc, tile[STAT_W0] + row, chunk)
-    last = st[PRE_POS] == tile[STAT_R] * mc.chunks - 1
+    tiles, tile = mc.tiles, st[PRE_TILE]
+    row, chunk = tiles[tile, STAT_R] - 1 - st[PRE_POS] // mc.chunks, mc.chunks - 1 - st[PRE_POS] % mc.chunks
+    elems = _st_chunk_elems(mc, tiles[tile, STAT_W0] + row, chunk)
+    last = st[PRE_POS] == tiles[tile, STAT_R] * mc.chunks - 1
     if last and _port_short(st[NEED_COL] + elems, st[CREDIT_COL], mc.col_port):
         return RUNNING
     st[NEED_COL] += elems
     word[P_ON, h], word[P_ROW, h], word[P_PART, h] = 1, row, chunk
-    word[P_WORD, h], word[P_COL0, h], word[P_COLS, h] = tile[STAT_W0] + row, tile[STAT_C0], tile[STAT_C]
+    word[P_WORD, h], word[P_COL0, h], word[P_COLS, h] = tiles[tile, STAT_W0] + row, tiles[tile, STAT_C0], tiles[tile, STAT_C]
     st[PRE_POS] += 1
     if last:
         st[PRE_BUSY] = 0
@@ -835,29 +902,29 @@ def _st_preload(mc: StationaryMachine, st: NDArray[np.int64]) -> int:
         if mc.input_held:
             source = (column * mc.words + slot_row) * mc.word + chunk * lanes
             for v in range(elems):
-                mc.shadow_v[i, chunk * lanes + v, j] = mc.x[source + v]
+                mc.shadow_v[(i * mc.held + chunk * lanes + v) * mc.cols + j] = mc.x[source + v]
             st[X_WORDS] += elems
         else:
             source = (column * mc.slots + slot_row * mc.parts + chunk) * lanes
             for v in range(lanes):
-                mc.shadow_v[i, chunk * lanes + v, j] = mc.w[source + v]
-                mc.shadow_i[i, chunk * lanes + v, j] = mc.wi[source + v]
+                mc.shadow_v[(i * mc.held + chunk * lanes + v) * mc.cols + j] = mc.w[source + v]
+                mc.shadow_i[(i * mc.held + chunk * lanes + v) * mc.cols + j] = mc.wi[source + v]
             st[W_WORDS] += elems
     return status
 
 
 @_compiled
-def _st_switch_pe(mc: StationaryMachine, tile: NDArray[np.int64], i: int, j: int) -> None:
+def _st_switch_pe(mc: StationaryMachine, tile: int, i: int, j: int) -> None:
     """PE (i, j) takes its shadow set over, or falls idle where the tile does not use its column."""
-    used = j < tile[STAT_C]
-    _set_bit(mc.held_valid[i], j, used)
+    used = j < mc.tiles[tile, STAT_C]
+    _set_bit(mc.held_valid, i, j, used)
     if not used:
         return
     for u in range(mc.held):
-        mc.held_v[i, u, j] = mc.shadow_v[i, u, j]
-    if not mc.input_held:
-        for u in range(mc.held):
-            mc.held_i[i, u, j] = mc.shadow_i[i, u, j]
+        at = (i * mc.held + u) * mc.cols + j
+        mc.held_v[at] = mc.shadow_v[at]
+        if not mc.input_held:
+            mc.held_i[at] = mc.shadow_i[at]
 
 
 @_compiled
@@ -867,9 +934,9 @@ def _st_switch(mc: StationaryMachine, st: NDArray[np.int64]) -> int:
     for t in range(st[TOKEN], mc.tiles.shape[0]):
         if mc.start[t] < 0:
             break
-        tile = mc.tiles[t]
+        rows = mc.tiles[t, STAT_R]
         age = st[CYCLE] - mc.start[t]
-        for i in range(tile[STAT_R]):
+        for i in range(rows):
             j = age - i * mc.skew
             if j < 0:
                 break
@@ -878,8 +945,8 @@ def _st_switch(mc: StationaryMachine, st: NDArray[np.int64]) -> int:
                     status = HAZARD_SHADOW
                 mc.shadow_fill[i] = 0
             if j < mc.cols:
-                _st_switch_pe(mc, tile, i, j)
-        if t == st[TOKEN] and age >= (tile[STAT_R] - 1) * mc.skew + mc.cols - 1:
+                _st_switch_pe(mc, t, i, j)
+        if t == st[TOKEN] and age >= (rows - 1) * mc.skew + mc.cols - 1:
             st[TOKEN] += 1
     return status
 
@@ -899,7 +966,7 @@ def _st_row_edges(mc: StationaryMachine, st: NDArray[np.int64], h: int, lh: int)
                 mc.line[i, lh] = (hist[VEC, p] * mc.words + mc.row_word[slot_row]) * mc.word
             words += _st_row_load(mc, slot_row, i, part)
             valid = 1
-        _shift_in(mc.line_valid[i], valid)
+        _shift_in(mc.line_valid, i, valid)
     if mc.input_held:
         st[W_WORDS] += words
     else:
@@ -907,67 +974,107 @@ def _st_row_edges(mc: StationaryMachine, st: NDArray[np.int64], h: int, lh: int)
 
 
 @_compiled
-def _ws_row(
-    mc: StationaryMachine, i: int, p: int, pipe: NDArray[np.float64], line: NDArray[np.int64], lh: int
-) -> None:
-    """One row of a weight-stationary array: retire, select from the passing x word, multiply by the held weights, add."""
-    regs, src, dst, held, x = mc.regs, mc.hist[SRC], mc.hist[DST], mc.hist[HELD], mc.x
-    base, cols, latency = i * mc.nregs * mc.cols, mc.cols, mc.latency
-    hv, hi = mc.held_v[i].reshape(-1), mc.held_i[i].reshape(-1)
-    if mc.lanes_per_op == 1:
-        for j in range(cols):
-            regs[base + dst[p + latency + j] + j] = pipe[j]
-            at = held[p + j] + j
-            pipe[j] = regs[base + src[p + j] + j] + hv[at] * x[line[lh + j] + hi[at]]
+def _ws_run(
+    regs: NDArray[np.float64], source: int, pipe: NDArray[np.float64], stage: int, count: int, held: NDArray[np.float64],
+    held_i: NDArray[np.uint32], held_at: int, x: NDArray[np.float64], line: NDArray[np.uint32], x_at: int, lanes: int,
+    cols: int,
+) -> None:  # fmt: skip
+    """PEs that use the same registers and the same held slot: select from the passing x word, multiply, add."""
+    a, s, b, c = np.uint64(source), np.uint64(stage), np.uint64(held_at), np.uint64(x_at)
+    if lanes == 1:
+        for v in range(count):
+            u = np.uint64(v)
+            pipe[s + u] = regs[a + u] + held[b + u] * x[np.uint64(line[c + u]) + np.uint64(held_i[b + u])]
         return
-    _retire(regs, base, dst, p + latency, pipe)
-    for j in range(cols):
-        at = held[p + j] + j
-        pipe[j] = hv[at] * x[line[lh + j] + hi[at]]
-    for v in range(1, mc.lanes_per_op):
-        for j in range(cols):
-            at = held[p + j] + v * cols + j
-            pipe[j] += hv[at] * x[line[lh + j] + hi[at]]
-    for j in range(cols):
-        pipe[j] += regs[base + src[p + j] + j]
+    for v in range(count):
+        u = np.uint64(v)
+        pipe[s + u] = held[b + u] * x[np.uint64(line[c + u]) + np.uint64(held_i[b + u])]
+    for _ in range(1, lanes):
+        b += np.uint64(cols)
+        for v in range(count):
+            u = np.uint64(v)
+            pipe[s + u] += held[b + u] * x[np.uint64(line[c + u]) + np.uint64(held_i[b + u])]
+    for v in range(count):
+        u = np.uint64(v)
+        pipe[s + u] += regs[a + u]
 
 
 @_compiled
-def _is_row(
-    mc: StationaryMachine, i: int, p: int, pipe: NDArray[np.float64], line: NDArray[np.int64], lh: int
-) -> None:
-    """One row of an input-stationary array: retire, select from the held x word for the passing weights, add."""
-    regs, src, dst, w, wi = mc.regs, mc.hist[SRC], mc.hist[DST], mc.w, mc.wi
-    base, cols, latency = i * mc.nregs * mc.cols, mc.cols, mc.latency
-    hv = mc.held_v[i].reshape(-1)
-    if mc.lanes_per_op == 1:
-        for j in range(cols):
-            regs[base + dst[p + latency + j] + j] = pipe[j]
-            at = line[lh + j]
-            pipe[j] = regs[base + src[p + j] + j] + w[at] * hv[wi[at] * cols + j]
-        return
-    _retire(regs, base, dst, p + latency, pipe)
-    for j in range(cols):
-        at = line[lh + j]
-        pipe[j] = w[at] * hv[wi[at] * cols + j]
-    for v in range(1, mc.lanes_per_op):
-        for j in range(cols):
-            at = line[lh + j] + v
-            pipe[j] += w[at] * hv[wi[at] * cols + j]
-    for j in range(cols):
-        pipe[j] += regs[base + src[p + j] + j]
+def _ws_run_mixed(
+    regs: NDArray[np.float64], source: int, pipe: NDArray[np.float64], stage: int, count: int, held: NDArray[np.float64],
+    held_i: NDArray[np.uint32], held_at: int, slots: NDArray[np.int64], p: int, x: NDArray[np.float64],
+    line: NDArray[np.uint32], x_at: int, lanes: int, cols: int,
+) -> None:  # fmt: skip
+    """The same where every PE uses the held slot that its control word names."""
+    for u in range(count):
+        at = np.uint64(held_at + slots[HELD, p + u] + u)
+        word = np.uint64(line[np.uint64(x_at + u)])
+        total = held[at] * x[word + np.uint64(held_i[at])]
+        for _ in range(1, lanes):
+            at += np.uint64(cols)
+            total += held[at] * x[word + np.uint64(held_i[at])]
+        pipe[np.uint64(stage + u)] = total + regs[np.uint64(source + u)]
+
+
+@_compiled
+def _is_run(
+    regs: NDArray[np.float64], source: int, pipe: NDArray[np.float64], stage: int, count: int, held: NDArray[np.float64],
+    held_at: int, w: NDArray[np.float64], wi: NDArray[np.uint32], line: NDArray[np.uint32], w_at: int, lanes: int,
+    cols: int,
+) -> None:  # fmt: skip
+    """PEs that use the same registers: select from the held x word for the passing weights, multiply, add."""
+    a, s, b, c = np.uint64(source), np.uint64(stage), np.uint64(held_at), np.uint64(w_at)
+    width = np.uint64(cols)
+    for v in range(count):
+        u = np.uint64(v)
+        at = np.uint64(line[c + u])
+        total = w[at] * held[b + u + np.uint64(wi[at]) * width]
+        for lane in range(1, lanes):
+            total += w[at + np.uint64(lane)] * held[b + u + np.uint64(wi[at + np.uint64(lane)]) * width]
+        pipe[s + u] = total + regs[a + u]
+
+
+@_compiled
+def _st_issue(mc: StationaryMachine, i: int, p: int, turn: int, stage: int, line: NDArray[np.uint32], lh: int) -> None:
+    """Issue the ops of one row, run by run."""
+    hist, cols, regs, lanes = mc.hist, mc.cols, mc.regs, mc.lanes_per_op
+    base, held = 2 * i * mc.places * cols, i * mc.held * cols
+    j = 0
+    while j < cols:
+        count = min(hist[RUN, p + j], cols - j)
+        if hist[MODE, p + j] != IDLE:
+            place = _around(hist[PHASE, p + j] + turn, mc.places)
+            source = base + hist[BANK_IN, p + j] + place * cols + j
+            if mc.input_held:
+                _is_run(
+                    regs, source, mc.pipe, stage + j, count, mc.held_v, held + j, mc.w, mc.wi, line, lh + j, lanes, cols
+                )
+            elif mc.parts == 1:
+                _ws_run(
+                    regs, source, mc.pipe, stage + j, count, mc.held_v, mc.held_i, held + j, mc.x, line, lh + j, lanes, cols
+                )
+            else:
+                _ws_run_mixed(
+                    regs, source, mc.pipe, stage + j, count, mc.held_v, mc.held_i, held + j, hist, p + j, mc.x, line,
+                    lh + j, lanes, cols,
+                )  # fmt: skip
+        j += count
 
 
 @_compiled
 def _st_array(mc: StationaryMachine, st: NDArray[np.int64], h: int, lh: int) -> int:
     """Step every PE by one cycle, upper rows first (what leaves an adder is on the link in the same cycle)."""
-    issued = 0
+    issued, turn, cols, places = 0, st[TURN], mc.cols, mc.places
+    late, skew = mc.latency % places, mc.skew % places
+    line = mc.line.reshape(-1)
     for i in range(mc.rows):
-        if mc.input_held:
-            _is_row(mc, i, h + i * mc.skew, mc.pipe[st[STAGE], i], mc.line[i], lh)
-        else:
-            _ws_row(mc, i, h + i * mc.skew, mc.pipe[st[STAGE], i], mc.line[i], lh)
-        issued += _count_both(mc.line_valid[i], mc.held_valid[i])
+        p, stage = h + i * mc.skew, (st[STAGE] * mc.rows + i) * cols
+        _retire(
+            mc.regs, 2 * i * places * cols, mc.hist, p + mc.latency, _around(turn - late, places), places, mc.pipe, stage, cols
+        )
+        _st_issue(mc, i, p, turn, stage, line, i * mc.line.shape[1] + lh)
+        issued += _count_both(mc.line_valid, i, mc.held_valid, i)
+        turn = _around(turn - skew, places)
     return issued
 
 
@@ -981,7 +1088,7 @@ def _st_exits(mc: StationaryMachine, st: NDArray[np.int64], h: int) -> None:
             p = h + (mc.latency - 1) + (rows - 1) * mc.skew + j
             if hist[KIND, p] != MAC or hist[FINAL, p] == 0 or hist[RT, p] != rows or j >= hist[CT, p]:
                 continue
-            value = mc.pipe[stage, rows - 1, j]
+            value = mc.pipe[(stage * mc.rows + rows - 1) * mc.cols + j]
             if mc.input_held:
                 mc.y[hist[COL0, p] + j, hist[VEC, p]] += value
             else:
@@ -1000,6 +1107,7 @@ def step_stationary(mc: StationaryMachine, st: NDArray[np.int64], issued: NDArra
         lh = _next_place(mc.line, st[LINE_HEAD], mc.cols)
         st[HEAD], st[LINE_HEAD] = h, lh
         st[STAGE] = st[STAGE] + 1 if st[STAGE] + 1 < mc.latency else 0
+        st[TURN] = st[TURN] + 1 if st[TURN] + 1 < mc.places else 0
         status = _st_control(mc, st, h)
         status = min(status, _st_preload(mc, st))
         status = min(status, _st_link_check(mc, h))

@@ -31,7 +31,6 @@ Padding counts as elements, positions (indices) do not. Words wait at the edge a
 the throughput of a port is modelled, not the arrival of the first word.
 """
 
-import math
 import numbers
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -103,7 +102,7 @@ class _Compact(NamedTuple):
 
     x: NDArray[np.float64]  # (m + 1, words, word): the last row is zero
     w: NDArray[np.float64]  # (n + 1, slots, lanes): the last column is zero
-    wi: NDArray[np.int64]  # positions in the x word
+    wi: NDArray[np.uint32]  # positions in the x word
     lanes: NDArray[np.int64]  # real lanes of each slot
     parts: int  # slots that share one x word
 
@@ -211,7 +210,7 @@ def _compact(x: NDArray[np.float64], w: NDArray[np.float64], pattern: Pattern | 
     words = slots // parts
     wide_x = np.zeros((m + 1, words * word))
     wide_x[:m, :k] = x
-    wide_w, wide_i = np.zeros((n + 1, slots, lanes)), np.zeros((n + 1, slots, lanes), np.int64)
+    wide_w, wide_i = np.zeros((n + 1, slots, lanes)), np.zeros((n + 1, slots, lanes), np.uint32)
     wide_w[:n], wide_i[:n] = values, positions
     return _Compact(wide_x.reshape(m + 1, words, word), wide_w, wide_i, real.astype(np.int64), parts)
 
@@ -224,11 +223,10 @@ def _bits(count: int, cols: int) -> NDArray[np.uint64]:
     return np.zeros((count, (cols + 63) // 64), np.uint64)
 
 
-def _idle_controls(fields: int, span: int, nregs: int, cols: int) -> NDArray[np.int64]:
-    """A ring of bubbles: they read the zero register and write the one that nobody reads."""
+def _idle_controls(fields: int, span: int) -> NDArray[np.int64]:
+    """A ring of control words that do nothing."""
     ring = _new_ring(fields, span)
-    ring[kernels.SRC] = (nregs - 2) * cols
-    ring[kernels.DST] = (nregs - 1) * cols
+    ring[kernels.RUN] = 1
     return ring
 
 
@@ -244,24 +242,20 @@ def _os_machine(m: int, n: int, a: _Array, op: _Compact) -> tuple[kernels.OsMach
     tiles = kernels.os_tiles(m, n, a.rows, a.cols, a.ia, a.ib)
     rows, cols = int(tiles[:, kernels.TILE_R].max()), int(tiles[:, kernels.TILE_C].max())
     per_tile = tiles[:, kernels.TILE_IA] * tiles[:, kernels.TILE_IB]
-    bank = int(per_tile.max()) * a.split_k
-    nregs = bank * (2 if a.overlapped else 1) + 2
+    places, banks = max(int(per_tile.max()) * a.split_k, a.latency), 2 if a.overlapped else 1
     span = rows + cols + a.latency + 2
-    hist = _idle_controls(kernels.OS_FIELDS, span, nregs, cols)
-    hist[kernels.SRC2] = hist[kernels.SRC]
     machine = kernels.OsMachine(
-        m=m, n=n, slots=op.w.shape[1], parts=op.parts, lanes_per_op=a.lanes, word=op.x.shape[2], latency=a.latency,
-        split=a.split_k, overlapped=a.overlapped, row_port=a.row_port, col_port=a.col_port, rows=rows, cols=cols,
-        nregs=nregs, bank=bank, span=span, tiles=tiles, lanes=op.lanes, x=op.x.reshape(-1), w=op.w.reshape(-1),
-        wi=op.wi.reshape(-1), hist=hist, drain_hist=_new_ring(7, cols) - 1, x_line=_new_ring(rows, cols),
+        m=m, n=n, slots=op.w.shape[1], parts=op.parts, lanes_per_op=a.lanes, word=op.x.shape[2],
+        row_elems=op.x.shape[1] * op.x.shape[2], latency=a.latency, split=a.split_k, overlapped=a.overlapped, row_port=a.row_port, col_port=a.col_port, rows=rows, cols=cols,
+        places=places, banks=banks, span=span, tiles=tiles, lanes=op.lanes, x=op.x.reshape(-1), w=op.w.reshape(-1),
+        wi=op.wi.reshape(-1), hist=_idle_controls(kernels.OS_FIELDS, span), drain_hist=_new_ring(7, cols) - 1, x_line=_new_ring(rows, cols).astype(np.uint32),
         x_valid=_bits(rows, cols), w_line=np.zeros((rows, a.lanes, cols)),
-        wi_line=np.zeros((rows, a.lanes, cols), np.int64), w_valid=_bits(rows, cols),
-        regs=np.zeros(rows * nregs * cols), pipe=np.zeros((a.latency, rows, cols)), drain=np.zeros((rows, cols)),
-        ready=np.zeros(nregs, np.int64), owner=np.full(nregs, -1), token=np.zeros(len(tiles), np.int64),
+        wi_line=np.zeros((rows, a.lanes, cols), np.uint32), w_valid=_bits(rows, cols),
+        regs=np.zeros(rows * banks * places * cols), pipe=np.zeros(a.latency * rows * cols), drain=np.zeros((rows, cols)),
+        ready=np.zeros(banks * places, np.int64), owner=np.full(banks * places, -1), token=np.zeros(len(tiles), np.int64),
         y=np.zeros((m, n)),
     )  # fmt: skip
     state = _state({kernels.HEAD: span, kernels.LINE_HEAD: cols, kernels.DR_HEAD: cols})
-    state[kernels.RED_SEEN] = -span
     return machine, state
 
 
@@ -274,20 +268,20 @@ def _stationary_machine(m: int, n: int, a: _Array, op: _Compact) -> tuple[kernel
     rows, cols = int(tiles[:, kernels.STAT_R].max()), int(tiles[:, kernels.STAT_C].max())
     batch = min(a.ia * a.ib, length) if chain else 1
     skew = (parts - 1) * max(batch, a.latency) + a.latency if chain else a.latency
-    nregs, span = 2 * batch + 2, (rows - 1) * skew + cols + a.latency + 2
+    places, span = max(batch, a.latency) if chain else 1, (rows - 1) * skew + cols + a.latency + 2
     chunks, held = (-(-word // a.lanes), word) if input_held else (parts, parts * a.lanes)
     row_word = np.arange(slot_rows) // (op.parts if flat else 1)
     machine = kernels.StationaryMachine(
         input_held=input_held, chain=chain, flat=flat, length=length, words=words, slots=slots, parts=parts,
         chunks=chunks, held=held, lanes_per_op=a.lanes, word=word, latency=a.latency, batch=batch, skew=skew,
-        overlapped=a.overlapped, row_port=a.row_port, col_port=a.col_port, rows=rows, cols=cols, nregs=nregs, span=span,
+        overlapped=a.overlapped, row_port=a.row_port, col_port=a.col_port, rows=rows, cols=cols, places=places, span=span,
         tiles=tiles, lanes=op.lanes, row_word=row_word, row_lead=np.diff(row_word, prepend=-1), x=op.x.reshape(-1),
-        w=op.w.reshape(-1), wi=op.wi.reshape(-1), hist=_idle_controls(kernels.STATIONARY_FIELDS, span, nregs, cols),
-        pre_hist=_new_ring(6, cols), line=_new_ring(rows, cols), line_valid=_bits(rows, cols),
-        held_valid=_bits(rows, cols), held_v=np.zeros((rows, held, cols)), held_i=np.zeros((rows, held, cols), np.int64),
-        shadow_v=np.zeros((rows, held, cols)), shadow_i=np.zeros((rows, held, cols), np.int64),
-        shadow_fill=np.zeros(rows, np.int64), regs=np.zeros((rows + 1) * nregs * cols),
-        pipe=np.zeros((a.latency, rows, cols)), ready=np.zeros(batch, np.int64), link_owner=np.full(batch, -1),
+        w=op.w.reshape(-1), wi=op.wi.reshape(-1), hist=_idle_controls(kernels.STATIONARY_FIELDS, span),
+        pre_hist=_new_ring(6, cols), line=_new_ring(rows, cols).astype(np.uint32), line_valid=_bits(rows, cols),
+        held_valid=_bits(rows, cols), held_v=np.zeros(rows * held * cols), held_i=np.zeros(rows * held * cols, np.uint32),
+        shadow_v=np.zeros(rows * held * cols), shadow_i=np.zeros(rows * held * cols, np.uint32),
+        shadow_fill=np.zeros(rows, np.int64), regs=np.zeros((rows + 1) * 2 * places * cols),
+        pipe=np.zeros(a.latency * rows * cols), ready=np.zeros(batch, np.int64), link_owner=np.full(batch, -1),
         start=np.full(len(tiles), -1), taps=np.unique(tiles[:, kernels.STAT_R]), y=np.zeros((m, n)),
     )  # fmt: skip
     return machine, _state({kernels.HEAD: span, kernels.LINE_HEAD: cols, kernels.PRE_HEAD: cols})
