@@ -241,9 +241,7 @@ def array_counts(m, n, k, rows, cols, lanes, kept, group, dataflow, variant, ia,
 
 ORDERS = np.array([(0, 1, 2), (1, 0, 2), (0, 2, 1), (2, 0, 1), (1, 2, 0), (2, 1, 0)], dtype=np.int64)
 
-# Columns of the table of GEMMs, of machine numbers and of results (see `accelsim.schedule`).
-GEMM_FIELDS = 6  # m, n, k, count, kept, group
-BYTE_FIELDS = 6  # DRAM bytes per element of x and w, of a finished y and a spilled psum; buffer bytes per element of x, w
+# per_element holds bytes per element: DRAM bytes of x and w, of a finished y and a spilled psum; buffer bytes of x and w.
 
 
 @jit
@@ -483,12 +481,13 @@ def largest_fitting(limit, step, whole):
 
 
 @jit
-def search(shape, per_element, machine, buffers, bytes_per_cycle, mappings):
+def search(shape, per_element, machine, buffers, bytes_per_cycle, fetch_cycles, mappings):
     """Exhaustive search for the fastest mapping of one GEMM; ties go to fewer DRAM bytes, then to the first found.
 
     shape: m, n, k, count, kept, group. machine: rows, cols, lanes, latency, overlapped, row port, column port.
     mappings: one row (dataflow, variant, ia, ib, split) each. Tiles run over the whole dimension and the array block
-    times powers of two, as far as they fit the buffers; orders over all six.
+    times powers of two, as far as they fit the buffers; orders over all six. Each full fetch of w costs another
+    `fetch_cycles` (SORE in front of the GEMM).
 
     A candidate is skipped only when a lower bound of its cycles exceeds the best found, so the result is that of the
     whole space. The bounds: array issue, drain and per-job extra cycles (`mapping_bounds`), and DRAM bytes / bandwidth.
@@ -534,7 +533,7 @@ def search(shape, per_element, machine, buffers, bytes_per_cycle, mappings):
                         of_whole_blocks = edge[d] % steps[d] == 0 or whole[d] <= steps[d] or d == streamed
                         whole_jobs *= trips[d] if of_whole_blocks else trips[d] - 1
                     floor = max(uncut, drain) if trips[2] == 1 else max(cut, trips[2] * drain)
-                    floor = count * (floor + whole_jobs * extra)
+                    floor = count * (floor + whole_jobs * extra + fetch_cycles)
                     least = np.inf
                     if floor <= limit:
                         for o in range(6):
@@ -547,12 +546,13 @@ def search(shape, per_element, machine, buffers, bytes_per_cycle, mappings):
                     ends = end_transfers(full, edge, per_element, bytes_per_cycle)
                     compute, total = job_table(trips, full, edge, kept, group, machine, mapping)
                     for o in range(6):
-                        bound = max(ends + count * total, order_bytes[o] / bytes_per_cycle)
+                        generation = count * fetch_cycles * loads_of(0, trips, ORDERS[o])
+                        bound = generation + max(ends + count * total, order_bytes[o] / bytes_per_cycle)
                         if bound > limit or (bound == limit and order_bytes[o] >= best_bytes):
                             pruned += 1
                             continue
                         evaluated += 1
-                        cycles = pipeline_cycles(
+                        cycles = generation + pipeline_cycles(
                             trips, full, edge, ORDERS[o], count, compute, total, per_element, bytes_per_cycle
                         )
                         if cycles < limit or (cycles == limit and order_bytes[o] < best_bytes):
@@ -563,3 +563,66 @@ def search(shape, per_element, machine, buffers, bytes_per_cycle, mappings):
                 tn = next_smaller(tn, steps[1], n)
             tk = next_smaller(tk, steps[2], k)
     return best, best_cycles, best_compute, best_bytes, evaluated, pruned
+
+
+@jit
+def port_cycles(m, n, k, kept, group, machine, mapping):
+    """Cycles that the narrower port alone needs for the words of one job; 0 where ports are as wide as needed."""
+    rows, cols, lanes, row_port, col_port = machine[0], machine[1], machine[2], machine[5], machine[6]
+    if mapping[0] == OS:
+        _, _, _, kx, kw = slot_layout(k, lanes, kept, group)
+        m_rows = (m // (rows * mapping[2])) * mapping[2] + ceil_div(m % (rows * mapping[2]), rows)
+        n_cols = (n // (cols * mapping[3])) * mapping[3] + ceil_div(n % (cols * mapping[3]), cols)
+        by_row = ceil_div(m_rows * kx, row_port) * ceil_div(n, cols * mapping[3]) if row_port > 0 else 0
+        by_col = ceil_div(n_cols * kw, col_port) * ceil_div(m, rows * mapping[2]) if col_port > 0 else 0
+        return max(by_row, by_col)
+    slot_rows, kr, _, kw_row = stationary_layout(k, lanes, kept, group, mapping[1])
+    length, width, streamed = (m, n, kr) if mapping[0] == WS else (n, m, kw_row)
+    if mapping[1] == FLAT and kept > 0:
+        streamed = max(1, lanes // kept) * group
+    tiles = ceil_div(slot_rows, rows) * ceil_div(width, cols)
+    return tiles * ceil_div(length * streamed, row_port) if row_port > 0 else 0
+
+
+@jit
+def evaluate(shape, per_element, machine, bytes_per_cycle, mapping, tile, order):
+    """What one mapping costs. Returns whole numbers (cycles, array cycles, issue, drain and port cycles, full fetches of
+    w, op slots, words of x, w and y, jobs) for all copies, and the DRAM bytes of x, w and y.
+    """
+    kept, group, count = shape[4], shape[5], shape[3]
+    whole = shape[:3]
+    trips, edge = np.empty(3, np.int64), np.empty(3, np.int64)
+    for d in range(3):
+        trips[d] = ceil_div(whole[d], tile[d])
+        edge[d] = whole[d] - (trips[d] - 1) * tile[d]
+    compute, total = job_table(trips, tile, edge, kept, group, machine, mapping)
+    unlimited = machine.copy()
+    unlimited[5], unlimited[6] = UNLIMITED, UNLIMITED
+    numbers = np.zeros(11, np.int64)
+    numbers[0] = pipeline_cycles(trips, tile, edge, order, count, compute, total, per_element, bytes_per_cycle)
+    numbers[1] = count * total
+    for a in range(2):
+        for b in range(2):
+            for c in range(2):
+                jobs = (1 if a else trips[0] - 1) * (1 if b else trips[1] - 1) * (1 if c else trips[2] - 1)
+                if jobs == 0:
+                    continue
+                jobs *= count
+                mt, nt, kt = edge[0] if a else tile[0], edge[1] if b else tile[1], edge[2] if c else tile[2]
+                uncut, _, drain, _ = mapping_bounds(mt, nt, kt, kept, group, unlimited, mapping)
+                slots, x, w, y, _ = array_counts(
+                    mt, nt, kt, machine[0], machine[1], machine[2], kept, group,
+                    mapping[0], mapping[1], mapping[2], mapping[3],
+                )  # fmt: skip
+                port = port_cycles(mt, nt, kt, kept, group, machine, mapping)
+                numbers[2] += jobs * uncut
+                numbers[3] += jobs * drain
+                numbers[4] += jobs * port
+                numbers[6] += jobs * slots
+                numbers[7] += jobs * x
+                numbers[8] += jobs * w
+                numbers[9] += jobs * y
+                numbers[10] += jobs
+    numbers[5] = count * loads_of(0, trips, order)
+    x_bytes, w_bytes, y_bytes = traffic_bytes(whole[0], whole[1], whole[2], trips, order, per_element)
+    return numbers, count * x_bytes, count * w_bytes, count * y_bytes

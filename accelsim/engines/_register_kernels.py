@@ -37,10 +37,19 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 def _compiled(function: _F) -> _F:
     """Compile with numba, cached on disk where a cache directory can be written."""
+    return _jit(function, inline_calls=False)
+
+
+def _inlined(function: _F) -> _F:
+    """Compile into every caller: a call that hands a machine over copies its 40 fields."""
+    return _jit(function, inline_calls=True)
+
+
+def _jit(function: _F, *, inline_calls: bool) -> _F:
     try:
-        kernel: _F = njit(cache=True)(function)
+        kernel: _F = njit(cache=True, forceinline=inline_calls, _nrt=False)(function)
     except RuntimeError:  # numba finds no writable place for its cache
-        kernel = njit(function)
+        kernel = njit(forceinline=inline_calls, _nrt=False)(function)
     return kernel
 
 
@@ -180,7 +189,7 @@ class StationaryMachine(NamedTuple):
 # ---------------------------------------------------------------------------------------------- shared pieces
 
 
-@_compiled
+@_inlined
 def _popcount(bits: np.uint64) -> int:
     bits -= (bits >> np.uint64(1)) & np.uint64(0x5555555555555555)
     bits = (bits & np.uint64(0x3333333333333333)) + ((bits >> np.uint64(2)) & np.uint64(0x3333333333333333))
@@ -191,7 +200,7 @@ def _popcount(bits: np.uint64) -> int:
     return np.int64(bits & np.uint64(0x7F))
 
 
-@_compiled
+@_inlined
 def _count_both(first: NDArray[np.uint64], i: int, second: NDArray[np.uint64], k: int) -> int:
     """Columns in which row i of one and row k of the other operand are valid."""
     total = 0
@@ -200,7 +209,7 @@ def _count_both(first: NDArray[np.uint64], i: int, second: NDArray[np.uint64], k
     return total
 
 
-@_compiled
+@_inlined
 def _shift_in(bits: NDArray[np.uint64], i: int, entering: int) -> None:
     """Move the valid bits of row i one column on."""
     carry = np.uint64(entering)
@@ -210,7 +219,7 @@ def _shift_in(bits: NDArray[np.uint64], i: int, entering: int) -> None:
         carry = leaving
 
 
-@_compiled
+@_inlined
 def _set_bit(bits: NDArray[np.uint64], i: int, j: int, value: int) -> None:
     mask = np.uint64(1) << np.uint64(j & 63)
     if value:
@@ -219,7 +228,7 @@ def _set_bit(bits: NDArray[np.uint64], i: int, j: int, value: int) -> None:
         bits[i, j >> 6] &= ~mask
 
 
-@_compiled
+@_inlined
 def _next_place(ring: NDArray[Any], head: int, span: int) -> int:
     """Move a ring (fields x places) on by one cycle; the place of the entering word comes back."""
     if head == 0:
@@ -231,13 +240,13 @@ def _next_place(ring: NDArray[Any], head: int, span: int) -> int:
     return head - 1
 
 
-@_compiled
+@_inlined
 def _port_short(need: int, credit: int, port: int) -> bool:
     """Whether words are still waiting outside a port of `port` words per cycle."""
     return port > 0 and need > credit
 
 
-@_compiled
+@_inlined
 def _bubble(hist: NDArray[np.int64], h: int) -> None:
     """A control word that does nothing."""
     hist[KIND, h] = BUBBLE
@@ -245,7 +254,7 @@ def _bubble(hist: NDArray[np.int64], h: int) -> None:
     hist[RUN, h] = hist[RUN, h + 1] + 1 if hist[MODE, h + 1] == IDLE else 1
 
 
-@_compiled
+@_inlined
 def _registers(hist: NDArray[np.int64], h: int, mode: int, bank_in: int, bank_out: int, phase: int, phase2: int) -> None:
     """Fill the adder's part of a control word and note how many words before it name the same registers.
 
@@ -261,7 +270,7 @@ def _registers(hist: NDArray[np.int64], h: int, mode: int, bank_in: int, bank_ou
     hist[RUN, h] = hist[RUN, h + 1] + 1 if same else 1
 
 
-@_compiled
+@_inlined
 def _around(value: int, places: int) -> int:
     """Fold a number from -places to 2 places - 1 into 0 to places - 1."""
     if value < 0:
@@ -269,7 +278,7 @@ def _around(value: int, places: int) -> int:
     return value - places if value >= places else value
 
 
-@_compiled
+@_inlined
 def _retire(
     regs: NDArray[np.float64], base: int, hist: NDArray[np.int64], p: int, turn: int, places: int,
     pipe: NDArray[np.float64], stage: int, cols: int,
@@ -310,7 +319,7 @@ def os_tiles(m: int, n: int, rows: int, cols: int, ia: int, ib: int) -> NDArray[
     return tiles
 
 
-@_compiled
+@_inlined
 def _os_may_start(mc: OsMachine, st: NDArray[np.int64]) -> bool:
     """The next tile needs its bank empty (two banks, overlapped) or the whole array empty."""
     if st[TILE] >= mc.tiles.shape[0]:
@@ -320,14 +329,14 @@ def _os_may_start(mc: OsMachine, st: NDArray[np.int64]) -> bool:
     return bool(st[FINISHED] >= st[TILE])
 
 
-@_compiled
+@_inlined
 def _os_start(mc: OsMachine, st: NDArray[np.int64]) -> None:
     st[ACTIVE] = 1
     for field in (SLOT, ACC_A, ACC_B, RED_N, RED_Z, WAIT, NEED_ROW, CREDIT_ROW, NEED_COL, CREDIT_COL):
         st[field] = 0
 
 
-@_compiled
+@_inlined
 def _os_end_of_tile(mc: OsMachine, st: NDArray[np.int64]) -> None:
     """The last op takes r - 1 hops down column 0 and L adder stages; then the column can drain."""
     tile = st[TILE]
@@ -337,7 +346,7 @@ def _os_end_of_tile(mc: OsMachine, st: NDArray[np.int64]) -> None:
     st[ISSUED_TILES] = tile + 1
 
 
-@_compiled
+@_inlined
 def _os_claim(mc: OsMachine, st: NDArray[np.int64], register: int, reads: int) -> int:
     """Scoreboard of PE (0, 0): the register must be readable, and becomes readable L cycles from now."""
     if reads and (mc.ready[register] > st[CYCLE] or mc.owner[register] != st[TILE]):
@@ -347,7 +356,7 @@ def _os_claim(mc: OsMachine, st: NDArray[np.int64], register: int, reads: int) -
     return RUNNING
 
 
-@_compiled
+@_inlined
 def _os_mac(mc: OsMachine, st: NDArray[np.int64], h: int) -> int:
     """Emit the next multiply-accumulate of the tile, or a bubble while its last words wait at a port."""
     tiles, tile, slot, a, b = mc.tiles, st[TILE], st[SLOT], st[ACC_A], st[ACC_B]
@@ -380,7 +389,7 @@ def _os_mac(mc: OsMachine, st: NDArray[np.int64], h: int) -> int:
     return status
 
 
-@_compiled
+@_inlined
 def _os_next_mac(mc: OsMachine, st: NDArray[np.int64], ia: int, ib: int, sums: int) -> None:
     """Step the loops: slots outer, then the accumulators; wait where the adder would be read too early."""
     st[ACC_B] += 1
@@ -402,7 +411,7 @@ def _os_next_mac(mc: OsMachine, st: NDArray[np.int64], ia: int, ib: int, sums: i
         st[WAIT] = max(0, mc.latency - ia * ib * mc.split)
 
 
-@_compiled
+@_inlined
 def _os_reduce(mc: OsMachine, st: NDArray[np.int64], h: int) -> int:
     """Emit the next add of a reduction round: the upper half of the partial sums onto the lower."""
     tile, sums, z = st[TILE], st[RED_N], st[RED_Z]
@@ -432,7 +441,7 @@ def _os_reduce(mc: OsMachine, st: NDArray[np.int64], h: int) -> int:
     return status
 
 
-@_compiled
+@_inlined
 def _os_wait(mc: OsMachine, st: NDArray[np.int64], h: int) -> None:
     """A bubble. Between two blocks of slots it may name the next, unused register, which leaves the run of words whole."""
     _bubble(mc.hist, h)
@@ -444,7 +453,7 @@ def _os_wait(mc: OsMachine, st: NDArray[np.int64], h: int) -> None:
         )
 
 
-@_compiled
+@_inlined
 def _os_control(mc: OsMachine, st: NDArray[np.int64], h: int) -> int:
     """The issue controller: one control word per cycle."""
     if not st[ACTIVE] and _os_may_start(mc, st):
@@ -463,7 +472,7 @@ def _os_control(mc: OsMachine, st: NDArray[np.int64], h: int) -> int:
     return _os_mac(mc, st, h)
 
 
-@_compiled
+@_inlined
 def _os_row_edges(mc: OsMachine, st: NDArray[np.int64], h: int, xh: int) -> None:
     """Push one x word into every row whose control word asks for it."""
     hist, words, row_elems = mc.hist, 0, mc.row_elems
@@ -481,7 +490,7 @@ def _os_row_edges(mc: OsMachine, st: NDArray[np.int64], h: int, xh: int) -> None
     st[X_WORDS] += words
 
 
-@_compiled
+@_inlined
 def _os_column_edges(mc: OsMachine, st: NDArray[np.int64], h: int) -> None:
     """Push one compact w word (values and positions) into every column whose control word asks for it."""
     hist, words, head, lanes = mc.hist, 0, st[W_HEAD], mc.lanes_per_op
@@ -503,7 +512,7 @@ def _os_column_edges(mc: OsMachine, st: NDArray[np.int64], h: int) -> None:
     st[W_WORDS] += words
 
 
-@_compiled
+@_inlined
 def _os_run_plain(
     regs: NDArray[np.float64], source: int, adds: bool, pipe: NDArray[np.float64], stage: int, count: int,
     w: NDArray[np.float64], wi: NDArray[np.uint32], w_at: int, x: NDArray[np.float64], line: NDArray[np.uint32], x_at: int,
@@ -520,7 +529,7 @@ def _os_run_plain(
             pipe[s + u] = w[b + u] * x[np.uint64(line[c + u]) + np.uint64(wi[b + u])]
 
 
-@_compiled
+@_inlined
 def _os_run_wide(
     regs: NDArray[np.float64], source: int, adds: bool, pipe: NDArray[np.float64], stage: int, count: int,
     w: NDArray[np.float64], wi: NDArray[np.uint32], w_at: int, x: NDArray[np.float64], line: NDArray[np.uint32], x_at: int,
@@ -542,7 +551,7 @@ def _os_run_wide(
             pipe[s + u] += regs[a + u]
 
 
-@_compiled
+@_inlined
 def _reduce_run(
     regs: NDArray[np.float64], low: int, high: int, pipe: NDArray[np.float64], stage: int, count: int
 ) -> None:  # fmt: skip
@@ -551,7 +560,7 @@ def _reduce_run(
         pipe[stage + v] = regs[low + v] + regs[high + v]
 
 
-@_compiled
+@_inlined
 def _os_issue(
     hist: NDArray[np.int64], p: int, turn: int, places: int, regs: NDArray[np.float64], base: int,
     pipe: NDArray[np.float64], stage: int, cols: int, lanes: int, w: NDArray[np.float64], wi: NDArray[np.uint32],
@@ -576,7 +585,7 @@ def _os_issue(
         j += count
 
 
-@_compiled
+@_inlined
 def _os_array(mc: OsMachine, st: NDArray[np.int64], h: int, xh: int) -> int:
     """Step every PE by one cycle; the number of multiply-accumulates issued comes back."""
     cols, places, latency = mc.cols, mc.places, mc.latency
@@ -598,7 +607,7 @@ def _os_array(mc: OsMachine, st: NDArray[np.int64], h: int, xh: int) -> int:
     return issued
 
 
-@_compiled
+@_inlined
 def _os_drain_control(mc: OsMachine, st: NDArray[np.int64], h: int) -> int:
     """The drain controller of column 0: tiles in order, one value per cycle, once the whole column is ready.
 
@@ -626,7 +635,7 @@ def _os_drain_control(mc: OsMachine, st: NDArray[np.int64], h: int) -> int:
     return RUNNING
 
 
-@_compiled
+@_inlined
 def _os_inject(mc: OsMachine, st: NDArray[np.int64], h: int, j: int, p: int, a: int) -> int:
     """PE row r - 1 - p of column j puts accumulator a on the drain chain."""
     tile, bank = mc.drain_hist[D_TILE, h], mc.drain_hist[D_BANK, h]
@@ -640,7 +649,7 @@ def _os_inject(mc: OsMachine, st: NDArray[np.int64], h: int, j: int, p: int, a: 
     return RUNNING
 
 
-@_compiled
+@_inlined
 def _os_drain_column(mc: OsMachine, st: NDArray[np.int64], h: int, j: int) -> int:
     """Column j obeys its drain word: rows inject, the last row's value leaves the array."""
     word, tiles, tile = mc.drain_hist, mc.tiles, mc.drain_hist[D_TILE, h]
@@ -668,7 +677,7 @@ def _os_drain_column(mc: OsMachine, st: NDArray[np.int64], h: int, j: int) -> in
     return status
 
 
-@_compiled
+@_inlined
 def _os_drain(mc: OsMachine, st: NDArray[np.int64]) -> int:
     """Move the drain of every column by one cycle."""
     h = _next_place(mc.drain_hist, st[DR_HEAD], mc.cols)
@@ -725,7 +734,7 @@ def stationary_tiles(columns: int, slot_rows: int, rows: int, cols: int) -> NDAr
     return tiles
 
 
-@_compiled
+@_inlined
 def _st_row_load(mc: StationaryMachine, slot_row: int, i: int, part: int) -> int:
     """Words that enter the edge of PE row i with this op."""
     if mc.input_held:
@@ -735,7 +744,7 @@ def _st_row_load(mc: StationaryMachine, slot_row: int, i: int, part: int) -> int
     return mc.word if part == 0 else 0
 
 
-@_compiled
+@_inlined
 def _st_claim(mc: StationaryMachine, st: NDArray[np.int64], element: int, part: int) -> int:
     """Scoreboard of PE (0, 0): an accumulator is read only after the adder has written it."""
     if not mc.chain:
@@ -746,7 +755,7 @@ def _st_claim(mc: StationaryMachine, st: NDArray[np.int64], element: int, part: 
     return RUNNING
 
 
-@_compiled
+@_inlined
 def _st_link_check(mc: StationaryMachine, h: int) -> int:
     """PE (1, 0) must find on its link the psum that its control word means, complete."""
     hist, final = mc.hist, mc.parts - 1
@@ -761,13 +770,13 @@ def _st_link_check(mc: StationaryMachine, h: int) -> int:
     return RUNNING
 
 
-@_compiled
+@_inlined
 def _st_may_start(mc: StationaryMachine, st: NDArray[np.int64]) -> bool:
     """The next tile streams as soon as its operand is in the shadow set of every PE of column 0."""
     return bool(st[TILE] < mc.tiles.shape[0] and st[PRE_TILE] > st[TILE])
 
 
-@_compiled
+@_inlined
 def _st_start(mc: StationaryMachine, st: NDArray[np.int64]) -> None:
     st[ACTIVE] = 1
     mc.start[st[TILE]] = st[CYCLE]
@@ -775,7 +784,7 @@ def _st_start(mc: StationaryMachine, st: NDArray[np.int64]) -> None:
         st[field] = 0
 
 
-@_compiled
+@_inlined
 def _st_next_op(mc: StationaryMachine, st: NDArray[np.int64], batch: int) -> None:
     """Step the loops. Split: parts inside vectors. Chain: batches, then parts, then the vectors of the batch."""
     if not mc.chain:
@@ -798,7 +807,7 @@ def _st_next_op(mc: StationaryMachine, st: NDArray[np.int64], batch: int) -> Non
         st[TILE] += 1
 
 
-@_compiled
+@_inlined
 def _st_control(mc: StationaryMachine, st: NDArray[np.int64], h: int) -> int:
     """The stream controller: one control word per cycle."""
     if not st[ACTIVE] and _st_may_start(mc, st):
@@ -833,7 +842,7 @@ def _st_control(mc: StationaryMachine, st: NDArray[np.int64], h: int) -> int:
     return status
 
 
-@_compiled
+@_inlined
 def _st_may_preload(mc: StationaryMachine, st: NDArray[np.int64]) -> bool:
     """A preload needs the shadow set of every PE of the last tile free (or, not overlapped, the whole array empty)."""
     tile = st[PRE_TILE]
@@ -847,7 +856,7 @@ def _st_may_preload(mc: StationaryMachine, st: NDArray[np.int64]) -> bool:
     return bool(mc.start[tile - 1] >= 0 and st[CYCLE] > mc.start[tile - 1] + last_row)
 
 
-@_compiled
+@_inlined
 def _st_chunk_elems(mc: StationaryMachine, slot_row: int, chunk: int) -> int:
     """Elements of the stationary operand that one preload cycle brings into one column."""
     if mc.input_held:
@@ -855,7 +864,7 @@ def _st_chunk_elems(mc: StationaryMachine, slot_row: int, chunk: int) -> int:
     return mc.lanes[slot_row * mc.parts + chunk]
 
 
-@_compiled
+@_inlined
 def _st_preload_control(mc: StationaryMachine, st: NDArray[np.int64], h: int) -> int:
     """The preload controller of column 0: the last PE row's words first, one V-wide chunk per cycle."""
     word = mc.pre_hist
@@ -882,7 +891,7 @@ def _st_preload_control(mc: StationaryMachine, st: NDArray[np.int64], h: int) ->
     return HAZARD_SHADOW if mc.shadow_fill[row] > mc.chunks else RUNNING
 
 
-@_compiled
+@_inlined
 def _st_preload(mc: StationaryMachine, st: NDArray[np.int64]) -> int:
     """Move the preload of every column by one cycle.
 
@@ -913,7 +922,7 @@ def _st_preload(mc: StationaryMachine, st: NDArray[np.int64]) -> int:
     return status
 
 
-@_compiled
+@_inlined
 def _st_switch_pe(mc: StationaryMachine, tile: int, i: int, j: int) -> None:
     """PE (i, j) takes its shadow set over, or falls idle where the tile does not use its column."""
     used = j < mc.tiles[tile, STAT_C]
@@ -927,7 +936,7 @@ def _st_switch_pe(mc: StationaryMachine, tile: int, i: int, j: int) -> None:
             mc.held_i[at] = mc.shadow_i[at]
 
 
-@_compiled
+@_inlined
 def _st_switch(mc: StationaryMachine, st: NDArray[np.int64]) -> int:
     """The first op of a tile carries a token: where it arrives, the PE switches to its shadow set."""
     status = RUNNING
@@ -951,7 +960,7 @@ def _st_switch(mc: StationaryMachine, st: NDArray[np.int64]) -> int:
     return status
 
 
-@_compiled
+@_inlined
 def _st_row_edges(mc: StationaryMachine, st: NDArray[np.int64], h: int, lh: int) -> None:
     """Push one word into every row whose control word asks for it."""
     hist, words = mc.hist, 0
@@ -973,7 +982,7 @@ def _st_row_edges(mc: StationaryMachine, st: NDArray[np.int64], h: int, lh: int)
         st[X_WORDS] += words
 
 
-@_compiled
+@_inlined
 def _ws_run(
     regs: NDArray[np.float64], source: int, pipe: NDArray[np.float64], stage: int, count: int, held: NDArray[np.float64],
     held_i: NDArray[np.uint32], held_at: int, x: NDArray[np.float64], line: NDArray[np.uint32], x_at: int, lanes: int,
@@ -999,7 +1008,7 @@ def _ws_run(
         pipe[s + u] += regs[a + u]
 
 
-@_compiled
+@_inlined
 def _ws_run_mixed(
     regs: NDArray[np.float64], source: int, pipe: NDArray[np.float64], stage: int, count: int, held: NDArray[np.float64],
     held_i: NDArray[np.uint32], held_at: int, slots: NDArray[np.int64], p: int, x: NDArray[np.float64],
@@ -1016,7 +1025,7 @@ def _ws_run_mixed(
         pipe[np.uint64(stage + u)] = total + regs[np.uint64(source + u)]
 
 
-@_compiled
+@_inlined
 def _is_run(
     regs: NDArray[np.float64], source: int, pipe: NDArray[np.float64], stage: int, count: int, held: NDArray[np.float64],
     held_at: int, w: NDArray[np.float64], wi: NDArray[np.uint32], line: NDArray[np.uint32], w_at: int, lanes: int,
@@ -1034,7 +1043,7 @@ def _is_run(
         pipe[s + u] = total + regs[a + u]
 
 
-@_compiled
+@_inlined
 def _st_issue(mc: StationaryMachine, i: int, p: int, turn: int, stage: int, line: NDArray[np.uint32], lh: int) -> None:
     """Issue the ops of one row, run by run."""
     hist, cols, regs, lanes = mc.hist, mc.cols, mc.regs, mc.lanes_per_op
@@ -1061,7 +1070,7 @@ def _st_issue(mc: StationaryMachine, i: int, p: int, turn: int, stage: int, line
         j += count
 
 
-@_compiled
+@_inlined
 def _st_array(mc: StationaryMachine, st: NDArray[np.int64], h: int, lh: int) -> int:
     """Step every PE by one cycle, upper rows first (what leaves an adder is on the link in the same cycle)."""
     issued, turn, cols, places = 0, st[TURN], mc.cols, mc.places
@@ -1078,7 +1087,7 @@ def _st_array(mc: StationaryMachine, st: NDArray[np.int64], h: int, lh: int) -> 
     return issued
 
 
-@_compiled
+@_inlined
 def _st_exits(mc: StationaryMachine, st: NDArray[np.int64], h: int) -> None:
     """Psums leave the array at the end of their last adder cycle in the last PE row of their tile."""
     hist = mc.hist

@@ -35,6 +35,10 @@ class Array(FileModel):
     ]
     overlap_tiles: bool = Field(description="a second accumulator bank (OS) and shadow weight set (WS, IS)")
     dataflows: Annotated[tuple[Dataflow, ...], Field(strict=False, min_length=1)]
+    stationary_variants: Annotated[
+        tuple[Literal["flat", "split", "chain"], ...],
+        Field(strict=False, min_length=1, description="how WS and IS execute the slots of a group (see engines)"),
+    ]
     patterns: Annotated[tuple[str, ...], Field(strict=False, description="N:M patterns; empty: dense only")]
     metadata_bits_per_value: Literal["log2"] | Annotated[int, Field(ge=0, le=32)] = Field(
         description="index bits stored with a kept value; 'log2': ceil(log2 M)"

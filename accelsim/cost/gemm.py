@@ -1,0 +1,80 @@
+"""The numbers a compiled kernel needs about a GEMM and about a design."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accelsim.hardware.design import Design
+from accelsim.sparsity.methods import Operand
+from accelsim.step import Gemm, Stage
+
+__all__ = ["GemmNumbers", "MachineNumbers", "gemm_numbers", "generated_online", "machine_numbers", "sore_cycles"]
+
+
+class GemmNumbers(NamedTuple):
+    """A GEMM as kernels see it; equal numbers mean equal cost.
+
+    shape: m, n, k, count, kept, group (kept 0 = dense). per_element: DRAM bytes of x and w, of a result and a spilled
+    partial sum; buffer bytes of x and w. fetch_cycles: SORE cycles for each full fetch of w of one copy.
+    """
+
+    shape: tuple[int, int, int, int, int, int]
+    per_element: tuple[float, float, float, float, float, float]
+    fetch_cycles: int
+
+
+class MachineNumbers(NamedTuple):
+    """A design as kernels see it: rows, cols, MACs per PE, adder latency, overlap, row and column port; buffer bytes."""
+
+    machine: NDArray[np.int64]
+    buffers: NDArray[np.float64]
+    bytes_per_cycle: float
+
+
+def machine_numbers(design: Design) -> MachineNumbers:
+    """Return the numbers of a design; a port of 0 is as wide as needed."""
+    array = design.array
+    machine = np.array(
+        [array.rows, array.cols, array.macs_per_pe, array.adder_latency_cycles, int(array.overlap_tiles),
+         array.row_port_elements_per_cycle or 0, array.col_port_elements_per_cycle or 0], dtype=np.int64,
+    )  # fmt: skip
+    sizes = design.buffers
+    buffers = np.array([sizes.x_bytes, sizes.w_bytes, sizes.y_bytes], dtype=np.float64)
+    return MachineNumbers(machine, buffers, design.dram_bytes_per_cycle)
+
+
+def generated_online(gemm: Gemm, pregenerate: bool) -> bool:
+    """Whether SORE stands in front of this GEMM: a pruned gradient always, a pruned weight without pre-generation."""
+    return gemm.pattern is not None and (gemm.w_operand is Operand.GRADIENT or not pregenerate)
+
+
+def sore_cycles(elements: int, group: int, lanes: int) -> int:
+    """Cycles in which `lanes` lanes reduce `elements` in groups: one group takes as many cycles as it has elements."""
+    groups = -(-elements // group)
+    return -(-groups // lanes) * group
+
+
+def gemm_numbers(gemm: Gemm, design: Design, pregenerate: bool) -> GemmNumbers:
+    """Return the numbers of one GEMM.
+
+    An im2col operand is fetched once per pass in its distinct elements and spread while the buffer fills, so its DRAM
+    bytes per element of the matrix are the share of distinct ones. A compact operand carries its index bits; one that
+    is generated online is fetched dense and compact only in the buffer.
+    """
+    bits = design.precision
+    dense_w = bits.operand_bits / 8
+    online = generated_online(gemm, pregenerate)
+    compact_w = dense_w if gemm.pattern is None else design.compact_bits(gemm.pattern) / 8
+    x_share = gemm.x_elements / (gemm.m * gemm.k)
+    w_share = gemm.w_elements / (gemm.k * gemm.n)
+    result_bits = bits.master_bits if gemm.stage is Stage.WU else bits.operand_bits
+    kept, group = (0, 0) if gemm.pattern is None else (gemm.pattern.kept, gemm.pattern.group)
+    return GemmNumbers(
+        shape=(gemm.m, gemm.n, gemm.k, gemm.count, kept, group),
+        per_element=(
+            bits.operand_bits / 8 * x_share, (dense_w if online else compact_w) * w_share,
+            result_bits / 8, bits.accumulator_bits / 8, bits.operand_bits / 8, compact_w,
+        ),
+        fetch_cycles=sore_cycles(gemm.w_elements, group, design.sore.lanes) if online else 0,
+    )  # fmt: skip
