@@ -300,13 +300,9 @@ def _retire(
 
 
 @_compiled
-def os_tiles(m: int, n: int, rows: int, cols: int, ia: int, ib: int) -> NDArray[np.int64]:
+def os_tiles(tiles: NDArray[np.int64], m: int, n: int, array: tuple[int, int], interleave: tuple[int, int]) -> None:
     """Walk the tiles of an output-stationary GEMM, m blocks outer, n blocks inner."""
-    count = 0
-    for _ in range(0, m, rows * ia):
-        for _ in range(0, n, cols * ib):
-            count += 1
-    tiles = np.zeros((count, 8), np.int64)
+    (rows, cols), (ia, ib) = array, interleave
     t = 0
     for m0 in range(0, m, rows * ia):
         mt = min(rows * ia, m - m0)
@@ -316,7 +312,6 @@ def os_tiles(m: int, n: int, rows: int, cols: int, ia: int, ib: int) -> NDArray[
             tiles[t, TILE_R], tiles[t, TILE_C] = min(rows, mt), min(cols, nt)
             tiles[t, TILE_IA], tiles[t, TILE_IB] = -(-mt // rows), -(-nt // cols)
             t += 1
-    return tiles
 
 
 @_inlined
@@ -718,20 +713,14 @@ def step_os(mc: OsMachine, st: NDArray[np.int64], issued: NDArray[np.int32]) -> 
 
 
 @_compiled
-def stationary_tiles(columns: int, slot_rows: int, rows: int, cols: int) -> NDArray[np.int64]:
+def stationary_tiles(tiles: NDArray[np.int64], columns: int, slot_rows: int, rows: int, cols: int) -> None:
     """Walk the tiles of a weight- or input-stationary GEMM, column blocks outer, k blocks inner."""
-    count = 0
-    for _ in range(0, columns, cols):
-        for _ in range(0, slot_rows, rows):
-            count += 1
-    tiles = np.zeros((count, 4), np.int64)
     t = 0
     for c0 in range(0, columns, cols):
         for w0 in range(0, slot_rows, rows):
             tiles[t, STAT_C0], tiles[t, STAT_W0] = c0, w0
             tiles[t, STAT_R], tiles[t, STAT_C] = min(rows, slot_rows - w0), min(cols, columns - c0)
             t += 1
-    return tiles
 
 
 @_inlined

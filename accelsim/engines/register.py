@@ -239,7 +239,8 @@ def _state(spans: dict[int, int]) -> NDArray[np.int64]:
 
 
 def _os_machine(m: int, n: int, a: _Array, op: _Compact) -> tuple[kernels.OsMachine, NDArray[np.int64]]:
-    tiles = kernels.os_tiles(m, n, a.rows, a.cols, a.ia, a.ib)
+    tiles = np.zeros((len(range(0, m, a.rows * a.ia)) * len(range(0, n, a.cols * a.ib)), 8), np.int64)
+    kernels.os_tiles(tiles, m, n, (a.rows, a.cols), (a.ia, a.ib))
     rows, cols = int(tiles[:, kernels.TILE_R].max()), int(tiles[:, kernels.TILE_C].max())
     per_tile = tiles[:, kernels.TILE_IA] * tiles[:, kernels.TILE_IB]
     places, banks = max(int(per_tile.max()) * a.split_k, a.latency), 2 if a.overlapped else 1
@@ -264,7 +265,8 @@ def _stationary_machine(m: int, n: int, a: _Array, op: _Compact) -> tuple[kernel
     slots, words, word = op.w.shape[1], op.x.shape[1], op.x.shape[2]
     slot_rows, parts = (slots, 1) if flat else (words, op.parts)
     columns, length = (m, n) if input_held else (n, m)
-    tiles = kernels.stationary_tiles(columns, slot_rows, a.rows, a.cols)
+    tiles = np.zeros((len(range(0, columns, a.cols)) * len(range(0, slot_rows, a.rows)), 4), np.int64)
+    kernels.stationary_tiles(tiles, columns, slot_rows, a.rows, a.cols)
     rows, cols = int(tiles[:, kernels.STAT_R].max()), int(tiles[:, kernels.STAT_C].max())
     batch = min(a.ia * a.ib, length) if chain else 1
     skew = (parts - 1) * max(batch, a.latency) + a.latency if chain else a.latency
