@@ -5,8 +5,6 @@ with its sign bit cleared an IEEE number orders as an integer, from zero over de
 floating-point comparison is needed and half precision works where the compiler has none.
 """
 
-# ruff: noqa: PLR0917 -- kernels take arrays and numbers by position; compiled code calls fastest so
-
 from collections.abc import Callable
 from typing import Any, TypeVar
 
