@@ -1,3 +1,52 @@
-"""accelsim: how long one N:M sparse training step takes on SAT, where the cycles go, and what it costs in energy."""
+"""accelsim: how long one N:M sparse training step takes on SAT, where the cycles go, and what it costs in energy.
+
+>>> import accelsim as acs
+>>> result = acs.simulate(acs.load_trace("resnet18_tinyimagenet"), acs.load_design("sat_vcu1525"), batch=128)
+>>> result.method, result.pattern, result.step.speedup > 1.5
+('bdwp', '2:8', True)
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from accelsim.engines import gemm_on_array
+    from accelsim.errors import AccelsimError, InfeasibleError, InputError
+    from accelsim.hardware.design import Design, load_design
+    from accelsim.results import Result
+    from accelsim.simulation import simulate
+    from accelsim.sparsity.pattern import Pattern
+    from accelsim.workload.trace import Trace, load_trace, save_trace
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "AccelsimError": "accelsim.errors",
+    "Design": "accelsim.hardware.design",
+    "InfeasibleError": "accelsim.errors",
+    "InputError": "accelsim.errors",
+    "Pattern": "accelsim.sparsity.pattern",
+    "Result": "accelsim.results",
+    "Trace": "accelsim.workload.trace",
+    "gemm_on_array": "accelsim.engines",
+    "load_design": "accelsim.hardware.design",
+    "load_trace": "accelsim.workload.trace",
+    "save_trace": "accelsim.workload.trace",
+    "simulate": "accelsim.simulation",
+}
+
+__all__ = [
+    "AccelsimError", "Design", "InfeasibleError", "InputError", "Pattern", "Result", "Trace", "gemm_on_array",
+    "load_design", "load_trace", "save_trace", "simulate",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Import public names on first use, so that the command line starts without numpy and numba."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'accelsim' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

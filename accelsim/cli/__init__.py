@@ -1,1 +1,79 @@
-"""."""
+"""The command line. Each sub-command stands in a module of this package and is imported only when it runs."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from accelsim import __version__
+from accelsim.errors import AccelsimError, did_you_mean
+
+__all__ = ["main"]
+
+_COMMANDS = {
+    "simulate": ("simulate", "Time one training step of a trace on a design."),
+    "compare": ("compare", "Time designs, methods and patterns side by side."),
+    "schedule": ("schedule", "Show the mapping chosen for each layer and stage, and why."),
+    "trace": ("trace", "Export the layer trace of a PyTorch model (needs the torch extra)."),
+    "check": ("check", "Check trace, design and energy files."),
+    "list": ("listing", "List shipped workloads, designs or methods."),
+    "schema": ("schema", "Print the JSON Schema of a file format."),
+}
+
+
+class _LazyGroup(click.Group):
+    """Sub-commands by name; importing one happens when it is called, not when help is shown."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"accelsim.cli.{_COMMANDS[name][0]}")
+        command: click.Command = getattr(module, f"{name}_command")
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in _COMMANDS and not args[0].startswith("-"):
+            hint = did_you_mean(args[0], _COMMANDS)
+            raise click.UsageError(f"no such command '{args[0]}'{hint}; allowed: {', '.join(_COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="accelsim")
+def _cli() -> None:
+    """Latency, throughput and energy of N:M sparse DNN training steps on SAT, from a layer trace.
+
+    Try: accelsim simulate resnet18_tinyimagenet --method bdwp --pattern 2:8
+    """
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 done, 2 bad input, 3 infeasible, 130 interrupted."""
+    try:
+        code = _cli.main(args=None if argv is None else list(argv), prog_name="accelsim", standalone_mode=False)
+    except AccelsimError as error:
+        for line in str(error).splitlines():
+            click.echo(f"error: {line}", err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        hint = f" (try: {error.ctx.command_path} --help)" if isinstance(error, click.UsageError) and error.ctx else ""
+        click.echo(f"error: {error.format_message()}{hint}", err=True)
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return 130
+    return code if isinstance(code, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,1 +1,8 @@
-"""."""
+"""Engines execute a plan and return a `Timing`; all have the same signature. They hold no policy and do not search."""
+
+from accelsim.engines.array import ArrayCounts, gemm_on_array
+from accelsim.engines.closed_form import run as closed_form
+
+__all__ = ["ENGINES", "ArrayCounts", "gemm_on_array"]
+
+ENGINES = {"closed": closed_form}

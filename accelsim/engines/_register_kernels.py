@@ -82,13 +82,14 @@ STATE_WORDS = 32
 
 # Control word fields: what the adder does and with which registers, whether operands enter, PE rows and columns of the
 # tile; then those of OS (output rows, place in the x word, words loaded, ...) and those of WS/IS.
-RUN, MODE, BANK_IN, BANK_OUT, PHASE, PHASE2, KIND, RT, CT = range(9)
+RUN, MODE, BANK_IN, BANK_OUT, PHASE, PHASE2, KIND, RT, CT = range(9)  # PHASE2: of the second register, or the held slot
 XROW, XEND, XOFF, XLOAD, WCOL, WEND, WOFF, WLOAD = range(9, 17)
 OS_FIELDS = 17
 HELD, VEC, PARTNO, FINAL, COL0, ROW0, OWNER, ELEMNO = range(9, 17)
 STATIONARY_FIELDS = 17
 BUBBLE, MAC = 0, 1  # KIND: do operands enter with the word
-IDLE, FIRST, ADD, REDUCE = 0, 1, 2, 3  # MODE: what the adder adds: nothing, the product, a register and the product, two registers
+# MODE: the adder takes nothing, the product, a register and the product, two registers.
+IDLE, FIRST, ADD, REDUCE = 0, 1, 2, 3
 
 # Drain control word (OS) and preload control word (WS/IS) fields.
 D_TILE, D_BANK, D_P, D_A, D_P2, D_XP, D_XA = range(7)
@@ -820,10 +821,10 @@ def _st_control(mc: StationaryMachine, st: NDArray[np.int64], h: int) -> int:
     status = _st_claim(mc, st, element, part)
     hist, bank = mc.hist, mc.places * mc.cols
     hist[KIND, h], hist[RT, h], hist[CT, h] = MAC, tiles[tile, STAT_R], tiles[tile, STAT_C]
-    _registers(
-        hist, h, ADD, 0 if mc.chain and part > 0 else bank, 3 * bank if final else 0, _around(element - st[TURN], mc.places), 0
-    )
-    hist[HELD, h] = part * mc.lanes_per_op * mc.cols
+    bank_in, bank_out = 0 if mc.chain and part > 0 else bank, 3 * bank if final else 0
+    phase, held = _around(element - st[TURN], mc.places), part * mc.lanes_per_op * mc.cols
+    _registers(hist, h, ADD, bank_in, bank_out, phase, held if mc.chain else 0)
+    hist[HELD, h] = held
     hist[VEC, h], hist[PARTNO, h], hist[FINAL, h] = vector, part, int(final) + int(last)
     hist[COL0, h], hist[ROW0, h], hist[ELEMNO, h] = tiles[tile, STAT_C0], tiles[tile, STAT_W0], element
     hist[OWNER, h] = (tile * mc.length + vector) * mc.parts + (0 if mc.chain else part)
@@ -1023,6 +1024,12 @@ def _is_run(
     """PEs that use the same registers: select from the held x word for the passing weights, multiply, add."""
     a, s, b, c = np.uint64(source), np.uint64(stage), np.uint64(held_at), np.uint64(w_at)
     width = np.uint64(cols)
+    if lanes == 1:
+        for v in range(count):
+            u = np.uint64(v)
+            at = np.uint64(line[c + u])
+            pipe[s + u] = regs[a + u] + w[at] * held[b + u + np.uint64(wi[at]) * width]
+        return
     for v in range(count):
         u = np.uint64(v)
         at = np.uint64(line[c + u])
@@ -1047,9 +1054,10 @@ def _st_issue(mc: StationaryMachine, i: int, p: int, turn: int, stage: int, line
                 _is_run(
                     regs, source, mc.pipe, stage + j, count, mc.held_v, held + j, mc.w, mc.wi, line, lh + j, lanes, cols
                 )
-            elif mc.parts == 1:
+            elif mc.parts == 1 or mc.chain:
+                slot = held + hist[PHASE2, p + j] + j
                 _ws_run(
-                    regs, source, mc.pipe, stage + j, count, mc.held_v, mc.held_i, held + j, mc.x, line, lh + j, lanes, cols
+                    regs, source, mc.pipe, stage + j, count, mc.held_v, mc.held_i, slot, mc.x, line, lh + j, lanes, cols
                 )
             else:
                 _ws_run_mixed(

@@ -57,6 +57,7 @@ _VARIANTS: dict[str, tuple[str | None, ...]] = {
 _UPDATES_PER_SECOND = 5.0e8  # PE updates (one PE, one cycle) on one core, measured on 32 x 32 arrays
 _UPDATES_PER_CALL = 1 << 24  # between two progress reports
 _LARGEST_SIZE = 1 << 24
+_RING_SLACK = 64  # places between two copies of a ring to its other end
 _SEED = 20
 
 
@@ -216,7 +217,7 @@ def _compact(x: NDArray[np.float64], w: NDArray[np.float64], pattern: Pattern | 
 
 
 def _new_ring(fields: int, span: int) -> NDArray[np.int64]:
-    return np.zeros((fields, 2 * span + 1024), np.int64)
+    return np.zeros((fields, 3 * span + _RING_SLACK), np.int64)
 
 
 def _bits(count: int, cols: int) -> NDArray[np.uint64]:
@@ -234,7 +235,7 @@ def _state(spans: dict[int, int]) -> NDArray[np.int64]:
     """Counters at zero, ring heads where the next word enters."""
     state = np.zeros(kernels.STATE_WORDS, np.int64)
     for head, span in spans.items():
-        state[head] = span + 1024
+        state[head] = 2 * span + _RING_SLACK
     return state
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from accelsim.hardware.design import Design
 from accelsim.schedule.plan import Mapping
 from accelsim.sparsity.pattern import Pattern
 from accelsim.step import Stage
@@ -66,3 +67,14 @@ class Timing:
     def cycles(self) -> int:
         """Cycles of the step: rows run one after another."""
         return sum(row.cycles for row in self.rows)
+
+    def check(self, design: Design) -> None:
+        """Conservation laws that hold for every result; a violation is a bug of ours, not of the input."""
+        peak, per_cycle = design.peak_macs_per_cycle, design.dram_bytes_per_cycle
+        for row in self.rows:
+            assert row.cycles >= row.array_cycles, f"{row.name}: fewer cycles than the array works"
+            assert row.array_cycles * peak >= row.macs_executed, f"{row.name}: more MACs than the array has"
+            assert row.events.macs >= row.macs_executed, f"{row.name}: fewer issued than executed MACs"
+            moved = row.events.dram_bytes / per_cycle
+            streamed = row.stage is Stage.GENERATE  # its bytes hide behind the update's
+            assert streamed or row.cycles * (1 + 1e-12) >= moved, f"{row.name}: faster than its DRAM traffic"

@@ -1,0 +1,48 @@
+"""``accelsim check``: are these files usable?"""
+
+from pathlib import Path
+
+import click
+
+from accelsim.errors import AccelsimError, InputError
+
+__all__ = ["check_command"]
+
+
+@click.command("check")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+def check_command(files: tuple[str, ...]) -> int:
+    """Check trace (.json, .json.gz), design and energy files (.yaml), and report every error of each."""
+    worst = 0
+    for name in files:
+        try:
+            click.echo(f"ok: {name}: {_describe(Path(name))}")
+        except AccelsimError as error:
+            worst = max(worst, error.exit_code)
+            for line in str(error).splitlines():
+                click.echo(f"error: {line}", err=True)
+    return worst
+
+
+def _describe(path: Path) -> str:
+    from accelsim.files import read_text
+    from accelsim.hardware.design import load_design
+    from accelsim.hardware.energy import load_energy_table
+    from accelsim.workload.trace import load_trace
+
+    if path.suffix in {".json", ".gz"}:
+        trace = load_trace(path)
+        return f"trace of {trace.model}, {len(trace.operations)} operations, {trace.parameters:,} parameters"
+    if path.suffix not in {".yaml", ".yml"}:
+        raise InputError(f"{path}: got suffix '{path.suffix}'; allowed: .json, .json.gz, .yaml, .yml")
+    if "accelsim-energy/" in read_text(path):
+        table = load_energy_table(path)
+        return f"energy table {table.name}, {_origins(table.provenance)}"
+    design = load_design(path)
+    load_energy_table(design.energy)
+    return f"design {design.name}, {_origins(design.provenance)}"
+
+
+def _origins(provenance) -> str:  # type: ignore[no-untyped-def]
+    kinds = [item.confidence for item in provenance]
+    return f"{len(kinds)} values: " + ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))

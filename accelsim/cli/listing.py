@@ -1,0 +1,64 @@
+"""``accelsim list``: what is shipped."""
+
+import click
+
+from accelsim.errors import InputError, did_you_mean
+
+__all__ = ["list_command"]
+
+_KINDS = ("workloads", "designs", "methods")
+
+
+@click.command("list")
+@click.argument("kind", metavar="|".join(_KINDS))
+def list_command(kind: str) -> None:
+    """List shipped workloads, designs or methods."""
+    if kind not in _KINDS:
+        raise InputError(f"list {kind}: not known{did_you_mean(kind, _KINDS)}; allowed: {', '.join(_KINDS)}")
+    from accelsim.cli.screen import console
+
+    console().print({"workloads": _workloads, "designs": _designs, "methods": _methods}[kind]())
+
+
+def _workloads():  # type: ignore[no-untyped-def]
+    from accelsim.cli.screen import table_of
+    from accelsim.units import show
+    from accelsim.workload.trace import load_trace, workload_names
+
+    table = table_of("workload", "inputs", "parameters", "MACs/sample", "operations")
+    for name in workload_names():
+        trace = load_trace(name)
+        shapes = ", ".join("x".join(str(size) for size in shape) for shape in trace.input_shapes)
+        table.add_row(name, shapes, show(trace.parameters, ""), show(trace.macs, ""), str(len(trace.operations)))
+    return table
+
+
+def _designs():  # type: ignore[no-untyped-def]
+    from accelsim.cli.screen import table_of
+    from accelsim.hardware.design import design_names, load_design
+
+    table = table_of("design", "array", "clock", "DRAM", "method")
+    table.columns[4].header = "description"
+    for name in design_names():
+        design = load_design(name)
+        array = design.array
+        table.add_row(name, f"{array.rows} x {array.cols} x {array.macs_per_pe}", f"{design.clock_hz / 1e6:g} MHz",
+                      f"{design.dram.bandwidth_gb_per_s:g} GB/s", design.description)  # fmt: skip
+    return table
+
+
+def _methods():  # type: ignore[no-untyped-def]
+    from accelsim.cli.screen import table_of
+    from accelsim.sparsity.methods import METHODS
+
+    table = table_of("method", "FF", "BP", "WU", "design", "workload")
+    table.columns[4].header, table.columns[5].header = "what it prunes", "source"
+    for column in table.columns:
+        column.justify = "left"
+    for method in METHODS.values():
+        cells = ["dense" if item is None else f"{item.operand} / {item.axis}"
+                 for item in (method.ff, method.bp, method.wu)]  # fmt: skip
+        if method.traced:
+            cells = ["as traced"] * 3
+        table.add_row(method.name, *cells, method.title, method.source)
+    return table

@@ -1,0 +1,96 @@
+"""Options and checks that several commands share."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from accelsim.errors import InputError
+
+if TYPE_CHECKING:
+    from accelsim.hardware.design import Design
+    from accelsim.step import Overrides
+
+__all__ = ["announce_compilation", "check_output", "open_design", "read_overrides", "step_options"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_STEP_OPTIONS = (
+    click.option("--batch", type=int, default=512, show_default=True, help="Samples per step."),
+    click.option("--mode", default="train", show_default=True, help="train, or infer (FF and its vector work alone)."),
+    click.option("--optimizer", default="sgd", show_default=True, help="sgd (with momentum) or adam."),
+    click.option("--engine", default="closed", show_default=True, help="Engine that times the step."),
+    click.option("--set", "settings", multiple=True, metavar="PATH=VALUE", help="Override a field of the design, as in"
+                 " array.rows=64. Repeatable."),
+    click.option("--dense", multiple=True, metavar="GLOB", help="Keep matching operations dense. Repeatable."),
+    click.option("--sparse", multiple=True, metavar="GLOB[=N:M]", help="Run matching operations sparse, also where they"
+                 " would stay dense. Repeatable."),
+)  # fmt: skip
+
+
+def step_options(function: Function) -> Function:
+    """Add the options that describe a step."""
+    for option in reversed(_STEP_OPTIONS):
+        function = option(function)
+    return function
+
+
+def open_design(name: str, settings: Sequence[str]) -> "Design":
+    """Load a design and apply ``--set PATH=VALUE``; warns where a change does less than it may seem to."""
+    from accelsim.hardware.design import load_design
+    from accelsim.hardware.sourced import override
+
+    changes: dict[str, str] = {}
+    for setting in settings:
+        path, equals, value = setting.partition("=")
+        if not equals or not path.strip() or not value.strip():
+            raise InputError(f"--set {setting}: expected PATH=VALUE, as in array.rows=64")
+        if path.strip() in changes:
+            raise InputError(f"--set {setting}: {path.strip()} is set twice")
+        changes[path.strip()] = value.strip()
+    design = load_design(name)
+    if not changes:
+        return design
+    changed = override(design, changes)
+    if "dram.channels" in changes and "dram.bandwidth_gb_per_s" not in changes:
+        each = design.dram.bandwidth_gb_per_s / design.dram.channels
+        click.echo(
+            f"note: dram.bandwidth_gb_per_s stays {changed.dram.bandwidth_gb_per_s:g}, the total of all channels; for"
+            f" {changed.dram.channels} of this design's channels set it to {each * changed.dram.channels:g}",
+            err=True,
+        )
+    return changed
+
+
+def read_overrides(dense: Sequence[str], sparse: Sequence[str]) -> "Overrides":
+    """Read ``--dense GLOB`` and ``--sparse GLOB[=N:M]``."""
+    from accelsim.sparsity.pattern import Pattern
+    from accelsim.step import Overrides
+
+    forced = []
+    for item in sparse:
+        glob, equals, pattern = item.partition("=")
+        forced.append((glob, Pattern.parse(pattern) if equals else None))
+    return Overrides(dense=tuple(dense), sparse=tuple(forced))
+
+
+def check_output(path: str | None, suffixes: Sequence[str]) -> Path | None:
+    """Refuse an output that could not be written, before anything is computed."""
+    if path is None:
+        return None
+    target = Path(path)
+    if target.suffix not in suffixes:
+        raise InputError(f"-o {path}: got suffix '{target.suffix}'; allowed: {', '.join(suffixes)}")
+    if target.is_dir() or not target.parent.is_dir():
+        raise InputError(f"-o {path}: {'is a directory' if target.is_dir() else f'no directory {target.parent}'}")
+    return target
+
+
+def announce_compilation() -> None:
+    """Say so when this run has to compile the kernels first."""
+    from accelsim.cost import _kernels
+    from accelsim.jit import compiled_before
+
+    if not (compiled_before(_kernels.search) and compiled_before(_kernels.evaluate)):
+        click.echo("compiling the timing kernels, once on this machine (about 20 s) ...", err=True)

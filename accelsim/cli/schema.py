@@ -1,0 +1,26 @@
+"""``accelsim schema``: the JSON Schema of a file format, for editors."""
+
+import json
+
+import click
+
+from accelsim.errors import InputError, did_you_mean
+
+__all__ = ["schema_command"]
+
+_KINDS = ("trace", "design", "energy")
+
+
+@click.command("schema")
+@click.argument("kind", metavar="|".join(_KINDS))
+def schema_command(kind: str) -> None:
+    """Print the JSON Schema of a trace, design or energy file."""
+    from accelsim.hardware.design import Design
+    from accelsim.hardware.energy import EnergyTable
+    from accelsim.hardware.sourced import sourced_schema
+    from accelsim.workload.trace import Trace
+
+    if kind not in _KINDS:
+        raise InputError(f"schema {kind}: not known{did_you_mean(kind, _KINDS)}; allowed: {', '.join(_KINDS)}")
+    schema = Trace.model_json_schema() if kind == "trace" else sourced_schema(Design if kind == "design" else EnergyTable)
+    click.echo(json.dumps(schema, indent=2))

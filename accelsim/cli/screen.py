@@ -1,0 +1,139 @@
+"""What results look like on a screen: tables a person reads in ten seconds."""
+
+import math
+import sys
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from accelsim.results import LayerResult, Result
+from accelsim.step import Note
+from accelsim.units import show
+
+__all__ = ["console", "show_comparison", "show_result", "table_of"]
+
+_SLOWEST = 5
+_WIDTH_IN_FILES = 118
+
+
+def console() -> Console:
+    """The console for standard output; a fixed width where that is no terminal."""
+    return Console(width=None if sys.stdout.isatty() else _WIDTH_IN_FILES, highlight=False)
+
+
+def show_result(result: Result, dense: Result) -> None:
+    """Print a result beside the dense step on the same design."""
+    out = console()
+    what = "dense" if result.method == "dense" else f"{result.method} {result.pattern or ''}".strip()
+    step = "training step" if result.mode == "train" else "forward pass"
+    out.print(f"[bold]{result.workload}[/bold], one {step} of {result.batch} samples on [bold]{result.design}[/bold]"
+              f" ({result.engine} engine)\n")  # fmt: skip
+    both = [dense, result] if result is not dense else [dense]
+    _totals(out, both, ["dense", what])
+    if result is not dense:
+        out.print(f"\n{what} takes {show(result.step.latency_s, 's')} instead of {show(dense.step.latency_s, 's')}:"
+                  f" [bold]{result.step.speedup:.2f}x[/bold] faster for"
+                  f" {dense.step.energy_j / result.step.energy_j:.2f}x less energy.\n")  # fmt: skip
+    _stages(out, both, ["dense", what])
+    _slowest(out, result)
+    _notes(out, result.notes)
+
+
+def _totals(out: Console, results: Sequence[Result], titles: Sequence[str]) -> None:
+    table = table_of("", *titles[: len(results)])
+    rows = {
+        "step time": lambda r: show(r.step.latency_s, "s"),
+        "throughput": lambda r: f"{r.step.samples_per_s:,.0f} samples/s",
+        "dense-equivalent": lambda r: show(r.step.effective_gops * 1e9, "OP/s"),
+        "array utilisation": lambda r: f"{r.step.array_utilisation:.1%}",
+        "DRAM traffic": lambda r: show(r.step.dram_bytes, "B"),
+        "energy": lambda r: f"{show(r.step.energy_j, 'J')} ({show(r.step.power_w, 'W')})",
+        "efficiency": lambda r: f"{r.step.gops_per_w:.1f} GOP/s/W",
+    }
+    for name, cell in rows.items():
+        table.add_row(name, *(cell(result) for result in results))
+    out.print(table)
+
+
+def _stages(out: Console, results: Sequence[Result], titles: Sequence[str]) -> None:
+    table = table_of("stage", *(f"{title}{extra}" for title in titles[: len(results)] for extra in ("", " share")))
+    for name in results[0].stages:
+        cells = []
+        for result in results:
+            stage = result.stages[name]
+            cells += [show(stage.latency_s, "s"), f"{stage.cycles / result.step.cycles:.1%}"]
+        table.add_row(name, *cells)
+    out.print(table)
+
+
+def _slowest(out: Console, result: Result) -> None:
+    out.print(f"\nthe {_SLOWEST} slowest of {len(result.layers)} layers and stages")
+    table = table_of("layer", "stage", "m x n x k", "pattern", "mapping", "time", "share", "utilisation", "bound")
+    for layer in sorted(result.layers, key=lambda layer: -layer.cycles)[:_SLOWEST]:
+        table.add_row(
+            layer.name, layer.stage, _shape(layer), layer.pattern or "dense", _mapping(layer),
+            show(layer.cycles / result.step.cycles * result.step.latency_s, "s"),
+            f"{layer.cycles / result.step.cycles:.1%}",
+            "" if layer.utilisation is None else f"{layer.utilisation:.1%}", layer.bound,
+        )  # fmt: skip
+    out.print(table)
+
+
+def _shape(layer: LayerResult) -> str:
+    if layer.m is None:
+        return ""
+    copies = f" (x{layer.count})" if layer.count > 1 else ""
+    return f"{layer.m} x {layer.n} x {layer.k}{copies}"
+
+
+def _mapping(layer: LayerResult) -> str:
+    if layer.dataflow is None:
+        return ""
+    variant = f" {layer.variant}" if layer.variant else f" {layer.interleave}"
+    return f"{layer.dataflow}{variant}"
+
+
+def _notes(out: Console, notes: Iterable[Note]) -> None:
+    """Group notes by their text: which operations, in which stages."""
+    groups: dict[str, dict[str, list[str]]] = {}
+    for note in notes:
+        groups.setdefault(note.text, {}).setdefault(note.operation, []).append(note.stage)
+    if groups:
+        out.print("\n[yellow]warnings[/yellow]")
+    for text, operations in groups.items():
+        names = [f"{name} ({', '.join(dict.fromkeys(stages))})" for name, stages in operations.items()]
+        more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+        out.print(f"  {text}: {', '.join(names[:4])}{more}", soft_wrap=True)
+
+
+def show_comparison(groups: Sequence[Sequence[Result]]) -> None:
+    """Print results workload by workload, relative to the first of each; and the geometric mean over workloads."""
+    out = console()
+    table = table_of("workload", "design", "method", "pattern", "step", "speedup", "samples/s", "GOP/s", "energy", "GOP/s/W")
+    for group in groups:
+        for result in group:
+            table.add_row(
+                result.workload, result.design, result.method, result.pattern or "-", show(result.step.latency_s, "s"),
+                f"{group[0].step.latency_s / result.step.latency_s:.2f}x", f"{result.step.samples_per_s:,.0f}",
+                f"{result.step.effective_gops:,.0f}", show(result.step.energy_j, "J"), f"{result.step.gops_per_w:.1f}",
+            )  # fmt: skip
+        table.add_section()
+    if len(groups) > 1:
+        for index, result in enumerate(groups[0]):
+            logs = [math.log(group[0].step.latency_s / group[index].step.latency_s) for group in groups]
+            mean = math.exp(sum(logs) / len(logs))
+            table.add_row("geometric mean", result.design, result.method, result.pattern or "-", "", f"{mean:.2f}x")
+    out.print(table)
+    out.print(f"speedup: step latency of the first row of a workload over this; batch {groups[0][0].batch}")
+    for group in groups:
+        _notes(out, dict.fromkeys(note for result in group for note in result.notes if "no " in note.text))
+
+
+def table_of(*columns: str) -> Table:
+    """A borderless table; columns of numbers are right-aligned."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    text = {"", "layer", "workload", "design", "method", "pattern", "mapping", "stage", "bound", "loops"}
+    for column in columns:
+        table.add_column(column, justify="left" if column in text else "right", overflow="fold")
+    return table

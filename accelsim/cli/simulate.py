@@ -1,0 +1,51 @@
+"""``accelsim simulate``: one training step of a trace on a design."""
+
+import json
+
+import click
+
+from accelsim.cli.options import announce_compilation, check_output, open_design, read_overrides, step_options
+
+__all__ = ["simulate_command"]
+
+
+@click.command("simulate")
+@click.argument("trace")
+@click.option("--hw", default="sat_vcu1525", show_default=True, metavar="NAME|FILE", help="Design to run on.")
+@click.option("--method", default="bdwp", show_default=True, help="Sparse-training method (accelsim list methods).")
+@click.option("--pattern", default="2:8", show_default=True, metavar="N:M", help="N of every M elements are kept.")
+@step_options
+@click.option("-o", "--output", metavar="FILE", help="Write the result: .json (everything) or .csv (layers).")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+def simulate_command(
+    trace: str, hw: str, method: str, pattern: str, batch: int, mode: str, optimizer: str, engine: str,
+    settings: tuple[str, ...], dense: tuple[str, ...], sparse: tuple[str, ...], output: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Time one training step of TRACE (a shipped name or a file) and say where cycles and energy go."""
+    from accelsim.results import write_results
+    from accelsim.simulation import simulate
+    from accelsim.workload.trace import load_trace
+
+    target = check_output(output, (".json", ".csv"))
+    workload, design = load_trace(trace), open_design(hw, settings)
+    overrides = read_overrides(dense, sparse)
+    announce_compilation()
+    result = simulate(
+        workload, design, method=method, pattern=pattern, batch=batch, mode=mode, optimizer=optimizer, engine=engine,
+        overrides=overrides,
+    )  # fmt: skip
+    if target is not None:
+        write_results(target, [result])
+    if as_json:
+        click.echo(json.dumps(result.to_dict()))
+        return
+    from accelsim.cli.screen import show_result
+
+    baseline = result
+    if method != "dense":
+        baseline = simulate(
+            workload, design, method="dense", batch=batch, mode=mode, optimizer=optimizer, engine=engine
+        )
+    show_result(result, baseline)
+    if target is not None:
+        click.echo(f"written: {target}")

@@ -1,0 +1,48 @@
+"""Energy of a task: counted events times the energy table, plus static power over its time."""
+
+from dataclasses import astuple, dataclass, fields
+
+from accelsim.engines.timing import TaskTiming
+from accelsim.hardware.energy import EnergyTable
+from accelsim.units import PICO
+
+__all__ = ["Energy", "energy_of", "total_energy"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Energy:
+    """Joules by component."""
+
+    mac_j: float = 0.0
+    register_j: float = 0.0
+    buffer_j: float = 0.0
+    sore_j: float = 0.0
+    wuve_j: float = 0.0
+    vector_j: float = 0.0
+    dram_j: float = 0.0
+    static_j: float = 0.0
+
+    @property
+    def total_j(self) -> float:
+        """Sum of the components."""
+        return sum(astuple(self))
+
+
+def energy_of(row: TaskTiming, table: EnergyTable, clock_hz: float) -> Energy:
+    """Return the energy of one task: event counts times picojoules per event, static power times its latency."""
+    events = row.events
+    return Energy(
+        mac_j=events.macs * table.pj_per_mac * PICO,
+        register_j=events.register_words * table.pj_per_register_word * PICO,
+        buffer_j=events.buffer_bytes * table.pj_per_buffer_byte * PICO,
+        sore_j=events.sore_elements * table.pj_per_sore_element * PICO,
+        wuve_j=events.wuve_weights * table.pj_per_wuve_weight * PICO,
+        vector_j=events.vector_elements * table.pj_per_vector_element * PICO,
+        dram_j=events.dram_bytes * table.pj_per_dram_byte * PICO,
+        static_j=table.static_w * row.cycles / clock_hz,
+    )
+
+
+def total_energy(parts: list[Energy]) -> Energy:
+    """Sum component by component."""
+    return Energy(**{item.name: sum(getattr(part, item.name) for part in parts) for item in fields(Energy)})

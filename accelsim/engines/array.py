@@ -1,0 +1,107 @@
+"""One GEMM on the array alone: the public function behind the array model."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+
+from accelsim.cost import _kernels
+from accelsim.errors import InputError, did_you_mean
+from accelsim.schedule.plan import DATAFLOWS, VARIANTS
+from accelsim.sparsity.pattern import Pattern
+
+__all__ = ["ArrayCounts", "gemm_on_array"]
+
+LARGEST_SIZE = 2**40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrayCounts:
+    """Cycles, issued ops, words at the array's edge (padding of ragged tiles included) and tiles of one GEMM."""
+
+    cycles: int
+    op_slots: int
+    x_words: int
+    w_words: int
+    y_words: int
+    tiles: int
+
+
+def gemm_on_array(
+    m: int,
+    n: int,
+    k: int,
+    *,
+    rows: int,
+    cols: int,
+    macs_per_pe: int,
+    adder_latency: int,
+    dataflow: Literal["os", "ws", "is"],
+    pattern: Pattern | str | None = None,
+    interleave: tuple[int, int] = (1, 1),
+    split_k: int = 1,
+    variant: Literal["flat", "split", "chain"] = "split",
+    overlapped: bool = False,
+    ports: tuple[int | None, int | None] | None = None,
+    timing: Literal["sat"] = "sat",
+    engine: Literal["closed"] = "closed",
+    x: NDArray[Any] | None = None,
+    w: NDArray[Any] | None = None,
+) -> ArrayCounts:
+    """Return what ``Y[m, n] = X[m, k] W[k, n]`` takes on an array of `rows` x `cols` PEs, operands always at hand.
+
+    Each PE issues one `macs_per_pe`-wide dot product per cycle; a sum can be added to again `adder_latency` cycles
+    later. `pattern` N:M: N of every M consecutive k of W are kept; ragged groups are padded. The array is
+
+    - ``os``: output-stationary. A PE owns ``interleave`` = (Ia, Ib) outputs with `split_k` partial sums each; m in blocks
+      of rows x Ia outside, n in blocks of cols x Ib inside, k uncut.
+    - ``ws`` / ``is``: W or X stays, k over PE rows; column blocks outside, k blocks inside. `variant` says what a PE does
+      with the ceil(N / macs_per_pe) slots of a group: ``split`` sends each partial sum on, ``chain`` adds them up in one
+      of Ia x Ib accumulators, ``flat`` (ws only) gives each slot its own PE row.
+
+    `overlapped`: a second accumulator bank or a shadow weight set hides drains and preloads. `ports`: elements per cycle
+    at each PE row and each PE column (None: as wide as needed); a phase lasts at least as long as its words take. OS:
+    issue = max(issue, ceil(Ia kx / row port), ceil(Ib kw / column port)). WS, IS: stream and preload likewise.
+
+    `x`, `w` are operand values for engines that multiply; the closed form does not need them. Raises `InputError` naming
+    the argument, what it got and what is allowed.
+    """
+    parsed = Pattern.parse(pattern) if isinstance(pattern, str) else pattern
+    sizes = {"m": m, "n": n, "k": k, "rows": rows, "cols": cols, "macs_per_pe": macs_per_pe,
+             "adder_latency": adder_latency, "interleave[0]": interleave[0], "interleave[1]": interleave[1],
+             "split_k": split_k}  # fmt: skip
+    row_port, col_port = ports or (None, None)
+    sizes |= {name: port for name, port in (("ports[0]", row_port), ("ports[1]", col_port)) if port is not None}
+    for name, size in sizes.items():
+        _whole(name, size)
+    _choice("dataflow", dataflow, DATAFLOWS)
+    _choice("timing", timing, ("sat",))
+    _choice("engine", engine, ("closed",))
+    code = 0
+    if dataflow != "os":
+        _choice("variant", variant, VARIANTS if dataflow == "ws" else ("split", "chain"))
+        code = VARIANTS.index(variant)
+        if split_k != 1:
+            raise InputError(f"split_k: got {split_k}; only 'os' splits partial sums, so 1 is needed for '{dataflow}'")
+    kept, group = (0, 0) if parsed is None else (parsed.kept, parsed.group)
+    ia, ib = interleave
+    flow = DATAFLOWS.index(dataflow)
+    cycles = _kernels.array_cycles(
+        m, n, k, rows, cols, macs_per_pe, adder_latency, kept, group, flow, code, ia, ib, split_k, overlapped,
+        row_port or 0, col_port or 0,
+    )  # fmt: skip
+    counts = _kernels.array_counts(m, n, k, rows, cols, macs_per_pe, kept, group, flow, code, ia, ib)
+    op_slots, x_words, w_words, y_words, tiles = (int(count) for count in counts)
+    return ArrayCounts(
+        cycles=int(cycles), op_slots=op_slots, x_words=x_words, w_words=w_words, y_words=y_words, tiles=tiles
+    )
+
+
+def _whole(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST_SIZE:
+        raise InputError(f"{name}: got {value!r}; a whole number from 1 to {LARGEST_SIZE} is needed")
+
+
+def _choice(name: str, value: str, legal: tuple[str, ...]) -> None:
+    if value not in legal:
+        raise InputError(f"{name}: got '{value}'{did_you_mean(str(value), legal)}; allowed: {', '.join(legal)}")

@@ -1,0 +1,76 @@
+"""From a trace and a design to a result: the only module that chains the stages."""
+
+from collections.abc import Callable
+from typing import Literal
+
+from accelsim import __version__
+from accelsim.engines import ENGINES
+from accelsim.engines.timing import Timing
+from accelsim.errors import InputError, did_you_mean
+from accelsim.hardware.design import Design
+from accelsim.hardware.energy import load_energy_table
+from accelsim.performance import make_result
+from accelsim.results import Result, identity_of
+from accelsim.schedule.plan import MappingCache, Plan, make_plan
+from accelsim.sparsity.methods import Method, find_method
+from accelsim.sparsity.pattern import Pattern
+from accelsim.step import Overrides, Step, lower
+from accelsim.update import find_optimizer
+from accelsim.workload.trace import Trace
+
+__all__ = ["plan_step", "simulate"]
+
+Mode = Literal["train", "infer"]
+
+
+def simulate(
+    trace: Trace,
+    design: Design,
+    *,
+    method: str = "bdwp",
+    pattern: str | Pattern | None = "2:8",
+    batch: int = 512,
+    mode: Mode = "train",
+    optimizer: str = "sgd",
+    engine: str = "closed",
+    overrides: Overrides | None = None,
+) -> Result:
+    """Simulate one step of `trace` at `batch` samples on `design`.
+
+    `method` is a name of `accelsim.sparsity.methods.METHODS`; `pattern` an N:M pattern, ignored by ``dense`` and
+    ``traced``; `mode` ``infer`` is FF and its vector work alone; `overrides` forces single operations dense or sparse.
+    Raises `InputError` for input that cannot be used, `InfeasibleError` when a GEMM fits no buffer.
+    """
+    if engine not in ENGINES:
+        raise InputError(f"engine '{engine}' is not known{did_you_mean(engine, ENGINES)}; allowed: {', '.join(ENGINES)}")
+    if mode not in ("train", "infer"):
+        raise InputError(f"mode: got '{mode}'{did_you_mean(mode, ('train', 'infer'))}; allowed: train, infer")
+    chosen, update = find_method(method), find_optimizer(optimizer)
+    table = load_energy_table(design.energy)
+    cache: MappingCache = {}
+
+    def timed(which: Method) -> tuple[Step, Timing]:
+        plan = plan_step(trace, design, which, pattern, batch, mode, overrides, cache)
+        timing: Timing = ENGINES[engine](plan, design, update)
+        timing.check(design)
+        return plan.step, timing
+
+    step, timing = timed(chosen)
+    dense_cycles = timed(find_method("dense"))[1].cycles if chosen.is_sparse else timing.cycles
+    identity = identity_of({
+        "version": __version__, "engine": engine, "optimizer": optimizer, "batch": batch, "mode": mode,
+        "method": method, "pattern": str(step.pattern), "overrides": repr(overrides), "design": design.model_dump(),
+        "energy": table.model_dump(), "trace": trace.model_dump(exclude={"origin"}, exclude_defaults=True),
+    })  # fmt: skip
+    return make_result(step, timing, design, table, engine, update, dense_cycles, identity)
+
+
+def plan_step(
+    trace: Trace, design: Design, method: Method, pattern: str | Pattern | None, batch: int, mode: Mode = "train",
+    overrides: Overrides | None = None, cache: MappingCache | None = None,
+) -> Plan:  # fmt: skip
+    """Lower one step and decide how it runs (see `simulate`); equal GEMMs of calls that share `cache` are searched once."""
+    parsed = Pattern.parse(pattern) if isinstance(pattern, str) else pattern
+    usable = overrides if method.is_sparse else None
+    step = lower(trace, design, method, pattern=parsed, batch=batch, mode=mode, overrides=usable)
+    return make_plan(step, design, cache)
