@@ -36,9 +36,19 @@ _HOMES = {
 }
 
 __all__ = [
-    "AccelsimError", "Design", "InfeasibleError", "InputError", "Pattern", "Result", "Trace", "gemm_on_array",
-    "load_design", "load_trace", "save_trace", "simulate",
-]  # fmt: skip
+    "AccelsimError",
+    "Design",
+    "InfeasibleError",
+    "InputError",
+    "Pattern",
+    "Result",
+    "Trace",
+    "gemm_on_array",
+    "load_design",
+    "load_trace",
+    "save_trace",
+    "simulate",
+]
 
 
 def __getattr__(name: str) -> Any:

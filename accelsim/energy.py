@@ -25,7 +25,7 @@ class Energy:
     @property
     def total_j(self) -> float:
         """Sum of the components."""
-        return sum(astuple(self))
+        return float(sum(astuple(self)))
 
 
 def energy_of(row: TaskTiming, table: EnergyTable, clock_hz: float) -> Energy:

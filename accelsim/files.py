@@ -147,8 +147,12 @@ def _legal_names(model: type[BaseModel], location: Sequence[str | int]) -> list[
     for part in location:
         if not isinstance(part, str):
             continue
-        found = [inner for outer in candidates if part in outer.model_fields
-                 for inner in _models_in(outer.model_fields[part].annotation)]
+        found = [
+            inner
+            for outer in candidates
+            if part in outer.model_fields
+            for inner in _models_in(outer.model_fields[part].annotation)
+        ]
         tagged = [outer for outer in candidates if part in _tags(outer)]
         candidates = found or tagged or candidates
     return list(dict.fromkeys(name for candidate in candidates for name in candidate.model_fields))

@@ -1,6 +1,5 @@
 """From a trace and a design to a result: the only module that chains the stages."""
 
-from collections.abc import Callable
 from typing import Literal
 
 from accelsim import __version__
@@ -21,6 +20,7 @@ from accelsim.workload.trace import Trace
 __all__ = ["plan_step", "simulate"]
 
 Mode = Literal["train", "infer"]
+_MODES: dict[str, Mode] = {"train": "train", "infer": "infer"}
 
 
 def simulate(
@@ -30,7 +30,7 @@ def simulate(
     method: str = "bdwp",
     pattern: str | Pattern | None = "2:8",
     batch: int = 512,
-    mode: Mode = "train",
+    mode: str = "train",
     optimizer: str = "sgd",
     engine: str = "closed",
     overrides: Overrides | None = None,
@@ -42,9 +42,9 @@ def simulate(
     Raises `InputError` for input that cannot be used, `InfeasibleError` when a GEMM fits no buffer.
     """
     if engine not in ENGINES:
-        raise InputError(f"engine '{engine}' is not known{did_you_mean(engine, ENGINES)}; allowed: {', '.join(ENGINES)}")
-    if mode not in ("train", "infer"):
-        raise InputError(f"mode: got '{mode}'{did_you_mean(mode, ('train', 'infer'))}; allowed: train, infer")
+        raise InputError(
+            f"engine '{engine}' is not known{did_you_mean(engine, ENGINES)}; allowed: {', '.join(ENGINES)}"
+        )
     chosen, update = find_method(method), find_optimizer(optimizer)
     table = load_energy_table(design.energy)
     cache: MappingCache = {}
@@ -57,20 +57,38 @@ def simulate(
 
     step, timing = timed(chosen)
     dense_cycles = timed(find_method("dense"))[1].cycles if chosen.is_sparse else timing.cycles
-    identity = identity_of({
-        "version": __version__, "engine": engine, "optimizer": optimizer, "batch": batch, "mode": mode,
-        "method": method, "pattern": str(step.pattern), "overrides": repr(overrides), "design": design.model_dump(),
-        "energy": table.model_dump(), "trace": trace.model_dump(exclude={"origin"}, exclude_defaults=True),
-    })  # fmt: skip
+    identity = identity_of(
+        {
+            "version": __version__,
+            "engine": engine,
+            "optimizer": optimizer,
+            "batch": batch,
+            "mode": mode,
+            "method": method,
+            "pattern": str(step.pattern),
+            "overrides": repr(overrides),
+            "design": design.model_dump(),
+            "energy": table.model_dump(),
+            "trace": trace.model_dump(exclude={"origin"}, exclude_defaults=True),
+        }
+    )
     return make_result(step, timing, design, table, engine, update, dense_cycles, identity)
 
 
 def plan_step(
-    trace: Trace, design: Design, method: Method, pattern: str | Pattern | None, batch: int, mode: Mode = "train",
-    overrides: Overrides | None = None, cache: MappingCache | None = None,
-) -> Plan:  # fmt: skip
-    """Lower one step and decide how it runs (see `simulate`); equal GEMMs of calls that share `cache` are searched once."""
+    trace: Trace,
+    design: Design,
+    method: Method,
+    pattern: str | Pattern | None,
+    batch: int,
+    mode: str = "train",
+    overrides: Overrides | None = None,
+    cache: MappingCache | None = None,
+) -> Plan:
+    """Lower one step and decide how it runs (see `simulate`); calls that share `cache` search equal GEMMs once."""
+    if mode not in _MODES:
+        raise InputError(f"mode: got '{mode}'{did_you_mean(mode, _MODES)}; allowed: {', '.join(_MODES)}")
     parsed = Pattern.parse(pattern) if isinstance(pattern, str) else pattern
     usable = overrides if method.is_sparse else None
-    step = lower(trace, design, method, pattern=parsed, batch=batch, mode=mode, overrides=usable)
+    step = lower(trace, design, method, pattern=parsed, batch=batch, mode=_MODES[mode], overrides=usable)
     return make_plan(step, design, cache)

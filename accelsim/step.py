@@ -17,7 +17,7 @@ the pruned one in BP the product is transposed, dX^T = W dY^T.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from itertools import product
@@ -151,8 +151,8 @@ class Step:
 
 
 # Passes of vector work per element read (r) and written (w) by the forward: (forward reads, forward writes, backward
-# reads, backward writes), each as (multiple of r, multiple of w). At two bytes an element: a normalisation moves 14 bytes
-# per output over FF and BP (statistics accumulate while the input is produced; BP reads dY and X for the two sums and
+# reads, backward writes), each as (multiple of r, multiple of w). With two bytes an element a norm moves 14 bytes
+# per output over FF and BP (statistics accumulate while the input is made; BP reads dY and X for the two sums and
 # again for dX), a residual addition 6 (its gradient is passed on unchanged), softmax takes three passes over its input.
 _PASSES: Mapping[str, tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]]] = {
     "norm": ((1, 0), (0, 1), (0, 4), (1, 0)),
@@ -225,7 +225,9 @@ def _check_supported(design: Design, method: Method, pattern: Pattern | None, ov
     for item in wanted:
         if item not in design.patterns:
             legal = ", ".join(str(known) for known in sorted(design.patterns))
-            raise InputError(f"pattern {item}: design '{design.name}' has no such mode; allowed: {legal} (array.patterns)")
+            raise InputError(
+                f"pattern {item}: design '{design.name}' has no such mode; allowed: {legal} (array.patterns)"
+            )
 
 
 class _Rules:
@@ -272,19 +274,16 @@ class _Rules:
     def _dense_reason(
         self, operation: Weighted, pattern: Pattern, groups_along: int, axis: Axis, forced: bool
     ) -> str | None:
-        if pattern not in self.supported:
-            return f"the design has no {pattern} mode"
-        if operation.name in self.dense:
-            return "--dense"
-        if forced or self.method.traced:
-            return None
-        if operation.name == self.first:
-            return "first layer"
-        if operation.name == self.last:
-            return "last layer"
-        if axis is not Axis.BATCH and groups_along % pattern.group:
-            return f"{groups_along} {axis} channels are no multiple of {pattern.group}"
-        return None
+        by_default = not forced and not self.method.traced
+        indivisible = axis is not Axis.BATCH and groups_along % pattern.group
+        reasons = (
+            (pattern not in self.supported, f"the design has no {pattern} mode"),
+            (operation.name in self.dense, "--dense"),
+            (by_default and operation.name == self.first, "first layer"),
+            (by_default and operation.name == self.last, "last layer"),
+            (by_default and indivisible, f"{groups_along} {axis} channels are no multiple of {pattern.group}"),
+        )
+        return next((text for holds, text in reasons if holds), None)
 
     def _observed(self, operation: Weighted, stage: Stage) -> tuple[SparseOperand | None, Pattern | None]:
         seen = operation.weight.observed
@@ -348,9 +347,7 @@ class _Phase:
 def _phases(sizes: Sequence[int], operation: Conv | ConvTranspose) -> Iterator[_Phase]:
     """Split `sizes` positions by residue of the stride; phases that no tap or position has are left out."""
     per_dimension = []
-    geometry = zip(
-        sizes, operation.kernel, operation.stride, operation.padding, operation.dilation, strict=True
-    )  # fmt: skip
+    geometry = zip(sizes, operation.kernel, operation.stride, operation.padding, operation.dilation, strict=True)
     for size, kernel, stride, padding, dilation in geometry:
         entries = []
         for residue in sorted({tap * dilation % stride for tap in range(kernel)}):
@@ -381,9 +378,13 @@ class _Builder:
         self.fused = {
             later.name
             for earlier, later in zip(trace.operations, trace.operations[1:], strict=False)
-            if self.fuse and isinstance(earlier, Vector) and isinstance(later, Vector)
-            and earlier.kind in {"norm", "add"} and later.kind == "activation" and earlier.writes == later.reads
-        }  # fmt: skip
+            if self.fuse
+            and isinstance(earlier, Vector)
+            and isinstance(later, Vector)
+            and earlier.kind in {"norm", "add"}
+            and later.kind == "activation"
+            and earlier.writes == later.reads
+        }
 
     def add(self, task: Task, after: tuple[int, ...]) -> int:
         """Append a task and return its index."""
@@ -467,16 +468,24 @@ class _Builder:
         dense = sum(tensors[name][0] for name in trained if name != weight)
         generations: list[Generation] = []
         if weight in trained:
-            readers = [task for task in self.tasks
-                       if isinstance(task, Gemm) and task.tensor == weight and task.stage is not Stage.WU]  # fmt: skip
+            readers = [
+                task
+                for task in self.tasks
+                if isinstance(task, Gemm) and task.tensor == weight and task.stage is not Stage.WU
+            ]
             if any(reader.pattern is None or reader.w_operand is not Operand.WEIGHT for reader in readers):
                 dense += tensors[weight][0]
             generations = self._generations(operation.name, weight, readers)
         update = self.add(
-            Update(name=operation.name, operation=operation.name, tensor=weight if weight in trained else None,
-                   elements=sum(tensors[name][0] for name in trained), dense_elements=dense),
+            Update(
+                name=operation.name,
+                operation=operation.name,
+                tensor=weight if weight in trained else None,
+                elements=sum(tensors[name][0] for name in trained),
+                dense_elements=dense,
+            ),
             after,
-        )  # fmt: skip
+        )
         for generation in generations:
             self.add(generation, (update,))
 
@@ -490,11 +499,17 @@ class _Builder:
         share = self.rules.method.one_mask
         return [
             Generation(
-                name=f"{operation}[{stage} copy]", operation=operation, reader=stage, tensor=tensor, pattern=pattern,
-                elements=self.trace.tensors[tensor][0], passes=0 if share and index else 1,
+                name=f"{operation}[{stage} copy]",
+                operation=operation,
+                reader=stage,
+                tensor=tensor,
+                pattern=pattern,
+                elements=self.trace.tensors[tensor][0],
+                passes=0 if share and index else 1,
             )
-            for index, (stage, pattern) in enumerate(wanted) if pattern is not None
-        ]  # fmt: skip
+            for index, (stage, pattern) in enumerate(wanted)
+            if pattern is not None
+        ]
 
 
 def _parameter_names(operation: Weighted | Matmul | Vector) -> Iterator[str]:
@@ -514,15 +529,32 @@ def _positions(operation: Weighted) -> int:
 def _matmul(operation: Matmul, stage: Stage, suffix: str, batch: int, m: int, n: int, k: int) -> Gemm:
     count = batch * operation.batch
     return Gemm(
-        name=operation.name + suffix, operation=operation.name, stage=stage, m=m, n=n, k=k, count=count,
-        x_elements=m * k, w_elements=k * n, w_operand=Operand.ACTIVATION, macs=count * m * n * k,
-    )  # fmt: skip
+        name=operation.name + suffix,
+        operation=operation.name,
+        stage=stage,
+        m=m,
+        n=n,
+        k=k,
+        count=count,
+        x_elements=m * k,
+        w_elements=k * n,
+        w_operand=Operand.ACTIVATION,
+        macs=count * m * n * k,
+    )
 
 
 def _weight_gemm(
-    operation: Weighted, stage: Stage, label: str, sparse: tuple[SparseOperand, Pattern] | None,
-    *, m: int, n: int, channels: int, taps: int, x_elements: int,
-) -> Gemm:  # fmt: skip
+    operation: Weighted,
+    stage: Stage,
+    label: str,
+    sparse: tuple[SparseOperand, Pattern] | None,
+    *,
+    m: int,
+    n: int,
+    channels: int,
+    taps: int,
+    x_elements: int,
+) -> Gemm:
     """A product of an activation or gradient (m x k) with a weight (k x n), k = channels x taps, all groups."""
     count = 1 if isinstance(operation, Linear) else operation.groups
     macs = count * m * n * channels * taps
@@ -532,11 +564,24 @@ def _weight_gemm(
         channels = -(-channels // pattern.group) * pattern.group
     k = channels * taps
     x_elements = min(m * k, x_elements)
-    fields = {"name": operation.name + label, "operation": operation.name, "stage": stage, "count": count, "k": k,
-              "macs": macs, "tensor": operation.weight.name, "pattern": pattern}  # fmt: skip
+    gemm = Gemm(
+        name=operation.name + label,
+        operation=operation.name,
+        stage=stage,
+        m=m,
+        n=n,
+        k=k,
+        count=count,
+        x_elements=x_elements,
+        w_elements=k * n,
+        w_operand=Operand.WEIGHT,
+        macs=macs,
+        tensor=operation.weight.name,
+        pattern=pattern,
+    )
     if sparse is not None and operand.operand is Operand.GRADIENT:
-        return Gemm(m=n, n=m, x_elements=k * n, w_elements=x_elements, w_operand=Operand.GRADIENT, **fields)
-    return Gemm(m=m, n=n, x_elements=x_elements, w_elements=k * n, w_operand=Operand.WEIGHT, **fields)
+        return replace(gemm, m=n, n=m, x_elements=k * n, w_elements=x_elements, w_operand=Operand.GRADIENT)
+    return gemm
 
 
 def _ff_gemms(
@@ -547,16 +592,26 @@ def _ff_gemms(
     outputs = _channels(operation, Axis.OUTPUT)
     if isinstance(operation, Linear):
         rows = batch * operation.rows
-        yield _weight_gemm(operation, Stage.FF, suffix, sparse, m=rows, n=outputs, channels=inputs, taps=1,
-                           x_elements=rows * inputs)  # fmt: skip
+        yield _weight_gemm(
+            operation, Stage.FF, suffix, sparse, m=rows, n=outputs, channels=inputs, taps=1, x_elements=rows * inputs
+        )
         return
     x_elements = batch * inputs * prod(operation.in_size)
     phases = [_Phase("", prod(operation.out_size), prod(operation.kernel))]
     if isinstance(operation, ConvTranspose):
         phases = list(_phases(operation.out_size, operation))
     for phase in phases:
-        yield _weight_gemm(operation, Stage.FF, phase.label + suffix, sparse, m=batch * phase.positions, n=outputs,
-                           channels=inputs, taps=phase.taps, x_elements=x_elements)  # fmt: skip
+        yield _weight_gemm(
+            operation,
+            Stage.FF,
+            phase.label + suffix,
+            sparse,
+            m=batch * phase.positions,
+            n=outputs,
+            channels=inputs,
+            taps=phase.taps,
+            x_elements=x_elements,
+        )
 
 
 def _bp_gemms(operation: Weighted, batch: int, sparse: tuple[SparseOperand, Pattern] | None) -> Iterator[Gemm]:
@@ -565,16 +620,26 @@ def _bp_gemms(operation: Weighted, batch: int, sparse: tuple[SparseOperand, Patt
     outputs = _channels(operation, Axis.OUTPUT)
     if isinstance(operation, Linear):
         rows = batch * operation.rows
-        yield _weight_gemm(operation, Stage.BP, "", sparse, m=rows, n=inputs, channels=outputs, taps=1,
-                           x_elements=rows * outputs)  # fmt: skip
+        yield _weight_gemm(
+            operation, Stage.BP, "", sparse, m=rows, n=inputs, channels=outputs, taps=1, x_elements=rows * outputs
+        )
         return
     y_elements = batch * outputs * prod(operation.out_size)
     phases = [_Phase("", prod(operation.in_size), prod(operation.kernel))]
     if isinstance(operation, Conv):
         phases = list(_phases(operation.in_size, operation))
     for phase in phases:
-        yield _weight_gemm(operation, Stage.BP, phase.label, sparse, m=batch * phase.positions, n=inputs,
-                           channels=outputs, taps=phase.taps, x_elements=y_elements)  # fmt: skip
+        yield _weight_gemm(
+            operation,
+            Stage.BP,
+            phase.label,
+            sparse,
+            m=batch * phase.positions,
+            n=inputs,
+            channels=outputs,
+            taps=phase.taps,
+            x_elements=y_elements,
+        )
 
 
 def _wu_gemm(operation: Weighted, batch: int, sparse: tuple[SparseOperand, Pattern] | None) -> Gemm:
@@ -590,7 +655,17 @@ def _wu_gemm(operation: Weighted, batch: int, sparse: tuple[SparseOperand, Patte
         x_elements = min(m * k, batch * inputs * prod(operation.in_size))
         w_elements = min(k * n, batch * outputs * prod(operation.out_size))
     return Gemm(
-        name=operation.name, operation=operation.name, stage=Stage.WU, m=m, n=n, k=k, count=count,
-        x_elements=x_elements, w_elements=w_elements, w_operand=Operand.GRADIENT, macs=count * m * n * k,
-        tensor=operation.weight.name, pattern=None if sparse is None else sparse[1],
-    )  # fmt: skip
+        name=operation.name,
+        operation=operation.name,
+        stage=Stage.WU,
+        m=m,
+        n=n,
+        k=k,
+        count=count,
+        x_elements=x_elements,
+        w_elements=w_elements,
+        w_operand=Operand.GRADIENT,
+        macs=count * m * n * k,
+        tensor=operation.weight.name,
+        pattern=None if sparse is None else sparse[1],
+    )

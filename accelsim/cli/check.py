@@ -1,10 +1,15 @@
 """``accelsim check``: are these files usable?"""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from accelsim.errors import AccelsimError, InputError
+
+if TYPE_CHECKING:
+    from accelsim.hardware.sourced import Provenance
 
 __all__ = ["check_command"]
 
@@ -43,6 +48,6 @@ def _describe(path: Path) -> str:
     return f"design {design.name}, {_origins(design.provenance)}"
 
 
-def _origins(provenance) -> str:  # type: ignore[no-untyped-def]
+def _origins(provenance: "Iterable[Provenance]") -> str:
     kinds = [item.confidence for item in provenance]
     return f"{len(kinds)} values: " + ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))

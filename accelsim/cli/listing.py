@@ -1,8 +1,14 @@
 """``accelsim list``: what is shipped."""
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import click
 
 from accelsim.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 __all__ = ["list_command"]
 
@@ -17,10 +23,11 @@ def list_command(kind: str) -> None:
         raise InputError(f"list {kind}: not known{did_you_mean(kind, _KINDS)}; allowed: {', '.join(_KINDS)}")
     from accelsim.cli.screen import console
 
-    console().print({"workloads": _workloads, "designs": _designs, "methods": _methods}[kind]())
+    tables: dict[str, Callable[[], Table]] = {"workloads": _workloads, "designs": _designs, "methods": _methods}
+    console().print(tables[kind]())
 
 
-def _workloads():  # type: ignore[no-untyped-def]
+def _workloads() -> "Table":
     from accelsim.cli.screen import table_of
     from accelsim.units import show
     from accelsim.workload.trace import load_trace, workload_names
@@ -33,7 +40,7 @@ def _workloads():  # type: ignore[no-untyped-def]
     return table
 
 
-def _designs():  # type: ignore[no-untyped-def]
+def _designs() -> "Table":
     from accelsim.cli.screen import table_of
     from accelsim.hardware.design import design_names, load_design
 
@@ -42,12 +49,17 @@ def _designs():  # type: ignore[no-untyped-def]
     for name in design_names():
         design = load_design(name)
         array = design.array
-        table.add_row(name, f"{array.rows} x {array.cols} x {array.macs_per_pe}", f"{design.clock_hz / 1e6:g} MHz",
-                      f"{design.dram.bandwidth_gb_per_s:g} GB/s", design.description)  # fmt: skip
+        table.add_row(
+            name,
+            f"{array.rows} x {array.cols} x {array.macs_per_pe}",
+            f"{design.clock_hz / 1e6:g} MHz",
+            f"{design.dram.bandwidth_gb_per_s:g} GB/s",
+            design.description,
+        )
     return table
 
 
-def _methods():  # type: ignore[no-untyped-def]
+def _methods() -> "Table":
     from accelsim.cli.screen import table_of
     from accelsim.sparsity.methods import METHODS
 
@@ -56,8 +68,9 @@ def _methods():  # type: ignore[no-untyped-def]
     for column in table.columns:
         column.justify = "left"
     for method in METHODS.values():
-        cells = ["dense" if item is None else f"{item.operand} / {item.axis}"
-                 for item in (method.ff, method.bp, method.wu)]  # fmt: skip
+        cells = [
+            "dense" if item is None else f"{item.operand} / {item.axis}" for item in (method.ff, method.bp, method.wu)
+        ]
         if method.traced:
             cells = ["as traced"] * 3
         table.add_row(method.name, *cells, method.title, method.source)

@@ -21,12 +21,21 @@ _STEP_OPTIONS = (
     click.option("--mode", default="train", show_default=True, help="train, or infer (FF and its vector work alone)."),
     click.option("--optimizer", default="sgd", show_default=True, help="sgd (with momentum) or adam."),
     click.option("--engine", default="closed", show_default=True, help="Engine that times the step."),
-    click.option("--set", "settings", multiple=True, metavar="PATH=VALUE", help="Override a field of the design, as in"
-                 " array.rows=64. Repeatable."),
+    click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="PATH=VALUE",
+        help="Override a field of the design, as in array.rows=64. Repeatable.",
+    ),
     click.option("--dense", multiple=True, metavar="GLOB", help="Keep matching operations dense. Repeatable."),
-    click.option("--sparse", multiple=True, metavar="GLOB[=N:M]", help="Run matching operations sparse, also where they"
-                 " would stay dense. Repeatable."),
-)  # fmt: skip
+    click.option(
+        "--sparse",
+        multiple=True,
+        metavar="GLOB[=N:M]",
+        help="Run matching operations sparse, also where they would stay dense. Repeatable.",
+    ),
+)
 
 
 def step_options(function: Function) -> Function:

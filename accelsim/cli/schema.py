@@ -22,5 +22,7 @@ def schema_command(kind: str) -> None:
 
     if kind not in _KINDS:
         raise InputError(f"schema {kind}: not known{did_you_mean(kind, _KINDS)}; allowed: {', '.join(_KINDS)}")
-    schema = Trace.model_json_schema() if kind == "trace" else sourced_schema(Design if kind == "design" else EnergyTable)
+    schema = (
+        Trace.model_json_schema() if kind == "trace" else sourced_schema(Design if kind == "design" else EnergyTable)
+    )
     click.echo(json.dumps(schema, indent=2))

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -27,14 +27,18 @@ def show_result(result: Result, dense: Result) -> None:
     out = console()
     what = "dense" if result.method == "dense" else f"{result.method} {result.pattern or ''}".strip()
     step = "training step" if result.mode == "train" else "forward pass"
-    out.print(f"[bold]{result.workload}[/bold], one {step} of {result.batch} samples on [bold]{result.design}[/bold]"
-              f" ({result.engine} engine)\n")  # fmt: skip
+    out.print(
+        f"[bold]{result.workload}[/bold], one {step} of {result.batch} samples on [bold]{result.design}[/bold]"
+        f" ({result.engine} engine)\n"
+    )
     both = [dense, result] if result is not dense else [dense]
     _totals(out, both, ["dense", what])
     if result is not dense:
-        out.print(f"\n{what} takes {show(result.step.latency_s, 's')} instead of {show(dense.step.latency_s, 's')}:"
-                  f" [bold]{result.step.speedup:.2f}x[/bold] faster for"
-                  f" {dense.step.energy_j / result.step.energy_j:.2f}x less energy.\n")  # fmt: skip
+        out.print(
+            f"\n{what} takes {show(result.step.latency_s, 's')} instead of {show(dense.step.latency_s, 's')}:"
+            f" [bold]{result.step.speedup:.2f}x[/bold] faster for"
+            f" {dense.step.energy_j / result.step.energy_j:.2f}x less energy.\n"
+        )
     _stages(out, both, ["dense", what])
     _slowest(out, result)
     _notes(out, result.notes)
@@ -42,7 +46,7 @@ def show_result(result: Result, dense: Result) -> None:
 
 def _totals(out: Console, results: Sequence[Result], titles: Sequence[str]) -> None:
     table = table_of("", *titles[: len(results)])
-    rows = {
+    rows: dict[str, Callable[[Result], str]] = {
         "step time": lambda r: show(r.step.latency_s, "s"),
         "throughput": lambda r: f"{r.step.samples_per_s:,.0f} samples/s",
         "dense-equivalent": lambda r: show(r.step.effective_gops * 1e9, "OP/s"),
@@ -72,11 +76,16 @@ def _slowest(out: Console, result: Result) -> None:
     table = table_of("layer", "stage", "m x n x k", "pattern", "mapping", "time", "share", "utilisation", "bound")
     for layer in sorted(result.layers, key=lambda layer: -layer.cycles)[:_SLOWEST]:
         table.add_row(
-            layer.name, layer.stage, _shape(layer), layer.pattern or "dense", _mapping(layer),
+            layer.name,
+            layer.stage,
+            _shape(layer),
+            layer.pattern or "dense",
+            _mapping(layer),
             show(layer.cycles / result.step.cycles * result.step.latency_s, "s"),
             f"{layer.cycles / result.step.cycles:.1%}",
-            "" if layer.utilisation is None else f"{layer.utilisation:.1%}", layer.bound,
-        )  # fmt: skip
+            "" if layer.utilisation is None else f"{layer.utilisation:.1%}",
+            layer.bound,
+        )
     out.print(table)
 
 
@@ -110,14 +119,23 @@ def _notes(out: Console, notes: Iterable[Note]) -> None:
 def show_comparison(groups: Sequence[Sequence[Result]]) -> None:
     """Print results workload by workload, relative to the first of each; and the geometric mean over workloads."""
     out = console()
-    table = table_of("workload", "design", "method", "pattern", "step", "speedup", "samples/s", "GOP/s", "energy", "GOP/s/W")
+    table = table_of(
+        "workload", "design", "method", "pattern", "step", "speedup", "samples/s", "GOP/s", "energy", "GOP/s/W"
+    )
     for group in groups:
         for result in group:
             table.add_row(
-                result.workload, result.design, result.method, result.pattern or "-", show(result.step.latency_s, "s"),
-                f"{group[0].step.latency_s / result.step.latency_s:.2f}x", f"{result.step.samples_per_s:,.0f}",
-                f"{result.step.effective_gops:,.0f}", show(result.step.energy_j, "J"), f"{result.step.gops_per_w:.1f}",
-            )  # fmt: skip
+                result.workload,
+                result.design,
+                result.method,
+                result.pattern or "-",
+                show(result.step.latency_s, "s"),
+                f"{group[0].step.latency_s / result.step.latency_s:.2f}x",
+                f"{result.step.samples_per_s:,.0f}",
+                f"{result.step.effective_gops:,.0f}",
+                show(result.step.energy_j, "J"),
+                f"{result.step.gops_per_w:.1f}",
+            )
         table.add_section()
     if len(groups) > 1:
         for index, result in enumerate(groups[0]):

@@ -18,9 +18,20 @@ __all__ = ["simulate_command"]
 @click.option("-o", "--output", metavar="FILE", help="Write the result: .json (everything) or .csv (layers).")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def simulate_command(
-    trace: str, hw: str, method: str, pattern: str, batch: int, mode: str, optimizer: str, engine: str,
-    settings: tuple[str, ...], dense: tuple[str, ...], sparse: tuple[str, ...], output: str | None, as_json: bool,
-) -> None:  # fmt: skip
+    trace: str,
+    hw: str,
+    method: str,
+    pattern: str,
+    batch: int,
+    mode: str,
+    optimizer: str,
+    engine: str,
+    settings: tuple[str, ...],
+    dense: tuple[str, ...],
+    sparse: tuple[str, ...],
+    output: str | None,
+    as_json: bool,
+) -> None:
     """Time one training step of TRACE (a shipped name or a file) and say where cycles and energy go."""
     from accelsim.results import write_results
     from accelsim.simulation import simulate
@@ -31,9 +42,16 @@ def simulate_command(
     overrides = read_overrides(dense, sparse)
     announce_compilation()
     result = simulate(
-        workload, design, method=method, pattern=pattern, batch=batch, mode=mode, optimizer=optimizer, engine=engine,
+        workload,
+        design,
+        method=method,
+        pattern=pattern,
+        batch=batch,
+        mode=mode,
+        optimizer=optimizer,
+        engine=engine,
         overrides=overrides,
-    )  # fmt: skip
+    )
     if target is not None:
         write_results(target, [result])
     if as_json:

@@ -104,7 +104,9 @@ def os_cycles(m, n, k, rows, cols, lanes, latency, kept, group, ia, ib, split, o
         rows_left = 1 if m_edge else m_blocks - 1
         if rows_left == 0:
             continue
-        r, c, a, b, issue = os_tile(mt, min(n, cols * ib), slots, kx, kw, rows, cols, latency, split, row_port, col_port)
+        r, c, a, b, issue = os_tile(
+            mt, min(n, cols * ib), slots, kx, kw, rows, cols, latency, split, row_port, col_port
+        )
         _, c_last, a_last, b_last, issue_last = os_tile(
             mt, n_last, slots, kx, kw, rows, cols, latency, split, row_port, col_port
         )
@@ -136,7 +138,7 @@ def os_cycles(m, n, k, rows, cols, lanes, latency, kept, group, ia, ib, split, o
 
 @jit
 def stationary_layout(k, lanes, kept, group, variant):
-    """Slot rows, words of k per slot row kr, slots per group q, weight words kept per slot row of a WS or IS machine."""
+    """Slot rows, k per slot row kr, slots per group q, weight words kept per slot row of a WS or IS machine."""
     together, per_group, slots, _, _ = slot_layout(k, lanes, kept, group)
     if variant == FLAT:
         return slots, lanes, 1, lanes
@@ -203,7 +205,9 @@ def array_cycles(
 ):
     """Cycles of one GEMM on the array."""
     if dataflow == OS:
-        return os_cycles(m, n, k, rows, cols, lanes, latency, kept, group, ia, ib, split, overlapped, row_port, col_port)
+        return os_cycles(
+            m, n, k, rows, cols, lanes, latency, kept, group, ia, ib, split, overlapped, row_port, col_port
+        )
     return stationary_cycles(
         m, n, k, rows, cols, lanes, latency, kept, group, ia * ib, dataflow, variant, overlapped, row_port, col_port
     )
@@ -218,7 +222,13 @@ def array_counts(m, n, k, rows, cols, lanes, kept, group, dataflow, variant, ia,
         m_last, n_last = m - (m_blocks - 1) * rows * ia, n - (n_blocks - 1) * cols * ib
         m_words = (m_blocks - 1) * rows * ia + min(rows, m_last) * ceil_div(m_last, rows)
         n_words = (n_blocks - 1) * cols * ib + min(cols, n_last) * ceil_div(n_last, cols)
-        return m_words * n_words * slots, m_words * kx * n_blocks, n_words * kw * m_blocks, m_words * n_words, m_blocks * n_blocks
+        return (
+            m_words * n_words * slots,
+            m_words * kx * n_blocks,
+            n_words * kw * m_blocks,
+            m_words * n_words,
+            m_blocks * n_blocks,
+        )
     slot_rows, kr, per_row, kw_row = stationary_layout(k, lanes, kept, group, variant)
     length, width = (m, n) if dataflow == WS else (n, m)
     k_blocks, blocks = ceil_div(slot_rows, rows), ceil_div(width, cols)
@@ -241,7 +251,7 @@ def array_counts(m, n, k, rows, cols, lanes, kept, group, dataflow, variant, ia,
 
 ORDERS = np.array([(0, 1, 2), (1, 0, 2), (0, 2, 1), (2, 0, 1), (1, 2, 0), (2, 1, 0)], dtype=np.int64)
 
-# per_element holds bytes per element: DRAM bytes of x and w, of a finished y and a spilled psum; buffer bytes of x and w.
+# per_element holds bytes per element: in DRAM of x, w, a finished y and a spilled psum; in the buffers of x and w.
 
 
 @jit
@@ -276,7 +286,7 @@ def traffic_bytes(m, n, k, trips, order, per_element):
 
 @jit
 def representative(trips, which):
-    """Index and multiplicity of a loop's `which`-th class of iterations: first, second to third last, second last, last."""
+    """Index and multiplicity of a loop's classes of iterations: first, second to third last, second last, last."""
     if trips <= 4:
         return which, 1
     if which < 2:
@@ -315,8 +325,8 @@ def largest_transfer(trips, full, per_element, bytes_per_cycle):
 
 @jit
 def pipeline_cycles(trips, full, edge, order, count, compute, total, per_element, bytes_per_cycle):
-    """Cycles of `count` copies of a GEMM, double buffered: first load + sum of max(compute of job j, load of job j+1 with
-    store of job j-1) + last store. `full` and `edge` are the tile sizes, `compute[m, n, k]` the job cycles with 1 at
+    """Cycles of `count` copies of a GEMM, double buffered: first load + sum of max(compute of job j, load of job j+1
+    with store of job j-1) + last store. `full` and `edge` are the tile sizes, `compute[m, n, k]` the job cycles with 1 at
     an edge and `total` their sum over a copy. Loads and stores share the DRAM; iterations of a loop that cost the same
     are counted, not walked.
     """
@@ -358,9 +368,16 @@ def pipeline_cycles(trips, full, edge, order, count, compute, total, per_element
                 m_new, n_new, k_new = after[0] != index[0], after[1] != index[1], after[2] != index[2]
                 new = carry == 1
                 load = load_bytes(
-                    x_tile, w_tile, y_tile, last_after, after, new or m_new or k_new, new or n_new or k_new,
-                    not new and (m_new or n_new), per_element,
-                )  # fmt: skip
+                    x_tile,
+                    w_tile,
+                    y_tile,
+                    last_after,
+                    after,
+                    new or m_new or k_new,
+                    new or n_new or k_new,
+                    not new and (m_new or n_new),
+                    per_element,
+                )
                 store = 0.0
                 if borrow == 1 or before[0] != index[0] or before[1] != index[1]:
                     kind = 2 if last_before[2] == 1 else 3
@@ -392,10 +409,24 @@ def job_table(trips, full, edge, kept, group, machine, mapping):
                 if jobs == 0:
                     continue
                 cycles = array_cycles(
-                    edge[0] if a else full[0], edge[1] if b else full[1], edge[2] if c else full[2],
-                    machine[0], machine[1], machine[2], machine[3], kept, group,
-                    mapping[0], mapping[1], mapping[2], mapping[3], mapping[4], machine[4] == 1, machine[5], machine[6],
-                )  # fmt: skip
+                    edge[0] if a else full[0],
+                    edge[1] if b else full[1],
+                    edge[2] if c else full[2],
+                    machine[0],
+                    machine[1],
+                    machine[2],
+                    machine[3],
+                    kept,
+                    group,
+                    mapping[0],
+                    mapping[1],
+                    mapping[2],
+                    mapping[3],
+                    mapping[4],
+                    machine[4] == 1,
+                    machine[5],
+                    machine[6],
+                )
                 compute[a, b, c] = cycles
                 total += jobs * cycles
     return compute, total
@@ -586,8 +617,8 @@ def port_cycles(m, n, k, kept, group, machine, mapping):
 
 @jit
 def evaluate(shape, per_element, machine, bytes_per_cycle, mapping, tile, order):
-    """What one mapping costs. Returns whole numbers (cycles, array cycles, issue, drain and port cycles, full fetches of
-    w, op slots, words of x, w and y, jobs) for all copies, and the DRAM bytes of x, w and y.
+    """What one mapping costs: whole numbers (cycles, array cycles, issue, drain and port cycles, full fetches of w, op
+    slots, words of x, w and y, jobs) for all copies, and the DRAM bytes of x, w and y.
     """
     kept, group, count = shape[4], shape[5], shape[3]
     whole = shape[:3]
@@ -611,9 +642,19 @@ def evaluate(shape, per_element, machine, bytes_per_cycle, mapping, tile, order)
                 mt, nt, kt = edge[0] if a else tile[0], edge[1] if b else tile[1], edge[2] if c else tile[2]
                 uncut, _, drain, _ = mapping_bounds(mt, nt, kt, kept, group, unlimited, mapping)
                 slots, x, w, y, _ = array_counts(
-                    mt, nt, kt, machine[0], machine[1], machine[2], kept, group,
-                    mapping[0], mapping[1], mapping[2], mapping[3],
-                )  # fmt: skip
+                    mt,
+                    nt,
+                    kt,
+                    machine[0],
+                    machine[1],
+                    machine[2],
+                    kept,
+                    group,
+                    mapping[0],
+                    mapping[1],
+                    mapping[2],
+                    mapping[3],
+                )
                 port = port_cycles(mt, nt, kt, kept, group, machine, mapping)
                 numbers[2] += jobs * uncut
                 numbers[3] += jobs * drain

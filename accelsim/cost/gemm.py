@@ -25,7 +25,10 @@ class GemmNumbers(NamedTuple):
 
 
 class MachineNumbers(NamedTuple):
-    """A design as kernels see it: rows, cols, MACs per PE, adder latency, overlap, row and column port; buffer bytes."""
+    """A design as kernels see it.
+
+    machine: rows, cols, MACs per PE, adder latency, overlap, row port, column port. buffers: bytes for x, w and y.
+    """
 
     machine: NDArray[np.int64]
     buffers: NDArray[np.float64]
@@ -36,9 +39,17 @@ def machine_numbers(design: Design) -> MachineNumbers:
     """Return the numbers of a design; a port of 0 is as wide as needed."""
     array = design.array
     machine = np.array(
-        [array.rows, array.cols, array.macs_per_pe, array.adder_latency_cycles, int(array.overlap_tiles),
-         array.row_port_elements_per_cycle or 0, array.col_port_elements_per_cycle or 0], dtype=np.int64,
-    )  # fmt: skip
+        [
+            array.rows,
+            array.cols,
+            array.macs_per_pe,
+            array.adder_latency_cycles,
+            int(array.overlap_tiles),
+            array.row_port_elements_per_cycle or 0,
+            array.col_port_elements_per_cycle or 0,
+        ],
+        dtype=np.int64,
+    )
     sizes = design.buffers
     buffers = np.array([sizes.x_bytes, sizes.w_bytes, sizes.y_bytes], dtype=np.float64)
     return MachineNumbers(machine, buffers, design.dram_bytes_per_cycle)
@@ -73,8 +84,12 @@ def gemm_numbers(gemm: Gemm, design: Design, pregenerate: bool) -> GemmNumbers:
     return GemmNumbers(
         shape=(gemm.m, gemm.n, gemm.k, gemm.count, kept, group),
         per_element=(
-            bits.operand_bits / 8 * x_share, (dense_w if online else compact_w) * w_share,
-            result_bits / 8, bits.accumulator_bits / 8, bits.operand_bits / 8, compact_w,
+            bits.operand_bits / 8 * x_share,
+            (dense_w if online else compact_w) * w_share,
+            result_bits / 8,
+            bits.accumulator_bits / 8,
+            bits.operand_bits / 8,
+            compact_w,
         ),
         fetch_cycles=sore_cycles(gemm.w_elements, group, design.sore.lanes) if online else 0,
-    )  # fmt: skip
+    )

@@ -256,7 +256,9 @@ def _bubble(hist: NDArray[np.int64], h: int) -> None:
 
 
 @_inlined
-def _registers(hist: NDArray[np.int64], h: int, mode: int, bank_in: int, bank_out: int, phase: int, phase2: int) -> None:
+def _registers(
+    hist: NDArray[np.int64], h: int, mode: int, bank_in: int, bank_out: int, phase: int, phase2: int
+) -> None:
     """Fill the adder's part of a control word and note how many words before it name the same registers.
 
     PE column j keeps register a of a bank in place (a + j) mod P. The word that takes register a in cycle t carries the
@@ -362,9 +364,13 @@ def _os_mac(mc: OsMachine, st: NDArray[np.int64], h: int) -> int:
     end_of_slot = a == ia - 1 and b == ib - 1
     last = end_of_slot and slot == mc.slots - 1
     sums = min(mc.split, mc.slots)
-    if last and sums == 1 and (
-        _port_short(st[NEED_ROW] + x_load, st[CREDIT_ROW], mc.row_port)
-        or _port_short(st[NEED_COL] + w_load, st[CREDIT_COL], mc.col_port)
+    if (
+        last
+        and sums == 1
+        and (
+            _port_short(st[NEED_ROW] + x_load, st[CREDIT_ROW], mc.row_port)
+            or _port_short(st[NEED_COL] + w_load, st[CREDIT_COL], mc.col_port)
+        )
     ):
         _bubble(mc.hist, h)
         return RUNNING
@@ -377,9 +383,15 @@ def _os_mac(mc: OsMachine, st: NDArray[np.int64], h: int) -> int:
     hist[KIND, h] = MAC
     phase = _around(register - st[TURN], mc.places)
     _registers(hist, h, ADD if slot >= mc.split else FIRST, base, base, phase, 0)
-    hist[XROW, h], hist[XEND, h] = tiles[tile, TILE_M0] + a * tiles[tile, TILE_R], tiles[tile, TILE_M0] + tiles[tile, TILE_M]
+    hist[XROW, h], hist[XEND, h] = (
+        tiles[tile, TILE_M0] + a * tiles[tile, TILE_R],
+        tiles[tile, TILE_M0] + tiles[tile, TILE_M],
+    )
     hist[XOFF, h], hist[XLOAD, h], hist[RT, h] = (slot // mc.parts) * mc.word, x_load, tiles[tile, TILE_R]
-    hist[WCOL, h], hist[WEND, h] = tiles[tile, TILE_N0] + b * tiles[tile, TILE_C], tiles[tile, TILE_N0] + tiles[tile, TILE_N]
+    hist[WCOL, h], hist[WEND, h] = (
+        tiles[tile, TILE_N0] + b * tiles[tile, TILE_C],
+        tiles[tile, TILE_N0] + tiles[tile, TILE_N],
+    )
     hist[WOFF, h], hist[WLOAD, h], hist[CT, h] = slot * mc.lanes_per_op, w_load, tiles[tile, TILE_C]
     _os_next_mac(mc, st, ia, ib, sums)
     return status
@@ -414,8 +426,13 @@ def _os_reduce(mc: OsMachine, st: NDArray[np.int64], h: int) -> int:
     interleaved = mc.tiles[tile, TILE_IA] * mc.tiles[tile, TILE_IB]
     half = sums // 2
     end_of_round = z == half * interleaved - 1
-    if end_of_round and sums - half == 1 and (
-        _port_short(st[NEED_ROW], st[CREDIT_ROW], mc.row_port) or _port_short(st[NEED_COL], st[CREDIT_COL], mc.col_port)
+    if (
+        end_of_round
+        and sums - half == 1
+        and (
+            _port_short(st[NEED_ROW], st[CREDIT_ROW], mc.row_port)
+            or _port_short(st[NEED_COL], st[CREDIT_COL], mc.col_port)
+        )
     ):
         _bubble(mc.hist, h)
         return RUNNING
@@ -445,7 +462,13 @@ def _os_wait(mc: OsMachine, st: NDArray[np.int64], h: int) -> None:
     if st[RED_N] == 0 and mc.places == max(mc.latency, interleaved * mc.split):
         hist = mc.hist
         _registers(
-            hist, h, hist[MODE, h + 1], hist[BANK_IN, h + 1], hist[BANK_OUT, h + 1], hist[PHASE, h + 1], hist[PHASE2, h + 1]
+            hist,
+            h,
+            hist[MODE, h + 1],
+            hist[BANK_IN, h + 1],
+            hist[BANK_OUT, h + 1],
+            hist[PHASE, h + 1],
+            hist[PHASE2, h + 1],
         )
 
 
@@ -872,7 +895,11 @@ def _st_preload_control(mc: StationaryMachine, st: NDArray[np.int64], h: int) ->
         return RUNNING
     st[NEED_COL] += elems
     word[P_ON, h], word[P_ROW, h], word[P_PART, h] = 1, row, chunk
-    word[P_WORD, h], word[P_COL0, h], word[P_COLS, h] = tiles[tile, STAT_W0] + row, tiles[tile, STAT_C0], tiles[tile, STAT_C]
+    word[P_WORD, h], word[P_COL0, h], word[P_COLS, h] = (
+        tiles[tile, STAT_W0] + row,
+        tiles[tile, STAT_C0],
+        tiles[tile, STAT_C],
+    )
     st[PRE_POS] += 1
     if last:
         st[PRE_BUSY] = 0
@@ -1076,7 +1103,15 @@ def _st_array(mc: StationaryMachine, st: NDArray[np.int64], h: int, lh: int) -> 
     for i in range(mc.rows):
         p, stage = h + i * mc.skew, (st[STAGE] * mc.rows + i) * cols
         _retire(
-            mc.regs, 2 * i * places * cols, mc.hist, p + mc.latency, _around(turn - late, places), places, mc.pipe, stage, cols
+            mc.regs,
+            2 * i * places * cols,
+            mc.hist,
+            p + mc.latency,
+            _around(turn - late, places),
+            places,
+            mc.pipe,
+            stage,
+            cols,
         )
         _st_issue(mc, i, p, turn, stage, line, i * mc.line.shape[1] + lh)
         issued += _count_both(mc.line_valid, i, mc.held_valid, i)

@@ -67,9 +67,18 @@ def gemm_on_array(
     the argument, what it got and what is allowed.
     """
     parsed = Pattern.parse(pattern) if isinstance(pattern, str) else pattern
-    sizes = {"m": m, "n": n, "k": k, "rows": rows, "cols": cols, "macs_per_pe": macs_per_pe,
-             "adder_latency": adder_latency, "interleave[0]": interleave[0], "interleave[1]": interleave[1],
-             "split_k": split_k}  # fmt: skip
+    sizes = {
+        "m": m,
+        "n": n,
+        "k": k,
+        "rows": rows,
+        "cols": cols,
+        "macs_per_pe": macs_per_pe,
+        "adder_latency": adder_latency,
+        "interleave[0]": interleave[0],
+        "interleave[1]": interleave[1],
+        "split_k": split_k,
+    }
     row_port, col_port = ports or (None, None)
     sizes |= {name: port for name, port in (("ports[0]", row_port), ("ports[1]", col_port)) if port is not None}
     for name, size in sizes.items():
@@ -87,9 +96,24 @@ def gemm_on_array(
     ia, ib = interleave
     flow = DATAFLOWS.index(dataflow)
     cycles = _kernels.array_cycles(
-        m, n, k, rows, cols, macs_per_pe, adder_latency, kept, group, flow, code, ia, ib, split_k, overlapped,
-        row_port or 0, col_port or 0,
-    )  # fmt: skip
+        m,
+        n,
+        k,
+        rows,
+        cols,
+        macs_per_pe,
+        adder_latency,
+        kept,
+        group,
+        flow,
+        code,
+        ia,
+        ib,
+        split_k,
+        overlapped,
+        row_port or 0,
+        col_port or 0,
+    )
     counts = _kernels.array_counts(m, n, k, rows, cols, macs_per_pe, kept, group, flow, code, ia, ib)
     op_slots, x_words, w_words, y_words, tiles = (int(count) for count in counts)
     return ArrayCounts(

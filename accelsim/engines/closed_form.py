@@ -1,7 +1,7 @@
 """The closed-form engine: executes a plan task after task.
 
-GEMMs cost what the array and the buffer pipeline take (`accelsim.cost`). Units work one after another with one exception
-that the plan asks for: with pre-generation SORE follows WUVE as a stream, so generation costs only what it adds to the
+GEMMs cost what the array and the buffer pipeline take (`accelsim.cost`). Units work one after another with one
+exception that the plan asks for: with pre-generation SORE follows WUVE as a stream, so generation costs only what it adds to the
 update. Without it, and for pruned gradients, SORE works before the GEMM, once for each full fetch of the operand.
 """
 
@@ -63,15 +63,21 @@ class _GemmCost:
 
 def _gemm_cost(numbers: GemmNumbers, mapping: Mapping, machine: MachineNumbers, design: Design) -> _GemmCost:
     whole, x_bytes, w_bytes, y_bytes = _kernels.evaluate(
-        np.array(numbers.shape, dtype=np.int64), np.array(numbers.per_element), machine.machine,
-        machine.bytes_per_cycle, np.array(mapping.codes, dtype=np.int64), np.array(mapping.tile, dtype=np.int64),
+        np.array(numbers.shape, dtype=np.int64),
+        np.array(numbers.per_element),
+        machine.machine,
+        machine.bytes_per_cycle,
+        np.array(mapping.codes, dtype=np.int64),
+        np.array(mapping.tile, dtype=np.int64),
         np.array(["mnk".index(letter) for letter in mapping.order], dtype=np.int64),
-    )  # fmt: skip
+    )
     cycles, array_cycles, issue, drain, port, fetches, slots, x_words, w_words, y_words, _ = (int(v) for v in whole)
     dram_bytes = float(x_bytes + w_bytes + y_bytes)
     limits = {
-        Bound.COMPUTE: issue, Bound.DRAIN: drain, Bound.PORT: port,
-    }  # fmt: skip
+        Bound.COMPUTE: issue,
+        Bound.DRAIN: drain,
+        Bound.PORT: port,
+    }
     bound = max(limits, key=lambda kind: limits[kind])
     if dram_bytes / machine.bytes_per_cycle > array_cycles:
         bound = Bound.DRAM
@@ -91,10 +97,22 @@ def _gemm_cost(numbers: GemmNumbers, mapping: Mapping, machine: MachineNumbers, 
 
 def _gemm_row(gemm: Gemm, mapping: Mapping, cost: _GemmCost) -> TaskTiming:
     return TaskTiming(
-        name=gemm.name, operation=gemm.operation, stage=gemm.stage, m=gemm.m, n=gemm.n, k=gemm.k, count=gemm.count,
-        pattern=gemm.pattern, mapping=mapping, cycles=cost.cycles, array_cycles=cost.array_cycles, bound=cost.bound,
-        macs_dense=gemm.macs, macs_executed=_executed(gemm), events=cost.events,
-    )  # fmt: skip
+        name=gemm.name,
+        operation=gemm.operation,
+        stage=gemm.stage,
+        m=gemm.m,
+        n=gemm.n,
+        k=gemm.k,
+        count=gemm.count,
+        pattern=gemm.pattern,
+        mapping=mapping,
+        cycles=cost.cycles,
+        array_cycles=cost.array_cycles,
+        bound=cost.bound,
+        macs_dense=gemm.macs,
+        macs_executed=_executed(gemm),
+        events=cost.events,
+    )
 
 
 def _executed(gemm: Gemm) -> int:
@@ -108,10 +126,15 @@ def _executed(gemm: Gemm) -> int:
 def _online_generation(gemm: Gemm, numbers: GemmNumbers, cost: _GemmCost) -> TaskTiming:
     elements = cost.fetches * gemm.w_elements
     return TaskTiming(
-        name=f"{gemm.name}[{gemm.stage} online]", operation=gemm.operation, stage=Stage.GENERATE, count=1,
-        pattern=gemm.pattern, cycles=cost.fetches * numbers.fetch_cycles, bound=Bound.COMPUTE,
+        name=f"{gemm.name}[{gemm.stage} online]",
+        operation=gemm.operation,
+        stage=Stage.GENERATE,
+        count=1,
+        pattern=gemm.pattern,
+        cycles=cost.fetches * numbers.fetch_cycles,
+        bound=Bound.COMPUTE,
         events=Events(sore_elements=elements),
-    )  # fmt: skip
+    )
 
 
 def _update_rows(
@@ -125,10 +148,14 @@ def _update_rows(
     dram = moved / design.dram_bytes_per_cycle
     pace = max(wuve, int(np.ceil(dram)))
     yield TaskTiming(
-        name=update.name, operation=update.operation, stage=Stage.UPDATE, count=1, cycles=pace,
+        name=update.name,
+        operation=update.operation,
+        stage=Stage.UPDATE,
+        count=1,
+        cycles=pace,
         bound=Bound.DRAM if dram > wuve else Bound.COMPUTE,
         events=Events(wuve_weights=update.elements, dram_bytes=moved),
-    )  # fmt: skip
+    )
     sore = 0
     for copy in copies:
         written = copy.elements * design.compact_bits(copy.pattern) / 8
@@ -137,10 +164,15 @@ def _update_rows(
         dram = moved / design.dram_bytes_per_cycle
         slowest = max(wuve, sore, int(np.ceil(dram)))
         yield TaskTiming(
-            name=copy.name, operation=copy.operation, stage=Stage.GENERATE, count=1, pattern=copy.pattern,
-            cycles=slowest - pace, bound=Bound.COMPUTE if sore > dram else Bound.DRAM,
+            name=copy.name,
+            operation=copy.operation,
+            stage=Stage.GENERATE,
+            count=1,
+            pattern=copy.pattern,
+            cycles=slowest - pace,
+            bound=Bound.COMPUTE if sore > dram else Bound.DRAM,
             events=Events(sore_elements=copy.passes * copy.elements, dram_bytes=written),
-        )  # fmt: skip
+        )
         pace = slowest
 
 
@@ -149,7 +181,11 @@ def _vector_row(work: VectorWork, design: Design) -> TaskTiming:
     moved = elements * design.precision.operand_bits / 8
     unit, dram = -(-elements // design.vector.lanes), moved / design.dram_bytes_per_cycle
     return TaskTiming(
-        name=f"{work.name}[{work.direction}]", operation=work.operation, stage=Stage.VECTOR, count=1,
-        cycles=max(unit, int(np.ceil(dram))), bound=Bound.DRAM if dram > unit else Bound.COMPUTE,
+        name=f"{work.name}[{work.direction}]",
+        operation=work.operation,
+        stage=Stage.VECTOR,
+        count=1,
+        cycles=max(unit, int(np.ceil(dram))),
+        bound=Bound.DRAM if dram > unit else Bound.COMPUTE,
         events=Events(vector_elements=elements, dram_bytes=moved),
-    )  # fmt: skip
+    )

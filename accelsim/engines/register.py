@@ -376,3 +376,47 @@ def run_registers(
         y=y,
         issued=issued,
     )
+
+
+def estimate_seconds(
+    m: int,
+    n: int,
+    k: int,
+    *,
+    rows: int,
+    cols: int,
+    macs_per_pe: int,
+    adder_latency: int,
+    dataflow: Dataflow,
+    pattern: Pattern | None = None,
+    interleave: tuple[int, int] = (1, 1),
+    split_k: int = 1,
+    variant: Variant | None = None,
+    overlapped: bool = False,
+) -> float:
+    """Roughly how long `run_registers` will take, in seconds: PE cycles over the measured speed of one core.
+
+    The cycles are a rough count from the loop lengths, good to about a factor of two; ports are left out. Raises
+    InputError as `run_registers` does.
+    """
+    m, n, k = _whole("m", m), _whole("n", n), _whole("k", k)
+    a = _checked_array(rows, cols, macs_per_pe, adder_latency, dataflow, interleave, split_k, variant, overlapped, None)
+    kept, group = (a.lanes, a.lanes) if pattern is None else (pattern.kept, pattern.group)
+    parts = -(-kept // a.lanes)
+    slots = -(-k // (group * max(1, a.lanes // kept))) * parts
+    interleaved = a.ia * a.ib
+    if dataflow == "os":
+        used_rows, used_cols = min(rows, m), min(cols, n)
+        tiles = -(-m // (rows * a.ia)) * -(-n // (cols * a.ib))
+        issue, drain = slots * max(interleaved, a.latency // a.split_k), rows * interleaved
+        per_tile = max(issue, drain) if overlapped else issue + drain + rows + cols + a.latency
+    else:
+        columns, length = (n, m) if dataflow == "ws" else (m, n)
+        parts = 1 if a.variant == "flat" else parts
+        slot_rows = slots // parts
+        used_rows, used_cols = min(rows, slot_rows), min(cols, columns)
+        tiles = -(-columns // cols) * -(-slot_rows // rows)
+        stalls = max(1.0, a.latency / interleaved) if a.variant == "chain" and parts > 1 else 1.0
+        fill = used_rows * (a.latency * stalls + parts) + used_cols
+        per_tile = length * parts * stalls + (0 if overlapped else fill)
+    return tiles * per_tile * used_rows * used_cols / _UPDATES_PER_SECOND

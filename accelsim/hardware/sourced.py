@@ -95,9 +95,14 @@ def _section(model: type[BaseModel], key: str) -> type[BaseModel] | None:
 
 
 def _split(
-    model: type[BaseModel], data: Mapping[str, Any], prefix: str, lines: Mapping[str, int], source: str,
-    problems: list[str], origins: list[Provenance],
-) -> dict[str, Any]:  # fmt: skip
+    model: type[BaseModel],
+    data: Mapping[str, Any],
+    prefix: str,
+    lines: Mapping[str, int],
+    source: str,
+    problems: list[str],
+    origins: list[Provenance],
+) -> dict[str, Any]:
     """Strip ``{value, source, confidence}`` down to values, collecting origins and what is wrong with them."""
     plain = getattr(model, "plain", ())
     values: dict[str, Any] = {}
@@ -117,9 +122,14 @@ def _split(
             values[key] = entry["value"]
             problems.extend(f"{where}: {text}" for text in _leaf_problems(entry))
             origins.append(
-                Provenance(path=path, source=str(entry.get("source")), confidence=str(entry.get("confidence")),
-                           low=entry.get("low"), high=entry.get("high"))
-            )  # fmt: skip
+                Provenance(
+                    path=path,
+                    source=str(entry.get("source")),
+                    confidence=str(entry.get("confidence")),
+                    low=entry.get("low"),
+                    high=entry.get("high"),
+                )
+            )
     return values
 
 
@@ -168,8 +178,10 @@ def override(value: Sourced, changes: Mapping[str, str], *, origin: str = "--set
         here[last] = _scalar(text)
     built = validate(model, data, origin)
     kept = [item for item in value.provenance if item.path not in changes]
-    new = [Provenance(path=path, source=f"{origin} {path}={text}", confidence="assumption")
-           for path, text in changes.items()]  # fmt: skip
+    new = [
+        Provenance(path=path, source=f"{origin} {path}={text}", confidence="assumption")
+        for path, text in changes.items()
+    ]
     return built.model_copy(update={"provenance": (*kept, *new)})
 
 

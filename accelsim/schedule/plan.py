@@ -100,7 +100,7 @@ def make_plan(step: Step, design: Design, cache: MappingCache | None = None) -> 
 def _mapping_table(design: Design, sparse: bool) -> NDArray[np.int64]:
     """Array mappings of a design: (dataflow, variant, ia, ib, split) with powers of two up to the accumulators.
 
-    Without a pattern a slot row holds one slot, so the variants of WS and IS are one machine and `split` stands for all.
+    Without a pattern a slot row holds one slot, so the variants of WS and IS are one machine, here `split`.
     """
     schedule, array = design.schedule, design.array
     accumulators = array.accumulators_per_pe if schedule.interleave else 1
@@ -108,8 +108,12 @@ def _mapping_table(design: Design, sparse: bool) -> NDArray[np.int64]:
     for dataflow in array.dataflows if schedule.dataflow == "auto" else (schedule.dataflow,):
         code = DATAFLOWS.index(dataflow)
         if dataflow == "os":
-            rows += [(code, 0, ia, ib, split) for ia in _powers(accumulators) for ib in _powers(accumulators // ia)
-                     for split in _powers(accumulators // (ia * ib))]  # fmt: skip
+            rows += [
+                (code, 0, ia, ib, split)
+                for ia in _powers(accumulators)
+                for ib in _powers(accumulators // ia)
+                for split in _powers(accumulators // (ia * ib))
+            ]
             continue
         for variant in array.stationary_variants if sparse else ("split",):
             if variant == "chain":
@@ -138,16 +142,18 @@ def _search(
     row, tm, tn, tk, order = (int(value) for value in best)
     dataflow, variant, ia, ib, split = (int(value) for value in table[row])
     mapping = Mapping(
-        dataflow=DATAFLOWS[dataflow], variant=None if dataflow == _kernels.OS else VARIANTS[variant],
-        ia=ia, ib=ib, split=split, tile=(tm, tn, tk),
+        dataflow=DATAFLOWS[dataflow],
+        variant=None if dataflow == _kernels.OS else VARIANTS[variant],
+        ia=ia,
+        ib=ib,
+        split=split,
+        tile=(tm, tn, tk),
         order="".join(_DIMENSIONS[d] for d in _kernels.ORDERS[order]),
-    )  # fmt: skip
+    )
     return mapping, int(evaluated), int(pruned)
 
 
-def _why_nothing_fits(
-    gemm: Gemm, numbers: GemmNumbers, machine: MachineNumbers, table: NDArray[np.int64]
-) -> str:
+def _why_nothing_fits(gemm: Gemm, numbers: GemmNumbers, machine: MachineNumbers, table: NDArray[np.int64]) -> str:
     """Name the buffer that the least demanding smallest tile overflows, and by how much."""
     m, n, k, _, kept, group = numbers.shape
     _, _, _, psum, x_bytes, w_bytes = numbers.per_element
@@ -157,8 +163,10 @@ def _why_nothing_fits(
         steps = _kernels.tile_steps(kept, group, k, machine.machine, row)
         tm, tn, tk = (min(size, int(step)) for size, step in zip((m, n, k), steps, strict=True))
         needs = (2 * x_bytes * tm * tk, 2 * w_bytes * tk * tn, 2 * psum * tm * tn)
-        missing = [(max(0.0, need - have), field, need, have)
-                   for need, have, field in zip(needs, machine.buffers, fields, strict=True)]  # fmt: skip
+        missing = [
+            (max(0.0, need - have), field, need, have)
+            for need, have, field in zip(needs, machine.buffers, fields, strict=True)
+        ]
         worst = max(missing)
         shortages.append((worst[0], worst[1], worst[2], worst[3], (tm, tn, tk)))
     short, field, need, have, tile = min(shortages)

@@ -72,24 +72,39 @@ METHODS: dict[str, Method] = {
         Method(name="sdgp", title="SDGP: output gradients N:M in BP", source="McDanel et al., 2022", bp=_DY_OUT),
         Method(name="sdwp", title="SDWP: weights N:M in BP", source="Fang et al., TCAD 2023", bp=_W_OUT),
         Method(
-            name="bdwp", title="BDWP: weights N:M in FF and BP, two masks", source="Fang et al., TCAD 2023",
-            ff=_W_IN, bp=_W_OUT,
+            name="bdwp",
+            title="BDWP: weights N:M in FF and BP, two masks",
+            source="Fang et al., TCAD 2023",
+            ff=_W_IN,
+            bp=_W_OUT,
         ),
         Method(
-            name="bi-mask", title="Bi-Mask: weights N:M in FF and, permuted, in BP", source="Zhang et al., ICML 2023",
-            ff=_W_IN, bp=_W_OUT,
+            name="bi-mask",
+            title="Bi-Mask: weights N:M in FF and, permuted, in BP",
+            source="Zhang et al., ICML 2023",
+            ff=_W_IN,
+            bp=_W_OUT,
         ),
         Method(
-            name="transposable", title="transposable mask: one N:M mask for FF and BP",
-            source="Hubara et al., NeurIPS 2021", ff=_W_IN, bp=_W_OUT, one_mask=True,
+            name="transposable",
+            title="transposable mask: one N:M mask for FF and BP",
+            source="Hubara et al., NeurIPS 2021",
+            ff=_W_IN,
+            bp=_W_OUT,
+            one_mask=True,
         ),
         Method(
-            name="mvue", title="transposable mask, and output gradients N:M in WU (MVUE)",
-            source="Chmiel et al., ICLR 2023", ff=_W_IN, bp=_W_OUT, wu=_DY_BATCH, one_mask=True,
+            name="mvue",
+            title="transposable mask, and output gradients N:M in WU (MVUE)",
+            source="Chmiel et al., ICLR 2023",
+            ff=_W_IN,
+            bp=_W_OUT,
+            wu=_DY_BATCH,
+            one_mask=True,
         ),
         Method(name="traced", title="the sparsity that the trace observed", source="the trace", traced=True),
     )
-}  # fmt: skip
+}
 
 
 def find_method(name: str) -> Method:

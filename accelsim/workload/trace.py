@@ -70,9 +70,19 @@ Sizes = Annotated[tuple[Dimension, ...], Field(strict=False)]  # a list in the f
 Paddings = Annotated[tuple[Padding, ...], Field(strict=False)]
 
 VectorKind = Literal[
-    "norm", "activation", "pooling", "add", "multiply", "softmax", "embedding", "dropout", "reduce", "loss", "copy",
+    "norm",
+    "activation",
+    "pooling",
+    "add",
+    "multiply",
+    "softmax",
+    "embedding",
+    "dropout",
+    "reduce",
+    "loss",
+    "copy",
     "elementwise",
-]  # fmt: skip
+]
 VECTOR_KINDS: tuple[str, ...] = VectorKind.__args__  # type: ignore[attr-defined]
 
 
@@ -221,8 +231,9 @@ class ConvTranspose(_Convolution):
         sizes = zip(
             self.in_size, self.kernel, self.stride, self.padding, self.dilation, self.output_padding, strict=True
         )
-        return tuple((size - 1) * step - 2 * pad + dil * (taps - 1) + 1 + extra
-                     for size, taps, step, pad, dil, extra in sizes)  # fmt: skip
+        return tuple(
+            (size - 1) * step - 2 * pad + dil * (taps - 1) + 1 + extra for size, taps, step, pad, dil, extra in sizes
+        )
 
     @property
     def macs(self) -> int:
