@@ -1,0 +1,720 @@
+"""Tracing a PyTorch model: shapes of its forward pass, operation by operation, without memory for tensors.
+
+One dispatch mode sees every operation that PyTorch executes, below modules, functions and autograd, on fake tensors. The
+model runs forward and backward at two batch sizes; what grows with the batch is divided by it, the rest is work done once
+per step. Four decisions shape a trace:
+
+- Attention is opened into its products, softmax and dropout.
+- Work on constants alone (masks, position indices) is left out: it can be prepared before training.
+- Casts between number formats are left out: the precision belongs to the design, not to the trace.
+- A tensor computed from parameters alone, and as large as one of them, still is that parameter (masked, cast or
+  normalised weights).
+"""
+
+import platform
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, is_dataclass, replace
+from enum import Enum
+from math import prod
+from typing import Any
+
+try:
+    import torch
+except ModuleNotFoundError:
+    raise ModuleNotFoundError("tracing needs PyTorch: pip install 'accelsim[torch]'", name="torch") from None
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from accelsim import __version__
+from accelsim.errors import InputError
+from accelsim.files import validate
+from accelsim.workload.trace import FORMAT, LARGEST_DIMENSION, Trace
+
+__all__ = ["InputSpec", "trace_model"]
+
+_PRODUCTS = {"mm": 0, "bmm": 0, "mv": 0, "dot": 0, "vdot": 0, "addmm": 1, "baddbmm": 1, "addbmm": 1, "addmv": 1}
+"""Matrix products of torch, by the position of their first factor."""
+
+_KINDS = {
+    "norm": "batch_norm batch_norm_legit batch_norm_legit_no_training batch_norm_with_update cudnn_batch_norm layer_norm"
+    " group_norm fused_rms_norm",
+    "activation": "relu relu6 gelu silu sigmoid tanh elu celu selu leaky_relu hardtanh hardswish hardsigmoid mish softplus"
+    " softshrink hardshrink glu threshold log_sigmoid_forward prelu_kernel rrelu_with_noise clamp clamp_min",
+    "pooling": "max_pool1d max_pool2d max_pool2d_with_indices max_pool3d_with_indices avg_pool1d avg_pool2d avg_pool3d"
+    " adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d",
+    "add": "add sub rsub",
+    "multiply": "mul div",
+    "softmax": "softmax log_softmax safe_softmax",
+    "embedding": "embedding embedding_bag index_select gather",
+    "dropout": "dropout",
+    "reduce": "sum mean amax amin max min argmax argmin prod var var_mean std std_mean norm linalg_vector_norm logsumexp"
+    " cumsum any all",
+    "loss": "nll_loss_forward nll_loss2d_forward mse_loss binary_cross_entropy smooth_l1_loss huber_loss",
+    "copy": "clone copy cat stack constant_pad_nd reflection_pad2d replication_pad2d index slice_scatter select_scatter roll"
+    " flip repeat repeat_interleave im2col col2im pixel_shuffle pixel_unshuffle masked_fill unfold",
+}
+_KIND_OF = {word: kind for kind, words in _KINDS.items() for word in words.split()}
+_SHOWN_AS = {"clone": "copy", "batch_norm_legit": "batch_norm", "batch_norm_legit_no_training": "batch_norm",
+             "batch_norm_with_update": "batch_norm", "cudnn_batch_norm": "batch_norm", "safe_softmax": "softmax",
+             "max_pool2d_with_indices": "max_pool2d", "max_pool3d_with_indices": "max_pool3d"}  # fmt: skip
+_CASTS = {"to_copy", "lift_fresh", "lift_fresh_copy", "unsafe_view", "reshape_alias"}
+_FACTORIES = re.compile(r"new_\w+|\w+_like|(zero|fill|uniform|normal|random|bernoulli|exponential)")
+_HIDES_PRODUCTS = re.compile(
+    r"(.*_)?(\w*mm|matmul|linear|bilinear|trilinear|conv\w*|\w*rnn\w*|lstm\w*|gru\w*|attention|cdist\w*|dot|einsum)(_.*)?"
+    r"|linalg_.*|transformer_encoder_layer_fwd|scaled_dot_product_.*"
+)
+_CONVOLUTION = ("input", "weight", "bias", "stride", "padding", "dilation", "transposed", "output_padding", "groups")
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """One input of a model: its shape without the batch, and integers below a bound where it holds tokens.
+
+    >>> InputSpec.parse("3x64x64")
+    InputSpec(shape=(3, 64, 64), dtype='float32', below=None)
+    >>> str(InputSpec.parse("128:int64:30522"))
+    '128:int64:30522'
+    """
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    below: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "InputSpec":
+        """Read ``3x64x64`` (float32) or ``128:int64:30522``. Raises `InputError` for anything else."""
+        match = re.fullmatch(r"([0-9]{1,9}(?:x[0-9]{1,9})*)(?::float32|:(int64):([0-9]{1,12}))?", text.strip())
+        if match is None:
+            raise InputError(
+                f"input '{text}': SIZExSIZE as in 3x64x64 (float32, without the batch) or SIZE:int64:BOUND as in"
+                " 128:int64:30522 (tokens below 30522) is needed"
+            )
+        shape = tuple(int(size) for size in match[1].split("x"))
+        if not all(1 <= size <= LARGEST_DIMENSION for size in shape):
+            raise InputError(f"input '{text}': sizes from 1 to {LARGEST_DIMENSION} are allowed")
+        if match[3] and not int(match[3]):
+            raise InputError(f"input '{text}': no token is below 0; the bound is at least 1")
+        return cls(shape, match[2] or "float32", int(match[3]) if match[3] else None)
+
+    def __str__(self) -> str:
+        """Return the text that `parse` reads."""
+        return "x".join(map(str, self.shape)) + (f":{self.dtype}:{self.below}" if self.below else "")
+
+
+class _Role(Enum):
+    """What a tensor that is no parameter holds; a tensor without a role is a constant."""
+
+    ACTIVATION = "derived from the inputs"
+    NOISE = "a dropout mask"
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The parameters that a tensor consists of."""
+
+    label: str
+    elements: int
+    rows: int
+    parameters: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One operation at one batch size: sizes that must not depend on the batch, and those that may."""
+
+    kind: str
+    fixed: tuple[tuple[str, Any], ...]
+    counts: tuple[int, ...]
+    weight: _Source | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One operation as it was executed: its work, its place in the model, and what its backward pass computes."""
+
+    work: _Work
+    word: str
+    modules: tuple[str, ...]
+    calls: tuple[int, ...]
+    parameters: tuple[str, ...]
+    with_gradient: bool
+    input_gradient: bool
+    output_gradient: bool
+    recomputed: bool = False
+
+    @property
+    def place(self) -> str:
+        """The module that executes it and its own name, for messages."""
+        return ".".join(part for part in (self.modules[-1], self.word) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """An operation of torch as the dispatch mode receives it, with its tensors (all fake)."""
+
+    recorder: "_Recorder"
+    word: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    out: Any
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """Tensor operands in order."""
+        return list(_tensors_in((*self.args, *self.kwargs.values())))
+
+    @property
+    def results(self) -> list[Tensor]:
+        """Tensors it returns."""
+        return list(_tensors_in((self.out,)))
+
+
+def _tensors_in(value: Any) -> Iterator[Tensor]:
+    """Walk arguments or the output of a model: tensors in sequences, mappings and dataclasses."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _tensors_in(tuple(value.values()))
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        for inner in value:
+            yield from _tensors_in(inner)
+    elif is_dataclass(value) and not isinstance(value, type):
+        yield from _tensors_in(tuple(vars(value).values()))
+
+
+def _stored(tensor: Tensor) -> int:
+    """Elements that `tensor` reads from memory: dimensions that an expand repeats count once."""
+    return prod(size for size, step in zip(tensor.shape, tensor.stride(), strict=True) if step)
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[misc]
+    """Sees every operation; keeps those of the forward pass, and those that checkpointing executes again."""
+
+    def __init__(self, model: nn.Module, fake: FakeTensorMode) -> None:
+        super().__init__()
+        self.operations: list[_Seen] = []
+        self.again: list[list[_Seen]] = []
+        self.parameters: dict[str, Tensor] = dict(model.named_parameters())
+        self.constants: dict[str, int] = {}
+        self.backward = self.paused = False
+        self._fake = fake
+        self._modules = {id(module): name.replace("_orig_mod.", "") for name, module in model.named_modules()}
+        self._stack: list[tuple[str, int]] = [("", 0)]
+        self._calls = 0
+        self._run_open = False
+        self._roles: dict[int, _Source | _Role] = {}
+        self._kept: list[Any] = []  # storages whose ids are keys above: kept alive, so no id comes back
+        self._products: dict[int, int] = {}
+        self._buffers = {self._key(fake.from_tensor(buffer)): name for name, buffer in model.named_buffers()}
+        for name, parameter in self.parameters.items():
+            rows = parameter.shape[0] if parameter.dim() else 1
+            self.mark(fake.from_tensor(parameter), _Source(name, parameter.numel(), rows, (name,)))
+
+    @contextmanager
+    def watching_modules(self) -> Iterator[None]:
+        """Follow the calls of modules by hooks that do not touch the model."""
+
+        def enter(module: nn.Module, *_: Any) -> None:
+            self._calls += 1
+            self._stack.append((self._modules.get(id(module), self._stack[-1][0]), self._calls))
+
+        def leave(*_: Any) -> None:
+            self._stack.pop()
+
+        hooks = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _key(self, tensor: Tensor) -> int:
+        storage = tensor.untyped_storage()
+        self._kept.append(storage)
+        return id(storage)
+
+    def mark(self, tensor: Tensor, role: _Source | _Role | None) -> None:
+        """Give the storage of `tensor` a role; None makes it a constant."""
+        if role is None:
+            self._roles.pop(self._key(tensor), None)
+        else:
+            self._roles[self._key(tensor)] = role
+
+    def role(self, tensor: Tensor) -> _Source | _Role | None:
+        """Return what `tensor` holds; a slice of a parameter is named as such."""
+        role = self._roles.get(self._key(tensor))
+        if not isinstance(role, _Source) or (part := _stored(tensor)) >= role.elements:
+            return role
+        width = role.elements // role.rows
+        start = tensor.storage_offset()
+        whole_rows = not (part % width or start % width)
+        where = f"{start // width}:{(start + part) // width}" if whole_rows else f"{start}+{part}"
+        return replace(role, label=f"{role.label}[{where}]", elements=part, rows=part // width if whole_rows else 1)
+
+    def constant(self, tensor: Tensor) -> _Source:
+        """Return the source of an untrained operand of a product, such as a filter kept in a buffer."""
+        elements = _stored(tensor)
+        label = self._buffers.get(self._key(tensor)) or f"{self._stack[-1][0]}.constant".removeprefix(".")
+        self.constants[label] = elements
+        return _Source(label, elements, 1, ())
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Execute `func` on fake tensors and record it."""
+        args, kwargs = self._faked(args), self._faked(kwargs or {})
+        out = func(*args, **kwargs)
+        if self.paused or (self.backward and not torch.is_grad_enabled()):
+            self._run_open = False
+        elif func.namespace != "prim":
+            word = func.overloadpacket.__name__
+            in_place = word.endswith("_")
+            self._see(_Call(self, word.strip("_").removeprefix("native_"), tuple(args), kwargs, out), func, in_place)
+        return out
+
+    def _faked(self, value: Any) -> Any:
+        """Replace real tensors by fake ones: else in-place operations would write into the user's buffers."""
+        if isinstance(value, Tensor) and not isinstance(value, FakeTensor):
+            return self._fake.from_tensor(value)
+        if isinstance(value, list | tuple):
+            return type(value)(self._faked(inner) for inner in value)
+        if isinstance(value, dict):
+            return {key: self._faked(inner) for key, inner in value.items()}
+        return value
+
+    def _see(self, call: _Call, func: Any, in_place: bool) -> None:
+        results = call.results
+        if not results:
+            return
+        roles = [self.role(tensor) for tensor in call.tensors]
+        if _FACTORIES.fullmatch(call.word):
+            for result in results:
+                self.mark(result, _Role.NOISE if call.word == "bernoulli" else None)
+        elif (not in_place and self._is_view(call)) or call.word in _CASTS:
+            self._pass_on(call, roles)
+        elif _Role.ACTIVATION in roles or any(isinstance(role, _Source) for role in roles):
+            self._record(call, func, roles)
+            self._pass_on(call, roles)
+        else:
+            for result in results:
+                self.mark(result, _Role.NOISE if _Role.NOISE in roles else None)
+
+    def _is_view(self, call: _Call) -> bool:
+        inputs = {self._key(tensor) for tensor in call.tensors}
+        return all(self._key(result) in inputs for result in call.results)
+
+    def _pass_on(self, call: _Call, roles: Sequence[_Source | _Role | None]) -> None:
+        """Give the results their role: an activation, or the one parameter they are as large as."""
+        sources = [role for role in roles if isinstance(role, _Source)]
+        for result in call.results:
+            if self._key(result) in {self._key(tensor) for tensor in call.tensors if self.role(tensor)}:
+                continue  # a view, or written in place
+            role: _Source | _Role | None = _Role.ACTIVATION
+            if _Role.ACTIVATION not in roles and call.word not in _PRODUCTS and call.word != "convolution":
+                alike = [source for source in sources if source.elements == result.numel()]
+                role = _joined(sources) if call.word in {"cat", "stack"} else next(iter(alike), None)
+                role = role or (sources[0] if len(sources) == 1 else _Role.ACTIVATION) if sources else roles[0]
+            self.mark(result, role)
+
+    def _record(self, call: _Call, func: Any, roles: Sequence[_Source | _Role | None]) -> None:
+        work = self._work(call, func, roles)
+        if work is None:
+            return
+        weight = work.weight.parameters if work.weight else ()
+        used = [name for role in roles if isinstance(role, _Source) for name in role.parameters if name not in weight]
+        gradients = [t.requires_grad for t, role in zip(call.tensors, roles, strict=True) if role is _Role.ACTIVATION]
+        word = work.kind if work.weight or work.kind == "matmul" else _SHOWN_AS.get(call.word, call.word)
+        seen = _Seen(
+            work=work,
+            word="dropout" if work.kind == "dropout" else word,
+            modules=tuple(name for name, _ in self._stack),
+            calls=tuple(number for _, number in self._stack),
+            parameters=tuple(dict.fromkeys(used)),
+            with_gradient=torch.is_grad_enabled(),
+            input_gradient=torch.is_grad_enabled() and any(gradients),
+            output_gradient=torch.is_grad_enabled() and any(tensor.requires_grad for tensor in call.tensors),
+        )
+        if not self.backward:
+            self._products.update({self._key(r): len(self.operations) for r in call.results if work.weight})
+            self.operations.append(seen)
+            return
+        if not self._run_open:
+            self.again.append([])
+        self._run_open = True
+        self.again[-1].append(seen)
+
+    def _work(self, call: _Call, func: Any, roles: Sequence[_Source | _Role | None]) -> _Work | None:
+        if call.word in _PRODUCTS:
+            return _product(call)
+        if call.word == "convolution":
+            return _convolution(call)
+        known = call.word in _KIND_OF
+        if func.namespace not in {"aten", "prims"} or (not known and _HIDES_PRODUCTS.fullmatch(call.word)):
+            place = self._stack[-1][0] or "the model"
+            raise InputError(
+                f"{place}: operation {func} may hold matrix products that the tracer cannot read; write it with"
+                " torch.nn or torch.nn.functional operations"
+            )
+        if call.word == "add" and self._is_bias(call, roles):
+            return None
+        return _vector(call, roles)
+
+    def _is_bias(self, call: _Call, roles: Sequence[_Source | _Role | None]) -> bool:
+        """Whether a vector is added to the product just computed: a bias, which the product then carries."""
+        last = len(self.operations) - 1
+        bias = next((role for role in roles if isinstance(role, _Source)), None)
+        if self.backward or bias is None or self._products.get(self._key(call.tensors[0])) != last:
+            return False
+        seen = self.operations[last]
+        if ("out_features", bias.elements) not in seen.work.fixed:
+            return False
+        self._products.update({self._key(result): last for result in call.results})
+        self.operations[last] = replace(seen, parameters=tuple(dict.fromkeys((*seen.parameters, *bias.parameters))))
+        return True
+
+
+def _joined(sources: Sequence[_Source]) -> _Source | None:
+    if not sources:
+        return None
+    elements, rows = sum(source.elements for source in sources), sum(source.rows for source in sources)
+    names = tuple(name for source in sources for name in source.parameters)
+    return _Source("+".join(source.label for source in sources), elements, rows, names)
+
+
+def _product(call: _Call) -> _Work:
+    """Read a product of two matrices, or of two stacks of matrices: with a weight, or of two activations."""
+    at = _PRODUCTS[call.word]
+    left, right = call.args[at : at + 2]
+    m, n = (left.shape[-2] if left.dim() > 1 else 1), (right.shape[-1] if right.dim() > 1 else 1)
+    batch, k = prod(left.shape[:-2]), left.shape[-1]
+    for operand, other, features, rows in ((right, left, n, m), (left, right, m, n)):
+        weight = _weight_in(call.recorder, operand, other)
+        groups, rest = divmod(weight.elements, k * features) if weight else (0, 0)
+        if not groups or rest or batch % groups:
+            continue
+        rows *= batch // groups
+        if groups == 1:
+            return _Work("linear", (("in_features", k), ("out_features", features)), (rows,), weight)
+        shape = (("in_channels", groups * k), ("out_channels", groups * features), ("kernel", (1,)), ("groups", groups))
+        return _Work("conv1d", shape, (rows,), weight)  # one matrix per group, applied to each row
+    return _Work("matmul", (), (batch, m, n, k))
+
+
+def _weight_in(recorder: _Recorder, operand: Tensor, other: Tensor) -> _Source | None:
+    role = recorder.role(operand)
+    if role is None and operand.dim() == 2 and recorder.role(other) is _Role.ACTIVATION:
+        return recorder.constant(operand)
+    return role if isinstance(role, _Source) else None
+
+
+def _convolution(call: _Call) -> _Work:
+    given = dict(zip(_CONVOLUTION, call.args, strict=False)) | dict(call.kwargs)
+    source, kernel = given["input"], given["weight"]
+    role = call.recorder.role(kernel)
+    if role is _Role.ACTIVATION:
+        raise InputError(
+            "a convolution whose kernel is computed from the input cannot be traced; only trained and constant kernels can"
+        )
+    weight = role if isinstance(role, _Source) else call.recorder.constant(kernel)
+    rank, transposed, groups = kernel.dim() - 2, given["transposed"], given["groups"]
+    fixed = {
+        "in_channels": source.shape[1],
+        "out_channels": kernel.shape[1] * groups if transposed else kernel.shape[0],
+        "in_size": tuple(source.shape[2:]),
+        "kernel": tuple(kernel.shape[2:]),
+        **{field: _full(given[field], rank) for field in ("stride", "padding", "dilation")},
+        **({"output_padding": _full(given["output_padding"], rank)} if transposed else {}),
+        "groups": groups,
+    }
+    kind = f"conv_transpose{rank}d" if transposed else f"conv{rank}d"
+    return _Work(kind, tuple(fixed.items()), (source.shape[0],), weight)
+
+
+def _full(values: Sequence[int], rank: int) -> tuple[int, ...]:
+    return tuple(values) * rank if len(values) == 1 else tuple(values)
+
+
+def _vector(call: _Call, roles: Sequence[_Source | _Role | None]) -> _Work:
+    """Count what an operation without a product reads and writes, parameters and dropout masks excluded."""
+    kind = "dropout" if _Role.NOISE in roles else _KIND_OF.get(call.word, "elementwise")
+    alone = _Role.ACTIVATION not in roles  # work on parameters: then they are what is read
+    read = [_stored(tensor) for tensor, role in zip(call.tensors, roles, strict=True)
+            if role is not _Role.NOISE and (alone or not isinstance(role, _Source))]  # fmt: skip
+    writes = call.results[0].numel()
+    reads = sum(read)
+    if kind == "pooling":
+        reads = _pooling_reads(call)
+    elif kind == "embedding":
+        reads = writes
+    elif kind == "norm":
+        reads = read[0]
+    return _Work(kind, (), (reads, writes))
+
+
+def _pooling_reads(call: _Call) -> int:
+    """Elements of all windows: window size times outputs, or the exact windows of an adaptive pooling."""
+    source, result = call.args[0], call.results[0]
+    window = call.args[1]
+    if not call.word.startswith("adaptive"):
+        return int(result.numel() * prod(_full(window, result.dim() - 2)))
+    rank = len(window)
+    taken = [sum(-(-(i + 1) * size // out) - i * size // out for i in range(out))
+             for size, out in zip(source.shape[-rank:], result.shape[-rank:], strict=True)]  # fmt: skip
+    return int(prod(result.shape[:-rank]) * prod(taken))
+
+
+def trace_model(
+    model: nn.Module,
+    inputs: Sequence[InputSpec],
+    *,
+    batch: int = 2,
+    train: bool = True,
+    name: str | None = None,
+    source: str = "a model in memory",
+    assumptions: Sequence[str] = (),
+    command: str | None = None,
+) -> Trace:
+    """Return the trace of `model` on `inputs`, which are float32 zeros or tokens of the given shapes, batch added in front.
+
+    The model runs forward and backward (of the sum of its outputs) on fake tensors at `batch` and `batch + 1`, in training
+    mode unless `train` is false; it, its gradients and the random state stay as they were. Raises `InputError` when the
+    inputs do not fit the model, or when it does something that a trace cannot express.
+    """
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model: a torch.nn.Module is needed, got {type(model).__name__}")
+    if batch < 1:
+        raise InputError(f"batch: got {batch}, at least 1 is needed")
+    with _left_as_it_was(model, train):
+        first, second = (_run(model, inputs, size) for size in (batch, batch + 1))
+    operations = _mark_recomputed(first)
+    _check_same(operations, second.operations, batch)
+    build = _Builder(first, operations, second.operations, batch)
+    data = {
+        "format": FORMAT,
+        "model": name or type(model).__name__,
+        "input_shapes": [list(spec.shape) for spec in inputs],
+        "parameters": sum(parameter.numel() for parameter in first.parameters.values()) + sum(first.constants.values()),
+        "origin": {
+            "exporter": f"accelsim trace {__version__}",
+            "source": source,
+            "versions": [
+                f"torch {torch.__version__.partition('+')[0]}",
+                f"python {'.'.join(platform.python_version_tuple()[:2])}",
+            ],
+            "assumptions": list(assumptions),
+            "command": command,
+        },
+        "operations": build.entries(),
+    }
+    return validate(Trace, data, source)
+
+
+@contextmanager
+def _left_as_it_was(model: nn.Module, train: bool) -> Iterator[None]:
+    """Set the mode; afterwards put back attributes, parameters, buffers, gradients and random states."""
+    modules = list(model.modules())
+    kept = [(dict(vars(module)), {table: dict(vars(module)[table]) for table in _TABLES}) for module in modules]
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    state, fast = random.getstate(), torch.backends.mha.get_fastpath_enabled()
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)  # one opaque operation for a whole encoder layer
+        for parameter, _ in gradients:
+            parameter.grad = None
+        model.train(train)
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        random.setstate(state)
+        for module, (attributes, tables) in zip(modules, kept, strict=True):
+            vars(module).clear()
+            vars(module).update(attributes)
+            for table, entries in tables.items():
+                vars(module)[table].clear()
+                vars(module)[table].update(entries)
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+
+
+_TABLES = ("_parameters", "_buffers", "_modules")
+
+
+def _run(model: nn.Module, inputs: Sequence[InputSpec], batch: int) -> _Recorder:
+    shapes = ", ".join(f"{batch}x{spec}" for spec in inputs) or "no inputs"
+    lazy = [name for name, parameter in model.named_parameters() if nn.parameter.is_lazy(parameter)]
+    if lazy:
+        raise InputError(f"{lazy[0]}: has no shape yet (a lazy module); run the model once before it is traced")
+    random.seed(0)
+    step = "forward"
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True) as fake, sdpa_kernel(SDPBackend.MATH):
+            recorder = _Recorder(model, fake)
+            device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+            arguments = [torch.zeros((batch, *i.shape), dtype=getattr(torch, i.dtype), device=device) for i in inputs]
+            for argument in arguments:
+                recorder.mark(argument, _Role.ACTIVATION)
+            with recorder, recorder.watching_modules():
+                out = model(*arguments)
+                recorder.paused = True
+                losses = [t.sum() for t in _tensors_in(out) if t.requires_grad]
+                recorder.paused, recorder.backward, step = False, True, "backward"
+                if losses:
+                    torch.stack([loss.float() for loss in losses]).sum().backward()
+    except InputError:
+        raise
+    except Exception as error:  # whatever the user's model raises
+        said = next(iter(str(error).strip().splitlines()), "") or "no message"
+        raise InputError(f"the {step} pass fails on {shapes}: {type(error).__name__}: {said}") from error
+    if not recorder.operations:
+        raise InputError(f"the model executes no operation on its inputs ({shapes}); there is nothing to trace")
+    return recorder
+
+
+def _identity(seen: _Seen) -> tuple[Any, ...]:
+    work = seen.work
+    return seen.word, work.kind, work.fixed, work.weight.label if work.weight else None
+
+
+def _mark_recomputed(recorder: _Recorder) -> list[_Seen]:
+    """Find the forward operations that each run of recomputed ones repeats: the last equal stretch not yet taken."""
+    operations = list(recorder.operations)
+    keys = [(*_identity(seen), seen.work.counts) for seen in operations]
+    for run in recorder.again:
+        wanted = [(*_identity(seen), seen.work.counts) for seen in run]
+        starts = range(len(keys) - len(wanted), -1, -1)
+        start = next((s for s in starts if keys[s : s + len(wanted)] == wanted and not operations[s].recomputed), None)
+        if start is None:
+            raise InputError(
+                f"{run[0].place}: the backward pass executes forward work that the forward pass did not do"
+            )
+        for at, seen in enumerate(run, start):
+            operations[at] = replace(
+                operations[at], recomputed=True, with_gradient=True, input_gradient=seen.input_gradient,
+                output_gradient=seen.output_gradient,
+            )  # fmt: skip
+    return operations
+
+
+def _check_same(first: Sequence[_Seen], second: Sequence[_Seen], batch: int) -> None:
+    for a, b in zip(first, second, strict=False):
+        if (a.modules, _identity(a)) != (b.modules, _identity(b)):
+            raise InputError(
+                f"{a.place}: differs between batch {batch} and {batch + 1} in more than its rows;"
+                " a trace needs a model that treats samples independently"
+            )
+    if len(first) != len(second):
+        raise InputError(
+            f"the model executes {len(first)} operations at batch {batch} and {len(second)} at batch {batch + 1};"
+            " a trace needs the same at every batch"
+        )
+
+
+class _Builder:
+    """Turns what was seen at two batch sizes into entries of a trace, per sample."""
+
+    def __init__(self, recorder: _Recorder, first: Sequence[_Seen], second: Sequence[_Seen], batch: int) -> None:
+        self._first, self._second, self._batch = first, second, batch
+        self._parameters = recorder.parameters
+        trained = {name for seen in first if seen.with_gradient for name in _parameters_of(seen)}
+        self._trained = {name for name in trained if recorder.parameters[name].requires_grad}
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Return the operations as plain data, in order."""
+        pairs = zip(_names(self._first), self._first, self._second, strict=True)
+        return [self._entry(name, a, b) for name, a, b in pairs]
+
+    def _entry(self, name: str, a: _Seen, b: _Seen) -> dict[str, Any]:
+        fields = _PER_SAMPLE.get(a.work.kind, _Builder._vector)(self, a, b)
+        entry: dict[str, Any] = {"name": name, "kind": a.work.kind, **fields}
+        if a.work.weight:
+            parts = a.work.weight.parameters
+            entry["weight"] = {"name": a.work.weight.label, "frozen": not self._trained.intersection(parts)}
+        entry["other_parameters"] = [
+            {"name": p, "elements": self._parameters[p].numel(), "frozen": p not in self._trained} for p in a.parameters
+        ]
+        if a.work.weight or a.work.kind == "matmul":
+            entry["input_gradient"] = a.input_gradient
+        elif not a.output_gradient:
+            entry["input_gradient"] = False
+        return entry | {"recomputed": a.recomputed}
+
+    def _shared(self, a: _Seen, small: int, large: int) -> tuple[int, bool]:
+        """Return a count per sample and whether it grows with the batch."""
+        if small == large:
+            return small, False
+        if small * (self._batch + 1) != large * self._batch:
+            raise InputError(
+                f"{a.place}: grows from {small} to {large} between batch {self._batch} and {self._batch + 1}, neither in"
+                " proportion to the batch nor constant; a trace cannot express it"
+            )
+        return small // self._batch, True
+
+    def _linear(self, a: _Seen, b: _Seen) -> dict[str, Any]:
+        rows, scales = self._shared(a, a.work.counts[0], b.work.counts[0])
+        return {**dict(a.work.fixed), "rows": rows, "scales_with_batch": scales}
+
+    def _convolution(self, a: _Seen, b: _Seen) -> dict[str, Any]:
+        """A convolution; several images per sample become one more spatial dimension with a kernel of 1."""
+        images, scales = self._shared(a, a.work.counts[0], b.work.counts[0])
+        fields = dict(a.work.fixed)
+        if "in_size" not in fields:  # one matrix per group
+            return {**fields, "in_size": (images,), "scales_with_batch": scales}
+        if images > 1:
+            if a.work.kind.endswith("3d"):
+                raise InputError(f"{a.place}: a 3-D convolution on {images} volumes per sample cannot be expressed")
+            extra = {"in_size": images, "kernel": 1, "stride": 1, "padding": 0, "dilation": 1, "output_padding": 0}
+            fields = {key: (extra[key], *value) if key in extra else value for key, value in fields.items()}
+            fields["kind"] = f"{a.work.kind[:-2]}{len(fields['kernel'])}d"
+        return {**fields, "scales_with_batch": scales}
+
+    def _matmul(self, a: _Seen, b: _Seen) -> dict[str, Any]:
+        counts = [self._shared(a, *pair) for pair in zip(a.work.counts, b.work.counts, strict=True)]
+        growing = sum(grows for _, grows in counts)
+        if growing > 1:
+            raise InputError(f"{a.place}: multiplies samples of a batch with each other; a trace cannot express it")
+        sizes = dict(zip(("batch", "m", "n", "k"), (size for size, _ in counts), strict=True))
+        return {**sizes, "scales_with_batch": bool(growing)}
+
+    def _vector(self, a: _Seen, b: _Seen) -> dict[str, Any]:
+        """Vector work; operands and results that all samples share are left out where the rest grows."""
+        (reads, writes), (more_reads, more_writes) = a.work.counts, b.work.counts
+        if a.work.counts == b.work.counts:
+            return {"reads": reads, "writes": writes, "scales_with_batch": False}
+        slopes = more_reads - reads, more_writes - writes
+        for whole, slope in zip(a.work.counts, slopes, strict=True):
+            if slope < 0 or whole < slope * self._batch:
+                self._shared(a, whole, whole + slope)
+        return {"reads": slopes[0], "writes": slopes[1]}
+
+
+_PER_SAMPLE: dict[str, Callable[[_Builder, _Seen, _Seen], dict[str, Any]]] = {
+    "linear": _Builder._linear,
+    "matmul": _Builder._matmul,
+    **{f"conv{shape}{rank}d": _Builder._convolution for shape in ("", "_transpose") for rank in (1, 2, 3)},
+}
+
+
+def _parameters_of(seen: _Seen) -> tuple[str, ...]:
+    return (*seen.parameters, *(seen.work.weight.parameters if seen.work.weight else ()))
+
+
+def _names(operations: Sequence[_Seen]) -> list[str]:
+    """Name each operation after its module, with its own name where the module executes several, made unique."""
+    sizes = Counter(call for seen in operations for call in seen.calls)
+    wanted = [
+        seen.modules[-1] if sizes[seen.calls[-1]] == 1 and seen.modules[-1] else seen.place for seen in operations
+    ]
+    taken, repeats, names = set(wanted), Counter[str](), []
+    for name in wanted:
+        repeats[name] += 1
+        unique = name
+        while repeats[name] > 1 and (unique := f"{name}_{repeats[name]}") in taken:
+            repeats[name] += 1
+        taken.add(unique)
+        names.append(unique)
+    return names

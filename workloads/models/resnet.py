@@ -1,0 +1,126 @@
+"""Residual networks: ResNet-18 and ResNet-50 (He et al., 2016; stride on the 3x3, "v1.5"), ResNet-9 (DAWNBench)."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    """Return a convolution that keeps the size (over `stride`) and its batch normalisation."""
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions around a shortcut."""
+
+    expansion = 1
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = conv_bn(inputs, width, 3, stride)
+        self.conv2, self.bn2 = conv_bn(width, width, 3)
+        self.shortcut = conv_bn(inputs, width, 1, stride) if stride > 1 or inputs != width else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 (with the stride) and 1x1 convolutions around a shortcut."""
+
+    expansion = 4
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        outputs = self.expansion * width
+        self.conv1, self.bn1 = conv_bn(inputs, width, 1)
+        self.conv2, self.bn2 = conv_bn(width, width, 3, stride)
+        self.conv3, self.bn3 = conv_bn(width, outputs, 1)
+        self.shortcut = conv_bn(inputs, outputs, 1, stride) if stride > 1 or inputs != outputs else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = F.relu(self.bn2(self.conv2(y)))
+        return F.relu(self.bn3(self.conv3(y)) + self.shortcut(x))
+
+
+class ResNet(nn.Module):
+    """Four stages of blocks; the stem is 7x7 with stride 2 and a pool, or 3x3 for small images."""
+
+    def __init__(
+        self,
+        block: type[BasicBlock] | type[Bottleneck],
+        depths: tuple[int, ...],
+        classes: int,
+        *,
+        small_stem: bool = False,
+    ) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = conv_bn(3, 64, 3) if small_stem else conv_bn(3, 64, 7, 2)
+        self.maxpool = nn.Identity() if small_stem else nn.MaxPool2d(3, 2, padding=1)
+        inputs = 64
+        for stage, depth in enumerate(depths):
+            blocks = []
+            for position in range(depth):
+                blocks.append(block(inputs, 64 << stage, 2 if stage and not position else 1))
+                inputs = block.expansion * (64 << stage)
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(inputs, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.fc(self.avgpool(x).flatten(1))
+
+
+class ResNet9(nn.Module):
+    """The DAWNBench network: 3x3 convolutions, two residual pairs, max pooling, scaled logits."""
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        self.prep = self._conv(3, 64)
+        self.layer1 = self._conv(64, 128, pool=True)
+        self.residual1 = nn.Sequential(self._conv(128, 128), self._conv(128, 128))
+        self.layer2 = self._conv(128, 256, pool=True)
+        self.layer3 = self._conv(256, 512, pool=True)
+        self.residual3 = nn.Sequential(self._conv(512, 512), self._conv(512, 512))
+        self.pool = nn.MaxPool2d(4)
+        self.fc = nn.Linear(512, classes, bias=False)
+
+    @staticmethod
+    def _conv(inputs: int, outputs: int, *, pool: bool = False) -> nn.Sequential:
+        layers = [*conv_bn(inputs, outputs, 3), nn.ReLU()]
+        return nn.Sequential(*layers, nn.MaxPool2d(2)) if pool else nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer1(self.prep(x))
+        x = self.layer2(x + self.residual1(x))
+        x = self.layer3(x)
+        x = self.pool(x + self.residual3(x))
+        return self.fc(x.flatten(1)) * 0.125
+
+
+def resnet9_cifar10() -> nn.Module:
+    return ResNet9()
+
+
+def resnet18_cifar10() -> nn.Module:
+    return ResNet(BasicBlock, (2, 2, 2, 2), 10, small_stem=True)
+
+
+def resnet18_tinyimagenet() -> nn.Module:
+    return ResNet(BasicBlock, (2, 2, 2, 2), 200)
+
+
+def resnet18_tinyimagenet_3x3() -> nn.Module:
+    return ResNet(BasicBlock, (2, 2, 2, 2), 200, small_stem=True)
+
+
+def resnet18_imagenet() -> nn.Module:
+    return ResNet(BasicBlock, (2, 2, 2, 2), 1000)
+
+
+def resnet50_imagenet() -> nn.Module:
+    return ResNet(Bottleneck, (3, 4, 6, 3), 1000)
