@@ -6,9 +6,10 @@ one word per column. The controller schedules, the datapath obeys: it stores wha
 says so, and a word read before it is there is reported as a hazard.
 
 How registers are stored. A line that moves one place per cycle is a ring whose head moves, so the words stay where they
-are: the word that PE column j sees in cycle t is the word that entered the line in cycle t - j. Control words travel the
-same way (PE (i, j) runs the word of cycle t - i * skew - j). Operand words travel by reference: the line holds the
-address of the M-wide word, the PE selects inside it.
+are: the word that PE column j sees in cycle t is the word that entered the line in cycle t - j. Control words travel
+the same way (PE (i, j) runs the word of cycle t - i * skew - j). Operand words that are only passed on travel by
+reference: the line holds the address of the M-wide word, the PE selects inside it. Of the PEs of a row those that use
+the same register stand side by side and are stepped in one loop (see `_registers`).
 
 Kernels work on numbers and arrays, return a status and never raise.
 """
@@ -46,6 +47,7 @@ def _inlined(function: _F) -> _F:
 
 
 def _jit(function: _F, *, inline_calls: bool) -> _F:
+    """Compile without reference counts (`_nrt`): no kernel makes an array, and counting took 80 % of the time."""
     try:
         kernel: _F = njit(cache=True, forceinline=inline_calls, _nrt=False)(function)
     except RuntimeError:  # numba finds no writable place for its cache
@@ -187,7 +189,7 @@ class StationaryMachine(NamedTuple):
     y: NDArray[np.float64]
 
 
-# ---------------------------------------------------------------------------------------------- shared pieces
+# ---------------------------------------------------------------- shared pieces
 
 
 @_inlined
@@ -198,7 +200,7 @@ def _popcount(bits: np.uint64) -> int:
     bits += bits >> np.uint64(8)
     bits += bits >> np.uint64(16)
     bits += bits >> np.uint64(32)
-    return np.int64(bits & np.uint64(0x7F))
+    return int(bits & np.uint64(0x7F))
 
 
 @_inlined
@@ -299,7 +301,7 @@ def _retire(
         j += count
 
 
-# ---------------------------------------------------------------------------------------------- output stationary
+# ---------------------------------------------------------------- output stationary
 
 
 @_compiled
@@ -456,7 +458,7 @@ def _os_reduce(mc: OsMachine, st: NDArray[np.int64], h: int) -> int:
 
 @_inlined
 def _os_wait(mc: OsMachine, st: NDArray[np.int64], h: int) -> None:
-    """A bubble. Between two blocks of slots it may name the next, unused register, which leaves the run of words whole."""
+    """A bubble. Between blocks of slots it may name the next, unused register: that leaves the run of words whole."""
     _bubble(mc.hist, h)
     interleaved = mc.tiles[st[TILE], TILE_IA] * mc.tiles[st[TILE], TILE_IB]
     if st[RED_N] == 0 and mc.places == max(mc.latency, interleaved * mc.split):
@@ -534,7 +536,8 @@ def _os_column_edges(mc: OsMachine, st: NDArray[np.int64], h: int) -> None:
 @_inlined
 def _os_run_plain(
     regs: NDArray[np.float64], source: int, adds: bool, pipe: NDArray[np.float64], stage: int, count: int,
-    w: NDArray[np.float64], wi: NDArray[np.uint32], w_at: int, x: NDArray[np.float64], line: NDArray[np.uint32], x_at: int,
+    w: NDArray[np.float64], wi: NDArray[np.uint32], w_at: int, x: NDArray[np.float64], line: NDArray[np.uint32],
+    x_at: int,
 ) -> None:  # fmt: skip
     """PEs with one lane whose control words name the same registers: select, multiply, add."""
     a, s, b, c = np.uint64(source), np.uint64(stage), np.uint64(w_at), np.uint64(x_at)
@@ -551,8 +554,8 @@ def _os_run_plain(
 @_inlined
 def _os_run_wide(
     regs: NDArray[np.float64], source: int, adds: bool, pipe: NDArray[np.float64], stage: int, count: int,
-    w: NDArray[np.float64], wi: NDArray[np.uint32], w_at: int, x: NDArray[np.float64], line: NDArray[np.uint32], x_at: int,
-    lanes: int, cols: int,
+    w: NDArray[np.float64], wi: NDArray[np.uint32], w_at: int, x: NDArray[np.float64], line: NDArray[np.uint32],
+    x_at: int, lanes: int, cols: int,
 ) -> None:  # fmt: skip
     """The same for V lanes: the dot product, then one add."""
     a, s, b, c = np.uint64(source), np.uint64(stage), np.uint64(w_at), np.uint64(x_at)
@@ -583,7 +586,8 @@ def _reduce_run(
 def _os_issue(
     hist: NDArray[np.int64], p: int, turn: int, places: int, regs: NDArray[np.float64], base: int,
     pipe: NDArray[np.float64], stage: int, cols: int, lanes: int, w: NDArray[np.float64], wi: NDArray[np.uint32],
-    w_at: int, x: NDArray[np.float64], line: NDArray[np.uint32], x_at: int,
+    w_at: int, x: NDArray[np.float64], line: NDArray[np.uint32],
+    x_at: int,
 ) -> None:  # fmt: skip
     """Issue the ops of one row, run by run."""
     j = 0
@@ -733,7 +737,7 @@ def step_os(mc: OsMachine, st: NDArray[np.int64], issued: NDArray[np.int32]) -> 
     return RUNNING
 
 
-# ---------------------------------------------------------------------------------------------- weight and input stationary
+# ---------------------------------------------------------------- weight and input stationary
 
 
 @_compiled
@@ -751,7 +755,7 @@ def stationary_tiles(tiles: NDArray[np.int64], columns: int, slot_rows: int, row
 def _st_row_load(mc: StationaryMachine, slot_row: int, i: int, part: int) -> int:
     """Words that enter the edge of PE row i with this op."""
     if mc.input_held:
-        return mc.lanes[slot_row * mc.parts + part]
+        return int(mc.lanes[slot_row * mc.parts + part])
     if mc.flat:
         return mc.word if i == 0 or mc.row_lead[slot_row] else 0
     return mc.word if part == 0 else 0
@@ -821,6 +825,24 @@ def _st_next_op(mc: StationaryMachine, st: NDArray[np.int64], batch: int) -> Non
 
 
 @_inlined
+def _st_port_holds(mc: StationaryMachine, st: NDArray[np.int64], batch: int, load: int, last: bool) -> bool:
+    """Whether the op must wait so that the tile's last op comes no earlier than its last word.
+
+    Split: the last op itself waits. Chain: the parts of a batch keep their distances, because the row below counts on
+    them; so the last batch waits as a whole, and its last op is issued `rest` cycles after its first.
+    """
+    if not mc.chain:
+        return bool(last and _port_short(st[NEED_ROW] + load, st[CREDIT_ROW], mc.row_port))
+    if st[ELEM] > 0 or st[PART] > 0 or st[BATCH] + batch < mc.length:
+        return False
+    words = 0
+    for part in range(mc.parts):
+        words += batch * _st_row_load(mc, mc.tiles[st[TILE], STAT_W0], 0, part)
+    rest = (mc.parts - 1) * max(batch, mc.latency) + batch - 1
+    return bool(_port_short(st[NEED_ROW] + words, st[CREDIT_ROW] + rest * mc.row_port, mc.row_port))
+
+
+@_inlined
 def _st_control(mc: StationaryMachine, st: NDArray[np.int64], h: int) -> int:
     """The stream controller: one control word per cycle."""
     if not st[ACTIVE] and _st_may_start(mc, st):
@@ -838,7 +860,7 @@ def _st_control(mc: StationaryMachine, st: NDArray[np.int64], h: int) -> int:
     final = not mc.chain or part == mc.parts - 1
     last = vector == mc.length - 1 and part == mc.parts - 1
     load = _st_row_load(mc, tiles[tile, STAT_W0], 0, part)
-    if last and _port_short(st[NEED_ROW] + load, st[CREDIT_ROW], mc.row_port):
+    if _st_port_holds(mc, st, batch, load, last):
         return RUNNING
     st[NEED_ROW] += load
     status = _st_claim(mc, st, element, part)
@@ -874,7 +896,7 @@ def _st_chunk_elems(mc: StationaryMachine, slot_row: int, chunk: int) -> int:
     """Elements of the stationary operand that one preload cycle brings into one column."""
     if mc.input_held:
         return min(mc.lanes_per_op, mc.word - chunk * mc.lanes_per_op)
-    return mc.lanes[slot_row * mc.parts + chunk]
+    return int(mc.lanes[slot_row * mc.parts + chunk])
 
 
 @_inlined
@@ -1001,8 +1023,9 @@ def _st_row_edges(mc: StationaryMachine, st: NDArray[np.int64], h: int, lh: int)
 
 @_inlined
 def _ws_run(
-    regs: NDArray[np.float64], source: int, pipe: NDArray[np.float64], stage: int, count: int, held: NDArray[np.float64],
-    held_i: NDArray[np.uint32], held_at: int, x: NDArray[np.float64], line: NDArray[np.uint32], x_at: int, lanes: int,
+    regs: NDArray[np.float64], source: int, pipe: NDArray[np.float64], stage: int, count: int,
+    held: NDArray[np.float64], held_i: NDArray[np.uint32], held_at: int,
+    x: NDArray[np.float64], line: NDArray[np.uint32], x_at: int, lanes: int,
     cols: int,
 ) -> None:  # fmt: skip
     """PEs that use the same registers and the same held slot: select from the passing x word, multiply, add."""
@@ -1027,8 +1050,9 @@ def _ws_run(
 
 @_inlined
 def _ws_run_mixed(
-    regs: NDArray[np.float64], source: int, pipe: NDArray[np.float64], stage: int, count: int, held: NDArray[np.float64],
-    held_i: NDArray[np.uint32], held_at: int, slots: NDArray[np.int64], p: int, x: NDArray[np.float64],
+    regs: NDArray[np.float64], source: int, pipe: NDArray[np.float64], stage: int, count: int,
+    held: NDArray[np.float64], held_i: NDArray[np.uint32], held_at: int,
+    slots: NDArray[np.int64], p: int, x: NDArray[np.float64],
     line: NDArray[np.uint32], x_at: int, lanes: int, cols: int,
 ) -> None:  # fmt: skip
     """The same where every PE uses the held slot that its control word names."""
@@ -1044,8 +1068,9 @@ def _ws_run_mixed(
 
 @_inlined
 def _is_run(
-    regs: NDArray[np.float64], source: int, pipe: NDArray[np.float64], stage: int, count: int, held: NDArray[np.float64],
-    held_at: int, w: NDArray[np.float64], wi: NDArray[np.uint32], line: NDArray[np.uint32], w_at: int, lanes: int,
+    regs: NDArray[np.float64], source: int, pipe: NDArray[np.float64], stage: int, count: int,
+    held: NDArray[np.float64], held_at: int,
+    w: NDArray[np.float64], wi: NDArray[np.uint32], line: NDArray[np.uint32], w_at: int, lanes: int,
     cols: int,
 ) -> None:  # fmt: skip
     """PEs that use the same registers: select from the held x word for the passing weights, multiply, add."""

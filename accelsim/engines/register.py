@@ -11,24 +11,24 @@ runs, and the numbers that come out of it are the product. The machine:
 - Output stationary (os): PE row i and column j own Ia x Ib outputs, each with Z partial sums that reduction rounds add
   up. A column drains one value per cycle. Overlapped, a second bank of accumulators computes while the first drains.
 - Weight stationary (ws) and input stationary (is): one operand is preloaded through the columns, the other streams
-  through the rows, partial sums move down. ``split`` sends the q psums of an output down one by one, ``chain`` adds them
-  up in the PE with Ia Ib psums interleaved, ``flat`` (ws) gives each slot a PE row of its own. Overlapped, every PE has
-  one shadow set of the held operand and switches to it when the first op of the next tile arrives.
+  through the rows, partial sums move down. ``split`` sends the q psums of an output down one by one, ``chain`` adds
+  them up in the PE with Ia Ib psums interleaved, ``flat`` (ws) gives each slot a PE row of its own. Overlapped, every
+  PE has one shadow set of the held operand and takes it over when the first op of the next tile arrives.
 
-Ports. A PE row edge takes `ports[0]` elements per cycle, a PE column edge `ports[1]`; ``None`` is unlimited. The rule is a
-throughput limit per tile: the port passes elements from the first cycle of the tile's phase on, and the last op of the
-phase is not issued before the last element has passed. So a phase of t cycles in which e elements enter one edge takes
-max(t, ceil(e / port)) cycles. The phases and what enters:
+Ports. A PE row edge takes `ports[0]` elements per cycle, a PE column edge `ports[1]`; ``None`` is unlimited. The rule is
+a throughput limit per tile: the port passes elements from the first cycle of the tile's phase on, and the last op of
+the phase is not issued before the last element has passed (chain: its last batch of ops waits as a whole). So a phase
+of t cycles in which e elements enter one edge takes max(t, ceil(e / port)) cycles. The phases and what enters:
 
 - os, issue phase (with its reduction rounds): every used row edge takes the x words of the tile (ia kx elements, each
   word once), every used column edge the compact w words (ib kw).
-- ws, is, stream phase: every used row edge takes the streamed operand: m (ws) or n (is) vectors of V (dense), M f (ws) or N f
-  (is) elements. Flat: the row of the first slot of an x word in the tile takes it and the rows below share it.
+- ws, is, stream phase: every used row edge takes the streamed operand: m (ws) or n (is) vectors of V (dense), M f (ws)
+  or N f (is) elements. Flat: the row of the first slot of an x word in the tile takes it, the rows below share it.
 - ws, is, preload phase: every used column edge takes the held operand of the tile's PE rows: V (dense), N f (ws), M f
   (is) or the slot's real lanes (flat) per row.
 
-Padding counts as elements, positions (indices) do not. Words wait at the edge and may be used before the phase ends: only
-the throughput of a port is modelled, not the arrival of the first word.
+Padding counts as elements, positions (indices) do not. Words wait at the edge and may be used before the phase ends:
+only the throughput of a port is modelled, not the arrival of the first word.
 """
 
 import numbers
@@ -67,8 +67,8 @@ class RegisterRun:
 
     cycles: from the first word that enters to the last that leaves. op_slots: multiply-accumulate ops issued by all PEs
     (of V lanes each, empty lanes and idle accumulators included). x_words, w_words: elements that entered at the edges.
-    y_words: partial or final sums that left. tiles: tiles run. y: the product, (m, n). issued: ops issued in each cycle,
-    so the utilisation per cycle is ``issued / (rows * cols)``.
+    y_words: partial or final sums that left. tiles: tiles run. y: the product, (m, n). issued: ops issued in each
+    cycle, so the utilisation per cycle is ``issued / (rows * cols)``.
     """
 
     cycles: int
@@ -125,8 +125,8 @@ def _pair(name: str, value: object) -> tuple[object, object]:
 
 
 def _checked_array(
-    rows: int, cols: int, macs_per_pe: int, adder_latency: int, dataflow: str, interleave: tuple[int, int], split_k: int,
-    variant: str | None, overlapped: bool, ports: tuple[int | None, int | None] | None,
+    rows: int, cols: int, macs_per_pe: int, adder_latency: int, dataflow: str, interleave: tuple[int, int],
+    split_k: int, variant: str | None, overlapped: bool, ports: tuple[int | None, int | None] | None,
 ) -> _Array:  # fmt: skip
     if dataflow not in _VARIANTS:
         raise InputError(f"dataflow: {dataflow!r} is not one of os, ws, is{did_you_mean(str(dataflow), _VARIANTS)}")
@@ -174,7 +174,7 @@ def _operand(name: str, value: ArrayLike | None, shape: tuple[int, int], seed: i
 def _compact_slots(
     w: NDArray[np.float64], pattern: Pattern | None, lanes: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], int, int]:
-    """Reduce w (k, n) to compact slots: values and positions (n, slots, V), real lanes, x word size, slots per x word."""
+    """Reduce w (k, n) to slots: values and positions (n, slots, V), real lanes, x word size, slots per x word."""
     k, n = w.shape
     if pattern is None:
         slots = -(-k // lanes)
@@ -248,14 +248,15 @@ def _os_machine(m: int, n: int, a: _Array, op: _Compact) -> tuple[kernels.OsMach
     span = rows + cols + a.latency + 2
     machine = kernels.OsMachine(
         m=m, n=n, slots=op.w.shape[1], parts=op.parts, lanes_per_op=a.lanes, word=op.x.shape[2],
-        row_elems=op.x.shape[1] * op.x.shape[2], latency=a.latency, split=a.split_k, overlapped=a.overlapped, row_port=a.row_port, col_port=a.col_port, rows=rows, cols=cols,
-        places=places, banks=banks, span=span, tiles=tiles, lanes=op.lanes, x=op.x.reshape(-1), w=op.w.reshape(-1),
-        wi=op.wi.reshape(-1), hist=_idle_controls(kernels.OS_FIELDS, span), drain_hist=_new_ring(7, cols) - 1, x_line=_new_ring(rows, cols).astype(np.uint32),
-        x_valid=_bits(rows, cols), w_line=np.zeros((rows, a.lanes, cols)),
-        wi_line=np.zeros((rows, a.lanes, cols), np.uint32), w_valid=_bits(rows, cols),
-        regs=np.zeros(rows * banks * places * cols), pipe=np.zeros(a.latency * rows * cols), drain=np.zeros((rows, cols)),
-        ready=np.zeros(banks * places, np.int64), owner=np.full(banks * places, -1), token=np.zeros(len(tiles), np.int64),
-        y=np.zeros((m, n)),
+        row_elems=op.x.shape[1] * op.x.shape[2], latency=a.latency, split=a.split_k, overlapped=a.overlapped,
+        row_port=a.row_port, col_port=a.col_port, rows=rows, cols=cols, places=places, banks=banks, span=span,
+        tiles=tiles, lanes=op.lanes, x=op.x.reshape(-1), w=op.w.reshape(-1), wi=op.wi.reshape(-1),
+        hist=_idle_controls(kernels.OS_FIELDS, span), drain_hist=_new_ring(7, cols) - 1,
+        x_line=_new_ring(rows, cols).astype(np.uint32), x_valid=_bits(rows, cols), w_valid=_bits(rows, cols),
+        w_line=np.zeros((rows, a.lanes, cols)), wi_line=np.zeros((rows, a.lanes, cols), np.uint32),
+        regs=np.zeros(rows * banks * places * cols), pipe=np.zeros(a.latency * rows * cols),
+        drain=np.zeros((rows, cols)), ready=np.zeros(banks * places, np.int64), owner=np.full(banks * places, -1),
+        token=np.zeros(len(tiles), np.int64), y=np.zeros((m, n)),
     )  # fmt: skip
     state = _state({kernels.HEAD: span, kernels.LINE_HEAD: cols, kernels.DR_HEAD: cols})
     return machine, state
@@ -277,11 +278,12 @@ def _stationary_machine(m: int, n: int, a: _Array, op: _Compact) -> tuple[kernel
     machine = kernels.StationaryMachine(
         input_held=input_held, chain=chain, flat=flat, length=length, words=words, slots=slots, parts=parts,
         chunks=chunks, held=held, lanes_per_op=a.lanes, word=word, latency=a.latency, batch=batch, skew=skew,
-        overlapped=a.overlapped, row_port=a.row_port, col_port=a.col_port, rows=rows, cols=cols, places=places, span=span,
-        tiles=tiles, lanes=op.lanes, row_word=row_word, row_lead=np.diff(row_word, prepend=-1), x=op.x.reshape(-1),
-        w=op.w.reshape(-1), wi=op.wi.reshape(-1), hist=_idle_controls(kernels.STATIONARY_FIELDS, span),
-        pre_hist=_new_ring(6, cols), line=_new_ring(rows, cols).astype(np.uint32), line_valid=_bits(rows, cols),
-        held_valid=_bits(rows, cols), held_v=np.zeros(rows * held * cols), held_i=np.zeros(rows * held * cols, np.uint32),
+        overlapped=a.overlapped, row_port=a.row_port, col_port=a.col_port, rows=rows, cols=cols, places=places,
+        span=span, tiles=tiles, lanes=op.lanes, row_word=row_word, row_lead=np.diff(row_word, prepend=-1),
+        x=op.x.reshape(-1), w=op.w.reshape(-1), wi=op.wi.reshape(-1),
+        hist=_idle_controls(kernels.STATIONARY_FIELDS, span), pre_hist=_new_ring(6, cols), line=_new_ring(rows, cols).astype(np.uint32), line_valid=_bits(rows, cols),
+        held_valid=_bits(rows, cols), held_v=np.zeros(rows * held * cols),
+        held_i=np.zeros(rows * held * cols, np.uint32),
         shadow_v=np.zeros(rows * held * cols), shadow_i=np.zeros(rows * held * cols, np.uint32),
         shadow_fill=np.zeros(rows, np.int64), regs=np.zeros((rows + 1) * 2 * places * cols),
         pipe=np.zeros(a.latency * rows * cols), ready=np.zeros(batch, np.int64), link_owner=np.full(batch, -1),
@@ -309,8 +311,8 @@ def _run(
             progress(int(state[kernels.FINISHED]), len(machine.tiles))
     if status != kernels.DONE:
         raise RuntimeError(
-            f"register engine: {kernels.HAZARDS[status]} in cycle {int(state[kernels.CYCLE]) - 1}; this is a fault of the"
-            " control sequence, please report it"
+            f"register engine: {kernels.HAZARDS[status]} in cycle {int(state[kernels.CYCLE]) - 1}; this is a fault of"
+            " the control sequence, please report it"
         )
     return np.concatenate(parts)
 
@@ -355,6 +357,8 @@ def run_registers(
     )
     if pattern is not None and not isinstance(pattern, Pattern):
         raise InputError(f"pattern: {pattern!r} is not a Pattern; for example Pattern(kept=2, group=8)")
+    if max(m, n) * (k + 4096) >= 1 << 31:
+        raise InputError(f"m, n, k: {m}, {n}, {k} are too large to step; allowed: max(m, n) * (k + 4096) below 2**31")
     operands = _compact(_operand("x", x, (m, k), _SEED), _operand("w", w, (k, n), _SEED + 1), pattern, array.lanes)
     if dataflow == "os":
         os_machine, state = _os_machine(m, n, array, operands)
@@ -409,7 +413,7 @@ def estimate_seconds(
         used_rows, used_cols = min(rows, m), min(cols, n)
         tiles = -(-m // (rows * a.ia)) * -(-n // (cols * a.ib))
         issue, drain = slots * max(interleaved, a.latency // a.split_k), rows * interleaved
-        per_tile = max(issue, drain) if overlapped else issue + drain + rows + cols + a.latency
+        per_tile: float = max(issue, drain) if overlapped else issue + drain + rows + cols + a.latency
     else:
         columns, length = (n, m) if dataflow == "ws" else (m, n)
         parts = 1 if a.variant == "flat" else parts
