@@ -448,11 +448,13 @@ def tile_steps(kept, group, k, machine, mapping):
 
 @jit
 def mapping_bounds(m, n, k, kept, group, machine, mapping):
-    """Lower bounds of the array cycles of any tiling of a mapping: issue (k uncut, k cut), drains, and extra per job.
+    """Lower bounds of the array cycles of all jobs that cover m and n with k uncut: the sum of issues and of drains,
+    and what a job whose blocks are all full adds to either sum.
 
     Buffer tiles are whole array blocks, so every tiling issues for the same blocks. The issue phases of the tiles of a
-    job never overlap, and neither do their drains, hence each sum bounds the jobs' cycles. A job whose blocks are all
-    full also pays the skew, the adder latency and the last drain (OS) or the first preload and the skew (WS, IS) once.
+    job never overlap, and neither do their drains, hence each sum bounds the jobs' cycles. To its issues a job adds
+    the skew, the adder latency and its last drain (OS) or its first preload and the skew (WS, IS); to its drains the
+    skew, the latency and its first issue.
     """
     rows, cols, lanes, latency = machine[0], machine[1], machine[2], machine[3]
     if mapping[0] != OS:
@@ -460,9 +462,9 @@ def mapping_bounds(m, n, k, kept, group, machine, mapping):
         length, width = (m, n) if mapping[0] == WS else (n, m)
         bound = ceil_div(slot_rows, rows) * ceil_div(width, cols) * length * per_group
         r, hold = min(rows, slot_rows), (kw_row if mapping[0] == WS else kr)
-        return bound, bound, np.int64(0), r * ceil_div(hold, lanes) + (r - 1) * latency + min(cols, width) - 1
+        return bound, np.int64(0), r * ceil_div(hold, lanes) + (r - 1) * latency + min(cols, width) - 1, np.int64(0)
     _, _, slots, kx, kw = slot_layout(k, lanes, kept, group)
-    uncut, cut, drain, extra = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    total, drain, to_issue, to_drain = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     m_block, n_block = min(m, rows * mapping[2]), min(n, cols * mapping[3])
     m_blocks, n_blocks = ceil_div(m, m_block), ceil_div(n, n_block)
     for a in range(2):
@@ -470,45 +472,69 @@ def mapping_bounds(m, n, k, kept, group, machine, mapping):
         for b in range(2):
             nt = n_block if b == 0 else n - (n_blocks - 1) * n_block
             tiles = (m_blocks - 1 if a == 0 else 1) * (n_blocks - 1 if b == 0 else 1)
+            if tiles == 0 and a + b > 0:
+                continue
             r, c, ia, ib, issue = os_tile(
                 mt, nt, slots, kx, kw, rows, cols, latency, mapping[4], machine[5], machine[6]
             )
-            uncut += tiles * issue
-            cut += tiles * slots * ia * ib
+            total += tiles * issue
             drain += tiles * r * ia * ib
             if a == 0 and b == 0:
-                extra = (r - 1) + (c - 1) + (latency - 1) + r * ia * ib
-    return uncut, cut, drain, extra
+                to_drain = (r - 1) + (c - 1) + (latency - 1)
+                to_issue = to_drain + r * ia * ib
+                to_drain += issue
+    return total, drain, to_issue, to_drain
 
 
 @jit
-def next_smaller(size, step, whole):
-    """The candidate below `size`: from the whole dimension to the largest step times a power of two, then halves."""
-    if size == whole:
-        candidate = step
-        while candidate * 2 < whole:
-            candidate *= 2
-        return candidate if candidate < whole else 0
-    return size // 2 if size > step else 0
+def tile_candidates(whole, step, shapes_blocks, sizes, trips, jobs):
+    """Fill in the tile sizes of a dimension, largest first: all of it, then `step` times powers of two; their number.
 
-
-@jit
-def candidates_from(size, step, whole):
-    """Number of candidates from `size` down to one step."""
-    found = 0
-    while size > 0:
+    With each size its trips, and how many of them surely hold whole array blocks: the last one does when no block is
+    ragged, when one block holds all, or when the dimension does not shape the array's blocks.
+    """
+    last_is_whole = not shapes_blocks or whole <= step or whole % step == 0
+    found = 1
+    sizes[0] = whole
+    size = step
+    while size * 2 < whole:
+        size *= 2
+    while size >= step and size < whole:
+        sizes[found] = size
         found += 1
-        size = next_smaller(size, step, whole)
+        size //= 2
+    for index in range(found):
+        trips[index] = ceil_div(whole, sizes[index])
+        jobs[index] = trips[index] if last_is_whole else trips[index] - 1
     return found
 
 
 @jit
-def largest_fitting(limit, step, whole):
-    """The largest candidate of a dimension that is at most `limit`; 0 if none is."""
-    size = whole
-    while size > limit:
-        size = next_smaller(size, step, whole)
-    return size
+def first_fitting(sizes, found, room):
+    """Index of the largest of the sizes that is at most `room`; `found` if none is."""
+    index = 0
+    while index < found and sizes[index] > room:
+        index += 1
+    return index
+
+
+@jit
+def traffic_of_orders(m, n, k, x_bytes, w_bytes, y_bytes, psum_bytes, order_bytes):
+    """Fill in the DRAM bytes of each of `ORDERS` (`traffic_bytes` written out) for trips m, n, k; return the least,
+    which grows with every trip count. `psum_bytes`: one write of all partial sums."""
+    m_many, n_many, k_many = m > 1, n > 1, k > 1
+    spill = 2 * (k - 1) * psum_bytes
+    order_bytes[0] = x_bytes * (n if k_many else 1) + w_bytes * (m if n_many or k_many else 1)
+    order_bytes[1] = x_bytes * (n if m_many or k_many else 1) + w_bytes * (m if k_many else 1)
+    order_bytes[2] = x_bytes + w_bytes * (m if n_many or k_many else 1) + (spill if n_many else 0.0)
+    order_bytes[3] = x_bytes + w_bytes * (m if n_many else 1) + (spill if m_many or n_many else 0.0)
+    order_bytes[4] = x_bytes * (n if m_many or k_many else 1) + w_bytes + (spill if m_many else 0.0)
+    order_bytes[5] = x_bytes * (n if m_many else 1) + w_bytes + (spill if m_many or n_many else 0.0)
+    least = np.inf
+    for o in range(6):
+        order_bytes[o] += y_bytes
+        least = min(least, order_bytes[o])
+    return least
 
 
 @jit
@@ -522,59 +548,91 @@ def search(shape, per_element, machine, buffers, bytes_per_cycle, fetch_cycles, 
 
     A candidate is skipped only when a lower bound of its cycles exceeds the best found, so the result is that of the
     whole space. The bounds: array issue, drain and per-job extra cycles (`mapping_bounds`), and DRAM bytes / bandwidth.
-    Both never fall when a tile shrinks (more jobs; every trip count grows), so a bound that fails for Tm fails for all
-    smaller Tm. Mappings are tried by rising bound, so the first mapping whose bound fails ends the search.
+    They never fall when a tile shrinks, so a bound that fails for Tm fails for all smaller Tm, and one
+    that fails for the largest Tm and Tn that fit beside Tk fails for that Tk. Mappings are tried by rising bound.
 
     Returns the best (mapping row, Tm, Tn, Tk, order), its cycles, array cycles and DRAM bytes, and the numbers of
     candidates evaluated and pruned; cycles -1 when nothing fits.
     """
     m, n, k, count, kept, group = shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]
     best = np.zeros(5, np.int64)
-    best_cycles, best_compute, best_bytes = np.int64(-1), np.int64(0), np.inf
-    limit = np.inf
+    best_cycles, best_compute, best_bytes, limit = np.int64(-1), np.int64(0), np.inf, np.inf
     evaluated, pruned = np.int64(0), np.int64(0)
     trips, full, edge, whole = np.empty(3, np.int64), np.empty(3, np.int64), np.empty(3, np.int64), shape[:3]
     order_bytes = np.empty(6)
-    bounds = np.empty((mappings.shape[0], 4), np.int64)
+    x_bytes = count * (np.float64(m) * k * per_element[0])
+    w_bytes = count * (np.float64(k) * n * per_element[1])
+    y_bytes, psum_bytes = count * (np.float64(m) * n * per_element[2]), count * (np.float64(m) * n * per_element[3])
+    sizes, trips_of, jobs_of = np.empty((3, 64), np.int64), np.empty((3, 64), np.int64), np.empty((3, 64), np.int64)
+    found = np.empty(3, np.int64)
+    x_capacity, w_capacity = buffers[0] / (2 * per_element[4]), buffers[1] / (2 * per_element[5])
+    y_capacity = buffers[2] / (2 * per_element[3])
+    rank = np.empty(mappings.shape[0], np.int64)
     for v in range(mappings.shape[0]):
-        bounds[v] = mapping_bounds(m, n, k, kept, group, machine, mappings[v])
-    rank = np.minimum(np.maximum(bounds[:, 0], bounds[:, 2]), np.maximum(bounds[:, 1], 2 * bounds[:, 2]))
+        issue, drain, to_issue, to_drain = mapping_bounds(m, n, k, kept, group, machine, mappings[v])
+        rank[v] = max(issue + to_issue, drain + to_drain)
     for v in np.argsort(rank, kind="mergesort"):
         mapping = mappings[v]
-        uncut, cut, drain, extra = bounds[v]
         steps = tile_steps(kept, group, k, machine, mapping)
-        streamed = 2 if mapping[0] == OS else (0 if mapping[0] == WS else 1)
-        tk = largest_fitting(buffers[0] / (2 * per_element[4] * min(m, steps[0])), steps[2], k)
-        hopeless = count * rank[v] > limit
-        while tk > 0:
-            tn = largest_fitting(buffers[1] / (2 * per_element[5] * tk), steps[1], n)
-            while tn > 0:
-                room = min(buffers[0] / (2 * per_element[4] * tk), buffers[2] / (2 * per_element[3] * tn))
-                tm = largest_fitting(room, steps[0], m)
-                if hopeless:
-                    pruned += 6 * candidates_from(tm, steps[0], m)
-                    tm = 0
-                while tm > 0:
-                    full[0], full[1], full[2] = tm, tn, tk
-                    for d in range(3):
-                        trips[d] = ceil_div(whole[d], full[d])
-                        edge[d] = whole[d] - (trips[d] - 1) * full[d]
-                    whole_jobs = np.int64(1)
-                    for d in range(3):
-                        of_whole_blocks = edge[d] % steps[d] == 0 or whole[d] <= steps[d] or d == streamed
-                        whole_jobs *= trips[d] if of_whole_blocks else trips[d] - 1
-                    floor = max(uncut, drain) if trips[2] == 1 else max(cut, trips[2] * drain)
-                    floor = count * (floor + whole_jobs * extra + fetch_cycles)
-                    least = np.inf
-                    if floor <= limit:
-                        for o in range(6):
-                            x, w, y = traffic_bytes(m, n, k, trips, ORDERS[o], per_element)
-                            order_bytes[o] = count * (x + w + y)
-                            least = min(least, order_bytes[o])
-                    if max(floor, least / bytes_per_cycle) > limit:
-                        pruned += 6 * candidates_from(tm, steps[0], m)
+        free = 2 if mapping[0] == OS else (0 if mapping[0] == WS else 1)
+        for d in range(3):
+            found[d] = tile_candidates(whole[d], steps[d], d != free, sizes[d], trips_of[d], jobs_of[d])
+        for k_index in range(found[2]):
+            tk, k_trips, k_jobs = sizes[2, k_index], trips_of[2, k_index], jobs_of[2, k_index]
+            issue, drain, to_issue, to_drain = mapping_bounds(m, n, tk, kept, group, machine, mapping)
+            if k_trips > 1:
+                k_last = k - (k_trips - 1) * tk
+                last_issue, last_drain, _, _ = mapping_bounds(m, n, k_last, kept, group, machine, mapping)
+                issue, drain = (k_trips - 1) * issue + last_issue, (k_trips - 1) * drain + last_drain
+            m_first = first_fitting(sizes[0], found[0], x_capacity / tk)
+            n_first = first_fitting(sizes[1], found[1], w_capacity / tk)
+            if m_first == found[0] or n_first == found[1]:
+                continue
+            whole_jobs = k_jobs * jobs_of[0, m_first] * jobs_of[1, n_first]
+            floor = np.float64(max(issue + to_issue * whole_jobs, drain + to_drain * whole_jobs) + fetch_cycles) * count
+            if floor <= limit:
+                least = traffic_of_orders(
+                    trips_of[0, m_first],
+                    trips_of[1, n_first],
+                    k_trips,
+                    x_bytes,
+                    w_bytes,
+                    y_bytes,
+                    psum_bytes,
+                    order_bytes,
+                )
+                floor = max(floor, least / bytes_per_cycle)
+            hopeless = floor > limit
+            for n_index in range(n_first, found[1]):
+                tn = sizes[1, n_index]
+                m_index = max(m_first, first_fitting(sizes[0], found[0], y_capacity / tn))
+                while m_index < found[0] and not hopeless:
+                    whole_jobs = k_jobs * jobs_of[0, m_index] * jobs_of[1, n_index]
+                    floor = np.float64(max(issue + to_issue * whole_jobs, drain + to_drain * whole_jobs) + fetch_cycles)
+                    floor *= count
+                    if floor > limit:
                         break
+                    least = traffic_of_orders(
+                        trips_of[0, m_index],
+                        trips_of[1, n_index],
+                        k_trips,
+                        x_bytes,
+                        w_bytes,
+                        y_bytes,
+                        psum_bytes,
+                        order_bytes,
+                    )
+                    if least / bytes_per_cycle > limit:
+                        break
+                    full[0], full[1], full[2] = sizes[0, m_index], tn, tk
+                    trips[0], trips[1], trips[2] = trips_of[0, m_index], trips_of[1, n_index], k_trips
+                    for d in range(3):
+                        edge[d] = whole[d] - (trips[d] - 1) * full[d]
+                    m_index += 1
                     ends = end_transfers(full, edge, per_element, bytes_per_cycle)
+                    if floor + ends > limit or (floor + ends == limit and least >= best_bytes):
+                        pruned += 6
+                        continue
                     compute, total = job_table(trips, full, edge, kept, group, machine, mapping)
                     for o in range(6):
                         generation = count * fetch_cycles * loads_of(0, trips, ORDERS[o])
@@ -589,10 +647,8 @@ def search(shape, per_element, machine, buffers, bytes_per_cycle, fetch_cycles, 
                         if cycles < limit or (cycles == limit and order_bytes[o] < best_bytes):
                             best_cycles, best_compute, best_bytes = cycles, count * total, order_bytes[o]
                             limit = np.float64(cycles)
-                            best[0], best[1], best[2], best[3], best[4] = v, tm, tn, tk, o
-                    tm = next_smaller(tm, steps[0], m)
-                tn = next_smaller(tn, steps[1], n)
-            tk = next_smaller(tk, steps[2], k)
+                            best[0], best[1], best[2], best[3], best[4] = v, full[0], full[1], full[2], o
+                pruned += 6 * (found[0] - m_index)
     return best, best_cycles, best_compute, best_bytes, evaluated, pruned
 
 
@@ -640,7 +696,7 @@ def evaluate(shape, per_element, machine, bytes_per_cycle, mapping, tile, order)
                     continue
                 jobs *= count
                 mt, nt, kt = edge[0] if a else tile[0], edge[1] if b else tile[1], edge[2] if c else tile[2]
-                uncut, _, drain, _ = mapping_bounds(mt, nt, kt, kept, group, unlimited, mapping)
+                issue, drain, _, _ = mapping_bounds(mt, nt, kt, kept, group, unlimited, mapping)
                 slots, x, w, y, _ = array_counts(
                     mt,
                     nt,
@@ -656,7 +712,7 @@ def evaluate(shape, per_element, machine, bytes_per_cycle, mapping, tile, order)
                     mapping[3],
                 )
                 port = port_cycles(mt, nt, kt, kept, group, machine, mapping)
-                numbers[2] += jobs * uncut
+                numbers[2] += jobs * issue
                 numbers[3] += jobs * drain
                 numbers[4] += jobs * port
                 numbers[6] += jobs * slots
