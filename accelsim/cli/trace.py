@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -19,15 +19,31 @@ __all__ = ["trace_command"]
 
 @click.command("trace")
 @click.argument("target", metavar="MODULE:FACTORY")
-@click.option("--input", "inputs", multiple=True, required=True, metavar="SPEC",
-              help="Shape of one input without the batch: 3x64x64 (float32), or 128:int64:30522 for tokens below 30522."
-              " Repeat it for a model with several inputs.")  # fmt: skip
-@click.option("--batch", type=click.IntRange(1, 4096), default=2, show_default=True,
-              help="The model runs at this batch and at one more, to tell work per sample from work per step.")  # fmt: skip
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    required=True,
+    metavar="SPEC",
+    help="Shape of one input without the batch: 3x64x64 (float32), or 128:int64:30522 for tokens below 30522."
+    " Repeat it for a model with several inputs.",
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 4096),
+    default=2,
+    show_default=True,
+    help="The model runs at this batch and at one more, to tell work per sample from work per step.",
+)
 @click.option("--train/--infer", default=True, show_default=True, help="Training mode of dropout and normalisation.")
 @click.option("--name", help="Name of the model in the trace  [default: FACTORY]")
-@click.option("--assume", "assumptions", multiple=True, metavar="TEXT",
-              help="What the cited model leaves open and this definition decides; kept in the trace. Repeatable.")  # fmt: skip
+@click.option(
+    "--assume",
+    "assumptions",
+    multiple=True,
+    metavar="TEXT",
+    help="What the cited model leaves open and this definition decides; kept in the trace. Repeatable.",
+)
 @click.option("-o", "--output", required=True, metavar="FILE", help="Trace to write, .json or .json.gz.")
 def trace_command(
     target: str,
@@ -44,7 +60,7 @@ def trace_command(
 
     \b
     accelsim trace workloads/models/resnet.py:resnet18_tinyimagenet --input 3x64x64 -o resnet18.json
-    """  # noqa: D301  # click's mark for a paragraph kept as it is
+    """
     try:
         from accelsim.workload.tracer import InputSpec, trace_model
     except ModuleNotFoundError as error:
@@ -122,7 +138,7 @@ def _build(module: str, factory: str, target: str) -> Any:
 
 
 def _is_factory(module: ModuleType, value: Any) -> bool:
-    return isinstance(value, Callable) and getattr(value, "__module__", None) == module.__name__
+    return callable(value) and getattr(value, "__module__", None) == module.__name__
 
 
 def _load(module: str) -> ModuleType:

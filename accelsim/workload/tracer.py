@@ -1,8 +1,8 @@
 """Tracing a PyTorch model: shapes of its forward pass, operation by operation, without memory for tensors.
 
-One dispatch mode sees every operation that PyTorch executes, below modules, functions and autograd, on fake tensors. The
-model runs forward and backward at two batch sizes; what grows with the batch is divided by it, the rest is work done once
-per step. Four decisions shape a trace:
+One dispatch mode sees every operation that PyTorch executes, below modules, functions and autograd, on fake tensors.
+The model runs forward and backward at two batch sizes; what grows with the batch is divided by it, the rest is work
+done once per step. Four decisions shape a trace:
 
 - Attention is opened into its products, softmax and dropout.
 - Work on constants alone (masks, position indices) is left out: it can be prepared before training.
@@ -11,6 +11,7 @@ per step. Four decisions shape a trace:
   normalised weights).
 """
 
+import logging
 import platform
 import random
 import re
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, is_dataclass, replace
 from enum import Enum
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -27,9 +29,13 @@ try:
 except ModuleNotFoundError:
     raise ModuleNotFoundError("tracing needs PyTorch: pip install 'accelsim[torch]'", name="torch") from None
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch._subclasses.fake_tensor import (  # private by name only: torch documents it for compilers
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+    FakeTensorMode,
+)
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from accelsim import __version__
@@ -43,34 +49,50 @@ _PRODUCTS = {"mm": 0, "bmm": 0, "mv": 0, "dot": 0, "vdot": 0, "addmm": 1, "baddb
 """Matrix products of torch, by the position of their first factor."""
 
 _KINDS = {
-    "norm": "batch_norm batch_norm_legit batch_norm_legit_no_training batch_norm_with_update cudnn_batch_norm layer_norm"
-    " group_norm fused_rms_norm",
-    "activation": "relu relu6 gelu silu sigmoid tanh elu celu selu leaky_relu hardtanh hardswish hardsigmoid mish softplus"
-    " softshrink hardshrink glu threshold log_sigmoid_forward prelu_kernel rrelu_with_noise clamp clamp_min",
+    "norm": "batch_norm batch_norm_legit batch_norm_legit_no_training batch_norm_with_update cudnn_batch_norm"
+    " layer_norm group_norm fused_rms_norm",
+    "activation": "relu relu6 gelu silu sigmoid tanh elu celu selu leaky_relu hardtanh hardswish hardsigmoid mish"
+    " softplus softshrink hardshrink glu threshold log_sigmoid_forward prelu_kernel rrelu_with_noise clamp_min",
     "pooling": "max_pool1d max_pool2d max_pool2d_with_indices max_pool3d_with_indices avg_pool1d avg_pool2d avg_pool3d"
     " adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d",
     "add": "add sub rsub",
     "multiply": "mul div",
     "softmax": "softmax log_softmax safe_softmax",
-    "embedding": "embedding embedding_bag index_select gather",
+    "embedding": "embedding embedding_bag",
     "dropout": "dropout",
-    "reduce": "sum mean amax amin max min argmax argmin prod var var_mean std std_mean norm linalg_vector_norm logsumexp"
-    " cumsum any all",
+    "reduce": "sum mean amax amin max min argmax argmin prod var var_mean std std_mean norm linalg_vector_norm"
+    " logsumexp cumsum any all",
     "loss": "nll_loss_forward nll_loss2d_forward mse_loss binary_cross_entropy smooth_l1_loss huber_loss",
-    "copy": "clone copy cat stack constant_pad_nd reflection_pad2d replication_pad2d index slice_scatter select_scatter roll"
-    " flip repeat repeat_interleave im2col col2im pixel_shuffle pixel_unshuffle masked_fill unfold",
+    "copy": "clone copy cat stack constant_pad_nd reflection_pad1d reflection_pad2d replication_pad2d index"
+    " index_select gather slice_scatter select_scatter roll flip repeat repeat_interleave im2col col2im pixel_shuffle"
+    " pixel_unshuffle",
 }
+"""Vector operations of torch by kind, without leading underscores and `native_`; any other is elementwise."""
+
 _KIND_OF = {word: kind for kind, words in _KINDS.items() for word in words.split()}
-_SHOWN_AS = {"clone": "copy", "batch_norm_legit": "batch_norm", "batch_norm_legit_no_training": "batch_norm",
-             "batch_norm_with_update": "batch_norm", "cudnn_batch_norm": "batch_norm", "safe_softmax": "softmax",
-             "max_pool2d_with_indices": "max_pool2d", "max_pool3d_with_indices": "max_pool3d"}  # fmt: skip
-_CASTS = {"to_copy", "lift_fresh", "lift_fresh_copy", "unsafe_view", "reshape_alias"}
-_FACTORIES = re.compile(r"new_\w+|\w+_like|(zero|fill|uniform|normal|random|bernoulli|exponential)")
+_READ_WHAT_THEY_WRITE = frozenset({"embedding", "embedding_bag", "index", "index_select", "gather"})
+_SHOWN_AS = {
+    "clone": "copy",
+    "batch_norm_legit": "batch_norm",
+    "batch_norm_legit_no_training": "batch_norm",
+    "batch_norm_with_update": "batch_norm",
+    "cudnn_batch_norm": "batch_norm",
+    "safe_softmax": "softmax",
+    "max_pool2d_with_indices": "max_pool2d",
+    "max_pool3d_with_indices": "max_pool3d",
+}
+_RESHAPED = frozenset({"unsafe_view", "reshape_alias", "transpose", "t", "squeeze", "unsqueeze", "swapaxes", "detach"})
+"""Views that a comparison of memory may miss, and views written in place (`transpose_`)."""
+
+_CASTS = frozenset({"to_copy", "lift_fresh", "lift_fresh_copy"})
+_SAME_CONTENT = _CASTS | _RESHAPED | {"clone", "repeat"}
+_FACTORIES = re.compile(r"new_\w+|\w+_like|zero|fill|uniform|normal|random|bernoulli|exponential")
 _HIDES_PRODUCTS = re.compile(
-    r"(.*_)?(\w*mm|matmul|linear|bilinear|trilinear|conv\w*|\w*rnn\w*|lstm\w*|gru\w*|attention|cdist\w*|dot|einsum)(_.*)?"
+    r"(.*_)?(\w*mm|matmul|linear|bilinear|trilinear|conv\w*|\w*rnn\w*|lstm\w*|gru\w*|attention|cdist|dot|einsum)(_.*)?"
     r"|linalg_.*|transformer_encoder_layer_fwd|scaled_dot_product_.*"
 )
 _CONVOLUTION = ("input", "weight", "bias", "stride", "padding", "dilation", "transposed", "output_padding", "groups")
+_TABLES = ("_parameters", "_buffers", "_modules")  # where an nn.Module keeps what it registers
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +133,8 @@ class InputSpec:
 class _Role(Enum):
     """What a tensor that is no parameter holds; a tensor without a role is a constant."""
 
-    ACTIVATION = "derived from the inputs"
+    ACTIVATION = "computed from the inputs"
+    DERIVED = "computed from parameters, and no longer one of them"
     NOISE = "a dropout mask"
 
 
@@ -133,6 +156,7 @@ class _Work:
     fixed: tuple[tuple[str, Any], ...]
     counts: tuple[int, ...]
     weight: _Source | None = None
+    input_gradient: bool = False  # whether an operand of the product other than the weight has a gradient
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +213,11 @@ def _tensors_in(value: Any) -> Iterator[Tensor]:
         yield from _tensors_in(tuple(vars(value).values()))
 
 
+def _plain(name: str) -> str:
+    """Return a name without the level that ``torch.compile`` adds."""
+    return name.removeprefix("_orig_mod").replace("._orig_mod", "").removeprefix(".")
+
+
 def _stored(tensor: Tensor) -> int:
     """Elements that `tensor` reads from memory: dimensions that an expand repeats count once."""
     return prod(size for size, step in zip(tensor.shape, tensor.stride(), strict=True) if step)
@@ -201,43 +230,44 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc]
         super().__init__()
         self.operations: list[_Seen] = []
         self.again: list[list[_Seen]] = []
-        self.parameters: dict[str, Tensor] = dict(model.named_parameters())
+        self.parameters: dict[str, Tensor] = {_plain(name): tensor for name, tensor in model.named_parameters()}
         self.constants: dict[str, int] = {}
         self.backward = self.paused = False
         self._fake = fake
-        self._modules = {id(module): name.replace("_orig_mod.", "") for name, module in model.named_modules()}
         self._stack: list[tuple[str, int]] = [("", 0)]
         self._calls = 0
         self._run_open = False
+        self._last_product: set[int] = set()  # storages of its result, while it is the last operation
         self._roles: dict[int, _Source | _Role] = {}
-        self._kept: list[Any] = []  # storages whose ids are keys above: kept alive, so no id comes back
-        self._products: dict[int, int] = {}
+        self._kept: dict[int, Any] = {}  # storages by id: kept alive, so that no id comes back
         self._buffers = {self._key(fake.from_tensor(buffer)): name for name, buffer in model.named_buffers()}
         for name, parameter in self.parameters.items():
             rows = parameter.shape[0] if parameter.dim() else 1
             self.mark(fake.from_tensor(parameter), _Source(name, parameter.numel(), rows, (name,)))
 
     @contextmanager
-    def watching_modules(self) -> Iterator[None]:
-        """Follow the calls of modules by hooks that do not touch the model."""
-
-        def enter(module: nn.Module, *_: Any) -> None:
-            self._calls += 1
-            self._stack.append((self._modules.get(id(module), self._stack[-1][0]), self._calls))
-
-        def leave(*_: Any) -> None:
-            self._stack.pop()
-
-        hooks = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
+    def following(self, model: nn.Module) -> Iterator[None]:
+        """Follow the calls of the modules of `model` by hooks, removed afterwards."""
+        hooks = []
         try:
+            for name, module in model.named_modules():
+                hooks.append(module.register_forward_pre_hook(partial(self._enter, _plain(name))))
+                hooks.append(module.register_forward_hook(self._leave, always_call=True))
             yield
         finally:
             for hook in hooks:
                 hook.remove()
 
+    def _enter(self, name: str, *_: Any) -> None:
+        self._calls += 1
+        self._stack.append((name, self._calls))
+
+    def _leave(self, *_: Any) -> None:
+        self._stack.pop()
+
     def _key(self, tensor: Tensor) -> int:
         storage = tensor.untyped_storage()
-        self._kept.append(storage)
+        self._kept[id(storage)] = storage
         return id(storage)
 
     def mark(self, tensor: Tensor, role: _Source | _Role | None) -> None:
@@ -267,14 +297,20 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Execute `func` on fake tensors and record it."""
+        if func.namespace == "prim":
+            return func(*args, **(kwargs or {}))
         args, kwargs = self._faked(args), self._faked(kwargs or {})
+        if torch.is_inference_mode_enabled():  # composite operations arrive whole then
+            with self:
+                if (parts := func.decompose(*args, **kwargs)) is not NotImplemented:
+                    return parts
         out = func(*args, **kwargs)
         if self.paused or (self.backward and not torch.is_grad_enabled()):
             self._run_open = False
-        elif func.namespace != "prim":
+        else:
             word = func.overloadpacket.__name__
-            in_place = word.endswith("_")
-            self._see(_Call(self, word.strip("_").removeprefix("native_"), tuple(args), kwargs, out), func, in_place)
+            call = _Call(self, word.strip("_").removeprefix("native_"), tuple(args), kwargs, out)
+            self._see(call, func, in_place=word.endswith("_"))
         return out
 
     def _faked(self, value: Any) -> Any:
@@ -287,100 +323,113 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc]
             return {key: self._faked(inner) for key, inner in value.items()}
         return value
 
-    def _see(self, call: _Call, func: Any, in_place: bool) -> None:
-        results = call.results
-        if not results:
-            return
+    def _see(self, call: _Call, func: Any, *, in_place: bool) -> None:
         roles = [self.role(tensor) for tensor in call.tensors]
         if _FACTORIES.fullmatch(call.word):
-            for result in results:
-                self.mark(result, _Role.NOISE if call.word == "bernoulli" else None)
-        elif (not in_place and self._is_view(call)) or call.word in _CASTS:
+            for result in call.results:
+                if call.word == "bernoulli":
+                    self.mark(result, _Role.NOISE)
+        elif (not in_place and self._is_view(call)) or call.word in _CASTS | _RESHAPED:
             self._pass_on(call, roles)
-        elif _Role.ACTIVATION in roles or any(isinstance(role, _Source) for role in roles):
+        elif any(isinstance(role, _Source) or role in {_Role.ACTIVATION, _Role.DERIVED} for role in roles):
             self._record(call, func, roles)
             self._pass_on(call, roles)
-        else:
-            for result in results:
-                self.mark(result, _Role.NOISE if _Role.NOISE in roles else None)
+        elif _Role.NOISE in roles:
+            for result in call.results:
+                self.mark(result, _Role.NOISE)
 
     def _is_view(self, call: _Call) -> bool:
         inputs = {self._key(tensor) for tensor in call.tensors}
         return all(self._key(result) in inputs for result in call.results)
 
     def _pass_on(self, call: _Call, roles: Sequence[_Source | _Role | None]) -> None:
-        """Give the results their role: an activation, or the one parameter they are as large as."""
-        sources = [role for role in roles if isinstance(role, _Source)]
+        """Give results that lie in new memory the role of what they are computed from."""
+        known = {self._key(tensor) for tensor, role in zip(call.tensors, roles, strict=True) if role}
         for result in call.results:
-            if self._key(result) in {self._key(tensor) for tensor in call.tensors if self.role(tensor)}:
-                continue  # a view, or written in place
-            role: _Source | _Role | None = _Role.ACTIVATION
-            if _Role.ACTIVATION not in roles and call.word not in _PRODUCTS and call.word != "convolution":
-                alike = [source for source in sources if source.elements == result.numel()]
-                role = _joined(sources) if call.word in {"cat", "stack"} else next(iter(alike), None)
-                role = role or (sources[0] if len(sources) == 1 else _Role.ACTIVATION) if sources else roles[0]
-            self.mark(result, role)
+            if self._key(result) not in known:
+                self.mark(result, self._role_of_result(call, result, roles))
+
+    @staticmethod
+    def _role_of_result(call: _Call, result: Tensor, roles: Sequence[_Source | _Role | None]) -> _Source | _Role | None:
+        sources = [role for role in roles if isinstance(role, _Source)]
+        if _Role.ACTIVATION in roles:
+            return _Role.ACTIVATION
+        if not sources:
+            return next((role for role in roles if role), None)
+        if call.word in {"cat", "stack"}:
+            return _joined(sources)
+        if call.word in _SAME_CONTENT:
+            return sources[0]
+        if call.word in _PRODUCTS or call.word == "convolution" or call.word in _READ_WHAT_THEY_WRITE:
+            return _Role.DERIVED
+        alike = [source for source in sources if source.elements == result.numel()]
+        return alike[0] if alike else _Role.DERIVED
 
     def _record(self, call: _Call, func: Any, roles: Sequence[_Source | _Role | None]) -> None:
-        work = self._work(call, func, roles)
-        if work is None:
+        operations = self._open_list()
+        if call.word == "add" and operations and self._is_bias(call, roles, operations):
             return
+        work = self._work(call, func, roles)
         weight = work.weight.parameters if work.weight else ()
         used = [name for role in roles if isinstance(role, _Source) for name in role.parameters if name not in weight]
-        gradients = [t.requires_grad for t, role in zip(call.tensors, roles, strict=True) if role is _Role.ACTIVATION]
-        word = work.kind if work.weight or work.kind == "matmul" else _SHOWN_AS.get(call.word, call.word)
+        active = torch.is_grad_enabled()
+        if work.kind == "dropout" or work.weight or work.kind == "matmul":
+            word = work.kind
+        else:
+            word = _SHOWN_AS.get(call.word, call.word)
         seen = _Seen(
             work=work,
-            word="dropout" if work.kind == "dropout" else word,
+            word=word,
             modules=tuple(name for name, _ in self._stack),
             calls=tuple(number for _, number in self._stack),
             parameters=tuple(dict.fromkeys(used)),
-            with_gradient=torch.is_grad_enabled(),
-            input_gradient=torch.is_grad_enabled() and any(gradients),
-            output_gradient=torch.is_grad_enabled() and any(tensor.requires_grad for tensor in call.tensors),
+            with_gradient=active,
+            input_gradient=active and work.input_gradient,
+            output_gradient=active and any(tensor.requires_grad for tensor in call.tensors),
         )
+        operations.append(seen)
+        self._last_product = {self._key(result) for result in call.results if work.weight}
+
+    def _open_list(self) -> list[_Seen]:
+        """Where operations go now: the forward pass, or the present run of recomputed ones."""
         if not self.backward:
-            self._products.update({self._key(r): len(self.operations) for r in call.results if work.weight})
-            self.operations.append(seen)
-            return
+            return self.operations
         if not self._run_open:
             self.again.append([])
         self._run_open = True
-        self.again[-1].append(seen)
+        return self.again[-1]
 
-    def _work(self, call: _Call, func: Any, roles: Sequence[_Source | _Role | None]) -> _Work | None:
+    def _work(self, call: _Call, func: Any, roles: Sequence[_Source | _Role | None]) -> _Work:
         if call.word in _PRODUCTS:
             return _product(call)
         if call.word == "convolution":
             return _convolution(call)
         known = call.word in _KIND_OF
         if func.namespace not in {"aten", "prims"} or (not known and _HIDES_PRODUCTS.fullmatch(call.word)):
-            place = self._stack[-1][0] or "the model"
             raise InputError(
-                f"{place}: operation {func} may hold matrix products that the tracer cannot read; write it with"
+                f"{self.here}: operation {func} may hold matrix products that the tracer cannot read; write it with"
                 " torch.nn or torch.nn.functional operations"
             )
-        if call.word == "add" and self._is_bias(call, roles):
-            return None
         return _vector(call, roles)
 
-    def _is_bias(self, call: _Call, roles: Sequence[_Source | _Role | None]) -> bool:
+    @property
+    def here(self) -> str:
+        """The module that runs, for messages."""
+        return self._stack[-1][0] or "the model"
+
+    def _is_bias(self, call: _Call, roles: Sequence[_Source | _Role | None], operations: list[_Seen]) -> bool:
         """Whether a vector is added to the product just computed: a bias, which the product then carries."""
-        last = len(self.operations) - 1
         bias = next((role for role in roles if isinstance(role, _Source)), None)
-        if self.backward or bias is None or self._products.get(self._key(call.tensors[0])) != last:
+        keys = {self._key(tensor) for tensor in call.tensors}
+        last = operations[-1]
+        if bias is None or not keys & self._last_product or ("out_features", bias.elements) not in last.work.fixed:
             return False
-        seen = self.operations[last]
-        if ("out_features", bias.elements) not in seen.work.fixed:
-            return False
-        self._products.update({self._key(result): last for result in call.results})
-        self.operations[last] = replace(seen, parameters=tuple(dict.fromkeys((*seen.parameters, *bias.parameters))))
+        operations[-1] = replace(last, parameters=tuple(dict.fromkeys((*last.parameters, *bias.parameters))))
+        self._last_product = {self._key(result) for result in call.results}
         return True
 
 
-def _joined(sources: Sequence[_Source]) -> _Source | None:
-    if not sources:
-        return None
+def _joined(sources: Sequence[_Source]) -> _Source:
     elements, rows = sum(source.elements for source in sources), sum(source.rows for source in sources)
     names = tuple(name for source in sources for name in source.parameters)
     return _Source("+".join(source.label for source in sources), elements, rows, names)
@@ -392,17 +441,17 @@ def _product(call: _Call) -> _Work:
     left, right = call.args[at : at + 2]
     m, n = (left.shape[-2] if left.dim() > 1 else 1), (right.shape[-1] if right.dim() > 1 else 1)
     batch, k = prod(left.shape[:-2]), left.shape[-1]
-    for operand, other, features, rows in ((right, left, n, m), (left, right, m, n)):
+    for operand, other, features, vectors in ((right, left, n, m), (left, right, m, n)):
         weight = _weight_in(call.recorder, operand, other)
         groups, rest = divmod(weight.elements, k * features) if weight else (0, 0)
         if not groups or rest or batch % groups:
             continue
-        rows *= batch // groups
+        rows, gradient = vectors * batch // groups, bool(other.requires_grad)
         if groups == 1:
-            return _Work("linear", (("in_features", k), ("out_features", features)), (rows,), weight)
+            return _Work("linear", (("in_features", k), ("out_features", features)), (rows,), weight, gradient)
         shape = (("in_channels", groups * k), ("out_channels", groups * features), ("kernel", (1,)), ("groups", groups))
-        return _Work("conv1d", shape, (rows,), weight)  # one matrix per group, applied to each row
-    return _Work("matmul", (), (batch, m, n, k))
+        return _Work("conv1d", shape, (rows,), weight, gradient)  # one matrix per group, applied to each row
+    return _Work("matmul", (), (batch, m, n, k), None, bool(left.requires_grad or right.requires_grad))
 
 
 def _weight_in(recorder: _Recorder, operand: Tensor, other: Tensor) -> _Source | None:
@@ -418,7 +467,8 @@ def _convolution(call: _Call) -> _Work:
     role = call.recorder.role(kernel)
     if role is _Role.ACTIVATION:
         raise InputError(
-            "a convolution whose kernel is computed from the input cannot be traced; only trained and constant kernels can"
+            f"{call.recorder.here}: a convolution whose kernel is computed from the input cannot be traced;"
+            " only trained and constant kernels can"
         )
     weight = role if isinstance(role, _Source) else call.recorder.constant(kernel)
     rank, transposed, groups = kernel.dim() - 2, given["transposed"], given["groups"]
@@ -432,7 +482,7 @@ def _convolution(call: _Call) -> _Work:
         "groups": groups,
     }
     kind = f"conv_transpose{rank}d" if transposed else f"conv{rank}d"
-    return _Work(kind, tuple(fixed.items()), (source.shape[0],), weight)
+    return _Work(kind, tuple(fixed.items()), (source.shape[0],), weight, bool(source.requires_grad))
 
 
 def _full(values: Sequence[int], rank: int) -> tuple[int, ...]:
@@ -449,8 +499,10 @@ def _vector(call: _Call, roles: Sequence[_Source | _Role | None]) -> _Work:
     reads = sum(read)
     if kind == "pooling":
         reads = _pooling_reads(call)
-    elif kind == "embedding":
+    elif call.word in _READ_WHAT_THEY_WRITE:
         reads = writes
+    elif call.word == "copy":
+        reads = read[-1]  # into memory that is written, not read
     elif kind == "norm":
         reads = read[0]
     return _Work(kind, (), (reads, writes))
@@ -479,11 +531,11 @@ def trace_model(
     assumptions: Sequence[str] = (),
     command: str | None = None,
 ) -> Trace:
-    """Return the trace of `model` on `inputs`, which are float32 zeros or tokens of the given shapes, batch added in front.
+    """Return the trace of `model` on `inputs`, with the batch as their first dimension.
 
-    The model runs forward and backward (of the sum of its outputs) on fake tensors at `batch` and `batch + 1`, in training
-    mode unless `train` is false; it, its gradients and the random state stay as they were. Raises `InputError` when the
-    inputs do not fit the model, or when it does something that a trace cannot express.
+    The model runs forward and backward (of the sum of its outputs) on fake tensors at `batch` and `batch + 1`, in
+    training mode unless `train` is false; it, its gradients and the random state stay as they were. Raises
+    `InputError` when the inputs do not fit the model, or when it does something that a trace cannot express.
     """
     if not isinstance(model, nn.Module):
         raise InputError(f"model: a torch.nn.Module is needed, got {type(model).__name__}")
@@ -493,7 +545,7 @@ def trace_model(
         first, second = (_run(model, inputs, size) for size in (batch, batch + 1))
     operations = _mark_recomputed(first)
     _check_same(operations, second.operations, batch)
-    build = _Builder(first, operations, second.operations, batch)
+    entries = _entries(first, operations, second.operations, batch)
     data = {
         "format": FORMAT,
         "model": name or type(model).__name__,
@@ -509,7 +561,7 @@ def trace_model(
             "assumptions": list(assumptions),
             "command": command,
         },
-        "operations": build.entries(),
+        "operations": entries,
     }
     return validate(Trace, data, source)
 
@@ -518,30 +570,37 @@ def trace_model(
 def _left_as_it_was(model: nn.Module, train: bool) -> Iterator[None]:
     """Set the mode; afterwards put back attributes, parameters, buffers, gradients and random states."""
     modules = list(model.modules())
-    kept = [(dict(vars(module)), {table: dict(vars(module)[table]) for table in _TABLES}) for module in modules]
+    kept = [(dict(vars(module)), {table: dict(vars(module).get(table, {})) for table in _TABLES}) for module in modules]
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
-    state, fast = random.getstate(), torch.backends.mha.get_fastpath_enabled()
+    state, fast, onednn = random.getstate(), torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled
+    log = logging.getLogger("torch._subclasses.fake_tensor")  # it logs what is raised anyway
+    muted = log.disabled
     try:
+        log.disabled = True
         torch.backends.mha.set_fastpath_enabled(False)  # one opaque operation for a whole encoder layer
+        torch.backends.mkldnn.enabled = False  # one opaque operation for an LSTM
         for parameter, _ in gradients:
             parameter.grad = None
         model.train(train)
         with torch.random.fork_rng(devices=[]):
             yield
     finally:
+        log.disabled = muted
         torch.backends.mha.set_fastpath_enabled(fast)
+        torch.backends.mkldnn.enabled = onednn
         random.setstate(state)
-        for module, (attributes, tables) in zip(modules, kept, strict=True):
-            vars(module).clear()
-            vars(module).update(attributes)
-            for table, entries in tables.items():
-                vars(module)[table].clear()
-                vars(module)[table].update(entries)
+        _restore(modules, kept)
         for parameter, gradient in gradients:
             parameter.grad = gradient
 
 
-_TABLES = ("_parameters", "_buffers", "_modules")
+def _restore(modules: Sequence[nn.Module], kept: Sequence[tuple[dict[str, Any], dict[str, dict[str, Any]]]]) -> None:
+    for module, (attributes, tables) in zip(modules, kept, strict=True):
+        vars(module).clear()
+        vars(module).update(attributes)
+        for table in attributes.keys() & tables:
+            vars(module)[table].clear()
+            vars(module)[table].update(tables[table])
 
 
 def _run(model: nn.Module, inputs: Sequence[InputSpec], batch: int) -> _Recorder:
@@ -558,7 +617,7 @@ def _run(model: nn.Module, inputs: Sequence[InputSpec], batch: int) -> _Recorder
             arguments = [torch.zeros((batch, *i.shape), dtype=getattr(torch, i.dtype), device=device) for i in inputs]
             for argument in arguments:
                 recorder.mark(argument, _Role.ACTIVATION)
-            with recorder, recorder.watching_modules():
+            with recorder, recorder.following(model):
                 out = model(*arguments)
                 recorder.paused = True
                 losses = [t.sum() for t in _tensors_in(out) if t.requires_grad]
@@ -567,6 +626,11 @@ def _run(model: nn.Module, inputs: Sequence[InputSpec], batch: int) -> _Recorder
                     torch.stack([loss.float() for loss in losses]).sum().backward()
     except InputError:
         raise
+    except (DataDependentOutputException, DynamicOutputShapeException) as error:
+        raise InputError(
+            f"the {step} pass needs the values of a tensor ({error}), and tracing knows shapes only;"
+            " shapes and branches must not depend on data"
+        ) from error
     except Exception as error:  # whatever the user's model raises
         said = next(iter(str(error).strip().splitlines()), "") or "no message"
         raise InputError(f"the {step} pass fails on {shapes}: {type(error).__name__}: {said}") from error
@@ -601,101 +665,121 @@ def _mark_recomputed(recorder: _Recorder) -> list[_Seen]:
 
 
 def _check_same(first: Sequence[_Seen], second: Sequence[_Seen], batch: int) -> None:
-    for a, b in zip(first, second, strict=False):
-        if (a.modules, _identity(a)) != (b.modules, _identity(b)):
-            raise InputError(
-                f"{a.place}: differs between batch {batch} and {batch + 1} in more than its rows;"
-                " a trace needs a model that treats samples independently"
-            )
     if len(first) != len(second):
         raise InputError(
             f"the model executes {len(first)} operations at batch {batch} and {len(second)} at batch {batch + 1};"
-            " a trace needs the same at every batch"
+            " a trace needs the same ones at every batch"
         )
+    for a, b in zip(first, second, strict=True):
+        if (a.modules, _identity(a)) != (b.modules, _identity(b)):
+            raise InputError(
+                f"{a.place}: differs between batch {batch} and {batch + 1} in more than its rows;"
+                " a trace needs a model that treats samples alike"
+            )
 
 
-class _Builder:
-    """Turns what was seen at two batch sizes into entries of a trace, per sample."""
+def _entries(recorder: _Recorder, first: Sequence[_Seen], second: Sequence[_Seen], batch: int) -> list[dict[str, Any]]:
+    """Return the operations seen at `batch` and `batch + 1` as plain entries of a trace, per sample."""
+    used = {name for seen in first if seen.with_gradient for name in _parameters_of(seen)}
+    trained = {name for name in used if recorder.parameters[name].requires_grad}
+    weights = [seen.work.weight for seen in first if seen.work.weight]
+    in_parts = {name for weight in weights if weight.label not in recorder.parameters for name in weight.parameters}
+    listed = {name: tensor for name, tensor in recorder.parameters.items() if name not in in_parts}
+    return [
+        _entry(name, _Pair(a, b, batch), listed, trained)
+        for name, a, b in zip(_names(first), first, second, strict=True)
+    ]
 
-    def __init__(self, recorder: _Recorder, first: Sequence[_Seen], second: Sequence[_Seen], batch: int) -> None:
-        self._first, self._second, self._batch = first, second, batch
-        self._parameters = recorder.parameters
-        trained = {name for seen in first if seen.with_gradient for name in _parameters_of(seen)}
-        self._trained = {name for name in trained if recorder.parameters[name].requires_grad}
 
-    def entries(self) -> list[dict[str, Any]]:
-        """Return the operations as plain data, in order."""
-        pairs = zip(_names(self._first), self._first, self._second, strict=True)
-        return [self._entry(name, a, b) for name, a, b in pairs]
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """The same operation at `batch` and at `batch + 1`."""
 
-    def _entry(self, name: str, a: _Seen, b: _Seen) -> dict[str, Any]:
-        fields = _PER_SAMPLE.get(a.work.kind, _Builder._vector)(self, a, b)
-        entry: dict[str, Any] = {"name": name, "kind": a.work.kind, **fields}
-        if a.work.weight:
-            parts = a.work.weight.parameters
-            entry["weight"] = {"name": a.work.weight.label, "frozen": not self._trained.intersection(parts)}
-        entry["other_parameters"] = [
-            {"name": p, "elements": self._parameters[p].numel(), "frozen": p not in self._trained} for p in a.parameters
-        ]
-        if a.work.weight or a.work.kind == "matmul":
-            entry["input_gradient"] = a.input_gradient
-        elif not a.output_gradient:
-            entry["input_gradient"] = False
-        return entry | {"recomputed": a.recomputed}
+    small: _Seen
+    large: _Seen
+    batch: int
 
-    def _shared(self, a: _Seen, small: int, large: int) -> tuple[int, bool]:
-        """Return a count per sample and whether it grows with the batch."""
+    def per_sample(self, small: int, large: int) -> tuple[int, bool]:
+        """Return a count per sample and whether it grows with the batch; raises where it does neither."""
         if small == large:
             return small, False
-        if small * (self._batch + 1) != large * self._batch:
+        if small * (self.batch + 1) != large * self.batch:
             raise InputError(
-                f"{a.place}: grows from {small} to {large} between batch {self._batch} and {self._batch + 1}, neither in"
-                " proportion to the batch nor constant; a trace cannot express it"
+                f"{self.small.place}: grows from {small} to {large} between batch {self.batch} and {self.batch + 1},"
+                " neither in proportion to the batch nor constant; a trace cannot express it"
             )
-        return small // self._batch, True
+        return small // self.batch, True
 
-    def _linear(self, a: _Seen, b: _Seen) -> dict[str, Any]:
-        rows, scales = self._shared(a, a.work.counts[0], b.work.counts[0])
-        return {**dict(a.work.fixed), "rows": rows, "scales_with_batch": scales}
-
-    def _convolution(self, a: _Seen, b: _Seen) -> dict[str, Any]:
-        """A convolution; several images per sample become one more spatial dimension with a kernel of 1."""
-        images, scales = self._shared(a, a.work.counts[0], b.work.counts[0])
-        fields = dict(a.work.fixed)
-        if "in_size" not in fields:  # one matrix per group
-            return {**fields, "in_size": (images,), "scales_with_batch": scales}
-        if images > 1:
-            if a.work.kind.endswith("3d"):
-                raise InputError(f"{a.place}: a 3-D convolution on {images} volumes per sample cannot be expressed")
-            extra = {"in_size": images, "kernel": 1, "stride": 1, "padding": 0, "dilation": 1, "output_padding": 0}
-            fields = {key: (extra[key], *value) if key in extra else value for key, value in fields.items()}
-            fields["kind"] = f"{a.work.kind[:-2]}{len(fields['kernel'])}d"
-        return {**fields, "scales_with_batch": scales}
-
-    def _matmul(self, a: _Seen, b: _Seen) -> dict[str, Any]:
-        counts = [self._shared(a, *pair) for pair in zip(a.work.counts, b.work.counts, strict=True)]
-        growing = sum(grows for _, grows in counts)
-        if growing > 1:
-            raise InputError(f"{a.place}: multiplies samples of a batch with each other; a trace cannot express it")
-        sizes = dict(zip(("batch", "m", "n", "k"), (size for size, _ in counts), strict=True))
-        return {**sizes, "scales_with_batch": bool(growing)}
-
-    def _vector(self, a: _Seen, b: _Seen) -> dict[str, Any]:
-        """Vector work; operands and results that all samples share are left out where the rest grows."""
-        (reads, writes), (more_reads, more_writes) = a.work.counts, b.work.counts
-        if a.work.counts == b.work.counts:
-            return {"reads": reads, "writes": writes, "scales_with_batch": False}
-        slopes = more_reads - reads, more_writes - writes
-        for whole, slope in zip(a.work.counts, slopes, strict=True):
-            if slope < 0 or whole < slope * self._batch:
-                self._shared(a, whole, whole + slope)
-        return {"reads": slopes[0], "writes": slopes[1]}
+    @property
+    def counts(self) -> list[tuple[int, bool]]:
+        """Every count per sample, and whether it grows with the batch."""
+        return [self.per_sample(*two) for two in zip(self.small.work.counts, self.large.work.counts, strict=True)]
 
 
-_PER_SAMPLE: dict[str, Callable[[_Builder, _Seen, _Seen], dict[str, Any]]] = {
-    "linear": _Builder._linear,
-    "matmul": _Builder._matmul,
-    **{f"conv{shape}{rank}d": _Builder._convolution for shape in ("", "_transpose") for rank in (1, 2, 3)},
+def _entry(name: str, pair: _Pair, listed: Mapping[str, Tensor], trained: set[str]) -> dict[str, Any]:
+    """Return one entry; parameters that are not `listed` are weights in parts, under names of their own."""
+    seen, work = pair.small, pair.small.work
+    entry = {"name": name, "kind": work.kind, **_FIELDS.get(work.kind, _vector_fields)(pair)}
+    if work.weight:
+        entry["weight"] = {"name": work.weight.label, "frozen": not trained.intersection(work.weight.parameters)}
+    entry["other_parameters"] = [
+        {"name": used, "elements": listed[used].numel(), "frozen": used not in trained}
+        for used in seen.parameters
+        if used in listed
+    ]
+    if work.weight or work.kind == "matmul":
+        entry["input_gradient"] = seen.input_gradient
+    elif not seen.output_gradient:
+        entry["input_gradient"] = False
+    return entry | {"recomputed": seen.recomputed}
+
+
+def _linear_fields(pair: _Pair) -> dict[str, Any]:
+    ((rows, scales),) = pair.counts
+    return {**dict(pair.small.work.fixed), "rows": rows, "scales_with_batch": scales}
+
+
+def _convolution_fields(pair: _Pair) -> dict[str, Any]:
+    """A convolution; several images per sample become one more spatial dimension with a kernel of 1."""
+    ((images, scales),) = pair.counts
+    work = pair.small.work
+    fields = dict(work.fixed)
+    if "in_size" not in fields:  # one matrix per group
+        return {**fields, "in_size": (images,), "scales_with_batch": scales}
+    if images > 1:
+        if work.kind.endswith("3d"):
+            raise InputError(f"{pair.small.place}: a 3-D convolution of {images} volumes per sample has no entry")
+        extra = {"in_size": images, "kernel": 1, "stride": 1, "padding": 0, "dilation": 1, "output_padding": 0}
+        fields = {key: (extra[key], *value) if key in extra else value for key, value in fields.items()}
+        fields["kind"] = f"{work.kind[:-2]}{len(fields['kernel'])}d"
+    return {**fields, "scales_with_batch": scales}
+
+
+def _matmul_fields(pair: _Pair) -> dict[str, Any]:
+    growing = sum(grows for _, grows in pair.counts)
+    if growing > 1:
+        raise InputError(
+            f"{pair.small.place}: multiplies samples of a batch with each other; a trace has no entry for it"
+        )
+    sizes = dict(zip(("batch", "m", "n", "k"), (size for size, _ in pair.counts), strict=True))
+    return {**sizes, "scales_with_batch": bool(growing)}
+
+
+def _vector_fields(pair: _Pair) -> dict[str, Any]:
+    """Vector work; operands and results that all samples share are left out where the rest grows."""
+    small, large = pair.small.work.counts, pair.large.work.counts
+    if small == large:
+        return {"reads": small[0], "writes": small[1], "scales_with_batch": False}
+    for less, more in zip(small, large, strict=True):
+        if not 0 <= (more - less) * pair.batch <= less:
+            pair.per_sample(less, more)
+    return {"reads": large[0] - small[0], "writes": large[1] - small[1]}
+
+
+_FIELDS: dict[str, Callable[[_Pair], dict[str, Any]]] = {
+    "linear": _linear_fields,
+    "matmul": _matmul_fields,
+    **{f"conv{shape}{rank}d": _convolution_fields for shape in ("", "_transpose") for rank in (1, 2, 3)},
 }
 
 

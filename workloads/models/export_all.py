@@ -18,8 +18,8 @@ WORKLOADS = {
         "batch normalisation after every convolution",
     )),
     "vit_cifar100": ("vit.py:vit_cifar100", "3x32x32", (
-        f"{PAPER} leave patch, width, depth and heads open: patch 4 (64 patches and a class token), width 384, depth 7,"
-        " 12 heads, MLP 1536 (four times the width), no dropout",
+        f"{PAPER} leave patch, width, depth and heads open: patch 4 (64 patches and a class token)",
+        "width 384, depth 7, 12 heads, MLP 1536 (four times the width), no dropout",
     )),
     "resnet18_tinyimagenet": ("resnet.py:resnet18_tinyimagenet", "3x64x64", (
         f"{PAPER} leave the stem open: the ImageNet stem, 7x7 with stride 2 and a 3x3 pool",

@@ -49,12 +49,7 @@ class ResNet(nn.Module):
     """Four stages of blocks; the stem is 7x7 with stride 2 and a pool, or 3x3 for small images."""
 
     def __init__(
-        self,
-        block: type[BasicBlock] | type[Bottleneck],
-        depths: tuple[int, ...],
-        classes: int,
-        *,
-        small_stem: bool = False,
+        self, block: type[BasicBlock | Bottleneck], depths: tuple[int, ...], classes: int, *, small_stem: bool = False
     ) -> None:
         super().__init__()
         self.conv1, self.bn1 = conv_bn(3, 64, 3) if small_stem else conv_bn(3, 64, 7, 2)
@@ -103,24 +98,30 @@ class ResNet9(nn.Module):
 
 
 def resnet9_cifar10() -> nn.Module:
+    """Return ResNet-9 for CIFAR-10."""
     return ResNet9()
 
 
 def resnet18_cifar10() -> nn.Module:
+    """Return ResNet-18 with the small stem for CIFAR-10."""
     return ResNet(BasicBlock, (2, 2, 2, 2), 10, small_stem=True)
 
 
 def resnet18_tinyimagenet() -> nn.Module:
+    """Return ResNet-18 with the ImageNet stem for Tiny-ImageNet (64x64)."""
     return ResNet(BasicBlock, (2, 2, 2, 2), 200)
 
 
 def resnet18_tinyimagenet_3x3() -> nn.Module:
+    """Return ResNet-18 with the small stem for Tiny-ImageNet (64x64)."""
     return ResNet(BasicBlock, (2, 2, 2, 2), 200, small_stem=True)
 
 
 def resnet18_imagenet() -> nn.Module:
+    """Return ResNet-18 for ImageNet."""
     return ResNet(BasicBlock, (2, 2, 2, 2), 1000)
 
 
 def resnet50_imagenet() -> nn.Module:
+    """Return ResNet-50 for ImageNet."""
     return ResNet(Bottleneck, (3, 4, 6, 3), 1000)

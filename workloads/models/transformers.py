@@ -29,11 +29,8 @@ class Block(nn.Module):
     def __init__(self, width: int, heads: int, *, causal: bool, norm_first: bool, activation: nn.Module) -> None:
         super().__init__()
         self.norm_first = norm_first
-        self.ln_1, self.attn, self.drop_1 = (
-            nn.LayerNorm(width),
-            Attention(width, heads, causal=causal),
-            nn.Dropout(DROPOUT),
-        )
+        self.attn = Attention(width, heads, causal=causal)
+        self.ln_1, self.drop_1 = nn.LayerNorm(width), nn.Dropout(DROPOUT)
         self.ln_2, self.drop_2 = nn.LayerNorm(width), nn.Dropout(DROPOUT)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), activation, nn.Linear(4 * width, width))
 
@@ -50,11 +47,8 @@ class Bert(nn.Module):
 
     def __init__(self, width: int = 768, depth: int = 12, heads: int = 12, classes: int = 2) -> None:
         super().__init__()
-        self.word, self.position, self.segment = (
-            nn.Embedding(30522, width),
-            nn.Embedding(512, width),
-            nn.Embedding(2, width),
-        )
+        self.word = nn.Embedding(30522, width)
+        self.position, self.segment = nn.Embedding(512, width), nn.Embedding(2, width)
         self.ln, self.drop = nn.LayerNorm(width), nn.Dropout(DROPOUT)
         self.blocks = nn.Sequential(
             *(Block(width, heads, causal=False, norm_first=False, activation=nn.GELU()) for _ in range(depth))
@@ -74,7 +68,8 @@ class Gpt2(nn.Module):
 
     def __init__(self, width: int = 768, depth: int = 12, heads: int = 12, context: int = 1024) -> None:
         super().__init__()
-        self.wte, self.wpe, self.drop = nn.Embedding(50257, width), nn.Embedding(context, width), nn.Dropout(DROPOUT)
+        self.wte, self.wpe = nn.Embedding(50257, width), nn.Embedding(context, width)
+        self.drop = nn.Dropout(DROPOUT)
         self.h = nn.Sequential(
             *(Block(width, heads, causal=True, norm_first=True, activation=nn.GELU("tanh")) for _ in range(depth))
         )
@@ -87,8 +82,10 @@ class Gpt2(nn.Module):
 
 
 def bert_base() -> nn.Module:
+    """Return BERT-base with a classifier of two classes."""
     return Bert()
 
 
 def gpt2() -> nn.Module:
+    """Return GPT-2 small, 124 million parameters."""
     return Gpt2()

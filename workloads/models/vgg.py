@@ -26,4 +26,5 @@ class VGG(nn.Module):
 
 
 def vgg19_cifar100() -> nn.Module:
+    """Return VGG-19 for CIFAR-100."""
     return VGG(100)

@@ -54,4 +54,5 @@ class VisionTransformer(nn.Module):
 
 
 def vit_cifar100() -> nn.Module:
+    """Return a small vision transformer for CIFAR-100."""
     return VisionTransformer(image=32, patch=4, width=384, depth=7, heads=12, hidden=1536, classes=100)
