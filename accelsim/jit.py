@@ -2,19 +2,23 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from numba import njit
+import numba
 
 __all__ = ["compiled_before", "jit"]
 
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
-def jit(function: Callable[..., Any]) -> Any:
-    """Compile `function` on first use and keep the result on disk; without a writable cache, in this process only."""
+
+def jit(function: Kernel, **options: bool) -> Kernel:
+    """Compile `function` on first use and keep the result on disk; in this process only where numba finds no directory
+    it can write to, as in read-only containers. `options` are passed on to numba."""
     try:
-        return njit(cache=True)(function)
-    except RuntimeError:  # numba found no directory to write its cache to
-        return njit(function)
+        kernel: Kernel = numba.njit(cache=True, **options)(function)
+    except RuntimeError:
+        kernel = numba.njit(**options)(function)
+    return kernel
 
 
 def compiled_before(function: Any) -> bool:

@@ -326,9 +326,9 @@ def largest_transfer(trips, full, per_element, bytes_per_cycle):
 @jit
 def pipeline_cycles(trips, full, edge, order, count, compute, total, per_element, bytes_per_cycle):
     """Cycles of `count` copies of a GEMM, double buffered: first load + sum of max(compute of job j, load of job j+1
-    with store of job j-1) + last store. `full` and `edge` are the tile sizes, `compute[m, n, k]` the job cycles with 1 at
-    an edge and `total` their sum over a copy. Loads and stores share the DRAM; iterations of a loop that cost the same
-    are counted, not walked.
+    with store of job j-1) + last store. `full` and `edge` are the tile sizes, `compute[m, n, k]` the job cycles with 1
+    at an edge and `total` their sum over a copy. Loads and stores share the DRAM; iterations of a loop that cost the
+    same are counted, not walked.
     """
     ends = end_transfers(full, edge, per_element, bytes_per_cycle)
     if compute.min() >= largest_transfer(trips, full, per_element, bytes_per_cycle):
@@ -582,13 +582,17 @@ def search(shape, per_element, machine, buffers, bytes_per_cycle, fetch_cycles, 
             issue, drain, to_issue, to_drain = mapping_bounds(m, n, tk, kept, group, machine, mapping)
             if k_trips > 1:
                 k_last = k - (k_trips - 1) * tk
-                last_issue, last_drain, _, _ = mapping_bounds(m, n, k_last, kept, group, machine, mapping)
-                issue, drain = (k_trips - 1) * issue + last_issue, (k_trips - 1) * drain + last_drain
+                before, last = k_trips - 1, mapping_bounds(m, n, k_last, kept, group, machine, mapping)
+                issue, drain = before * issue + last[0], before * drain + last[1]
+                to_issue = before * to_issue + (k_jobs - before) * last[2]
+                to_drain = before * to_drain + (k_jobs - before) * last[3]
+            else:
+                to_issue, to_drain = k_jobs * to_issue, k_jobs * to_drain
             m_first = first_fitting(sizes[0], found[0], x_capacity / tk)
             n_first = first_fitting(sizes[1], found[1], w_capacity / tk)
             if m_first == found[0] or n_first == found[1]:
                 continue
-            whole_jobs = k_jobs * jobs_of[0, m_first] * jobs_of[1, n_first]
+            whole_jobs = jobs_of[0, m_first] * jobs_of[1, n_first]
             floor = np.float64(max(issue + to_issue * whole_jobs, drain + to_drain * whole_jobs) + fetch_cycles) * count
             if floor <= limit:
                 least = traffic_of_orders(
@@ -607,7 +611,7 @@ def search(shape, per_element, machine, buffers, bytes_per_cycle, fetch_cycles, 
                 tn = sizes[1, n_index]
                 m_index = max(m_first, first_fitting(sizes[0], found[0], y_capacity / tn))
                 while m_index < found[0] and not hopeless:
-                    whole_jobs = k_jobs * jobs_of[0, m_index] * jobs_of[1, n_index]
+                    whole_jobs = jobs_of[0, m_index] * jobs_of[1, n_index]
                     floor = np.float64(max(issue + to_issue * whole_jobs, drain + to_drain * whole_jobs) + fetch_cycles)
                     floor *= count
                     if floor > limit:

@@ -53,17 +53,17 @@ def gemm_on_array(
     Each PE issues one `macs_per_pe`-wide dot product per cycle; a sum can be added to again `adder_latency` cycles
     later. `pattern` N:M: N of every M consecutive k of W are kept; ragged groups are padded. The array is
 
-    - ``os``: output-stationary. A PE owns ``interleave`` = (Ia, Ib) outputs with `split_k` partial sums each; m in blocks
-      of rows x Ia outside, n in blocks of cols x Ib inside, k uncut.
-    - ``ws`` / ``is``: W or X stays, k over PE rows; column blocks outside, k blocks inside. `variant` says what a PE does
-      with the ceil(N / macs_per_pe) slots of a group: ``split`` sends each partial sum on, ``chain`` adds them up in one
-      of Ia x Ib accumulators, ``flat`` (ws only) gives each slot its own PE row.
+    - ``os``: output-stationary. A PE owns ``interleave`` = (Ia, Ib) outputs with `split_k` partial sums each; m in
+      blocks of rows x Ia outside, n in blocks of cols x Ib inside, k uncut.
+    - ``ws`` / ``is``: W or X stays, k over PE rows; column blocks outside, k blocks inside. `variant` says what a PE
+      does with the ceil(N / macs_per_pe) slots of a group: ``split`` sends each partial sum on, ``chain`` adds them up
+      in one of Ia x Ib accumulators, ``flat`` (ws only) gives each slot its own PE row.
 
-    `overlapped`: a second accumulator bank or a shadow weight set hides drains and preloads. `ports`: elements per cycle
-    at each PE row and each PE column (None: as wide as needed); a phase lasts at least as long as its words take. OS:
-    issue = max(issue, ceil(Ia kx / row port), ceil(Ib kw / column port)). WS, IS: stream and preload likewise.
+    `overlapped`: a second accumulator bank or a shadow weight set hides drains and preloads. `ports`: elements per
+    cycle at each PE row and each PE column (None: as wide as needed); a phase lasts at least as long as its words
+    take. OS: issue = max(issue, ceil(Ia kx / row port), ceil(Ib kw / column port)). WS, IS: stream and preload alike.
 
-    `x`, `w` are operand values for engines that multiply; the closed form does not need them. Raises `InputError` naming
+    `x`, `w` are operand values for engines that multiply; the closed form needs none. Raises `InputError` naming
     the argument, what it got and what is allowed.
     """
     parsed = Pattern.parse(pattern) if isinstance(pattern, str) else pattern

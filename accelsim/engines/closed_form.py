@@ -1,8 +1,9 @@
 """The closed-form engine: executes a plan task after task.
 
 GEMMs cost what the array and the buffer pipeline take (`accelsim.cost`). Units work one after another with one
-exception that the plan asks for: with pre-generation SORE follows WUVE as a stream, so generation costs only what it adds to the
-update. Without it, and for pruned gradients, SORE works before the GEMM, once for each full fetch of the operand.
+exception that the plan asks for: with pre-generation SORE follows WUVE as a stream, so generation costs only what it
+adds to the update. Without it, and for pruned gradients, SORE works before the GEMM, once for each full fetch of the
+operand.
 """
 
 from collections.abc import Iterator

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.errors import InputError
-from accelsim.sparsity._mask_kernels import compiled
+from accelsim.jit import jit
 from accelsim.sparsity.masks import Packed
 from accelsim.sparsity.pattern import Pattern
 
@@ -43,7 +43,7 @@ class SoreReduction:
     cycles: int
 
 
-@compiled
+@jit
 def _enter(magnitude: float, position: int, registers: Any, positions: Any, held: int) -> int:
     """One cycle of one lane: an element enters the sorted registers. Returns how many are held afterwards.
 
@@ -62,7 +62,7 @@ def _enter(magnitude: float, position: int, registers: Any, positions: Any, held
     return min(held + 1, int(registers.size))
 
 
-@compiled
+@jit
 def _step_lanes(stream: Any, lengths: Any, lanes: int, positions: Any, held: Any) -> int:
     """Feed groups (rows of `stream`, `lengths` of them real) to the lanes, one element per lane and cycle.
 

@@ -16,7 +16,6 @@ from accelsim.cost.gemm import GemmNumbers, MachineNumbers, gemm_numbers, machin
 from accelsim.errors import InfeasibleError
 from accelsim.hardware.design import Design
 from accelsim.step import Gemm, Step
-from accelsim.units import show
 
 __all__ = ["DATAFLOWS", "VARIANTS", "Mapping", "MappingCache", "Plan", "make_plan"]
 
@@ -171,7 +170,7 @@ def _why_nothing_fits(gemm: Gemm, numbers: GemmNumbers, machine: MachineNumbers,
         shortages.append((worst[0], worst[1], worst[2], worst[3], (tm, tn, tk)))
     short, field, need, have, tile = min(shortages)
     return (
-        f"operation '{gemm.operation}', {gemm.stage} {m} x {n} x {k}: no tile fits; the smallest, {tile[0]} x {tile[1]} x"
-        f" {tile[2]} held twice, needs {need:.0f} bytes of {field}, which has {have:.0f}: {short:.0f} bytes are missing"
-        f" ({show(short, 'B')})"
+        f"operation '{gemm.operation}', {gemm.stage} {m} x {n} x {k}: no tile fits; the smallest,"
+        f" {' x '.join(str(size) for size in tile)} held twice, needs {need:.0f} bytes of {field},"
+        f" which has {have:.0f}: {short:.0f} bytes are missing"
     )

@@ -5,35 +5,20 @@ with its sign bit cleared an IEEE number orders as an integer, from zero over de
 floating-point comparison is needed and half precision works where the compiler has none.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-import numba
 import numpy as np
 
-__all__ = ["compiled", "count_kernel", "first_bad_group", "magnitude_kernel", "pack_kernel", "unpack_kernel"]
+from accelsim.jit import jit
 
-_Kernel = TypeVar("_Kernel", bound=Callable[..., Any])
+__all__ = ["count_kernel", "first_bad_group", "magnitude_kernel", "pack_kernel", "unpack_kernel"]
 
 # Groups ranked side by side: the loops over them are what the compiler turns into vector instructions.
 _SIDE_BY_SIDE = 64
 _PADDING = -1
 
 
-def compiled(function: _Kernel) -> _Kernel:
-    """Compile `function` with numba, cached on disk where that is possible and in memory where it is not.
-
-    Numba refuses to cache when neither the package nor the user's cache folder can be written, which happens in
-    read-only containers; the kernel then compiles anew in every process.
-    """
-    try:
-        kernel: _Kernel = numba.njit(cache=True)(function)
-    except RuntimeError:
-        kernel = numba.njit(function)
-    return kernel
-
-
-@compiled
+@jit
 def _nth_largest(keys: Any, width: int, group: int, kept: int, ranked: Any, carry: Any) -> None:
     """Leave the `kept` largest keys of every column in `ranked`, largest first, by insertion."""
     for i in range(group):
@@ -50,7 +35,7 @@ def _nth_largest(keys: Any, width: int, group: int, kept: int, ranked: Any, carr
                 ranked[i, b] = carry[b]
 
 
-@compiled
+@jit
 def _keep_largest(keys: Any, width: int, group: int, kept: int, scratch: Any) -> Any:
     """Overwrite keys[i, b] with 1 where it is among the `kept` largest of its column, else 0; the first of equals wins.
 
@@ -76,7 +61,7 @@ def _keep_largest(keys: Any, width: int, group: int, kept: int, scratch: Any) ->
     return greatest
 
 
-@compiled
+@jit
 def _mask_columns(bits: Any, magnitude: Any, kept: int, group: int, out: Any, keys: Any, scratch: Any) -> Any:
     """Mask one (length, inner) plane, many neighbouring columns at once. Returns the largest key."""
     length, inner = bits.shape
@@ -96,7 +81,7 @@ def _mask_columns(bits: Any, magnitude: Any, kept: int, group: int, out: Any, ke
     return greatest
 
 
-@compiled
+@jit
 def _place_groups(block: int, width: int, group: int, length: int, inner: int, start: Any, valid: Any) -> int:
     """Find where the groups `block` to `block + width` begin and how many elements they have. Returns the fewest."""
     per_axis = (length + group - 1) // group
@@ -114,7 +99,7 @@ def _place_groups(block: int, width: int, group: int, length: int, inner: int, s
     return fewest
 
 
-@compiled
+@jit
 def _fetch(bits: Any, magnitude: Any, group: int, inner: int, start: Any, valid: Any, fewest: int, keys: Any) -> None:
     """Read the magnitudes of the groups at `start` into the columns of `keys`, short groups padded."""
     for i in range(fewest):
@@ -125,7 +110,7 @@ def _fetch(bits: Any, magnitude: Any, group: int, inner: int, start: Any, valid:
             keys[i, b] = bits[start[b] + i * inner] & magnitude if i < valid[b] else _PADDING
 
 
-@compiled
+@jit
 def _mask_strided(
     bits: Any, magnitude: Any, kept: int, group: int, shape: Any, out: Any, keys: Any, scratch: Any
 ) -> Any:
@@ -150,7 +135,7 @@ def _mask_strided(
     return greatest
 
 
-@compiled
+@jit
 def magnitude_kernel(bits: Any, magnitude: Any, kept: int, group: int, out: Any) -> Any:
     """Write the N:M magnitude mask of `bits` into `out`, both contiguous (outer, length, inner).
 
@@ -168,7 +153,7 @@ def magnitude_kernel(bits: Any, magnitude: Any, kept: int, group: int, out: Any)
     return greatest
 
 
-@compiled
+@jit
 def _name_spare_positions(mask: Any, filled: Any, kept: int, first: int, group: int, indices: Any) -> None:
     """Give each spare slot of one row of groups the lowest position that is neither kept nor already named."""
     length, inner = mask.shape
@@ -185,7 +170,7 @@ def _name_spare_positions(mask: Any, filled: Any, kept: int, first: int, group: 
                 slot[c] += 1
 
 
-@compiled
+@jit
 def pack_kernel(bits: Any, mask: Any, kept: int, group: int, values: Any, indices: Any, filled: Any) -> int:
     """Gather the masked elements of every group into its `kept` slots, in order of position.
 
@@ -210,7 +195,7 @@ def pack_kernel(bits: Any, mask: Any, kept: int, group: int, values: Any, indice
     return -1
 
 
-@compiled
+@jit
 def unpack_kernel(values: Any, indices: Any, filled: Any, kept: int, group: int, out: Any) -> None:
     """Scatter the filled slots of every group into `out` (outer, length, inner), which arrives as zeros."""
     outer, per_axis, inner = filled.shape
@@ -222,7 +207,7 @@ def unpack_kernel(values: Any, indices: Any, filled: Any, kept: int, group: int,
                         out[o, g * group + int(indices[o, g * kept + slot, c]), c] = values[o, g * kept + slot, c]
 
 
-@compiled
+@jit
 def first_bad_group(indices: Any, filled: Any, kept: int, group: int, length: int) -> int:
     """Return the flat number of the first group that cannot be unpacked, or -1.
 
@@ -246,7 +231,7 @@ def first_bad_group(indices: Any, filled: Any, kept: int, group: int, length: in
     return -1
 
 
-@compiled
+@jit
 def count_kernel(nonzero: Any, kept: int, group: int) -> tuple[int, int]:
     """Count nonzeros per group of a uint8 (outer, length, inner) array.
 

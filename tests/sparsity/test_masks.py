@@ -2,7 +2,6 @@ import dataclasses
 import itertools
 import re
 
-import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +9,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from accelsim.errors import InputError
-from accelsim.sparsity import _mask_kernels
 from accelsim.sparsity.masks import (
     Packed,
     conformity,
@@ -327,13 +325,3 @@ def test_packed_values_are_hashable_and_frozen():
     assert len({packed, dataclasses.replace(packed)}) == 1
     with pytest.raises(ValueError, match="read-only"):
         packed.values[0, 0] = 1
-
-
-def test_kernels_compile_where_no_cache_can_be_written(monkeypatch):
-    def refusing(function=None, *, cache=False):
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return function
-
-    monkeypatch.setattr(numba, "njit", refusing)
-    assert _mask_kernels.compiled(len)([1, 2]) == 2

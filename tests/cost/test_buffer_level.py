@@ -1,0 +1,147 @@
+"""Traffic, double buffering and mapping search against plain walks over the loop nest."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from accelsim.cost import _kernels
+
+ORDERS = [tuple(order) for order in _kernels.ORDERS]
+
+
+def walk(whole, tile, order, count, per_element, job_cycles, bytes_per_cycle):  # noqa: C901  literal on purpose
+    """Step through every job: DRAM bytes of x, w, y and the cycles of the double-buffered pipeline."""
+    trips = [math.ceil(size / step) for size, step in zip(whole, tile, strict=True)]
+    jobs = []
+    for copy in range(count):
+        for indices in itertools.product(*(range(trips[d]) for d in order)):
+            index = [0, 0, 0]
+            for d, i in zip(order, indices, strict=True):
+                index[d] = i
+            jobs.append((copy, *index))
+
+    def size(job, d):
+        return min(tile[d], whole[d] - job[d + 1] * tile[d])
+
+    x_bytes = w_bytes = y_bytes = 0.0
+    loads, stores, busy = [], [], []
+    for position, job in enumerate(jobs):
+        before = jobs[position - 1] if position else None
+        after = jobs[position + 1] if position + 1 < len(jobs) else None
+        m, n, k = (size(job, d) for d in range(3))
+        load = store = 0.0
+        if before is None or (before[0], before[1], before[3]) != (job[0], job[1], job[3]):
+            load += m * k * per_element[0]
+            x_bytes += m * k * per_element[0]
+        if before is None or (before[0], before[2], before[3]) != (job[0], job[2], job[3]):
+            load += k * n * per_element[1]
+            w_bytes += k * n * per_element[1]
+        if job[3] > 0 and (before[0], before[1], before[2]) != (job[0], job[1], job[2]):
+            load += m * n * per_element[3]
+            y_bytes += m * n * per_element[3]
+        if after is None or (after[0], after[1], after[2]) != (job[0], job[1], job[2]):
+            store = m * n * per_element[2 if job[3] == trips[2] - 1 else 3]
+            y_bytes += store
+        loads.append(load)
+        stores.append(store)
+        busy.append(job_cycles(m, n, k))
+
+    def cycles(moved):
+        return math.ceil(moved / bytes_per_cycle)
+
+    total = cycles(loads[0]) + cycles(stores[-1])
+    for j in range(len(jobs)):
+        moved = (loads[j + 1] if j + 1 < len(jobs) else 0.0) + (stores[j - 1] if j else 0.0)
+        total += max(busy[j], cycles(moved))
+    return x_bytes, w_bytes, y_bytes, total
+
+
+@given(
+    whole=st.tuples(*[st.integers(1, 40)] * 3),
+    tile=st.tuples(*[st.integers(1, 17)] * 3),
+    order=st.sampled_from(ORDERS),
+    count=st.integers(1, 3),
+    bandwidth=st.sampled_from([0.5, 2.0, 16.0, 1000.0]),
+    sparse=st.booleans(),
+)
+@settings(max_examples=200, deadline=None)
+def test_traffic_and_pipeline_equal_a_walk_over_all_jobs(whole, tile, order, count, bandwidth, sparse):
+    tile = tuple(min(size, step) for size, step in zip(whole, tile, strict=True))
+    per_element = np.array([2.0, 0.5, 2.0, 4.0, 2.0, 0.5])
+    shape = np.array([*whole, count, 1 if sparse else 0, 4 if sparse else 0], dtype=np.int64)
+    machine = np.array([2, 3, 1, 2, 1, 0, 0], dtype=np.int64)
+    mapping = np.array([0, 0, 2, 1, 1], dtype=np.int64)
+
+    def job_cycles(m, n, k):
+        return _kernels.os_cycles(m, n, k, 2, 3, 1, 2, shape[4], shape[5], 2, 1, 1, True, 0, 0)
+
+    want = walk(whole, tile, order, count, per_element, job_cycles, bandwidth)
+    numbers, x_bytes, w_bytes, y_bytes = _kernels.evaluate(
+        shape, per_element, machine, bandwidth, mapping, np.array(tile), np.array(order)
+    )
+    assert (x_bytes, w_bytes, y_bytes, numbers[0]) == want
+
+
+@given(trips=st.tuples(*[st.integers(1, 5)] * 3))
+@settings(max_examples=60, deadline=None)
+def test_traffic_written_out_per_order_equals_the_general_rule(trips):
+    written = np.empty(6)
+    m, n, k = 7, 11, 13
+    per_element = np.array([2.0, 3.0, 5.0, 4.0, 0.0, 0.0])
+    least = _kernels.traffic_of_orders(
+        *trips, m * k * 2.0, k * n * 3.0, m * n * 5.0, m * n * 4.0, written
+    )  # fmt: skip
+    general = [sum(_kernels.traffic_bytes(m, n, k, np.array(trips), order, per_element)) for order in _kernels.ORDERS]
+    assert written.tolist() == general
+    assert least == min(general)
+
+
+@st.composite
+def search_cases(draw):
+    pattern = draw(st.sampled_from([(0, 0), (2, 4), (2, 8), (1, 8)]))
+    shape = [draw(st.integers(1, 60)), draw(st.integers(1, 60)), draw(st.integers(1, 90)), draw(st.integers(1, 3))]
+    machine = [draw(st.integers(2, 4)), draw(st.integers(2, 4)), draw(st.integers(1, 3)), draw(st.integers(1, 6)),
+               draw(st.integers(0, 1)), draw(st.sampled_from([0, 3])), draw(st.sampled_from([0, 2]))]  # fmt: skip
+    buffers = [draw(st.sampled_from([400.0, 2000.0, 1e6])) for _ in range(3)]
+    return [*shape, *pattern], machine, buffers, draw(st.sampled_from([0.5, 4.0, 64.0])), draw(st.sampled_from([0, 40]))
+
+
+@given(search_cases())
+@settings(max_examples=120, deadline=None)
+def test_search_finds_the_best_of_the_whole_space(case):
+    """Every mapping, tile and order is timed here without any bound; the search must reach the same optimum."""
+    shape, machine, buffers, bandwidth, fetch = (np.array(item) for item in case)
+    per_element = np.array([2.0, 1.5, 2.0, 4.0, 2.0, 1.5])
+    table = [(0, 0, ia, ib, z) for ia in (1, 2, 4) for ib in (1, 2) for z in (1, 2)]
+    table += [(1, 0, 1, 1, 1), (1, 1, 4, 1, 1), (1, 2, 1, 1, 1), (2, 0, 1, 1, 1), (2, 1, 2, 1, 1)]
+    mappings = np.array(table)
+    _, cycles, _, moved, evaluated, pruned = _kernels.search(
+        shape, per_element, machine, buffers, float(bandwidth), int(fetch), mappings
+    )
+    whole, seen, optimum = shape[:3], 0, (math.inf, math.inf)
+    for mapping in mappings:
+        steps = _kernels.tile_steps(shape[4], shape[5], shape[2], machine, mapping)
+        for tile in itertools.product(*(_sizes(int(w), int(s)) for w, s in zip(whole, steps, strict=True))):
+            tm, tn, tk = tile
+            if 4 * tm * tk > buffers[0] or 3 * tk * tn > buffers[1] or 8 * tm * tn > buffers[2]:
+                continue
+            for order in _kernels.ORDERS:
+                seen += 1
+                numbers, *traffic = _kernels.evaluate(
+                    shape, per_element, machine, float(bandwidth), mapping, np.array(tile), order
+                )
+                optimum = min(optimum, (numbers[0] + numbers[5] * fetch, sum(traffic)))
+    if seen == 0:
+        assert cycles == -1
+        return
+    assert (cycles, moved) == (optimum[0], pytest.approx(optimum[1]))
+    assert evaluated + pruned == seen
+
+
+def _sizes(whole, step):
+    steps = [step * 2**i for i in range(12)]
+    return [whole, *(size for size in steps if size < whole)]

@@ -1,0 +1,68 @@
+"""Imports point one way, and each heavy library has one home."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import accelsim
+
+PACKAGE = Path(accelsim.__file__).parent
+ORDER = (
+    "errors", "units", "jit", "files", "sparsity", "workload", "hardware", "update", "step", "cost", "schedule",
+    "engines", "energy", "results", "performance", "simulation", "cli",
+)  # fmt: skip
+HOMES = {
+    "numba": {"jit.py"},
+    "torch": {"workload/tracer.py", "cli/trace.py"},
+    "yaml": {"hardware/sourced.py"},
+    "rich": {"cli/screen.py", "cli/listing.py"},
+    "click": {"cli"},
+    "pandas": {"results.py"},
+}
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py") if path.name not in {"__init__.py", "__main__.py"})
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_downward(path: Path) -> None:
+    relative = path.relative_to(PACKAGE)
+    own = ORDER.index(relative.parts[0].removesuffix(".py"))
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] == "accelsim" and len(parts) > 1 and parts[1] in ORDER:
+            assert ORDER.index(parts[1]) <= own, f"{relative} imports {name}"
+        homes = HOMES.get(parts[0])
+        assert homes is None or {str(relative), relative.parts[0]} & homes, f"{relative} imports {name}"
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = ("numpy", "pandas", "numba", "matplotlib", "torch", "pydantic", "yaml", "rich", "simpy")
+    code = (
+        "import sys; from accelsim.cli import main; main(['--help']);"
+        f" print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Commands:" in done.stdout
+    assert done.stdout.strip().endswith("[]")
+
+
+def test_public_names_are_importable() -> None:
+    for name in accelsim.__all__:
+        assert getattr(accelsim, name) is not None
+    with pytest.raises(AttributeError, match=r"^module 'accelsim' has no attribute 'simulat'$"):
+        _ = accelsim.simulat
