@@ -11,9 +11,24 @@ import accelsim
 
 PACKAGE = Path(accelsim.__file__).parent
 ORDER = (
-    "errors", "units", "jit", "files", "sparsity", "workload", "hardware", "update", "step", "cost", "schedule",
-    "engines", "energy", "results", "performance", "simulation", "cli",
-)  # fmt: skip
+    "errors",
+    "units",
+    "jit",
+    "files",
+    "sparsity",
+    "workload",
+    "hardware",
+    "update",
+    "step",
+    "cost",
+    "schedule",
+    "engines",
+    "energy",
+    "results",
+    "performance",
+    "simulation",
+    "cli",
+)
 HOMES = {
     "numba": {"jit.py"},
     "torch": {"workload/tracer.py", "cli/trace.py"},

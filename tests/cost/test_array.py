@@ -19,13 +19,20 @@ def array_cases(draw: st.DrawFn) -> dict:
     dataflow = draw(st.sampled_from(["os", "ws", "is"]))
     variants = {"os": ["split"], "ws": ["split", "chain", "flat"], "is": ["split", "chain"]}[dataflow]
     return {
-        "m": draw(SIZES), "n": draw(SIZES), "k": draw(SIZES), "rows": draw(st.integers(1, 9)),
-        "cols": draw(st.integers(1, 9)), "macs_per_pe": draw(st.integers(1, 5)),
-        "adder_latency": draw(st.integers(1, 12)), "dataflow": dataflow, "pattern": draw(PATTERNS),
+        "m": draw(SIZES),
+        "n": draw(SIZES),
+        "k": draw(SIZES),
+        "rows": draw(st.integers(1, 9)),
+        "cols": draw(st.integers(1, 9)),
+        "macs_per_pe": draw(st.integers(1, 5)),
+        "adder_latency": draw(st.integers(1, 12)),
+        "dataflow": dataflow,
+        "pattern": draw(PATTERNS),
         "interleave": (draw(st.integers(1, 5)), draw(st.integers(1, 5))),
-        "split_k": draw(st.integers(1, 4)) if dataflow == "os" else 1, "variant": draw(st.sampled_from(variants)),
+        "split_k": draw(st.integers(1, 4)) if dataflow == "os" else 1,
+        "variant": draw(st.sampled_from(variants)),
         "overlapped": draw(st.booleans()),
-    }  # fmt: skip
+    }
 
 
 def test_golden_tiles_are_met_exactly() -> None:
@@ -35,11 +42,20 @@ def test_golden_tiles_are_met_exactly() -> None:
     for row in rows:
         pattern = None if row["N"] == "0" else f"{row['N']}:{row['M']}"
         got = gemm_on_array(
-            int(row["Mdim"]), int(row["Ndim"]), int(row["Kdim"]), rows=int(row["R"]), cols=int(row["C"]),
-            macs_per_pe=int(row["V"]), adder_latency=int(row["L"]), dataflow=row["dataflow"], pattern=pattern,
-            interleave=(int(row["Ia"]), int(row["Ib"])), split_k=int(row["Z"]),
-            variant="split" if row["variant"] == "-" else row["variant"], overlapped=row["overlap"] == "1",
-        )  # fmt: skip
+            int(row["Mdim"]),
+            int(row["Ndim"]),
+            int(row["Kdim"]),
+            rows=int(row["R"]),
+            cols=int(row["C"]),
+            macs_per_pe=int(row["V"]),
+            adder_latency=int(row["L"]),
+            dataflow=row["dataflow"],
+            pattern=pattern,
+            interleave=(int(row["Ia"]), int(row["Ib"])),
+            split_k=int(row["Z"]),
+            variant="split" if row["variant"] == "-" else row["variant"],
+            overlapped=row["overlap"] == "1",
+        )
         want = ArrayCounts(**{name: int(row[name]) for name in ArrayCounts.__dataclass_fields__})
         assert got == want, row
 
@@ -51,9 +67,17 @@ def test_one_output_stationary_tile_of_the_worked_example(accumulators: int, den
     """32 x 32 PEs, one MAC each, adder latency 8, k = 576, outputs for one full tile."""
     for pattern, want in ((None, dense), ("2:8", sparse)):
         got = gemm_on_array(
-            32 * accumulators, 32, 576, rows=32, cols=32, macs_per_pe=1, adder_latency=8, dataflow="os",
-            pattern=pattern, interleave=(accumulators, 1),
-        )  # fmt: skip
+            32 * accumulators,
+            32,
+            576,
+            rows=32,
+            cols=32,
+            macs_per_pe=1,
+            adder_latency=8,
+            dataflow="os",
+            pattern=pattern,
+            interleave=(accumulators, 1),
+        )
         assert got.cycles == want
 
 
@@ -85,8 +109,15 @@ def test_narrow_ports_never_help_and_wide_ones_change_nothing(case: dict, row_po
 
 def test_a_dense_rate_port_without_reuse_takes_the_gain_of_sparsity() -> None:
     """With Ib = 1 and a row port of V elements, 2:8 needs as long as dense; with Ib = M/N it is four times faster."""
-    common = {"rows": 4, "cols": 4, "macs_per_pe": 1, "adder_latency": 4, "dataflow": "os", "overlapped": True,
-              "ports": (1, None)}  # fmt: skip
+    common = {
+        "rows": 4,
+        "cols": 4,
+        "macs_per_pe": 1,
+        "adder_latency": 4,
+        "dataflow": "os",
+        "overlapped": True,
+        "ports": (1, None),
+    }
     dense = gemm_on_array(256, 256, 1024, interleave=(4, 1), **common).cycles
     narrow = gemm_on_array(256, 256, 1024, interleave=(4, 1), pattern="2:8", **common).cycles
     reused = gemm_on_array(256, 256, 1024, interleave=(1, 4), pattern="2:8", **common).cycles

@@ -92,9 +92,7 @@ def test_traffic_written_out_per_order_equals_the_general_rule(trips):
     written = np.empty(6)
     m, n, k = 7, 11, 13
     per_element = np.array([2.0, 3.0, 5.0, 4.0, 0.0, 0.0])
-    least = _kernels.traffic_of_orders(
-        *trips, m * k * 2.0, k * n * 3.0, m * n * 5.0, m * n * 4.0, written
-    )  # fmt: skip
+    least = _kernels.traffic_of_orders(*trips, m * k * 2.0, k * n * 3.0, m * n * 5.0, m * n * 4.0, written)
     general = [sum(_kernels.traffic_bytes(m, n, k, np.array(trips), order, per_element)) for order in _kernels.ORDERS]
     assert written.tolist() == general
     assert least == min(general)
@@ -104,8 +102,15 @@ def test_traffic_written_out_per_order_equals_the_general_rule(trips):
 def search_cases(draw):
     pattern = draw(st.sampled_from([(0, 0), (2, 4), (2, 8), (1, 8)]))
     shape = [draw(st.integers(1, 60)), draw(st.integers(1, 60)), draw(st.integers(1, 90)), draw(st.integers(1, 3))]
-    machine = [draw(st.integers(2, 4)), draw(st.integers(2, 4)), draw(st.integers(1, 3)), draw(st.integers(1, 6)),
-               draw(st.integers(0, 1)), draw(st.sampled_from([0, 3])), draw(st.sampled_from([0, 2]))]  # fmt: skip
+    machine = [
+        draw(st.integers(2, 4)),
+        draw(st.integers(2, 4)),
+        draw(st.integers(1, 3)),
+        draw(st.integers(1, 6)),
+        draw(st.integers(0, 1)),
+        draw(st.sampled_from([0, 3])),
+        draw(st.sampled_from([0, 2])),
+    ]
     buffers = [draw(st.sampled_from([400.0, 2000.0, 1e6])) for _ in range(3)]
     return [*shape, *pattern], machine, buffers, draw(st.sampled_from([0.5, 4.0, 64.0])), draw(st.sampled_from([0, 40]))
 
