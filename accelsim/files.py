@@ -61,8 +61,9 @@ def parse_json(text: str, source: str) -> Any:
         return json.loads(text, object_pairs_hook=unique, parse_constant=no_constant)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        ends = " (the file ends there: truncated?)" if error.pos >= len(text.rstrip()) else ""
-        raise InputError(f"{source}: not valid JSON: {error.msg} at {where}{ends}") from None
+        at_end = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated")
+        ends = " (the file ends there: truncated?)" if at_end else ""
+        raise InputError(f"{source}: not valid JSON: {error.msg.removesuffix(' at')} at {where}{ends}") from None
     except RecursionError:
         raise InputError(f"{source}: not valid JSON: nested too deeply") from None
 
