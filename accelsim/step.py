@@ -89,7 +89,10 @@ class Generation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
-    """The optimizer's step on the trained elements of an operation; `dense_elements` of them are read in dense form."""
+    """The optimizer's step on the trained elements of an operation.
+
+    `dense_elements` of them are read dense even when compact copies are generated in advance.
+    """
 
     name: str
     operation: str

@@ -107,7 +107,6 @@ class OsMachine(NamedTuple):
     parts: int  # slots that share one x word
     lanes_per_op: int  # V
     word: int  # elements of an x word
-    row_elems: int  # elements of a row of x, padded
     latency: int
     split: int  # partial sums per output (Z)
     overlapped: bool
@@ -120,8 +119,8 @@ class OsMachine(NamedTuple):
     span: int  # control words that can be in flight
     tiles: NDArray[np.int64]
     lanes: NDArray[np.int64]  # real lanes of each slot
-    x: NDArray[np.float64]  # words of x, flat; row m is zero
-    w: NDArray[np.float64]  # compact values, flat [column][slot][lane]; column n is zero
+    x: NDArray[np.float64]  # flat [word][row][element]; row m is zero
+    w: NDArray[np.float64]  # compact values, flat [slot][column][lane]; column n is zero
     wi: NDArray[np.uint32]  # their positions in the x word
     hist: NDArray[np.int64]  # control words in flight
     drain_hist: NDArray[np.int64]
@@ -167,6 +166,7 @@ class StationaryMachine(NamedTuple):
     lanes: NDArray[np.int64]
     row_word: NDArray[np.int64]  # x word of each slot row
     row_lead: NDArray[np.int64]  # 1 where the slot row is the first of its x word
+    # Operands in memory, flat: the streamed one vector after vector for each slot row, the held one column by column.
     x: NDArray[np.float64]
     w: NDArray[np.float64]
     wi: NDArray[np.uint32]
@@ -263,9 +263,9 @@ def _registers(
 ) -> None:
     """Fill the adder's part of a control word and note how many words before it name the same registers.
 
-    PE column j keeps register a of a bank in place (a + j) mod P. The word that takes register a in cycle t carries the
-    phase (a - t) mod P, so that PEs of a row that hold words of one phase all use place (phase + t) mod P in cycle t
-    (less the row's delay): they are stepped together.
+    The word that takes register a in cycle t carries the phase (a - t) mod P. PE (i, j) keeps register a of a bank in
+    place (a + j + i) mod P (WS/IS: (a + j) mod P), so that all PEs of a row that hold words of one phase use the same
+    place in a cycle, and are stepped together.
     """
     hist[MODE, h], hist[BANK_IN, h], hist[BANK_OUT, h] = mode, bank_in, bank_out
     hist[PHASE, h], hist[PHASE2, h] = phase, phase2
@@ -286,7 +286,7 @@ def _around(value: int, places: int) -> int:
 @_inlined
 def _retire(
     regs: NDArray[np.float64], base: int, hist: NDArray[np.int64], p: int, turn: int, places: int,
-    pipe: NDArray[np.float64], stage: int, cols: int,
+    pipe: NDArray[np.float64], stage: int, cols: int, stride: int,
 ) -> None:  # fmt: skip
     """Store the sums that leave the adders of one row where their control words say."""
     j = 0
@@ -294,7 +294,7 @@ def _retire(
         count = min(hist[RUN, p + j], cols - j)
         if hist[MODE, p + j] != IDLE:
             place = _around(hist[PHASE, p + j] + turn, places)
-            to = np.uint64(base + hist[BANK_OUT, p + j] + place * cols + j)
+            to = np.uint64(base + hist[BANK_OUT, p + j] + place * stride + j)
             source = np.uint64(stage + j)
             for u in range(count):
                 regs[to + np.uint64(u)] = pipe[source + np.uint64(u)]
@@ -381,7 +381,7 @@ def _os_mac(mc: OsMachine, st: NDArray[np.int64], h: int) -> int:
     register = (slot % mc.split) * ia * ib + a * ib + b
     bank = (st[TILE] & 1) * mc.overlapped
     status = _os_claim(mc, st, bank * mc.places + register, slot >= mc.split)
-    hist, base = mc.hist, bank * mc.places * mc.cols
+    hist, base = mc.hist, bank * mc.places * mc.rows * mc.cols
     hist[KIND, h] = MAC
     phase = _around(register - st[TURN], mc.places)
     _registers(hist, h, ADD if slot >= mc.split else FIRST, base, base, phase, 0)
@@ -389,12 +389,12 @@ def _os_mac(mc: OsMachine, st: NDArray[np.int64], h: int) -> int:
         tiles[tile, TILE_M0] + a * tiles[tile, TILE_R],
         tiles[tile, TILE_M0] + tiles[tile, TILE_M],
     )
-    hist[XOFF, h], hist[XLOAD, h], hist[RT, h] = (slot // mc.parts) * mc.word, x_load, tiles[tile, TILE_R]
+    hist[XOFF, h], hist[XLOAD, h], hist[RT, h] = (slot // mc.parts) * (mc.m + 1) * mc.word, x_load, tiles[tile, TILE_R]
     hist[WCOL, h], hist[WEND, h] = (
         tiles[tile, TILE_N0] + b * tiles[tile, TILE_C],
         tiles[tile, TILE_N0] + tiles[tile, TILE_N],
     )
-    hist[WOFF, h], hist[WLOAD, h], hist[CT, h] = slot * mc.lanes_per_op, w_load, tiles[tile, TILE_C]
+    hist[WOFF, h], hist[WLOAD, h], hist[CT, h] = slot * (mc.n + 1) * mc.lanes_per_op, w_load, tiles[tile, TILE_C]
     _os_next_mac(mc, st, ia, ib, sums)
     return status
 
@@ -444,7 +444,7 @@ def _os_reduce(mc: OsMachine, st: NDArray[np.int64], h: int) -> int:
         return HAZARD_ACCUMULATOR
     status = _os_claim(mc, st, low, 1)
     mc.hist[KIND, h] = BUBBLE
-    phase, base = _around(z - st[TURN], mc.places), bank * mc.places * mc.cols
+    phase, base = _around(z - st[TURN], mc.places), bank * mc.places * mc.rows * mc.cols
     _registers(mc.hist, h, REDUCE, base, base, phase, _around(phase + step, mc.places))
     st[RED_Z] += 1
     if end_of_round:
@@ -496,7 +496,7 @@ def _os_control(mc: OsMachine, st: NDArray[np.int64], h: int) -> int:
 @_inlined
 def _os_row_edges(mc: OsMachine, st: NDArray[np.int64], h: int, xh: int) -> None:
     """Push one x word into every row whose control word asks for it."""
-    hist, words, row_elems = mc.hist, 0, mc.row_elems
+    hist, words = mc.hist, 0
     for i in range(mc.rows):
         p = h + i
         valid = 0
@@ -504,7 +504,7 @@ def _os_row_edges(mc: OsMachine, st: NDArray[np.int64], h: int, xh: int) -> None
             row = hist[XROW, p] + i
             if row >= hist[XEND, p]:
                 row = mc.m
-            mc.x_line[i, xh] = row * row_elems + hist[XOFF, p]
+            mc.x_line[i, xh] = hist[XOFF, p] + row * mc.word
             words += hist[XLOAD, p]
             valid = 1
         _shift_in(mc.x_valid, i, valid)
@@ -515,7 +515,6 @@ def _os_row_edges(mc: OsMachine, st: NDArray[np.int64], h: int, xh: int) -> None
 def _os_column_edges(mc: OsMachine, st: NDArray[np.int64], h: int) -> None:
     """Push one compact w word (values and positions) into every column whose control word asks for it."""
     hist, words, head, lanes = mc.hist, 0, st[W_HEAD], mc.lanes_per_op
-    column_elems = mc.slots * lanes
     for b in range(mc.w_valid.shape[1]):
         mc.w_valid[head, b] = np.uint64(0)
     for j in range(mc.cols):
@@ -524,7 +523,7 @@ def _os_column_edges(mc: OsMachine, st: NDArray[np.int64], h: int) -> None:
             col = hist[WCOL, p] + j
             if col >= hist[WEND, p]:
                 col = mc.n
-            source = col * column_elems + hist[WOFF, p]
+            source = hist[WOFF, p] + col * lanes
             for v in range(lanes):
                 mc.w_line[head, v, j] = mc.w[source + v]
                 mc.wi_line[head, v, j] = mc.wi[source + v]
@@ -585,8 +584,8 @@ def _reduce_run(
 @_inlined
 def _os_issue(
     hist: NDArray[np.int64], p: int, turn: int, places: int, regs: NDArray[np.float64], base: int,
-    pipe: NDArray[np.float64], stage: int, cols: int, lanes: int, w: NDArray[np.float64], wi: NDArray[np.uint32],
-    w_at: int, x: NDArray[np.float64], line: NDArray[np.uint32],
+    pipe: NDArray[np.float64], stage: int, cols: int, stride: int, lanes: int, w: NDArray[np.float64],
+    wi: NDArray[np.uint32], w_at: int, x: NDArray[np.float64], line: NDArray[np.uint32],
     x_at: int,
 ) -> None:  # fmt: skip
     """Issue the ops of one row, run by run."""
@@ -595,9 +594,9 @@ def _os_issue(
         count, mode = min(hist[RUN, p + j], cols - j), hist[MODE, p + j]
         if mode != IDLE:
             bank = base + hist[BANK_IN, p + j] + j
-            source = bank + _around(hist[PHASE, p + j] + turn, places) * cols
+            source = bank + _around(hist[PHASE, p + j] + turn, places) * stride
             if mode == REDUCE:
-                other = bank + _around(hist[PHASE2, p + j] + turn, places) * cols
+                other = bank + _around(hist[PHASE2, p + j] + turn, places) * stride
                 _reduce_run(regs, source, other, pipe, stage + j, count)
             elif lanes == 1:
                 _os_run_plain(regs, source, mode == ADD, pipe, stage + j, count, w, wi, w_at + j, x, line, x_at + j)
@@ -614,19 +613,18 @@ def _os_array(mc: OsMachine, st: NDArray[np.int64], h: int, xh: int) -> int:
     cols, places, latency = mc.cols, mc.places, mc.latency
     hist, regs, pipe, w, wi, x, line = mc.hist, mc.regs, mc.pipe, mc.w_line, mc.wi_line, mc.x, mc.x_line
     w_flat, wi_flat, line_flat = w.reshape(-1), wi.reshape(-1), line.reshape(-1)
-    issued, turn, late = 0, st[TURN], latency % places
+    turn = st[TURN]
+    issued, late, stride = 0, _around(turn - latency % places, places), mc.rows * cols
     head = st[W_HEAD]
     for i in range(mc.rows):
-        base = i * mc.banks * places * cols
         stage = (st[STAGE] * mc.rows + i) * cols
-        _retire(regs, base, hist, h + i + latency, _around(turn - late, places), places, pipe, stage, cols)
+        _retire(regs, i * cols, hist, h + i + latency, late, places, pipe, stage, cols, stride)
         _os_issue(
-            hist, h + i, turn, places, regs, base, pipe, stage, cols, mc.lanes_per_op, w_flat, wi_flat,
+            hist, h + i, turn, places, regs, i * cols, pipe, stage, cols, stride, mc.lanes_per_op, w_flat, wi_flat,
             head * mc.lanes_per_op * cols, x, line_flat, i * line.shape[1] + xh,
         )  # fmt: skip
         issued += _count_both(mc.x_valid, i, mc.w_valid, head)
         head = head - 1 if head > 0 else mc.rows - 1
-        turn = turn - 1 if turn > 0 else places - 1
     return issued
 
 
@@ -667,8 +665,8 @@ def _os_inject(mc: OsMachine, st: NDArray[np.int64], h: int, j: int, p: int, a: 
     if j == 0 and (mc.ready[register] + i > st[CYCLE] or mc.owner[register] != tile):
         return HAZARD_DRAIN
     place = (i - st[CYCLE]) % mc.rows
-    at = bank + (a + j) % mc.places
-    mc.drain[place, j] = mc.regs[(i * mc.banks * mc.places + at) * mc.cols + j]
+    at = bank + (a + i + j) % mc.places
+    mc.drain[place, j] = mc.regs[(at * mc.rows + i) * mc.cols + j]
     return RUNNING
 
 
@@ -1009,9 +1007,9 @@ def _st_row_edges(mc: StationaryMachine, st: NDArray[np.int64], h: int, lh: int)
         if hist[KIND, p] == MAC and i < hist[RT, p]:
             slot_row, part = hist[ROW0, p] + i, hist[PARTNO, p]
             if mc.input_held:
-                mc.line[i, lh] = (hist[VEC, p] * mc.slots + slot_row * mc.parts + part) * mc.lanes_per_op
+                mc.line[i, lh] = ((slot_row * mc.parts + part) * (mc.length + 1) + hist[VEC, p]) * mc.lanes_per_op
             else:
-                mc.line[i, lh] = (hist[VEC, p] * mc.words + mc.row_word[slot_row]) * mc.word
+                mc.line[i, lh] = (mc.row_word[slot_row] * (mc.length + 1) + hist[VEC, p]) * mc.word
             words += _st_row_load(mc, slot_row, i, part)
             valid = 1
         _shift_in(mc.line_valid, i, valid)
@@ -1128,16 +1126,9 @@ def _st_array(mc: StationaryMachine, st: NDArray[np.int64], h: int, lh: int) -> 
     for i in range(mc.rows):
         p, stage = h + i * mc.skew, (st[STAGE] * mc.rows + i) * cols
         _retire(
-            mc.regs,
-            2 * i * places * cols,
-            mc.hist,
-            p + mc.latency,
-            _around(turn - late, places),
-            places,
-            mc.pipe,
-            stage,
-            cols,
-        )
+            mc.regs, 2 * i * places * cols, mc.hist, p + mc.latency, _around(turn - late, places), places, mc.pipe,
+            stage, cols, cols,
+        )  # fmt: skip
         _st_issue(mc, i, p, turn, stage, line, i * mc.line.shape[1] + lh)
         issued += _count_both(mc.line_valid, i, mc.held_valid, i)
         turn = _around(turn - skew, places)

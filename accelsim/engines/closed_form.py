@@ -6,7 +6,8 @@ adds to the update. Without it, and for pruned gradients, SORE works before the 
 operand.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from accelsim.cost.gemm import GemmNumbers, MachineNumbers, gemm_numbers, genera
 from accelsim.engines.timing import Bound, Events, TaskTiming, Timing
 from accelsim.hardware.design import Design
 from accelsim.schedule.plan import Mapping, Plan
-from accelsim.step import Gemm, Generation, Stage, Update, VectorWork
+from accelsim.step import Gemm, Generation, Stage, Task, Update, VectorWork
 from accelsim.update import Optimizer
 
 __all__ = ["run"]
@@ -39,12 +40,8 @@ def run(plan: Plan, design: Design, optimizer: Optimizer) -> Timing:
                 rows.append(_online_generation(task, numbers, cost))
             rows.append(_gemm_row(task, mapping, cost))
         elif isinstance(task, Update):
-            copies = []
-            for later in tasks[index + 1 :]:
-                if not isinstance(later, Generation):
-                    break
-                copies.append(later)
-            rows.extend(_update_rows(task, copies if plan.pregenerate else [], design, optimizer))
+            copies = list(takewhile(lambda later: isinstance(later, Generation), tasks[index + 1 :]))
+            rows.extend(_update_rows(task, copies, plan.pregenerate, design, optimizer))
         elif isinstance(task, VectorWork):
             rows.append(_vector_row(task, design))
     return Timing(rows=tuple(rows))
@@ -139,12 +136,13 @@ def _online_generation(gemm: Gemm, numbers: GemmNumbers, cost: _GemmCost) -> Tas
 
 
 def _update_rows(
-    update: Update, copies: list[Generation], design: Design, optimizer: Optimizer
+    update: Update, copies: Sequence[Task], pregenerate: bool, design: Design, optimizer: Optimizer
 ) -> Iterator[TaskTiming]:
     """The update, then what each compact copy adds when SORE follows WUVE in a stream: both share the DRAM, and the
-    slower of WUVE, SORE and DRAM sets the pace."""
+    slower of WUVE, SORE and DRAM sets the pace. Without pre-generation the update writes every weight dense instead."""
     bits = design.precision
-    moved = update.elements * optimizer.words * bits.master_bits / 8 + update.dense_elements * bits.operand_bits / 8
+    dense = update.dense_elements if pregenerate else update.elements
+    moved = update.elements * optimizer.words * bits.master_bits / 8 + dense * bits.operand_bits / 8
     wuve = -(-update.elements // design.wuve.lanes)
     dram = moved / design.dram_bytes_per_cycle
     pace = max(wuve, int(np.ceil(dram)))
@@ -158,7 +156,8 @@ def _update_rows(
         events=Events(wuve_weights=update.elements, dram_bytes=moved),
     )
     sore = 0
-    for copy in copies:
+    for copy in copies if pregenerate else ():
+        assert isinstance(copy, Generation)
         written = copy.elements * design.compact_bits(copy.pattern) / 8
         sore += copy.passes * sore_cycles(copy.elements, copy.pattern.group, design.sore.lanes)
         moved += written

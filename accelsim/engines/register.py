@@ -15,8 +15,8 @@ runs, and the numbers that come out of it are the product. The machine:
   them up in the PE with Ia Ib psums interleaved, ``flat`` (ws) gives each slot a PE row of its own. Overlapped, every
   PE has one shadow set of the held operand and takes it over when the first op of the next tile arrives.
 
-Ports. A PE row edge takes `ports[0]` elements per cycle, a PE column edge `ports[1]`; ``None`` is unlimited. The rule is
-a throughput limit per tile: the port passes elements from the first cycle of the tile's phase on, and the last op of
+Ports. A PE row edge takes `ports[0]` elements per cycle, a PE column edge `ports[1]`, ``None`` is unlimited. The rule
+is a throughput limit per tile: the port passes elements from the first cycle of the tile's phase on, and the last op of
 the phase is not issued before the last element has passed (chain: its last batch of ops waits as a whole). So a phase
 of t cycles in which e elements enter one edge takes max(t, ceil(e / port)) cycles. The phases and what enters:
 
@@ -34,7 +34,7 @@ only the throughput of a port is modelled, not the arrival of the first word.
 import numbers
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,6 +45,7 @@ from accelsim.sparsity.pattern import Pattern
 
 __all__ = ["RegisterRun", "estimate_seconds", "run_registers"]
 
+_T = TypeVar("_T", bound=np.generic)
 Dataflow = Literal["os", "ws", "is"]
 Variant = Literal["split", "chain", "flat"]
 Progress = Callable[[int, int], None]
@@ -54,7 +55,7 @@ _VARIANTS: dict[str, tuple[str | None, ...]] = {
     "ws": (None, "split", "chain", "flat"),
     "is": (None, "split", "chain"),
 }
-_UPDATES_PER_SECOND = 5.0e8  # PE updates (one PE, one cycle) on one core, measured on 32 x 32 arrays
+_UPDATES_PER_SECOND = 4.0e8  # PE updates (one PE, one cycle) on one core, measured on 32 x 32 arrays: 2.4e8 to 4.9e8
 _UPDATES_PER_CALL = 1 << 24  # between two progress reports
 _LARGEST_SIZE = 1 << 24
 _RING_SLACK = 64  # places between two copies of a ring to its other end
@@ -216,6 +217,11 @@ def _compact(x: NDArray[np.float64], w: NDArray[np.float64], pattern: Pattern | 
     return _Compact(wide_x.reshape(m + 1, words, word), wide_w, wide_i, real.astype(np.int64), parts)
 
 
+def _by_slot(operand: NDArray[_T]) -> NDArray[_T]:
+    """Lay an operand (vectors, slots, elements) out so that the vectors of one slot are neighbours, flat."""
+    return np.ascontiguousarray(operand.transpose(1, 0, 2)).reshape(-1)
+
+
 def _new_ring(fields: int, span: int) -> NDArray[np.int64]:
     return np.zeros((fields, 3 * span + _RING_SLACK), np.int64)
 
@@ -247,10 +253,9 @@ def _os_machine(m: int, n: int, a: _Array, op: _Compact) -> tuple[kernels.OsMach
     places, banks = max(int(per_tile.max()) * a.split_k, a.latency), 2 if a.overlapped else 1
     span = rows + cols + a.latency + 2
     machine = kernels.OsMachine(
-        m=m, n=n, slots=op.w.shape[1], parts=op.parts, lanes_per_op=a.lanes, word=op.x.shape[2],
-        row_elems=op.x.shape[1] * op.x.shape[2], latency=a.latency, split=a.split_k, overlapped=a.overlapped,
+        m=m, n=n, slots=op.w.shape[1], parts=op.parts, lanes_per_op=a.lanes, word=op.x.shape[2], latency=a.latency, split=a.split_k, overlapped=a.overlapped,
         row_port=a.row_port, col_port=a.col_port, rows=rows, cols=cols, places=places, banks=banks, span=span,
-        tiles=tiles, lanes=op.lanes, x=op.x.reshape(-1), w=op.w.reshape(-1), wi=op.wi.reshape(-1),
+        tiles=tiles, lanes=op.lanes, x=_by_slot(op.x), w=_by_slot(op.w), wi=_by_slot(op.wi),
         hist=_idle_controls(kernels.OS_FIELDS, span), drain_hist=_new_ring(7, cols) - 1,
         x_line=_new_ring(rows, cols).astype(np.uint32), x_valid=_bits(rows, cols), w_valid=_bits(rows, cols),
         w_line=np.zeros((rows, a.lanes, cols)), wi_line=np.zeros((rows, a.lanes, cols), np.uint32),
@@ -274,14 +279,16 @@ def _stationary_machine(m: int, n: int, a: _Array, op: _Compact) -> tuple[kernel
     skew = (parts - 1) * max(batch, a.latency) + a.latency if chain else a.latency
     places, span = max(batch, a.latency) if chain else 1, (rows - 1) * skew + cols + a.latency + 2
     chunks, held = (-(-word // a.lanes), word) if input_held else (parts, parts * a.lanes)
+    x = op.x.reshape(-1) if input_held else _by_slot(op.x)
+    w, wi = (_by_slot(op.w), _by_slot(op.wi)) if input_held else (op.w.reshape(-1), op.wi.reshape(-1))
     row_word = np.arange(slot_rows) // (op.parts if flat else 1)
     machine = kernels.StationaryMachine(
         input_held=input_held, chain=chain, flat=flat, length=length, words=words, slots=slots, parts=parts,
         chunks=chunks, held=held, lanes_per_op=a.lanes, word=word, latency=a.latency, batch=batch, skew=skew,
         overlapped=a.overlapped, row_port=a.row_port, col_port=a.col_port, rows=rows, cols=cols, places=places,
         span=span, tiles=tiles, lanes=op.lanes, row_word=row_word, row_lead=np.diff(row_word, prepend=-1),
-        x=op.x.reshape(-1), w=op.w.reshape(-1), wi=op.wi.reshape(-1),
-        hist=_idle_controls(kernels.STATIONARY_FIELDS, span), pre_hist=_new_ring(6, cols), line=_new_ring(rows, cols).astype(np.uint32), line_valid=_bits(rows, cols),
+        x=x, w=w, wi=wi, hist=_idle_controls(kernels.STATIONARY_FIELDS, span),
+        pre_hist=_new_ring(6, cols), line=_new_ring(rows, cols).astype(np.uint32), line_valid=_bits(rows, cols),
         held_valid=_bits(rows, cols), held_v=np.zeros(rows * held * cols),
         held_i=np.zeros(rows * held * cols, np.uint32),
         shadow_v=np.zeros(rows * held * cols), shadow_i=np.zeros(rows * held * cols, np.uint32),

@@ -22,7 +22,7 @@ from dataclasses import dataclass, is_dataclass, replace
 from enum import Enum
 from functools import partial
 from math import prod
-from typing import Any
+from typing import Any, Literal
 
 try:
     import torch
@@ -106,28 +106,33 @@ class InputSpec:
     """
 
     shape: tuple[int, ...]
-    dtype: str = "float32"
+    dtype: Literal["float32", "int64"] = "float32"
     below: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.shape or not all(1 <= size <= LARGEST_DIMENSION for size in self.shape):
+            raise InputError(f"input '{self}': sizes from 1 to {LARGEST_DIMENSION} are allowed")
+        if self.dtype == "float32" and self.below is not None:
+            raise InputError(f"input '{self}': only int64 has a bound")
+        if self.dtype == "int64" and (self.below is None or self.below < 1):
+            raise InputError(f"input '{self}': int64 needs a bound of at least 1, as tokens lie below it")
 
     @classmethod
     def parse(cls, text: str) -> "InputSpec":
         """Read ``3x64x64`` (float32) or ``128:int64:30522``. Raises `InputError` for anything else."""
-        match = re.fullmatch(r"([0-9]{1,9}(?:x[0-9]{1,9})*)(?::float32|:(int64):([0-9]{1,12}))?", text.strip())
+        match = re.fullmatch(r"([0-9]{1,9}(?:x[0-9]{1,9})*)(?::float32|:int64:([0-9]{1,12}))?", text.strip())
         if match is None:
             raise InputError(
                 f"input '{text}': SIZExSIZE as in 3x64x64 (float32, without the batch) or SIZE:int64:BOUND as in"
                 " 128:int64:30522 (tokens below 30522) is needed"
             )
         shape = tuple(int(size) for size in match[1].split("x"))
-        if not all(1 <= size <= LARGEST_DIMENSION for size in shape):
-            raise InputError(f"input '{text}': sizes from 1 to {LARGEST_DIMENSION} are allowed")
-        if match[3] and not int(match[3]):
-            raise InputError(f"input '{text}': no token is below 0; the bound is at least 1")
-        return cls(shape, match[2] or "float32", int(match[3]) if match[3] else None)
+        return cls(shape, "int64", int(match[2])) if match[2] else cls(shape)
 
     def __str__(self) -> str:
         """Return the text that `parse` reads."""
-        return "x".join(map(str, self.shape)) + (f":{self.dtype}:{self.below}" if self.below else "")
+        bound = "" if self.below is None else f":{self.dtype}:{self.below}"
+        return "x".join(map(str, self.shape)) + bound
 
 
 class _Role(Enum):
