@@ -66,7 +66,7 @@ def simulate(
             "mode": mode,
             "method": method,
             "pattern": str(step.pattern),
-            "overrides": repr(overrides),
+            "overrides": repr(overrides or Overrides()),
             "design": design.model_dump(),
             "energy": table.model_dump(),
             "trace": trace.model_dump(exclude={"origin"}, exclude_defaults=True),

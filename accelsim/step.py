@@ -268,7 +268,7 @@ class _Rules:
         groups_along = batch_rows if operand.axis is Axis.BATCH else _channels(operation, operand.axis)
         reason = self._dense_reason(operation, pattern, groups_along, operand.axis, forced)
         if reason:
-            self._note(operation, stage, f"dense: {reason}")
+            self._note(operation, stage, f"kept dense, {reason}")
             return None
         if forced and operand.axis is not Axis.BATCH and groups_along % pattern.group:
             self._note(operation, stage, f"{groups_along} channels padded to whole groups of {pattern.group}")
@@ -295,10 +295,12 @@ class _Rules:
             return None, None
         axis = {Stage.FF: Axis.INPUT, Stage.BP: Axis.OUTPUT}[stage]
         if entry.pattern is None:
-            self._note(operation, stage, f"dense: density {entry.density:g} without an N:M pattern")
+            self._note(operation, stage, f"kept dense, density {entry.density:g} without an N:M pattern")
             return None, None
         if entry.axis != axis:
-            self._note(operation, stage, f"dense: {entry.pattern} along {entry.axis}, which {stage} does not reduce")
+            self._note(
+                operation, stage, f"kept dense, {entry.pattern} along {entry.axis}, which {stage} does not reduce"
+            )
             return None, None
         return SparseOperand(operand=Operand.WEIGHT, axis=axis), Pattern.parse(entry.pattern)
 

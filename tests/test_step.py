@@ -182,7 +182,7 @@ def test_groups_run_as_copies_and_depthwise_stays_dense(make_trace, sat):
     assert (depthwise.count, depthwise.n, depthwise.k, depthwise.pattern) == (32, 1, 9, None)
     assert (grouped.count, grouped.n, grouped.k, grouped.pattern) == (2, 16, 16 * 9, PATTERN)
     texts = {(note.operation, note.stage): note.text for note in step.notes}
-    assert texts["dw", Stage.FF] == "dense: 1 input channels are no multiple of 8"
+    assert texts["dw", Stage.FF] == "kept dense, 1 input channels are no multiple of 8"
 
 
 def test_attention_products_have_two_backward_gemms(make_trace, sat):
@@ -228,10 +228,10 @@ def test_what_stays_dense_is_noted_and_can_be_overridden(make_trace, sat):
     trace = make_trace(conv("stem", 3, 16, 8), conv("body", 16, 12, 8), linear("head", 12, 10))
     step = step_of(trace, sat)
     assert [(n.operation, n.stage.value, n.text) for n in step.notes] == [
-        ("stem", "FF", "dense: first layer"),
-        ("head", "FF", "dense: last layer"),
-        ("head", "BP", "dense: last layer"),
-        ("body", "BP", "dense: 12 output channels are no multiple of 8"),
+        ("stem", "FF", "kept dense, first layer"),
+        ("head", "FF", "kept dense, last layer"),
+        ("head", "BP", "kept dense, last layer"),
+        ("body", "BP", "kept dense, 12 output channels are no multiple of 8"),
     ]
     forced = step_of(
         trace, sat, overrides=Overrides(dense=("body",), sparse=(("stem", None), ("head", acs.Pattern(1, 4))))
@@ -270,7 +270,7 @@ def test_a_dense_design_runs_everything_dense_and_says_so(make_trace):
     trace = make_trace(conv("stem", 3, 16, 8), conv("body", 16, 32, 8), linear("head", 32, 10))
     step = step_of(trace, acs.load_design("sat_vcu1525_dense"))
     assert not any(gemm.pattern for gemm in gemms(step))
-    assert ("body", "dense: the design has no 2:8 mode") in {(n.operation, n.text) for n in step.notes}
+    assert ("body", "kept dense, the design has no 2:8 mode") in {(n.operation, n.text) for n in step.notes}
 
 
 def test_traced_sparsity_is_used_where_the_design_has_the_pattern_and_the_axis_fits(make_trace, sat):
@@ -288,9 +288,9 @@ def test_traced_sparsity_is_used_where_the_design_has_the_pattern_and_the_axis_f
     patterns = {(g.operation, g.stage.value): str(g.pattern) for g in gemms(step) if g.pattern}
     assert patterns == {("a", "FF"): "2:8"}  # the first layer has no BP
     assert [note.text for note in step.notes] == [
-        "dense: density 0.5 without an N:M pattern",
-        "dense: the design has no 3:7 mode",
-        "dense: 2:8 along input, which BP does not reduce",
+        "kept dense, density 0.5 without an N:M pattern",
+        "kept dense, the design has no 3:7 mode",
+        "kept dense, 2:8 along input, which BP does not reduce",
     ]
 
 
