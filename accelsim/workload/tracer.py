@@ -245,7 +245,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc]
         self._last_product: set[int] = set()  # storages of its result, while it is the last operation
         self._roles: dict[int, _Source | _Role] = {}
         self._kept: dict[int, Any] = {}  # storages by id: kept alive, so that no id comes back
-        self._buffers = {self._key(fake.from_tensor(buffer)): name for name, buffer in model.named_buffers()}
+        self._fixed = {self._key(fake.from_tensor(buffer)): _plain(name) for name, buffer in model.named_buffers()}
         for name, parameter in self.parameters.items():
             rows = parameter.shape[0] if parameter.dim() else 1
             self.mark(fake.from_tensor(parameter), _Source(name, parameter.numel(), rows, (name,)))
@@ -295,10 +295,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc]
 
     def constant(self, tensor: Tensor) -> _Source:
         """Return the source of an untrained operand of a product, such as a filter kept in a buffer."""
-        elements = _stored(tensor)
-        label = self._buffers.get(self._key(tensor)) or f"{self._stack[-1][0]}.constant".removeprefix(".")
-        self.constants[label] = elements
-        return _Source(label, elements, 1, ())
+        made = f"{self._stack[-1][0]}.constant_{len(self.constants) + 1}".removeprefix(".")
+        label = self._fixed.setdefault(self._key(tensor), made)
+        self.constants[label] = _stored(tensor)
+        return _Source(label, self.constants[label], 1, ())
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Execute `func` on fake tensors and record it."""

@@ -1,0 +1,653 @@
+"""The tracer against hand arithmetic, operation by operation, and its errors word for word."""
+
+import importlib.util
+import random
+import sys
+
+import pytest
+
+from accelsim.cli import main
+from accelsim.errors import InputError
+from accelsim.files import packaged_path
+from accelsim.workload.trace import Conv, ConvTranspose, Linear, Matmul, load_trace
+
+torch = pytest.importorskip("torch", reason="tracing needs the torch extra")
+
+import torch.nn.functional as F  # noqa: E402, N812
+from torch import nn  # noqa: E402
+from torch.utils.checkpoint import checkpoint  # noqa: E402
+
+from accelsim.workload.tracer import InputSpec, trace_model  # noqa: E402
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def definitions(file):
+    path = packaged_path("workloads") / "models" / f"{file}.py"
+    spec = importlib.util.spec_from_file_location(f"definitions_{file}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+class Apply(nn.Module):
+    """A function of inputs and of the modules and parameters it names."""
+
+    def __init__(self, function, **parts):
+        super().__init__()
+        self.function = function
+        for name, part in parts.items():
+            setattr(self, name, nn.Parameter(torch.zeros(part)) if isinstance(part, tuple) else part)
+
+    def forward(self, *inputs):
+        return self.function(self, *inputs)
+
+
+def traced(model, *inputs, **options):
+    return trace_model(model, [InputSpec.parse(text) for text in inputs], **options)
+
+
+def shown(operation):
+    """One operation in short: an equal sign, its kind, sizes, weight and marks."""
+    if isinstance(operation, Linear):
+        sizes = f"{operation.in_features}->{operation.out_features} rows {operation.rows} {operation.weight.name}"
+    elif isinstance(operation, Matmul):
+        sizes = f"{operation.batch} x {operation.m},{operation.k},{operation.n}"
+    elif isinstance(operation, Conv | ConvTranspose):
+        size, kernel = ("x".join(map(str, value)) for value in (operation.in_size, operation.kernel))
+        sizes = f"{operation.in_channels}->{operation.out_channels} on {size} kernel {kernel} groups {operation.groups}"
+    else:
+        sizes = f"{operation.reads}->{operation.writes}"
+    marks = [
+        "" if operation.scales_with_batch else " once",
+        " recomputed" if operation.recomputed else "",
+        " frozen" if getattr(getattr(operation, "weight", None), "frozen", False) else "",
+        " no gradient" if operation.input_gradient is False else "",
+    ]
+    return f"{operation.name} = {operation.kind} {sizes}{''.join(marks)}"
+
+
+def products(trace):
+    return [shown(operation) for operation in trace.operations if operation.macs]
+
+
+# Networks against hand arithmetic
+
+
+def test_resnet18_at_224():
+    trace = traced(definitions("resnet").resnet18_imagenet(), "3x224x224")
+    stem = 3 * 64 * 7**2 * 112**2
+    first = 4 * 64 * 64 * 3**2 * 56**2
+    later = sum(
+        (c // 2 * c * 3**2 + 3 * c * c * 3**2 + c // 2 * c) * size**2 for c, size in ((128, 28), (256, 14), (512, 7))
+    )
+    assert trace.macs == stem + first + later + 512 * 1000 == 1_814_073_344
+    assert trace.parameters == 11_689_512
+
+
+def test_resnet18_for_cifar10():
+    trace = traced(definitions("resnet").resnet18_cifar10(), "3x32x32")
+    assert sum(operation.macs for operation in trace.operations if operation.kind == "conv2d") == 555_417_600
+    assert trace.macs == 555_417_600 + 512 * 10
+
+
+# Operations
+
+
+def test_a_residual_block_operation_by_operation():
+    block = definitions("resnet").BasicBlock(4, 8, 2)
+    assert [shown(operation) for operation in traced(block, "4x6x6").operations] == [
+        "conv1 = conv2d 4->8 on 6x6 kernel 3x3 groups 1 no gradient",
+        "bn1 = norm 72->72",
+        "relu = activation 72->72",
+        "conv2 = conv2d 8->8 on 3x3 kernel 3x3 groups 1",
+        "bn2 = norm 72->72",
+        "shortcut.0 = conv2d 4->8 on 6x6 kernel 1x1 groups 1 no gradient",
+        "shortcut.1 = norm 72->72",
+        "add = add 144->72",
+        "relu_2 = activation 72->72",
+    ]
+
+
+def test_attention_is_opened():
+    block = definitions("transformers").Attention(8, 2, causal=True)
+    assert [shown(operation) for operation in traced(block, "5x8").operations] == [
+        "qkv = linear 8->24 rows 5 qkv.weight no gradient",
+        "mul = multiply 40->40",
+        "mul_2 = multiply 40->40",
+        "copy = copy 40->40",
+        "copy_2 = copy 40->40",
+        "matmul = matmul 2 x 5,4,5",
+        "add = add 50->50",
+        "softmax = softmax 50->50",
+        "dropout = dropout 50->50",
+        "copy_3 = copy 40->40",
+        "matmul_2 = matmul 2 x 5,5,4",
+        "copy_4 = copy 40->40",
+        "proj = linear 8->8 rows 5 proj.weight",
+    ]
+    kinds = [operation.kind for operation in traced(block, "5x8", train=False).operations]
+    assert "dropout" not in kinds
+
+
+def test_vector_work_is_counted_by_elements():
+    model = nn.Sequential(
+        nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(3), nn.GroupNorm(2, 2), nn.Dropout(),
+        nn.Softmax(-1), nn.AdaptiveAvgPool2d(1),
+    )  # fmt: skip
+    assert [shown(operation).removesuffix(" no gradient") for operation in traced(model, "2x16x16").operations] == [
+        "0 = pooling 1152->128",  # 3 x 3 windows, 2 x 8 x 8 outputs
+        "1 = pooling 128->32",
+        "2 = pooling 72->18",  # windows of 2, overlapping: 4 to 3
+        "3 = norm 18->18",
+        "4 = dropout 18->18",
+        "5 = softmax 18->18",
+        "6 = reduce 18->2",
+    ]
+
+
+def test_embedding_reads_what_it_writes_and_positions_are_once_per_step():
+    model = Apply(
+        lambda m, x: m.token(x) + m.place(torch.arange(x.shape[1])), token=nn.Embedding(9, 4), place=nn.Embedding(6, 4)
+    )
+    assert [shown(operation) for operation in traced(model, "6:int64:9").operations] == [
+        "token = embedding 24->24",
+        "place = embedding 24->24 once",
+        "add = add 24->24",
+    ]
+
+
+def test_work_in_place_and_into_slices():
+    def fill(m, x):
+        out = x.new_zeros(x.shape[0], 6)
+        out[:, :4] = m.a(x).relu_()
+        return out.mul(2).add_(1)
+
+    assert [shown(operation) for operation in traced(Apply(fill, a=nn.Linear(4, 4)), "4").operations] == [
+        "a = linear 4->4 rows 1 a.weight no gradient",
+        "relu = activation 4->4",
+        "copy = copy 4->4",
+        "mul = multiply 6->6",
+        "add = add 6->6",
+    ]
+
+
+def test_work_on_constants_is_left_out():
+    model = Apply(lambda m, x: m.a(x) + torch.arange(4.0).exp().softmax(0), a=nn.Linear(4, 4))
+    assert [shown(operation) for operation in traced(model, "4").operations] == [
+        "a = linear 4->4 rows 1 a.weight no gradient",
+        "add = add 4->4",
+    ]
+
+
+def autocast(m, x):
+    with torch.autocast("cpu", torch.bfloat16):
+        return m.b(F.relu(m.a(x)))
+
+
+PRODUCTS = {
+    "grouped, depthwise, dilated": (
+        lambda: nn.Sequential(nn.Conv2d(4, 8, 3, groups=2), nn.Conv2d(8, 8, 3, groups=8, dilation=2, padding=2)),
+        ["4x9x9"],
+        ["0 = conv2d 4->8 on 9x9 kernel 3x3 groups 2 no gradient", "1 = conv2d 8->8 on 7x7 kernel 3x3 groups 8"],
+    ),
+    "transposed": (
+        lambda: nn.Sequential(nn.ConvTranspose2d(8, 4, 4, 2, 1, 1), nn.Flatten(2), nn.ConvTranspose1d(4, 2, 3)),
+        ["8x7x7"],
+        [
+            "0 = conv_transpose2d 8->4 on 7x7 kernel 4x4 groups 1 no gradient",
+            "2 = conv_transpose1d 4->2 on 225 kernel 3 groups 1",
+        ],
+    ),
+    "3-D": (
+        lambda: nn.Conv3d(2, 4, 3),
+        ["2x5x6x7"],
+        ["conv3d = conv3d 2->4 on 5x6x7 kernel 3x3x3 groups 1 no gradient"],
+    ),
+    "five images per sample": (
+        lambda: Apply(lambda m, x: m.c(x.flatten(0, 1)).unflatten(0, (-1, 5)), c=nn.Conv2d(3, 8, 3)),
+        ["5x3x8x8"],
+        ["c = conv3d 3->8 on 5x8x8 kernel 1x3x3 groups 1 no gradient"],
+    ),
+    "functional": (
+        lambda: Apply(lambda m, x: F.linear(F.relu(F.linear(x, m.w, m.b)), m.v), w=(5, 4), b=(5,), v=(3, 5)),
+        ["7x4"],
+        ["linear = linear 4->5 rows 7 w no gradient", "linear_2 = linear 5->3 rows 7 v"],
+    ),
+    "weight on the left": (
+        lambda: Apply(lambda m, x: m.w @ x, w=(7, 5)),
+        ["3x5x4"],
+        ["linear = linear 5->7 rows 12 w no gradient"],
+    ),
+    "einsum with a weight": (
+        lambda: Apply(lambda m, x: torch.einsum("btd,de->bte", x, m.w), w=(4, 6)),
+        ["5x4"],
+        ["linear = linear 4->6 rows 5 w no gradient"],
+    ),
+    "einsum of activations": (
+        lambda: Apply(lambda m, x: torch.einsum("btd,bsd->bts", m.a(x), x), a=nn.Linear(4, 4)),
+        ["5x4"],
+        ["a = linear 4->4 rows 5 a.weight no gradient", "matmul = matmul 1 x 5,4,5"],
+    ),
+    "one weight matrix per expert": (
+        lambda: Apply(lambda m, x: torch.einsum("becd,edf->becf", x, m.w), w=(3, 4, 5)),
+        ["3x6x4"],
+        ["conv1d = conv1d 12->15 on 6 kernel 1 groups 3 no gradient"],
+    ),
+    "tied": (
+        lambda: Apply(lambda m, x: F.linear(m.e(x), m.e.weight), e=nn.Embedding(50, 8)),
+        ["6:int64:50"],
+        ["linear = linear 8->50 rows 6 e.weight"],
+    ),
+    "called twice": (
+        lambda: Apply(lambda m, x: m.a(m.a(x)), a=nn.Linear(4, 4)),
+        ["4"],
+        ["a = linear 4->4 rows 1 a.weight no gradient", "a_2 = linear 4->4 rows 1 a.weight"],
+    ),
+    "frozen backbone": (
+        lambda: nn.Sequential(nn.Linear(4, 5).requires_grad_(False), nn.ReLU(), nn.Linear(5, 6)),
+        ["4"],
+        ["0 = linear 4->5 rows 1 0.weight frozen no gradient", "2 = linear 5->6 rows 1 2.weight no gradient"],
+    ),
+    "without gradient": (
+        lambda: Apply(torch.no_grad()(lambda m, x: m.a(x)), a=nn.Linear(4, 5)),
+        ["4"],
+        ["a = linear 4->5 rows 1 a.weight frozen no gradient"],
+    ),
+    "inference mode": (
+        lambda: Apply(torch.inference_mode()(lambda m, x: F.relu(m.a(x)) @ m.w), a=nn.Linear(4, 5), w=(5, 3)),
+        ["4"],
+        ["a = linear 4->5 rows 1 a.weight frozen no gradient", "linear = linear 5->3 rows 1 w frozen no gradient"],
+    ),
+    "masked weight": (
+        lambda: Apply(lambda m, x: F.linear(x, m.w * torch.ones(5, 4)), w=(5, 4)),
+        ["4"],
+        ["linear = linear 4->5 rows 1 w no gradient"],
+    ),
+    "weight norm": (
+        lambda: nn.utils.parametrizations.weight_norm(nn.Linear(4, 5)),
+        ["4"],
+        ["linear = linear 4->5 rows 1 parametrizations.weight.original1 no gradient"],
+    ),
+    "joined weights": (
+        lambda: Apply(lambda m, x: F.linear(x, torch.cat([m.a, m.b])), a=(2, 4), b=(3, 4)),
+        ["4"],
+        ["linear = linear 4->5 rows 1 a+b no gradient"],
+    ),
+    "learned queries": (
+        lambda: Apply(lambda m, x: m.a(m.q) + m.b(x)[:, None], q=(3, 4), a=nn.Linear(4, 5), b=nn.Linear(4, 5)),
+        ["4"],
+        ["a = linear 4->5 rows 3 a.weight once", "b = linear 4->5 rows 1 b.weight no gradient"],
+    ),
+    "low-rank update of a weight": (
+        lambda: Apply(lambda m, x: F.linear(x, m.w + m.b @ m.a), w=(5, 4), b=(5, 2), a=(2, 4)),
+        ["4"],
+        ["linear = linear 2->4 rows 5 a once", "linear_2 = linear 4->5 rows 1 w no gradient"],
+    ),
+    "constant filter": (
+        lambda: Apply(lambda m, x: m.b(x @ torch.ones(4, 6)), b=nn.Linear(6, 2)),
+        ["4"],
+        ["linear = linear 4->6 rows 1 constant_1 frozen no gradient", "b = linear 6->2 rows 1 b.weight no gradient"],
+    ),
+    "autocast": (
+        lambda: Apply(autocast, a=nn.Linear(4, 5), b=nn.Linear(5, 3)),
+        ["4"],
+        ["a = linear 4->5 rows 1 a.weight no gradient", "b = linear 5->3 rows 1 b.weight"],
+    ),
+    "multi-head attention": (
+        lambda: Apply(
+            lambda m, x: m.a(x, x, x, need_weights=False)[0], a=nn.MultiheadAttention(8, 2, batch_first=True)
+        ),
+        ["5x8"],
+        [
+            "a.linear = linear 8->24 rows 5 a.in_proj_weight no gradient",
+            "a.matmul = matmul 2 x 5,4,5",
+            "a.matmul_2 = matmul 2 x 5,5,4",
+            "a.linear_2 = linear 8->8 rows 5 a.out_proj.weight",
+        ],
+    ),
+    "cross attention with a shared projection": (
+        lambda: Apply(lambda m, x, y: m.a(x, y, y)[0], a=nn.MultiheadAttention(8, 2, batch_first=True)),
+        ["5x8", "6x8"],
+        [
+            "a.linear = linear 8->8 rows 5 a.in_proj_weight[0:8] no gradient",
+            "a.linear_2 = linear 8->16 rows 6 a.in_proj_weight[8:24] no gradient",
+            "a.matmul = matmul 2 x 5,4,6",
+            "a.matmul_2 = matmul 2 x 5,6,4",
+            "a.linear_3 = linear 8->8 rows 5 a.out_proj.weight",
+        ],
+    ),
+    "LSTM": (
+        lambda: nn.LSTM(4, 8, batch_first=True),
+        ["3x4"],
+        [
+            "linear = linear 4->32 rows 3 weight_ih_l0 no gradient",
+            "linear_2 = linear 8->32 rows 1 weight_hh_l0 no gradient",
+            "linear_3 = linear 8->32 rows 1 weight_hh_l0",
+            "linear_4 = linear 8->32 rows 1 weight_hh_l0",
+        ],
+    ),
+    "compiled": (
+        lambda: torch.compile(nn.Sequential(nn.Linear(4, 5), nn.ReLU()), backend="eager"),
+        ["4"],
+        ["0 = linear 4->5 rows 1 0.weight no gradient"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PRODUCTS)
+def test_products(case):
+    model, inputs, expected = PRODUCTS[case]
+    assert products(traced(model(), *inputs)) == expected
+
+
+def test_geometry_of_convolutions_is_kept():
+    (conv,) = traced(nn.Conv2d(4, 6, (3, 5), (2, 1), (1, 2), (1, 2), groups=2), "4x9x11").operations
+    assert (conv.stride, conv.padding, conv.dilation, conv.out_size) == ((2, 1), (1, 2), (1, 2), (5, 7))
+    (up,) = traced(nn.ConvTranspose2d(4, 6, 3, 2, 1, output_padding=1), "4x5x5").operations
+    assert (up.stride, up.padding, up.output_padding, up.out_size) == ((2, 2), (1, 1), (1, 1), (10, 10))
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpointed_work_is_marked(reentrant):
+    model = Apply(
+        lambda m, x: m.c(checkpoint(m.b, m.a(x), use_reentrant=reentrant)),
+        a=nn.Linear(4, 4),
+        b=nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 5), nn.ReLU()),
+        c=nn.Linear(5, 2),
+    )
+    again = [operation.name for operation in traced(model, "4").operations if operation.recomputed]
+    assert again == ["b.0", "b.1", "b.2", "b.3"]
+    assert [shown(operation) for operation in traced(model, "4").operations if operation.name in {"a", "b.0"}] == [
+        "a = linear 4->4 rows 1 a.weight no gradient",
+        "b.0 = linear 4->5 rows 1 b.0.weight recomputed",
+    ]
+
+
+def test_numbers_per_sample_do_not_depend_on_the_batch():
+    model = definitions("vit").VisionTransformer(image=8, patch=4, width=8, depth=1, heads=2, hidden=16, classes=3)
+    two, seven = traced(model, "3x8x8"), traced(model, "3x8x8", batch=7)
+    assert two == seven
+
+
+def test_what_the_header_says():
+    trace = traced(nn.Linear(4, 5), "7x4", name="tiny", source="tiny.py:model", assumptions=["none"], command="by hand")
+    origin = trace.origin
+    assert (trace.model, trace.input_shapes, trace.parameters) == ("tiny", ((7, 4),), 25)
+    assert (origin.source, origin.assumptions, origin.command) == ("tiny.py:model", ("none",), "by hand")
+    assert origin.exporter.startswith("accelsim trace ")
+    assert [text.split()[0] for text in origin.versions] == ["torch", "python"]
+
+
+# The model afterwards
+
+
+def test_the_model_is_left_as_it_was():
+    class Counting(nn.Sequential):
+        def forward(self, x):
+            self.seen = x  # a tensor kept for later, as caches do
+            return super().forward(x)
+
+    model = Counting(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout())
+    model[1].eval()
+    parameter, buffers = model[0].weight, {name: buffer.clone() for name, buffer in model.named_buffers()}
+    parameter.grad = torch.full_like(parameter, 2.0)
+    states = torch.get_rng_state(), random.getstate()
+    traced(model, "3x8x8")
+    assert [module.training for module in model] == [True, False, True]
+    assert not hasattr(model, "seen")
+    assert model[0].weight is parameter
+    assert torch.equal(parameter.grad, torch.full_like(parameter, 2.0))
+    assert model[1].weight.grad is None
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    for name, buffer in model.named_buffers():
+        assert torch.equal(buffer, buffers[name])
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert random.getstate() == states[1]
+    assert model(torch.zeros(2, 3, 8, 8)).shape == (2, 4, 6, 6)
+
+
+def test_the_model_is_left_as_it_was_after_an_error():
+    model = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(5, 2)).eval()
+    with pytest.raises(InputError):
+        traced(model, "4")
+    assert not model.training
+    assert not any(module._forward_hooks for module in model.modules())
+    assert torch.equal(model[0].running_mean, torch.zeros(4))
+
+
+# Errors
+
+
+def kernel_from_input(_, x):
+    return F.conv2d(x, x[:, :, :3, :3].mean(0, keepdim=True))
+
+
+REFUSED = {
+    "an error of the model": (
+        lambda: Apply(lambda m, x: {}["width"]),
+        "4",
+        "the forward pass fails on 2x4: KeyError: 'width'",
+    ),
+    "values of a tensor": (
+        lambda: Apply(lambda m, x: x * x.sum().item()),
+        "4",
+        (
+            "the forward pass needs the values of a tensor (aten._local_scalar_dense.default), and tracing knows shapes"
+            " only; shapes and branches must not depend on data"
+        ),
+    ),
+    "a loop over the batch": (
+        lambda: Apply(lambda m, x: torch.stack([m.a(row) for row in x]), a=nn.Linear(4, 4)),
+        "4",
+        "the model executes 3 operations at batch 2 and 4 at batch 3; a trace needs the same ones at every batch",
+    ),
+    "weights that follow the batch": (
+        lambda: Apply(lambda m, x: F.linear(x.T, m.w[:, : len(x)]), w=(5, 9)),
+        "4",
+        "linear: differs between batch 2 and 3 in more than its rows; a trace needs a model that treats samples alike",
+    ),
+    "products between samples": (
+        lambda: Apply(lambda m, x: m.a(x) @ x.T, a=nn.Linear(4, 4)),
+        "4",
+        "matmul: multiplies samples of a batch with each other; a trace has no entry for it",
+    ),
+    "work between samples": (
+        lambda: Apply(lambda m, x: x[:, None] - x[None]),
+        "4",
+        (
+            "sub: grows from 16 to 36 between batch 2 and 3, neither in proportion to the batch nor constant;"
+            " a trace cannot express it"
+        ),
+    ),
+    "an opaque product": (
+        lambda: nn.Sequential(nn.Identity(), Apply(lambda m, x: torch.cdist(x, x))),
+        "5x4",
+        (
+            "1: operation aten._cdist_forward.default may hold matrix products that the tracer cannot read; write it with"
+            " torch.nn or torch.nn.functional operations"
+        ),
+    ),
+    "a kernel computed from the input": (
+        lambda: Apply(kernel_from_input),
+        "3x8x8",
+        (
+            "the model: a convolution whose kernel is computed from the input cannot be traced; only trained and constant"
+            " kernels can"
+        ),
+    ),
+    "several volumes per sample": (
+        lambda: Apply(lambda m, x: m.c(x.flatten(0, 1)), c=nn.Conv3d(2, 2, 3)),
+        "4x2x5x5x5",
+        "c.conv3d: a 3-D convolution of 4 volumes per sample has no entry",
+    ),
+    "nothing executed": (
+        nn.Identity,
+        "4",
+        "the model executes no operation on its inputs (2x4); there is nothing to trace",
+    ),
+    "a lazy module": (
+        lambda: nn.LazyLinear(3),
+        "4",
+        "weight: has no shape yet (a lazy module); run the model once before it is traced",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused(case):
+    model, text, message = REFUSED[case]
+    with pytest.raises(InputError) as caught:
+        traced(model(), text)
+    assert str(caught.value) == message
+
+
+def test_inputs_that_do_not_fit():
+    with pytest.raises(
+        InputError, match=r"\Athe forward pass fails on 2x4: RuntimeError: [^\n]+\Z"
+    ):  # as torch says it
+        traced(nn.Linear(5, 2), "4")
+
+
+def test_refused_arguments():
+    with pytest.raises(InputError, match=r"^model: a torch\.nn\.Module is needed, got int$"):
+        trace_model(3, [])
+    with pytest.raises(InputError, match=r"^batch: got 0, at least 1 is needed$"):
+        traced(nn.Linear(4, 5), "4", batch=0)
+    with pytest.raises(InputError, match=r"^input '4': int64 needs a bound of at least 1, as tokens lie below it$"):
+        InputSpec((4,), "int64")
+    with pytest.raises(InputError, match=r"^input '4:float32:9': only int64 has a bound$"):
+        InputSpec((4,), below=9)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            text,
+            (
+                f"input '{text}': SIZExSIZE as in 3x64x64 (float32, without the batch) or SIZE:int64:BOUND as in"
+                " 128:int64:30522 (tokens below 30522) is needed"
+            ),
+        )
+        for text in ("", "3x", "3x64x-1", "3*64", "128:int64", "128:int32:5", "4:float32:5", "1e3")
+    ]
+    + [
+        ("3x0", "input '3x0': sizes from 1 to 16777216 are allowed"),
+        ("16777217", "input '16777217': sizes from 1 to 16777216 are allowed"),
+        ("4:int64:0", "input '4:int64:0': int64 needs a bound of at least 1, as tokens lie below it"),
+    ],
+)
+def test_refused_inputs(text, message):
+    with pytest.raises(InputError) as caught:
+        InputSpec.parse(text)
+    assert str(caught.value) == message
+
+
+# The command
+
+MODULE = """
+from torch import nn
+
+WIDTH = 4
+
+def tiny():
+    return nn.Linear(WIDTH, 5)
+
+def broken():
+    raise ValueError("no weights here\\nsecond line")
+
+def number():
+    return 3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "models.py").write_text(MODULE)
+    (tmp_path / "neighbour.py").write_text("from models import tiny\n")
+    (tmp_path / "faulty.py").write_text("import no_such_library\n")
+    (tmp_path / "syntax.py").write_text("def (:\n")
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    sys.modules.pop("models", None)
+
+
+@pytest.mark.parametrize("target", ["models.py:tiny", "neighbour.py:tiny", "models:tiny"])
+def test_command(folder, capsys, target):
+    words = [
+        "trace",
+        target,
+        "--input",
+        "7x4",
+        "--assume",
+        "width 4",
+        "--assume",
+        "bias",
+        "--infer",
+        "-o",
+        "out.json.gz",
+    ]
+    assert main(words) == 0
+    assert capsys.readouterr().out == "out.json.gz: 1 operations, 140 MACs forward per sample, 25 parameters\n"
+    trace = load_trace(folder / "out.json.gz")
+    assert (trace.model, trace.origin.source, trace.origin.assumptions) == ("tiny", target, ("width 4", "bias"))
+    assert trace.origin.command == f"accelsim trace {target} --input=7x4 --infer -o out.json.gz"
+
+
+def test_the_path_in_a_trace_is_relative_to_its_project(folder, capsys):
+    (folder / "pyproject.toml").touch()
+    (folder / "inner").mkdir()
+    (folder / "inner" / "net.py").write_text(MODULE)
+    words = ["trace", str(folder / "inner" / "net.py") + ":tiny", "--input", "4", "--batch", "3", "--name", "small"]
+    assert main([*words, "-o", str(folder / "inner" / "net.json")]) == 0
+    capsys.readouterr()
+    trace = load_trace(folder / "inner" / "net.json")
+    assert trace.origin.source == "inner/net.py:tiny"
+    assert trace.origin.command == (
+        "accelsim trace inner/net.py:tiny --input=4 --batch=3 --name=small -o inner/net.json"
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("models.py", "'models.py': MODULE:FACTORY is needed, as in workloads/models/resnet.py:resnet18_tinyimagenet"),
+        ("absent.py:tiny", "absent.py: no such file"),
+        ("absent:tiny", "module 'absent' cannot be imported: ModuleNotFoundError: No module named 'absent'"),
+        (
+            "faulty.py:tiny",
+            "module 'faulty.py' cannot be imported: ModuleNotFoundError: No module named 'no_such_library'",
+        ),
+        ("syntax.py:tiny", "module 'syntax.py' cannot be imported: SyntaxError: invalid syntax (syntax.py, line 1)"),
+        ("models.py:tinny", "module 'models.py' has no factory 'tinny'; did you mean 'tiny'?"),
+        ("models.py:WIDTH", "module 'models.py' has no factory 'WIDTH'"),
+        ("models.py:broken", "factory 'broken' of 'models.py' fails: ValueError: no weights here"),
+        ("models.py:number", "factory 'number' of 'models.py' returns int; a torch.nn.Module is needed"),
+    ],
+)
+def test_command_refuses_targets(folder, capsys, target, message):
+    assert main(["trace", target, "--input", "4", "-o", "out.json"]) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", f"error: {message}\n")
+    assert not (folder / "out.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--input", "4", "-o", "out.csv"], "-o out.csv: the name of a trace ends in .json or .json.gz"),
+        (["--input", "4", "-o", "no/out.json"], "no/out.json: cannot be written: No such file or directory"),
+    ],
+)
+def test_command_refuses_options(folder, capsys, options, message):
+    assert main(["trace", "models.py:tiny", *options]) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
+    assert sorted(path.suffix for path in folder.iterdir() if path.is_file()) == [".py"] * 4
