@@ -27,6 +27,8 @@ ORDER = (
     "results",
     "performance",
     "simulation",
+    "plots",
+    "report",
     "cli",
 )
 HOMES = {
@@ -35,7 +37,8 @@ HOMES = {
     "yaml": {"hardware/sourced.py"},
     "rich": {"cli/screen.py", "cli/listing.py"},
     "click": {"cli"},
-    "pandas": {"results.py"},
+    "pandas": {"results.py", "plots", "report.py"},
+    "matplotlib": {"plots"},
 }
 
 

@@ -1,0 +1,81 @@
+"""Reports: figures with their data and the command that made them.
+
+``python -m accelsim.report reports/paper_workloads`` compares the paper's five workloads dense and sparse at 2:8.
+"""
+
+import math
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from accelsim.files import write_atomically
+from accelsim.hardware.design import load_design
+from accelsim.plots.stages import plot_stage_stacks
+from accelsim.plots.style import new_figure, save_figure
+from accelsim.results import Result
+from accelsim.simulation import simulate
+from accelsim.workload.trace import load_trace
+
+__all__ = ["METHODS", "WORKLOADS", "compare_paper_workloads", "speedup_table", "write_paper_workloads"]
+
+WORKLOADS = ("resnet9_cifar10", "vgg19_cifar100", "vit_cifar100", "resnet18_tinyimagenet", "resnet50_imagenet")
+METHODS = ("dense", "sr-ste", "sdgp", "bdwp")
+
+
+def compare_paper_workloads() -> dict[tuple[str, str], Result]:
+    """Simulate the paper's five workloads under each method at 2:8, batch 512, on ``sat_vcu1525``."""
+    design = load_design("sat_vcu1525")
+    return {
+        (name, method): simulate(load_trace(name), design, method=method, pattern="2:8", batch=512)
+        for name in WORKLOADS
+        for method in METHODS
+    }
+
+
+def speedup_table(results: dict[tuple[str, str], Result]) -> str:
+    """Speedups over dense and the dense step time as a Markdown table, with arithmetic and geometric means."""
+    lines = ["| workload | dense step | SR-STE | SDGP | BDWP |", "|---|---:|---:|---:|---:|"]
+    for name in WORKLOADS:
+        speedups = " | ".join(f"{results[name, method].step.speedup:.2f}x" for method in METHODS[1:])
+        lines.append(f"| {name} | {results[name, 'dense'].step.latency_s * 1e3:,.0f} ms | {speedups} |")
+    columns = [[results[name, method].step.speedup for name in WORKLOADS] for method in METHODS[1:]]
+    means = " | ".join(f"**{sum(column) / len(column):.2f}x**" for column in columns)
+    geometric = " | ".join(f"{math.exp(sum(map(math.log, column)) / len(column)):.2f}x" for column in columns)
+    return "\n".join([*lines, f"| **average** | | {means} |", f"| geometric mean | | {geometric} |", ""])
+
+
+def stage_frame(results: dict[tuple[str, str], Result], methods: tuple[str, ...] = ("dense", "bdwp")) -> pd.DataFrame:
+    """Latency of each stage as a share of the dense step of the same workload."""
+    return pd.DataFrame(
+        [
+            {
+                "workload": name,
+                "bar": method,
+                "stage": stage,
+                "latency_s": part.latency_s,
+                "share": part.latency_s / results[name, "dense"].step.latency_s,
+                "speedup": results[name, method].step.speedup,
+            }
+            for name in WORKLOADS
+            for method in methods
+            for stage, part in results[name, method].stages.items()
+        ]
+    )
+
+
+def write_paper_workloads(folder: Path) -> None:
+    """Write ``table.md``, ``stages.csv``, ``stages.svg`` and ``stages.png`` into `folder`."""
+    results = compare_paper_workloads()
+    frame = stage_frame(results)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "table.md", speedup_table(results))
+    write_atomically(folder / "stages.csv", frame.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
+    with new_figure("double", 2.6) as figure:
+        plot_stage_stacks(frame, figure.subplots())
+        for suffix in (".svg", ".png"):
+            save_figure(figure, folder / f"stages{suffix}")
+
+
+if __name__ == "__main__":
+    write_paper_workloads(Path(sys.argv[1]))

@@ -1,0 +1,62 @@
+"""The README is true: its commands run, its Python runs, its table is what the tool computes."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import accelsim
+from accelsim.cli import main
+from accelsim.report import WORKLOADS, compare_paper_workloads, speedup_table, stage_frame
+
+ROOT = Path(accelsim.__file__).parents[1]
+README = ROOT / "README.md"
+pytestmark = pytest.mark.skipif(not README.exists(), reason="an installed wheel has no README beside it")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL) if README.exists() else []
+
+
+def commands() -> list[str]:
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    return [line[line.index("accelsim ") :] for line in lines if re.search(r"(^|/bin/)accelsim ", line)]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_run(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if " trace " in command:
+        pytest.importorskip("torch")
+    arguments = [str(ROOT / word) if word.startswith("workloads/") else word for word in shlex.split(command)[1:]]
+    arguments = [str(tmp_path / word) if word == "my_trace.json" else word for word in arguments]
+    assert main(arguments) == 0
+    assert capsys.readouterr().out or (tmp_path / "my_trace.json").exists()
+
+
+def test_both_commands_of_the_introduction_set_up_everything() -> None:
+    first, second = (block.strip() for block in blocks("sh")[:2])
+    assert first.startswith("python3 -m venv .venv && .venv/bin/pip install ")
+    assert second.startswith("python3 -m venv .venv && .venv/bin/pip install ")
+    assert "accelsim simulate" in first
+    assert second.endswith("-m pytest -q")
+
+
+def test_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    for block in blocks("python"):
+        exec(compile(block, "README.md", "exec"), {})  # noqa: S102  our own text
+    assert "x " in capsys.readouterr().out
+
+
+def test_table_and_report_are_what_the_tool_computes() -> None:
+    results = compare_paper_workloads()
+    table = speedup_table(results)
+    assert table in README.read_text()
+    folder = ROOT / "reports" / "paper_workloads"
+    assert (folder / "table.md").read_text() == table
+    want = stage_frame(results).to_csv(index=False, float_format="%.9g", lineterminator="\n")
+    assert (folder / "stages.csv").read_text() == want
+    average = sum(results[name, "bdwp"].step.speedup for name in WORKLOADS) / len(WORKLOADS)
+    assert f"{100 * (average / 1.75 - 1):.0f} % higher" in README.read_text()
+    for path in re.findall(r"`(accelsim/[^`*]+\.py|hw_configs/[^`*]+\.yaml)`", README.read_text()):
+        assert (ROOT / path).exists(), path
