@@ -161,6 +161,20 @@ def stream_cycles(length, per_group, accumulators, latency, variant):
 
 
 @jit
+def preload_cycles(first, r, hold, lanes, set_slots, set_words, col_port):
+    """Cycles to preload `r` slot rows from `first` on: V words per row and cycle, and what the column port passes.
+
+    `set_words` words fill `set_slots` slot rows: in `flat` the last slot of a group may have empty lanes.
+    """
+    cycles = r * ceil_div(hold, lanes)
+    if col_port > 0:
+        before = (first // set_slots) * set_words + (first % set_slots) * hold
+        after = ((first + r) // set_slots) * set_words + ((first + r) % set_slots) * hold
+        cycles = max(cycles, ceil_div(after - before, col_port))
+    return cycles
+
+
+@jit
 def stationary_cycles(
     m, n, k, rows, cols, lanes, latency, kept, group, accumulators, dataflow, variant, overlapped, row_port, col_port
 ):
@@ -173,24 +187,26 @@ def stationary_cycles(
     stream, hop = stream_cycles(length, per_group, accumulators, latency, variant)
     if row_port > 0:
         stream = max(stream, ceil_div(length * streamed, row_port))
+    set_slots, set_words = 1, hold
+    if variant == FLAT and kept > 0:
+        together, set_slots, _, _, _ = slot_layout(k, lanes, kept, group)
+        set_words = together * kept
     k_blocks, blocks = ceil_div(slot_rows, rows), ceil_div(width, cols)
     r_last, c_last = slot_rows - (k_blocks - 1) * rows, width - (blocks - 1) * cols
-    r_full, c_full = min(rows, slot_rows), min(cols, width)
-    load_full, load_last = r_full * ceil_div(hold, lanes), r_last * ceil_div(hold, lanes)
-    if col_port > 0:
-        load_full = max(load_full, ceil_div(r_full * hold, col_port))
-        load_last = max(load_last, ceil_div(r_last * hold, col_port))
-    tail = latency - 1
+    c_full, tail, full_skew = min(cols, width), latency - 1, (rows - 1) * hop
+    first_load = preload_cycles(0, min(rows, slot_rows), hold, lanes, set_slots, set_words, col_port)
+    last_load = preload_cycles((k_blocks - 1) * rows, r_last, hold, lanes, set_slots, set_words, col_port)
+    loads, inside = last_load, max(stream, full_skew + 1 + last_load) if k_blocks > 1 else np.int64(0)
+    period = set_slots // np.gcd(set_slots, rows)
+    for phase in range(min(period, k_blocks - 1)):
+        alike = ceil_div(k_blocks - 1 - phase, period)
+        load = preload_cycles(phase * rows, rows, hold, lanes, set_slots, set_words, col_port)
+        loads += alike * load
+        inside += (alike - (1 if phase == 0 else 0)) * max(stream, full_skew + 1 + load)
     if not overlapped:
-        per_block = (k_blocks - 1) * (load_full + stream + (r_full - 1) * hop) + load_last + stream + (r_last - 1) * hop
-        per_block += k_blocks * tail
-        skew = k_blocks * ((blocks - 1) * (c_full - 1) + c_last - 1)
-        return blocks * per_block + skew
-    first_load = load_full if k_blocks > 1 else load_last
-    full_to_full = max(stream, (r_full - 1) * hop + 1 + load_full)
-    full_to_last = max(stream, (r_full - 1) * hop + 1 + load_last)
+        per_block = loads + k_blocks * (stream + tail) + (k_blocks - 1) * full_skew + (r_last - 1) * hop
+        return blocks * per_block + k_blocks * ((blocks - 1) * (c_full - 1) + c_last - 1)
     last_to_first = max(stream, (r_last - 1) * hop + 1 + first_load)
-    inside = (k_blocks - 2) * full_to_full + full_to_last if k_blocks > 1 else 0
     start = first_load + (blocks - 1) * (inside + last_to_first) + inside
     end = stream + (r_last - 1) * hop + tail
     finish = start + end + c_last - 1

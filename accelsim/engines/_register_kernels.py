@@ -18,8 +18,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from accelsim.jit import jit
 
 __all__ = [
     "DONE",
@@ -37,22 +38,13 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def _compiled(function: _F) -> _F:
-    """Compile with numba, cached on disk where a cache directory can be written."""
-    return _jit(function, inline_calls=False)
+    """Compile without reference counts (`_nrt`): no kernel makes an array, and counting took 80 % of the time."""
+    return jit(function, _nrt=False)
 
 
 def _inlined(function: _F) -> _F:
     """Compile into every caller: a call that hands a machine over copies its 40 fields."""
-    return _jit(function, inline_calls=True)
-
-
-def _jit(function: _F, *, inline_calls: bool) -> _F:
-    """Compile without reference counts (`_nrt`): no kernel makes an array, and counting took 80 % of the time."""
-    try:
-        kernel: _F = njit(cache=True, forceinline=inline_calls, _nrt=False)(function)
-    except RuntimeError:  # numba finds no writable place for its cache
-        kernel = njit(forceinline=inline_calls, _nrt=False)(function)
-    return kernel
+    return jit(function, forceinline=True, _nrt=False)
 
 
 RUNNING = 0

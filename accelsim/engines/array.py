@@ -1,6 +1,6 @@
 """One GEMM on the array alone: the public function behind the array model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ def gemm_on_array(
     overlapped: bool = False,
     ports: tuple[int | None, int | None] | None = None,
     timing: Literal["sat"] = "sat",
-    engine: Literal["closed"] = "closed",
+    engine: Literal["closed", "register"] = "closed",
     x: NDArray[Any] | None = None,
     w: NDArray[Any] | None = None,
 ) -> ArrayCounts:
@@ -63,7 +63,8 @@ def gemm_on_array(
     cycle at each PE row and each PE column (None: as wide as needed); a phase lasts at least as long as its words
     take. OS: issue = max(issue, ceil(Ia kx / row port), ceil(Ib kw / column port)). WS, IS: stream and preload alike.
 
-    `x`, `w` are operand values for engines that multiply; the closed form needs none. Raises `InputError` naming
+    `engine`: ``closed`` computes the counts, ``register`` steps a machine of registers and counts (`run_registers`,
+    which also returns the product). `x` (m, k) and `w` (k, n) are its operands; the closed form needs none. Raises `InputError` naming
     the argument, what it got and what is allowed.
     """
     parsed = Pattern.parse(pattern) if isinstance(pattern, str) else pattern
@@ -85,13 +86,32 @@ def gemm_on_array(
         _whole(name, size)
     _choice("dataflow", dataflow, DATAFLOWS)
     _choice("timing", timing, ("sat",))
-    _choice("engine", engine, ("closed",))
+    _choice("engine", engine, ("closed", "register"))
     code = 0
     if dataflow != "os":
         _choice("variant", variant, VARIANTS if dataflow == "ws" else ("split", "chain"))
         code = VARIANTS.index(variant)
         if split_k != 1:
             raise InputError(f"split_k: got {split_k}; only 'os' splits partial sums, so 1 is needed for '{dataflow}'")
+    if engine == "register":
+        return _stepped(
+            m,
+            n,
+            k,
+            rows=rows,
+            cols=cols,
+            macs_per_pe=macs_per_pe,
+            adder_latency=adder_latency,
+            dataflow=dataflow,
+            pattern=parsed,
+            interleave=interleave,
+            split_k=split_k,
+            variant=None if dataflow == "os" else variant,
+            overlapped=overlapped,
+            ports=ports,
+            x=x,
+            w=w,
+        )
     kept, group = (0, 0) if parsed is None else (parsed.kept, parsed.group)
     ia, ib = interleave
     flow = DATAFLOWS.index(dataflow)
@@ -119,6 +139,14 @@ def gemm_on_array(
     return ArrayCounts(
         cycles=int(cycles), op_slots=op_slots, x_words=x_words, w_words=w_words, y_words=y_words, tiles=tiles
     )
+
+
+def _stepped(m: int, n: int, k: int, **machine: Any) -> ArrayCounts:
+    """Run the register-level machine and keep what the closed form gives too."""
+    from accelsim.engines.register import run_registers  # noqa: PLC0415  its kernels take seconds to compile
+
+    run = run_registers(m, n, k, **machine)
+    return ArrayCounts(**{item.name: getattr(run, item.name) for item in fields(ArrayCounts)})
 
 
 def _whole(name: str, value: object) -> None:

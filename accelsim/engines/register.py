@@ -253,7 +253,8 @@ def _os_machine(m: int, n: int, a: _Array, op: _Compact) -> tuple[kernels.OsMach
     places, banks = max(int(per_tile.max()) * a.split_k, a.latency), 2 if a.overlapped else 1
     span = rows + cols + a.latency + 2
     machine = kernels.OsMachine(
-        m=m, n=n, slots=op.w.shape[1], parts=op.parts, lanes_per_op=a.lanes, word=op.x.shape[2], latency=a.latency, split=a.split_k, overlapped=a.overlapped,
+        m=m, n=n, slots=op.w.shape[1], parts=op.parts, lanes_per_op=a.lanes, word=op.x.shape[2], latency=a.latency,
+        split=a.split_k, overlapped=a.overlapped,
         row_port=a.row_port, col_port=a.col_port, rows=rows, cols=cols, places=places, banks=banks, span=span,
         tiles=tiles, lanes=op.lanes, x=_by_slot(op.x), w=_by_slot(op.w), wi=_by_slot(op.wi),
         hist=_idle_controls(kernels.OS_FIELDS, span), drain_hist=_new_ring(7, cols) - 1,
