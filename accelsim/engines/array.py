@@ -64,8 +64,9 @@ def gemm_on_array(
     take. OS: issue = max(issue, ceil(Ia kx / row port), ceil(Ib kw / column port)). WS, IS: stream and preload alike.
 
     `engine`: ``closed`` computes the counts, ``register`` steps a machine of registers and counts (`run_registers`,
-    which also returns the product). `x` (m, k) and `w` (k, n) are its operands; the closed form needs none. Raises `InputError` naming
-    the argument, what it got and what is allowed.
+    which also returns the product). `x` (m, k) and `w` (k, n) are its operands; the closed form needs none.
+
+    Raises `InputError` naming the argument, what it got and what is allowed.
     """
     parsed = Pattern.parse(pattern) if isinstance(pattern, str) else pattern
     sizes = {
