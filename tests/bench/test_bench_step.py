@@ -1,0 +1,81 @@
+"""Speed of the main job: pytest tests/bench -m bench. Nothing here is asserted; numbers are read side by side."""
+
+import resource
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import accelsim as acs
+from accelsim.cost import _kernels
+from accelsim.cost.gemm import machine_numbers
+from accelsim.schedule.plan import _mapping_table
+from accelsim.simulation import plan_step
+from accelsim.sparsity.methods import find_method
+
+pytestmark = pytest.mark.bench
+
+
+@pytest.fixture(scope="module")
+def resnet50() -> acs.Trace:
+    return acs.load_trace("resnet50_imagenet")
+
+
+@pytest.fixture(scope="module")
+def sat() -> acs.Design:
+    return acs.load_design("sat_vcu1525")
+
+
+def test_resnet50_step_scheduled_and_timed(benchmark, resnet50, sat) -> None:
+    """The whole step at batch 512 under BDWP 2:8, its dense baseline included."""
+    result = benchmark(acs.simulate, resnet50, sat, batch=512)
+    assert result.step.speedup > 1
+
+
+def test_resnet50_dense_step_alone(benchmark, resnet50, sat) -> None:
+    """One step without a baseline."""
+    assert benchmark(acs.simulate, resnet50, sat, method="dense", batch=512).step.speedup == 1
+
+
+def test_resnet50_lowered_and_planned(benchmark, resnet50, sat) -> None:
+    """Lowering and the exhaustive mapping search; the space searched is printed."""
+    plan = benchmark(plan_step, resnet50, sat, find_method("bdwp"), "2:8", 512)
+    benchmark.extra_info.update(mappings_evaluated=plan.evaluated, mappings_pruned=plan.pruned)
+
+
+def test_mapping_search_of_one_gemm(benchmark, sat) -> None:
+    """One search kernel call; divide the mappings of its space by the time."""
+    machine, table = machine_numbers(sat), _mapping_table(sat, sparse=True)
+    shape = np.array([25088, 512, 4608, 1, 2, 8], dtype=np.int64)
+    per_element = np.array([2 / 9, 0.59375, 2.0, 4.0, 2.0, 0.59375])
+    found = benchmark(_kernels.search, shape, per_element, machine.machine, machine.buffers, 384.0, 0, table)
+    benchmark.extra_info.update(mappings_evaluated=int(found[4]), mappings_pruned=int(found[5]))
+
+
+def test_closed_form_per_gemm(benchmark) -> None:
+    """One GEMM in the closed form, a thousand times per call, inside compiled code."""
+    from accelsim.jit import jit
+
+    @jit
+    def many(count):
+        total = 0
+        for i in range(count):
+            total += _kernels.array_cycles(25088 + i, 512, 4608, 32, 32, 2, 8, 2, 8, 0, 0, 4, 2, 1, True, 8, 2)
+        return total
+
+    many(1)
+    benchmark(many, 1000)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["simulate", "resnet18_tinyimagenet", "--json"]], ids=["help", "simulate"]
+)
+def test_new_process(benchmark, arguments: list[str]) -> None:
+    """A command in a new process with the kernel cache filled; peak memory of the largest child is printed."""
+    command = [sys.executable, "-m", "accelsim", *arguments]
+    subprocess.run(command, capture_output=True, check=True)
+    benchmark.pedantic(lambda: subprocess.run(command, capture_output=True, check=True), rounds=5)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    benchmark.extra_info.update(peak_mb=round(peak / 1024, 1), cpu_s=round(time.process_time(), 2))
