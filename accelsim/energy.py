@@ -1,12 +1,12 @@
 """Energy of a task: counted events times the energy table, plus static power over its time."""
 
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 
 from accelsim.engines.timing import TaskTiming
 from accelsim.hardware.energy import EnergyTable
 from accelsim.units import PICO
 
-__all__ = ["Energy", "energy_of", "total_energy"]
+__all__ = ["COMPONENTS", "Energy", "energy_of", "total_energy"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,10 @@ class Energy:
     @property
     def total_j(self) -> float:
         """Sum of the components."""
-        return float(sum(astuple(self)))
+        return float(sum(getattr(self, name) for name in COMPONENTS))
+
+
+COMPONENTS = tuple(item.name for item in fields(Energy))
 
 
 def energy_of(row: TaskTiming, table: EnergyTable, clock_hz: float) -> Energy:
@@ -45,4 +48,4 @@ def energy_of(row: TaskTiming, table: EnergyTable, clock_hz: float) -> Energy:
 
 def total_energy(parts: list[Energy]) -> Energy:
     """Sum component by component."""
-    return Energy(**{item.name: sum(getattr(part, item.name) for part in parts) for item in fields(Energy)})
+    return Energy(**{name: sum(getattr(part, name) for part in parts) for name in COMPONENTS})

@@ -380,6 +380,7 @@ class _Builder:
         self.after: list[tuple[int, ...]] = []
         self.chain: tuple[int, ...] = ()  # what the next task of FF or BP waits for
         self.trained: dict[str, list[int]] = {}  # tensor to its WU tasks
+        self.readers: dict[str, list[Gemm]] = {}  # tensor to the FF and BP tasks that read it
         self.fused = {
             later.name
             for earlier, later in zip(trace.operations, trace.operations[1:], strict=False)
@@ -395,6 +396,8 @@ class _Builder:
         """Append a task and return its index."""
         self.tasks.append(task)
         self.after.append(after)
+        if isinstance(task, Gemm) and task.tensor is not None and task.stage is not Stage.WU:
+            self.readers.setdefault(task.tensor, []).append(task)
         return len(self.tasks) - 1
 
     def in_turn(self, task: Task) -> None:
@@ -420,10 +423,11 @@ class _Builder:
 
     def backward(self) -> None:
         """BP and WU in reverse order, each update once all gradients of its tensor are there, then its generation."""
-        first_use: dict[str, str] = {}
+        known: set[str] = set()
+        first_uses: dict[str, list[str]] = {}  # operation to the tensors that none before it uses
         for operation in self.trace.operations:
-            for name in _parameter_names(operation):
-                first_use.setdefault(name, operation.name)
+            first_uses[operation.name] = [name for name in _parameter_names(operation) if name not in known]
+            known.update(first_uses[operation.name])
         for operation in reversed(self.trace.operations):
             batch = self.batch if operation.scales_with_batch else 1
             if operation.recomputed:
@@ -438,7 +442,7 @@ class _Builder:
                 self.in_turn(_matmul(operation, Stage.BP, "[dB]", batch, k, n, m))
             else:
                 self._weighted_backward(operation, batch, ready)
-            self._update(operation, {name for name, user in first_use.items() if user == operation.name}, ready)
+            self._update(operation, first_uses[operation.name], ready)
 
     def _weighted_backward(self, operation: Weighted, batch: int, ready: tuple[int, ...]) -> None:
         if self.gradients[operation.name]:
@@ -462,22 +466,18 @@ class _Builder:
                 VectorWork(name=name, operation=operation.name, direction=direction, reads=reads, writes=writes)
             )
 
-    def _update(self, operation: Weighted | Matmul | Vector, names: set[str], ready: tuple[int, ...]) -> None:
+    def _update(self, operation: Weighted | Matmul | Vector, names: Sequence[str], ready: tuple[int, ...]) -> None:
         """Update the tensors whose last gradient this operation gave, and generate their compact copies."""
         tensors = self.trace.tensors
-        trained = {name for name in names if not tensors[name][1]}
+        trained = [name for name in names if not tensors[name][1]]
         if not trained:
             return
         weight = operation.weight.name if isinstance(operation, Weighted) else None
-        after = tuple(dict.fromkeys((*ready, *(i for name in sorted(trained) for i in self.trained.get(name, ())))))
+        after = tuple(dict.fromkeys((*ready, *(i for name in trained for i in self.trained.get(name, ())))))
         dense = sum(tensors[name][0] for name in trained if name != weight)
         generations: list[Generation] = []
         if weight in trained:
-            readers = [
-                task
-                for task in self.tasks
-                if isinstance(task, Gemm) and task.tensor == weight and task.stage is not Stage.WU
-            ]
+            readers = self.readers[weight]
             if any(reader.pattern is None or reader.w_operand is not Operand.WEIGHT for reader in readers):
                 dense += tensors[weight][0]
             generations = self._generations(operation.name, weight, readers)

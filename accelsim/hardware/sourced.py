@@ -63,7 +63,7 @@ def load_sourced(model: type[Sourced], path: Path) -> Sourced:
 
 def _parse_yaml(text: str, source: str) -> tuple[Any, dict[str, int]]:
     """Plain data and the line of each dotted path; duplicate keys are refused."""
-    loader = yaml.SafeLoader(text)
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
     lines: dict[str, int] = {}
 
     def build(node: yaml.Node, path: str) -> Any:
