@@ -470,7 +470,7 @@ def mapping_bounds(m, n, k, kept, group, machine, mapping):
     Buffer tiles are whole array blocks, so every tiling issues for the same blocks. The issue phases of the tiles of a
     job never overlap, and neither do their drains, hence each sum bounds the jobs' cycles. To its issues a job adds
     the skew, the adder latency and its last drain (OS) or its first preload and the skew (WS, IS); to its drains the
-    skew, the latency and its first issue.
+    skew, the latency and its first issue. Last, the sum of issues without stalls, which no cut of k lowers.
     """
     rows, cols, lanes, latency = machine[0], machine[1], machine[2], machine[3]
     if mapping[0] != OS:
@@ -478,9 +478,10 @@ def mapping_bounds(m, n, k, kept, group, machine, mapping):
         length, width = (m, n) if mapping[0] == WS else (n, m)
         bound = ceil_div(slot_rows, rows) * ceil_div(width, cols) * length * per_group
         r, hold = min(rows, slot_rows), (kw_row if mapping[0] == WS else kr)
-        return bound, np.int64(0), r * ceil_div(hold, lanes) + (r - 1) * latency + min(cols, width) - 1, np.int64(0)
+        to_issue = r * ceil_div(hold, lanes) + (r - 1) * latency + min(cols, width) - 1
+        return bound, np.int64(0), to_issue, np.int64(0), bound
     _, _, slots, kx, kw = slot_layout(k, lanes, kept, group)
-    total, drain, to_issue, to_drain = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    total, drain, to_issue, to_drain, ops = np.int64(0), np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     m_block, n_block = min(m, rows * mapping[2]), min(n, cols * mapping[3])
     m_blocks, n_blocks = ceil_div(m, m_block), ceil_div(n, n_block)
     for a in range(2):
@@ -495,11 +496,12 @@ def mapping_bounds(m, n, k, kept, group, machine, mapping):
             )
             total += tiles * issue
             drain += tiles * r * ia * ib
+            ops += tiles * slots * ia * ib
             if a == 0 and b == 0:
                 to_drain = (r - 1) + (c - 1) + (latency - 1)
                 to_issue = to_drain + r * ia * ib
                 to_drain += issue
-    return total, drain, to_issue, to_drain
+    return total, drain, to_issue, to_drain, ops
 
 
 @jit
@@ -565,7 +567,8 @@ def search(shape, per_element, machine, buffers, bytes_per_cycle, fetch_cycles, 
     A candidate is skipped only when a lower bound of its cycles exceeds the best found, so the result is that of the
     whole space. The bounds: array issue, drain and per-job extra cycles (`mapping_bounds`), and DRAM bytes / bandwidth.
     They never fall when a tile shrinks, so a bound that fails for Tm fails for all smaller Tm, and one
-    that fails for the largest Tm and Tn that fit beside Tk fails for that Tk. Mappings are tried by rising bound.
+    that fails for the largest Tm and Tn that fit beside Tk fails for that Tk. The issues without stalls plus what the
+    fewest jobs add exclude all smaller Tk, too. Mappings are tried by rising bound.
 
     Returns the best (mapping row, Tm, Tn, Tk, order), its cycles, array cycles and DRAM bytes, and the numbers of
     candidates evaluated and pruned; cycles -1 when nothing fits.
@@ -583,19 +586,29 @@ def search(shape, per_element, machine, buffers, bytes_per_cycle, fetch_cycles, 
     found = np.empty(3, np.int64)
     x_capacity, w_capacity = buffers[0] / (2 * per_element[4]), buffers[1] / (2 * per_element[5])
     y_capacity = buffers[2] / (2 * per_element[3])
-    rank = np.empty(mappings.shape[0], np.int64)
+    rank, stall_free = np.empty(mappings.shape[0], np.int64), np.empty(mappings.shape[0], np.int64)
     for v in range(mappings.shape[0]):
-        issue, drain, to_issue, to_drain = mapping_bounds(m, n, k, kept, group, machine, mappings[v])
-        rank[v] = max(issue + to_issue, drain + to_drain)
+        issue, drain, to_issue, to_drain, ops = mapping_bounds(m, n, k, kept, group, machine, mappings[v])
+        rank[v], stall_free[v] = max(issue + to_issue, drain + to_drain), ops
     for v in np.argsort(rank, kind="mergesort"):
         mapping = mappings[v]
         steps = tile_steps(kept, group, k, machine, mapping)
         free = 2 if mapping[0] == OS else (0 if mapping[0] == WS else 1)
         for d in range(3):
             found[d] = tile_candidates(whole[d], steps[d], d != free, sizes[d], trips_of[d], jobs_of[d])
+        hopeless = count * (stall_free[v] + fetch_cycles) > limit
         for k_index in range(found[2]):
             tk, k_trips, k_jobs = sizes[2, k_index], trips_of[2, k_index], jobs_of[2, k_index]
-            issue, drain, to_issue, to_drain = mapping_bounds(m, n, tk, kept, group, machine, mapping)
+            m_first = first_fitting(sizes[0], found[0], x_capacity / tk)
+            n_first = first_fitting(sizes[1], found[1], w_capacity / tk)
+            if m_first == found[0] or n_first == found[1]:
+                continue
+            if hopeless:
+                for n_index in range(n_first, found[1]):
+                    m_index = max(m_first, first_fitting(sizes[0], found[0], y_capacity / sizes[1, n_index]))
+                    pruned += 6 * (found[0] - m_index)
+                continue
+            issue, drain, to_issue, to_drain, _ = mapping_bounds(m, n, tk, kept, group, machine, mapping)
             if k_trips > 1:
                 k_last = k - (k_trips - 1) * tk
                 before, last = k_trips - 1, mapping_bounds(m, n, k_last, kept, group, machine, mapping)
@@ -604,10 +617,8 @@ def search(shape, per_element, machine, buffers, bytes_per_cycle, fetch_cycles, 
                 to_drain = before * to_drain + (k_jobs - before) * last[3]
             else:
                 to_issue, to_drain = k_jobs * to_issue, k_jobs * to_drain
-            m_first = first_fitting(sizes[0], found[0], x_capacity / tk)
-            n_first = first_fitting(sizes[1], found[1], w_capacity / tk)
-            if m_first == found[0] or n_first == found[1]:
-                continue
+            fewest_jobs = to_issue * jobs_of[0, 0] * jobs_of[1, 0]
+            hopeless = count * (stall_free[v] + fewest_jobs + fetch_cycles) > limit
             whole_jobs = jobs_of[0, m_first] * jobs_of[1, n_first]
             floor = np.float64(max(issue + to_issue * whole_jobs, drain + to_drain * whole_jobs) + fetch_cycles) * count
             if floor <= limit:
@@ -622,11 +633,11 @@ def search(shape, per_element, machine, buffers, bytes_per_cycle, fetch_cycles, 
                     order_bytes,
                 )
                 floor = max(floor, least / bytes_per_cycle)
-            hopeless = floor > limit
+            excluded = floor > limit
             for n_index in range(n_first, found[1]):
                 tn = sizes[1, n_index]
                 m_index = max(m_first, first_fitting(sizes[0], found[0], y_capacity / tn))
-                while m_index < found[0] and not hopeless:
+                while m_index < found[0] and not excluded:
                     whole_jobs = jobs_of[0, m_index] * jobs_of[1, n_index]
                     floor = np.float64(max(issue + to_issue * whole_jobs, drain + to_drain * whole_jobs) + fetch_cycles)
                     floor *= count
@@ -716,7 +727,7 @@ def evaluate(shape, per_element, machine, bytes_per_cycle, mapping, tile, order)
                     continue
                 jobs *= count
                 mt, nt, kt = edge[0] if a else tile[0], edge[1] if b else tile[1], edge[2] if c else tile[2]
-                issue, drain, _, _ = mapping_bounds(mt, nt, kt, kept, group, unlimited, mapping)
+                issue, drain, _, _, _ = mapping_bounds(mt, nt, kt, kept, group, unlimited, mapping)
                 slots, x, w, y, _ = array_counts(
                     mt,
                     nt,

@@ -231,8 +231,8 @@ def test_two_rows_of_weights_pass_one_partial_sum_each_adder_latency():
 
 
 def test_two_banks_hide_the_drain_but_not_all_of_the_adder():
-    # One op per tile, L = 8: op in 0, sum out in 8, and the bank is free again in 9; two banks make 4.5 cycles per tile,
-    # where issue and drain take 1 each.
+    # One op per tile, L = 8: op in 0, sum out in 8, and the bank is free again in 9; two banks make 4.5 cycles per
+    # tile, where issue and drain take 1 each.
     machine = {**ONE_PE, "adder_latency": 8, "dataflow": "os", "overlapped": True}
     assert run_registers(1, 40, 1, **machine).cycles - run_registers(1, 20, 1, **machine).cycles == 20 * 4.5
 
