@@ -27,6 +27,7 @@ ORDER = (
     "results",
     "performance",
     "simulation",
+    "validation",
     "plots",
     "report",
     "cli",

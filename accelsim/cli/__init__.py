@@ -16,6 +16,7 @@ _COMMANDS = {
     "compare": ("compare", "Time designs, methods and patterns side by side."),
     "schedule": ("schedule", "Show the mapping chosen for each layer and stage, and why."),
     "trace": ("trace", "Export the layer trace of a PyTorch model (needs the torch extra)."),
+    "validate": ("validate", "Check the model against independent numbers."),
     "check": ("check", "Check trace, design and energy files."),
     "list": ("listing", "List shipped workloads, designs or methods."),
     "schema": ("schema", "Print the JSON Schema of a file format."),

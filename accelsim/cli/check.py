@@ -33,6 +33,7 @@ def _describe(path: Path) -> str:
     from accelsim.files import read_text
     from accelsim.hardware.design import load_design
     from accelsim.hardware.energy import load_energy_table
+    from accelsim.hardware.machine import load_machine
     from accelsim.workload.trace import load_trace
 
     if path.suffix in {".json", ".gz"}:
@@ -40,6 +41,9 @@ def _describe(path: Path) -> str:
         return f"trace of {trace.model}, {len(trace.operations)} operations, {trace.parameters:,} parameters"
     if path.suffix not in {".yaml", ".yml"}:
         raise InputError(f"{path}: got suffix '{path.suffix}'; allowed: .json, .json.gz, .yaml, .yml")
+    if "accelsim-machine/" in read_text(path):
+        machine = load_machine(path)
+        return f"machine {machine.name}, {_origins(machine.provenance)}"
     if "accelsim-energy/" in read_text(path):
         table = load_energy_table(path)
         return f"energy table {table.name}, {_origins(table.provenance)}"

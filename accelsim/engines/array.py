@@ -1,11 +1,12 @@
 """One GEMM on the array alone: the public function behind the array model."""
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any
 
 from numpy.typing import NDArray
 
 from accelsim.cost import _kernels
+from accelsim.cost.conventions import CONVENTIONS, Convention, convention_cycles
 from accelsim.errors import InputError, did_you_mean
 from accelsim.schedule.plan import DATAFLOWS, VARIANTS
 from accelsim.sparsity.pattern import Pattern
@@ -36,15 +37,15 @@ def gemm_on_array(
     cols: int,
     macs_per_pe: int,
     adder_latency: int,
-    dataflow: Literal["os", "ws", "is"],
+    dataflow: str,
     pattern: Pattern | str | None = None,
     interleave: tuple[int, int] = (1, 1),
     split_k: int = 1,
-    variant: Literal["flat", "split", "chain"] = "split",
+    variant: str = "split",
     overlapped: bool = False,
     ports: tuple[int | None, int | None] | None = None,
-    timing: Literal["sat"] = "sat",
-    engine: Literal["closed", "register"] = "closed",
+    timing: str = "sat",
+    engine: str = "closed",
     x: NDArray[Any] | None = None,
     w: NDArray[Any] | None = None,
 ) -> ArrayCounts:
@@ -62,6 +63,8 @@ def gemm_on_array(
     `overlapped`: a second accumulator bank or a shadow weight set hides drains and preloads. `ports`: elements per
     cycle at each PE row and each PE column (None: as wide as needed); a phase lasts at least as long as its words
     take. OS: issue = max(issue, ceil(Ia kx / row port), ceil(Ib kw / column port)). WS, IS: stream and preload alike.
+
+    `timing`: ``sat``, or how another simulator counts (`accelsim.cost.conventions`): isolated, no adder latency.
 
     `engine`: ``closed`` computes the counts, ``register`` steps a machine of registers and counts (`run_registers`,
     which also returns the product). `x` (m, k) and `w` (k, n) are its operands; the closed form needs none.
@@ -86,7 +89,7 @@ def gemm_on_array(
     for name, size in sizes.items():
         _whole(name, size)
     _choice("dataflow", dataflow, DATAFLOWS)
-    _choice("timing", timing, ("sat",))
+    _choice("timing", timing, ("sat", *CONVENTIONS))
     _choice("engine", engine, ("closed", "register"))
     code = 0
     if dataflow != "os":
@@ -94,6 +97,16 @@ def gemm_on_array(
         code = VARIANTS.index(variant)
         if split_k != 1:
             raise InputError(f"split_k: got {split_k}; only 'os' splits partial sums, so 1 is needed for '{dataflow}'")
+    if timing != "sat":
+        plain = {
+            "adder_latency": adder_latency == 1,
+            "interleave": interleave == (1, 1),
+            "split_k": split_k == 1,
+            "overlapped": not overlapped,
+            "ports": ports is None,
+            "engine": engine == "closed",
+        }
+        return _by_convention(CONVENTIONS[timing], plain, m, n, k, rows, cols, macs_per_pe, dataflow, parsed)
     if engine == "register":
         return _stepped(
             m,
@@ -140,6 +153,34 @@ def gemm_on_array(
     return ArrayCounts(
         cycles=int(cycles), op_slots=op_slots, x_words=x_words, w_words=w_words, y_words=y_words, tiles=tiles
     )
+
+
+def _by_convention(
+    convention: Convention,
+    plain: dict[str, bool],
+    m: int,
+    n: int,
+    k: int,
+    rows: int,
+    cols: int,
+    macs_per_pe: int,
+    dataflow: str,
+    pattern: Pattern | None,
+) -> ArrayCounts:
+    """Cycles as another simulator counts them; words and slots as this array has them."""
+    for name, is_plain in plain.items():
+        if not is_plain:
+            raise InputError(
+                f"{name}: timing '{convention.name}' knows no adder latency, interleaving, overlap or ports; leave it"
+                " at its neutral value"
+            )
+    _choice("dataflow", dataflow, convention.dataflows)
+    kept, group = (0, 0) if pattern is None else (pattern.kept, pattern.group)
+    flow = DATAFLOWS.index(dataflow)
+    counts = _kernels.array_counts(m, n, k, rows, cols, macs_per_pe, kept, group, flow, 0, 1, 1)
+    op_slots, x_words, w_words, y_words, tiles = (int(count) for count in counts)
+    cycles = convention_cycles(convention, m, n, k, rows, cols, macs_per_pe, dataflow, pattern)
+    return ArrayCounts(cycles=cycles, op_slots=op_slots, x_words=x_words, w_words=w_words, y_words=y_words, tiles=tiles)
 
 
 def _stepped(m: int, n: int, k: int, **machine: Any) -> ArrayCounts:

@@ -1,0 +1,77 @@
+"""``accelsim validate``: the model against independent numbers."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from accelsim.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from accelsim.validation import CheckResult
+
+__all__ = ["validate_command"]
+
+
+@click.command("validate")
+@click.argument("check", required=False)
+@click.argument("file", required=False, metavar="[FILE.csv]")
+@click.option("-o", "--output", metavar="DIR", help="Write the table there as validation.csv and validation.md.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: one object for one check, else a list.")
+def validate_command(check: str | None, file: str | None, output: str | None, as_json: bool) -> int:
+    """Check the model against independent numbers: all checks, one CHECK, or one CHECK on rows of your own.
+
+    CHECK is tiles, register-tiles, scalesim, scalesim-sparse, tensor-core or stonne. The exit code is 1 if a compared
+    number differs.
+    """
+    from accelsim.validation import CHECKS, run_check
+
+    if check is not None and check not in CHECKS:
+        raise InputError(f"check '{check}': not known{did_you_mean(check, CHECKS)}; allowed: {', '.join(CHECKS)}")
+    names = [check] if check else list(CHECKS)
+    results = [run_check(name, Path(file) if file else None) for name in names]
+    if as_json:
+        entries = [result.to_dict() for result in results]
+        click.echo(json.dumps(entries[0] if check else entries))
+    else:
+        from accelsim.cli.screen import console, table_of
+
+        table = table_of("check", "cases", "exact", "worst error", "unsupported", "source")
+        for result in results:
+            left_out = sum(count for _, count in result.unsupported)
+            entry = CHECKS[result.check]
+            table.add_row(entry.title, f"{result.cases:,}", f"{result.exact:,}", f"{result.worst_relative_error:.2%}",
+                          str(left_out), entry.source)  # fmt: skip
+        console().print(table)
+        reasons = [(result, reason) for result in results for reason in result.unsupported]
+        for result, (reason, count) in reasons:
+            click.echo(f"  {result.check}: {count} rows unsupported: {reason}")
+    if output is not None:
+        _write(Path(output), results)
+    return 0 if all(result.passed for result in results) else 1
+
+
+def _write(folder: Path, results: "Sequence[CheckResult]") -> None:
+    from accelsim.files import write_atomically
+    from accelsim.validation import CHECKS
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"-o {folder}: {error.strerror}") from None
+    rows = [
+        (result.check, result.cases, result.exact, f"{result.worst_relative_error:.6g}",
+         f"{result.median_relative_error:.6g}", sum(count for _, count in result.unsupported),
+         CHECKS[result.check].source)
+        for result in results
+    ]  # fmt: skip
+    head = ("check", "cases", "exact", "worst_relative_error", "median_relative_error", "unsupported", "source")
+    lines = [",".join(str(cell) for cell in row) for row in (head, *rows)]
+    write_atomically(folder / "validation.csv", "\n".join(lines) + "\n")
+    table = ["| " + " | ".join(str(cell) for cell in row) + " |" for row in (head, ("---",) * len(head), *rows)]
+    notes = [f"- {result.check}: {count} rows unsupported: {reason}" for result in results
+             for reason, count in result.unsupported]  # fmt: skip
+    text = "\n".join(["Made by `accelsim validate -o reports/validation`.", "", *table, "", *notes])
+    write_atomically(folder / "validation.md", text.rstrip() + "\n")

@@ -1,0 +1,241 @@
+"""Checks of the model against independent numbers; ``accelsim validate`` runs them on the installed package.
+
+Each check reads rows of one kind, computes the same number from the row's inputs and compares. A row the model cannot
+express is counted as unsupported with the reason, never dropped.
+"""
+
+import csv
+import io
+import re
+import statistics
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from accelsim.cost.shared_port import ideal_cycles
+from accelsim.engines import gemm_on_array
+from accelsim.errors import AccelsimError, InputError
+from accelsim.files import read_text
+from accelsim.hardware.machine import load_machine, machine_names
+from accelsim.sparsity.pattern import Pattern
+
+__all__ = ["CHECKS", "CheckResult", "run_check"]
+
+Row = Mapping[str, str]
+
+
+class UnsupportedRowError(Exception):
+    """A row that the model cannot express, with the reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """A kind of rows: the columns it needs, and a function from a row to what is computed and what is expected."""
+
+    title: str
+    source: str
+    file: str
+    columns: tuple[str, ...]
+    compare: Callable[[Row], list[tuple[int, int]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """Outcome of a check: compared rows, those equal in every number, and relative errors; unsupported by reason."""
+
+    check: str
+    cases: int
+    exact: int
+    worst_relative_error: float
+    median_relative_error: float
+    unsupported: tuple[tuple[str, int], ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every compared row is exact, and there was one."""
+        return self.cases > 0 and self.exact == self.cases
+
+    def to_dict(self) -> dict[str, object]:
+        """The result as printed by ``--json``."""
+        return {
+            "check": self.check,
+            "cases": self.cases,
+            "exact": self.exact,
+            "worst_relative_error": self.worst_relative_error,
+            "median_relative_error": self.median_relative_error,
+            "unsupported": dict(self.unsupported),
+        }
+
+
+def _whole(row: Row, column: str) -> int:
+    text = row[column].removesuffix(".0")
+    if not re.fullmatch(r"-?[0-9]{1,18}", text):
+        raise InputError(f"column {column}: got '{row[column]}'; a whole number is needed")
+    return int(text)
+
+
+def _tile(engine: str) -> Callable[[Row], list[tuple[int, int]]]:
+    def compare(row: Row) -> list[tuple[int, int]]:
+        kept, group = _whole(row, "N"), _whole(row, "M")
+        got = gemm_on_array(
+            _whole(row, "Mdim"),
+            _whole(row, "Ndim"),
+            _whole(row, "Kdim"),
+            rows=_whole(row, "R"),
+            cols=_whole(row, "C"),
+            macs_per_pe=_whole(row, "V"),
+            adder_latency=_whole(row, "L"),
+            dataflow=row["dataflow"],
+            pattern=None if kept == 0 and group == 0 else f"{kept}:{group}",
+            interleave=(_whole(row, "Ia"), _whole(row, "Ib")),
+            split_k=_whole(row, "Z"),
+            variant="split" if row["variant"] == "-" else row["variant"],
+            overlapped=_whole(row, "overlap") == 1,
+            engine=engine,
+        )
+        names = ("cycles", "op_slots", "x_words", "w_words", "y_words", "tiles")
+        return [(getattr(got, name), _whole(row, name)) for name in names]
+
+    return compare
+
+
+def _scalesim(row: Row) -> list[tuple[int, int]]:
+    cycles = gemm_on_array(
+        _whole(row, "M"),
+        _whole(row, "N"),
+        _whole(row, "K"),
+        rows=_whole(row, "array_rows"),
+        cols=_whole(row, "array_cols"),
+        macs_per_pe=1,
+        adder_latency=1,
+        dataflow=row["dataflow"],
+        timing="scalesim",
+    ).cycles
+    return [(cycles, _whole(row, "scalesim_compute_cycles"))]
+
+
+def _scalesim_sparse(row: Row) -> list[tuple[int, int]]:
+    if row["error"] or not row["total_cycles"]:
+        raise UnsupportedRowError(f"SCALE-Sim itself failed: {row['error'].split(':')[0] or 'no cycles'}")
+    k = _whole(row, "K")
+    if row["sparsity_mode"] == "row-wise":  # its ratio is ignored: B of every 2 B, whole blocks
+        block = _whole(row, "block_size")
+        k, pattern = -(-k // (2 * block)) * 2 * block, f"{block}:{2 * block}"
+    else:
+        pattern = row["topology_ratio"]
+    cycles = gemm_on_array(
+        _whole(row, "M"),
+        _whole(row, "N"),
+        k,
+        rows=_whole(row, "array_rows"),
+        cols=_whole(row, "array_cols"),
+        macs_per_pe=1,
+        adder_latency=1,
+        dataflow=row["dataflow"],
+        pattern=pattern,
+        timing="scalesim",
+    ).cycles
+    return [(cycles, _whole(row, "total_cycles"))]
+
+
+def _stonne(row: Row) -> list[tuple[int, int]]:
+    if row["arch"] != "TPU_OS_DENSE":
+        raise UnsupportedRowError(
+            f"{row['arch']}: nonzeros of any position share a reduction tree, which is no systolic array"
+        )
+    rows, _, cols = row["pe"].partition("x")
+    cycles = gemm_on_array(
+        _whole(row, "M"),
+        _whole(row, "N"),
+        _whole(row, "K"),
+        rows=int(rows),
+        cols=int(cols),
+        macs_per_pe=1,
+        adder_latency=1,
+        dataflow="os",
+        timing="stonne",
+    ).cycles
+    return [(cycles, _whole(row, "cycles"))]
+
+
+_GEMM = re.compile(r"GEMM M(\d+) K(\d+) N(\d+) .*")
+
+
+def _tensor_core(row: Row) -> list[tuple[int, int]]:
+    """The sparse operand A (M x K) stays, so it is the weight: n = M, and the columns of B stream: m = N."""
+    shape = _GEMM.fullmatch(row["workload"])
+    machines = {machine.published_as: machine for machine in map(load_machine, machine_names())}
+    if row["metric"] != "cycles" or shape is None:
+        raise UnsupportedRowError("no cycle count of a GEMM with given sizes")
+    if row["design"] not in machines:
+        raise UnsupportedRowError("dual-side unstructured sparsity, which an N:M array does not execute")
+    mask = None if row["weight_sparsity"] == "dense" else Pattern.parse(row["weight_sparsity"])
+    n, k, m = (int(size) for size in shape.groups())
+    return [(ideal_cycles(machines[row["design"]], m, n, k, mask), _whole(row, "value"))]
+
+
+_TILE_COLUMNS = tuple(
+    "dataflow variant overlap R C V N M L Ia Ib Z Mdim Ndim Kdim cycles op_slots x_words w_words y_words tiles".split()
+)
+_GEMM_COLUMNS = ("M", "N", "K", "array_rows", "array_cols", "dataflow")
+_STEPPER = "an independent cycle-by-cycle stepper"
+
+CHECKS: dict[str, Check] = {
+    "tiles": Check(title="array tiles, closed form", source=_STEPPER, file="golden_tiles.csv", columns=_TILE_COLUMNS,
+                   compare=_tile("closed")),
+    "register-tiles": Check(title="array tiles, register level", source=_STEPPER, file="golden_tiles.csv",
+                            columns=_TILE_COLUMNS, compare=_tile("register")),
+    "scalesim": Check(title="SCALE-Sim, dense", source="SCALE-Sim v3.0.0", file="scalesim_cycles.csv",
+                      columns=(*_GEMM_COLUMNS, "scalesim_compute_cycles"), compare=_scalesim),
+    "scalesim-sparse": Check(title="SCALE-Sim, N:M", source="SCALE-Sim v3.0.0", file="scalesim_sparse.csv",
+                             columns=(*_GEMM_COLUMNS, "sparsity_mode", "topology_ratio", "block_size", "total_cycles",
+                                      "error"), compare=_scalesim_sparse),
+    "tensor-core": Check(
+        title="sparse tensor cores",
+        source="Sparseloop MICRO 2022 artifact, figure 15",
+        file="published_points.csv",
+        columns=("workload", "design", "weight_sparsity", "metric", "value"),
+        compare=_tensor_core,
+    ),
+    "stonne": Check(title="STONNE", source="STONNE 22634b8", file="stonne_gemm.csv",
+                    columns=("arch", "pe", "M", "N", "K", "cycles"), compare=_stonne),
+}  # fmt: skip
+
+
+def run_check(name: str, path: Path | None = None) -> CheckResult:
+    """Run one check on its shipped rows, or on a CSV file with the same columns.
+
+    Raises `InputError` naming file, line and column for a file that lacks columns, has no rows or holds bad values.
+    """
+    check = CHECKS[name]
+    text = (resources.files("accelsim") / "data" / check.file).read_text() if path is None else read_text(path)
+    source = str(path or check.file)
+    reader = csv.DictReader(io.StringIO(text))
+    absent = [column for column in check.columns if column not in (reader.fieldnames or ())]
+    if absent:
+        raise InputError(f"{source}: column {', '.join(absent)} missing; needed: {', '.join(check.columns)}")
+    errors: list[float] = []
+    unsupported: Counter[str] = Counter()
+    for line, row in enumerate(reader, start=2):
+        if None in row or None in row.values():
+            raise InputError(f"{source}:{line}: {len(reader.fieldnames or ())} columns are needed (truncated?)")
+        try:
+            pairs = check.compare(row)
+        except UnsupportedRowError as reason:
+            unsupported[str(reason)] += 1
+            continue
+        except AccelsimError as error:
+            raise InputError(f"{source}:{line}: {error}") from None
+        errors.append(max(abs(got - want) / max(abs(want), 1) for got, want in pairs))
+    if not errors and not unsupported:
+        raise InputError(f"{source}: no rows to check")
+    return CheckResult(
+        check=name,
+        cases=len(errors),
+        exact=sum(error == 0 for error in errors),
+        worst_relative_error=max(errors, default=0.0),
+        median_relative_error=statistics.median(errors) if errors else 0.0,
+        unsupported=tuple(unsupported.items()),
+    )
