@@ -9,7 +9,7 @@ import io
 import re
 import statistics
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -19,9 +19,10 @@ from accelsim.engines import gemm_on_array
 from accelsim.errors import AccelsimError, InputError
 from accelsim.files import read_text
 from accelsim.hardware.machine import load_machine, machine_names
+from accelsim.random_checks import array_agreement, buffer_agreement, sore_agreement
 from accelsim.sparsity.pattern import Pattern
 
-__all__ = ["CHECKS", "CheckResult", "run_check"]
+__all__ = ["CHECKS", "RANDOM_CHECKS", "CheckResult", "describe", "run_check"]
 
 Row = Mapping[str, str]
 
@@ -176,8 +177,9 @@ def _tensor_core(row: Row) -> list[tuple[int, int]]:
     return [(ideal_cycles(machines[row["design"]], m, n, k, mask), _whole(row, "value"))]
 
 
-_TILE_COLUMNS = tuple(
-    "dataflow variant overlap R C V N M L Ia Ib Z Mdim Ndim Kdim cycles op_slots x_words w_words y_words tiles".split()
+_TILE_COLUMNS = (
+    *("dataflow", "variant", "overlap", "R", "C", "V", "N", "M", "L", "Ia", "Ib", "Z", "Mdim", "Ndim", "Kdim"),
+    *("cycles", "op_slots", "x_words", "w_words", "y_words", "tiles"),
 )
 _GEMM_COLUMNS = ("M", "N", "K", "array_rows", "array_cols", "dataflow")
 _STEPPER = "an independent cycle-by-cycle stepper"
@@ -204,11 +206,29 @@ CHECKS: dict[str, Check] = {
 }  # fmt: skip
 
 
+RANDOM_CHECKS: dict[str, tuple[str, str, Callable[[], Iterator[list[tuple[float, float]]]]]] = {
+    "array": ("closed form", "the register-level machine, 1500 random GEMMs", array_agreement),
+    "buffers": ("traffic and double buffering", "a walk over every job, 600 random loop nests", buffer_agreement),
+    "sore": ("SORE against masks", "magnitude masks, 300 random tensors", sore_agreement),
+}
+
+
+def describe(name: str) -> tuple[str, str]:
+    """Title and source of a check."""
+    if name in RANDOM_CHECKS:
+        return RANDOM_CHECKS[name][:2]
+    return CHECKS[name].title, CHECKS[name].source
+
+
 def run_check(name: str, path: Path | None = None) -> CheckResult:
-    """Run one check on its shipped rows, or on a CSV file with the same columns.
+    """Run one check on its shipped rows, or on a CSV file with the same columns; or one of `RANDOM_CHECKS`.
 
     Raises `InputError` naming file, line and column for a file that lacks columns, has no rows or holds bad values.
     """
+    if name in RANDOM_CHECKS:
+        if path is not None:
+            raise InputError(f"check '{name}': makes its own cases and reads no file, got {path}")
+        return _summary(name, [_error(pairs) for pairs in RANDOM_CHECKS[name][2]()], Counter())
     check = CHECKS[name]
     text = (resources.files("accelsim") / "data" / check.file).read_text() if path is None else read_text(path)
     source = str(path or check.file)
@@ -228,9 +248,18 @@ def run_check(name: str, path: Path | None = None) -> CheckResult:
             continue
         except AccelsimError as error:
             raise InputError(f"{source}:{line}: {error}") from None
-        errors.append(max(abs(got - want) / max(abs(want), 1) for got, want in pairs))
+        errors.append(_error(pairs))
     if not errors and not unsupported:
         raise InputError(f"{source}: no rows to check")
+    return _summary(name, errors, unsupported)
+
+
+def _error(pairs: Sequence[tuple[float, float]]) -> float:
+    """Largest relative error of the numbers of one case."""
+    return max(float(abs(got - want) / max(abs(want), 1)) for got, want in pairs)
+
+
+def _summary(name: str, errors: list[float], unsupported: Counter[str]) -> CheckResult:
     return CheckResult(
         check=name,
         cases=len(errors),

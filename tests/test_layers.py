@@ -27,6 +27,7 @@ ORDER = (
     "results",
     "performance",
     "simulation",
+    "random_checks",
     "validation",
     "plots",
     "report",

@@ -12,7 +12,7 @@ from accelsim.engines import gemm_on_array
 from accelsim.errors import InputError
 from accelsim.hardware.machine import load_machine
 from accelsim.sparsity.pattern import Pattern
-from accelsim.validation import CHECKS, run_check
+from accelsim.validation import CHECKS, RANDOM_CHECKS, run_check
 
 COMPARED = {
     "tiles": 3000,
@@ -30,6 +30,18 @@ def test_every_shipped_row_is_exact(name: str) -> None:
     assert (result.cases, result.exact, result.worst_relative_error) == (COMPARED[name], COMPARED[name], 0)
     text = (resources.files("accelsim") / "data" / CHECKS[name].file).read_text()
     assert result.cases + sum(count for _, count in result.unsupported) == len(list(csv.reader(text.splitlines()))) - 1
+
+
+@pytest.mark.parametrize("name", RANDOM_CHECKS)
+def test_random_cases_agree(name: str) -> None:
+    result = run_check(name)
+    assert result.passed
+    assert result.cases >= 300
+
+
+def test_random_checks_read_no_file() -> None:
+    with pytest.raises(InputError, match=r"^check 'sore': makes its own cases and reads no file, got x\.csv$"):
+        run_check("sore", Path("x.csv"))
 
 
 def changed_file(tmp_path: Path, name: str, column: str, value: str) -> Path:

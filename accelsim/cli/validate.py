@@ -1,5 +1,7 @@
 """``accelsim validate``: the model against independent numbers."""
 
+import csv
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,14 +25,16 @@ __all__ = ["validate_command"]
 def validate_command(check: str | None, file: str | None, output: str | None, as_json: bool) -> int:
     """Check the model against independent numbers: all checks, one CHECK, or one CHECK on rows of your own.
 
-    CHECK is tiles, register-tiles, scalesim, scalesim-sparse, tensor-core or stonne. The exit code is 1 if a compared
-    number differs.
+    With rows of your own CHECK is tiles, register-tiles, scalesim, scalesim-sparse, tensor-core or stonne; array,
+    buffers and sore make their own cases. The exit code is 1 if a compared number differs.
     """
-    from accelsim.validation import CHECKS, run_check
+    from accelsim.validation import CHECKS, RANDOM_CHECKS, describe, run_check
 
-    if check is not None and check not in CHECKS:
-        raise InputError(f"check '{check}': not known{did_you_mean(check, CHECKS)}; allowed: {', '.join(CHECKS)}")
-    names = [check] if check else list(CHECKS)
+    known = [*CHECKS, *RANDOM_CHECKS]
+
+    if check is not None and check not in known:
+        raise InputError(f"check '{check}': not known{did_you_mean(check, known)}; allowed: {', '.join(known)}")
+    names = [check] if check else known
     results = [run_check(name, Path(file) if file else None) for name in names]
     if as_json:
         entries = [result.to_dict() for result in results]
@@ -41,9 +45,15 @@ def validate_command(check: str | None, file: str | None, output: str | None, as
         table = table_of("check", "cases", "exact", "worst error", "unsupported", "source")
         for result in results:
             left_out = sum(count for _, count in result.unsupported)
-            entry = CHECKS[result.check]
-            table.add_row(entry.title, f"{result.cases:,}", f"{result.exact:,}", f"{result.worst_relative_error:.2%}",
-                          str(left_out), entry.source)  # fmt: skip
+            title, source = describe(result.check)
+            table.add_row(
+                title,
+                f"{result.cases:,}",
+                f"{result.exact:,}",
+                f"{result.worst_relative_error:.2%}",
+                str(left_out),
+                source,
+            )
         console().print(table)
         reasons = [(result, reason) for result in results for reason in result.unsupported]
         for result, (reason, count) in reasons:
@@ -55,23 +65,33 @@ def validate_command(check: str | None, file: str | None, output: str | None, as
 
 def _write(folder: Path, results: "Sequence[CheckResult]") -> None:
     from accelsim.files import write_atomically
-    from accelsim.validation import CHECKS
+    from accelsim.validation import describe
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"-o {folder}: {error.strerror}") from None
     rows = [
-        (result.check, result.cases, result.exact, f"{result.worst_relative_error:.6g}",
-         f"{result.median_relative_error:.6g}", sum(count for _, count in result.unsupported),
-         CHECKS[result.check].source)
+        (
+            result.check,
+            result.cases,
+            result.exact,
+            f"{result.worst_relative_error:.6g}",
+            f"{result.median_relative_error:.6g}",
+            sum(count for _, count in result.unsupported),
+            describe(result.check)[1],
+        )
         for result in results
-    ]  # fmt: skip
+    ]
     head = ("check", "cases", "exact", "worst_relative_error", "median_relative_error", "unsupported", "source")
-    lines = [",".join(str(cell) for cell in row) for row in (head, *rows)]
-    write_atomically(folder / "validation.csv", "\n".join(lines) + "\n")
+    lines = io.StringIO()
+    csv.writer(lines, lineterminator="\n").writerows((head, *rows))
+    write_atomically(folder / "validation.csv", lines.getvalue())
     table = ["| " + " | ".join(str(cell) for cell in row) + " |" for row in (head, ("---",) * len(head), *rows)]
-    notes = [f"- {result.check}: {count} rows unsupported: {reason}" for result in results
-             for reason, count in result.unsupported]  # fmt: skip
+    notes = [
+        f"- {result.check}: {count} rows unsupported: {reason}"
+        for result in results
+        for reason, count in result.unsupported
+    ]
     text = "\n".join(["Made by `accelsim validate -o reports/validation`.", "", *table, "", *notes])
     write_atomically(folder / "validation.md", text.rstrip() + "\n")

@@ -9,55 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accelsim.cost import _kernels
+from accelsim.engines.buffer_walk import walk_buffers
 
 ORDERS = [tuple(order) for order in _kernels.ORDERS]
-
-
-def walk(whole, tile, order, count, per_element, job_cycles, bytes_per_cycle):  # noqa: C901  literal on purpose
-    """Step through every job: DRAM bytes of x, w, y and the cycles of the double-buffered pipeline."""
-    trips = [math.ceil(size / step) for size, step in zip(whole, tile, strict=True)]
-    jobs = []
-    for copy in range(count):
-        for indices in itertools.product(*(range(trips[d]) for d in order)):
-            index = [0, 0, 0]
-            for d, i in zip(order, indices, strict=True):
-                index[d] = i
-            jobs.append((copy, *index))
-
-    def size(job, d):
-        return min(tile[d], whole[d] - job[d + 1] * tile[d])
-
-    x_bytes = w_bytes = y_bytes = 0.0
-    loads, stores, busy = [], [], []
-    for position, job in enumerate(jobs):
-        before = jobs[position - 1] if position else None
-        after = jobs[position + 1] if position + 1 < len(jobs) else None
-        m, n, k = (size(job, d) for d in range(3))
-        load = store = 0.0
-        if before is None or (before[0], before[1], before[3]) != (job[0], job[1], job[3]):
-            load += m * k * per_element[0]
-            x_bytes += m * k * per_element[0]
-        if before is None or (before[0], before[2], before[3]) != (job[0], job[2], job[3]):
-            load += k * n * per_element[1]
-            w_bytes += k * n * per_element[1]
-        if job[3] > 0 and (before[0], before[1], before[2]) != (job[0], job[1], job[2]):
-            load += m * n * per_element[3]
-            y_bytes += m * n * per_element[3]
-        if after is None or (after[0], after[1], after[2]) != (job[0], job[1], job[2]):
-            store = m * n * per_element[2 if job[3] == trips[2] - 1 else 3]
-            y_bytes += store
-        loads.append(load)
-        stores.append(store)
-        busy.append(job_cycles(m, n, k))
-
-    def cycles(moved):
-        return math.ceil(moved / bytes_per_cycle)
-
-    total = cycles(loads[0]) + cycles(stores[-1])
-    for j in range(len(jobs)):
-        moved = (loads[j + 1] if j + 1 < len(jobs) else 0.0) + (stores[j - 1] if j else 0.0)
-        total += max(busy[j], cycles(moved))
-    return x_bytes, w_bytes, y_bytes, total
 
 
 @given(
@@ -79,11 +33,12 @@ def test_traffic_and_pipeline_equal_a_walk_over_all_jobs(whole, tile, order, cou
     def job_cycles(m, n, k):
         return _kernels.os_cycles(m, n, k, 2, 3, 1, 2, shape[4], shape[5], 2, 1, 1, True, 0, 0)
 
-    want = walk(whole, tile, order, count, per_element, job_cycles, bandwidth)
+    want = walk_buffers(whole, tile, order, count, per_element, job_cycles, bandwidth)
     numbers, x_bytes, w_bytes, y_bytes = _kernels.evaluate(
         shape, per_element, machine, bandwidth, mapping, np.array(tile), np.array(order)
     )
-    assert (x_bytes, w_bytes, y_bytes, numbers[0]) == want
+    assert (x_bytes, w_bytes, y_bytes, numbers[0]) == (want.x_bytes, want.w_bytes, want.y_bytes, want.cycles)
+    assert want.hits + want.misses == 2 * count * math.prod(-(-w // t) for w, t in zip(whole, tile, strict=True))
 
 
 @given(trips=st.tuples(*[st.integers(1, 5)] * 3))

@@ -1,0 +1,93 @@
+"""Checks on random cases from a fixed seed: closed form against registers, formulas against walks, SORE against masks.
+
+Each function yields, case by case, the pairs (computed, expected) that have to be equal.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from accelsim.cost import _kernels
+from accelsim.cost.gemm import sore_cycles
+from accelsim.engines import gemm_on_array
+from accelsim.engines.buffer_walk import walk_buffers
+from accelsim.engines.functional import sore_reduce
+from accelsim.sparsity.masks import magnitude_mask, unpack
+from accelsim.sparsity.pattern import Pattern
+
+__all__ = ["array_agreement", "buffer_agreement", "sore_agreement"]
+
+Pairs = list[tuple[float, float]]
+
+_SEED = 20
+_PATTERNS = (None, "1:2", "2:4", "1:4", "3:4", "4:4", "1:8", "2:8", "3:8", "4:8", "1:16", "4:16", "7:16", "16:32")
+_MACHINES = (("os", "split"), ("ws", "split"), ("ws", "chain"), ("ws", "flat"), ("is", "split"), ("is", "chain"))
+
+
+def array_agreement(cases: int = 1500) -> Iterator[Pairs]:
+    """Closed form against register level: ragged shapes, all machines, narrow ports, adder latencies 1 to 12."""
+    rng = np.random.default_rng(_SEED)
+
+    def whole(low: int, high: int) -> int:
+        return int(rng.integers(low, high + 1))
+
+    for _ in range(cases):
+        dataflow, variant = _MACHINES[whole(0, len(_MACHINES) - 1)]
+        m, n, k = whole(1, 30), whole(1, 30), whole(1, 70)
+        case: dict[str, Any] = {
+            "rows": whole(1, 6),
+            "cols": whole(1, 6),
+            "macs_per_pe": whole(1, 5),
+            "adder_latency": whole(1, 12),
+            "dataflow": dataflow,
+            "variant": variant,
+            "pattern": _PATTERNS[whole(0, len(_PATTERNS) - 1)],
+            "interleave": (whole(1, 5), whole(1, 4)),
+            "split_k": whole(1, 4) if dataflow == "os" else 1,
+            "overlapped": bool(whole(0, 1)),
+            "ports": tuple(whole(1, 9) if whole(0, 1) else None for _ in range(2)),
+        }
+        closed = gemm_on_array(m, n, k, engine="closed", **case)
+        stepped = gemm_on_array(m, n, k, engine="register", **case)
+        names = ("cycles", "op_slots", "x_words", "w_words", "y_words", "tiles")
+        yield [(getattr(closed, name), getattr(stepped, name)) for name in names]
+
+
+def buffer_agreement(cases: int = 600) -> Iterator[Pairs]:
+    """Traffic formulas and double-buffered pipeline against a walk over every job, in all six loop orders."""
+    rng = np.random.default_rng(_SEED)
+    per_element = np.array([2.0, 0.5, 2.0, 4.0, 2.0, 0.5])
+    machine = np.array([2, 3, 1, 2, 1, 0, 0], dtype=np.int64)
+    mapping = np.array([0, 0, 2, 1, 1], dtype=np.int64)
+
+    def job_cycles(m: int, n: int, k: int) -> int:
+        return int(_kernels.os_cycles(m, n, k, 2, 3, 1, 2, 0, 0, 2, 1, 1, True, 0, 0))
+
+    for number in range(cases):
+        m, n, k = (int(size) for size in rng.integers(1, 41, 3))
+        tm, tn, tk = (min(size, int(step)) for size, step in zip((m, n, k), rng.integers(1, 18, 3), strict=True))
+        count, bandwidth = int(rng.integers(1, 4)), float(rng.choice([0.5, 2.0, 16.0, 1000.0]))
+        order = _kernels.ORDERS[number % 6]
+        walked = walk_buffers(
+            (m, n, k), (tm, tn, tk), order.tolist(), count, per_element.tolist(), job_cycles, bandwidth
+        )
+        shape = np.array([m, n, k, count, 0, 0], dtype=np.int64)
+        numbers, *moved = _kernels.evaluate(
+            shape, per_element, machine, bandwidth, mapping, np.array([tm, tn, tk]), order
+        )
+        yield [*zip(moved, (walked.x_bytes, walked.w_bytes, walked.y_bytes), strict=True), (numbers[0], walked.cycles)]
+
+
+def sore_agreement(cases: int = 300) -> Iterator[Pairs]:
+    """The streaming sorter against magnitude masks, ties included, and its cycles against what is charged for them."""
+    rng = np.random.default_rng(_SEED)
+    for _ in range(cases):
+        text = _PATTERNS[int(rng.integers(1, len(_PATTERNS)))]
+        pattern = Pattern.parse(text or "1:2")
+        values = rng.integers(-4, 5, (int(rng.integers(1, 9)), pattern.group * int(rng.integers(1, 5))))
+        weights, lanes = values.astype(np.float32), int(rng.integers(1, 9))
+        reduced = sore_reduce(weights, pattern, lanes)
+        kept = np.where(magnitude_mask(weights, pattern, -1), weights, 0)
+        charged = sore_cycles(weights.size, pattern.group, lanes)
+        yield [(float(np.abs(unpack(reduced.packed) - kept).sum()), 0.0), (reduced.cycles, charged)]
