@@ -1,6 +1,7 @@
 """Energy of a task: counted events times the energy table, plus static power over its time."""
 
 from dataclasses import dataclass, fields
+from operator import attrgetter
 
 from accelsim.engines.timing import TaskTiming
 from accelsim.hardware.energy import EnergyTable
@@ -25,7 +26,8 @@ class Energy:
     @property
     def total_j(self) -> float:
         """Sum of the components."""
-        return float(sum(getattr(self, name) for name in COMPONENTS))
+        dynamic = self.mac_j + self.register_j + self.buffer_j + self.sore_j + self.wuve_j + self.vector_j
+        return dynamic + self.dram_j + self.static_j
 
 
 COMPONENTS = tuple(item.name for item in fields(Energy))
@@ -48,4 +50,4 @@ def energy_of(row: TaskTiming, table: EnergyTable, clock_hz: float) -> Energy:
 
 def total_energy(parts: list[Energy]) -> Energy:
     """Sum component by component."""
-    return Energy(**{name: sum(getattr(part, name) for part in parts) for name in COMPONENTS})
+    return Energy(**{name: sum(map(attrgetter(name), parts)) for name in COMPONENTS})

@@ -144,8 +144,7 @@ def show_comparison(groups: Sequence[Sequence[Result]]) -> None:
             table.add_row("geometric mean", result.design, result.method, result.pattern or "-", "", f"{mean:.2f}x")
     out.print(table)
     out.print(f"speedup: step latency of the first row of a workload over this; batch {groups[0][0].batch}")
-    for group in groups:
-        _notes(out, dict.fromkeys(note for result in group for note in result.notes if "no " in note.text))
+    _notes(out, dict.fromkeys(note for group in groups for result in group for note in result.notes))
 
 
 def table_of(*columns: str) -> Table:

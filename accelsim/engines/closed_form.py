@@ -7,7 +7,7 @@ operand.
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import takewhile
+from itertools import islice, takewhile
 
 import numpy as np
 
@@ -40,7 +40,7 @@ def run(plan: Plan, design: Design, optimizer: Optimizer) -> Timing:
                 rows.append(_online_generation(task, numbers, cost))
             rows.append(_gemm_row(task, mapping, cost))
         elif isinstance(task, Update):
-            copies = list(takewhile(lambda later: isinstance(later, Generation), tasks[index + 1 :]))
+            copies = list(takewhile(lambda later: isinstance(later, Generation), islice(tasks, index + 1, None)))
             rows.extend(_update_rows(task, copies, plan.pregenerate, design, optimizer))
         elif isinstance(task, VectorWork):
             rows.append(_vector_row(task, design))
