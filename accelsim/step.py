@@ -418,7 +418,7 @@ class _Builder:
             self.in_turn(_matmul(operation, Stage.FF, suffix, batch, operation.m, operation.n, operation.k))
         else:
             sparse = self.rules.decide(operation, Stage.FF, batch)
-            for gemm in _ff_gemms(operation, batch, sparse, suffix):
+            for gemm in _weight_gemms(operation, Stage.FF, batch, sparse, suffix):
                 self.in_turn(gemm)
 
     def backward(self) -> None:
@@ -447,7 +447,7 @@ class _Builder:
     def _weighted_backward(self, operation: Weighted, batch: int, ready: tuple[int, ...]) -> None:
         if self.gradients[operation.name]:
             sparse = self.rules.decide(operation, Stage.BP, batch)
-            for gemm in _bp_gemms(operation, batch, sparse):
+            for gemm in _weight_gemms(operation, Stage.BP, batch, sparse):
                 self.in_turn(gemm)
         if not operation.weight.frozen:
             rows = batch * _positions(operation)
@@ -589,61 +589,32 @@ def _weight_gemm(
     return gemm
 
 
-def _ff_gemms(
-    operation: Weighted, batch: int, sparse: tuple[SparseOperand, Pattern] | None, suffix: str
+def _weight_gemms(
+    operation: Weighted, stage: Stage, batch: int, sparse: tuple[SparseOperand, Pattern] | None, suffix: str = ""
 ) -> Iterator[Gemm]:
-    """FF: one GEMM, or one per phase of a transposed convolution."""
-    inputs = _channels(operation, Axis.INPUT)
-    outputs = _channels(operation, Axis.OUTPUT)
+    """FF or BP: one GEMM, or one per phase where the taps of a strided kernel are scattered over the result."""
+    inputs, outputs = _channels(operation, Axis.INPUT), _channels(operation, Axis.OUTPUT)
+    reduced, produced = (inputs, outputs) if stage is Stage.FF else (outputs, inputs)
     if isinstance(operation, Linear):
-        rows = batch * operation.rows
-        yield _weight_gemm(
-            operation, Stage.FF, suffix, sparse, m=rows, n=outputs, channels=inputs, taps=1, x_elements=rows * inputs
-        )
-        return
-    x_elements = batch * inputs * prod(operation.in_size)
-    phases = [_Phase("", prod(operation.out_size), prod(operation.kernel))]
-    if isinstance(operation, ConvTranspose):
-        phases = list(_phases(operation.out_size, operation))
+        read, phases = operation.rows, [_Phase("", operation.rows, 1)]
+    else:
+        source, target = operation.in_size, operation.out_size
+        if stage is Stage.BP:
+            source, target = target, source
+        scattered = isinstance(operation, ConvTranspose) is (stage is Stage.FF)
+        one = _Phase("", prod(target), prod(operation.kernel))
+        read, phases = prod(source), list(_phases(target, operation)) if scattered else [one]
     for phase in phases:
         yield _weight_gemm(
             operation,
-            Stage.FF,
+            stage,
             phase.label + suffix,
             sparse,
             m=batch * phase.positions,
-            n=outputs,
-            channels=inputs,
+            n=produced,
+            channels=reduced,
             taps=phase.taps,
-            x_elements=x_elements,
-        )
-
-
-def _bp_gemms(operation: Weighted, batch: int, sparse: tuple[SparseOperand, Pattern] | None) -> Iterator[Gemm]:
-    """BP: one GEMM, or one per phase of a strided convolution."""
-    inputs = _channels(operation, Axis.INPUT)
-    outputs = _channels(operation, Axis.OUTPUT)
-    if isinstance(operation, Linear):
-        rows = batch * operation.rows
-        yield _weight_gemm(
-            operation, Stage.BP, "", sparse, m=rows, n=inputs, channels=outputs, taps=1, x_elements=rows * outputs
-        )
-        return
-    y_elements = batch * outputs * prod(operation.out_size)
-    phases = [_Phase("", prod(operation.in_size), prod(operation.kernel))]
-    if isinstance(operation, Conv):
-        phases = list(_phases(operation.in_size, operation))
-    for phase in phases:
-        yield _weight_gemm(
-            operation,
-            Stage.BP,
-            phase.label,
-            sparse,
-            m=batch * phase.positions,
-            n=inputs,
-            channels=outputs,
-            taps=phase.taps,
-            x_elements=y_elements,
+            x_elements=batch * reduced * read,
         )
 
 
