@@ -1,0 +1,299 @@
+"""Mutation check: plants single-line faults, one at a time, and says which test caught each.
+
+``python tests/mutation.py`` copies the sources to a temporary folder per fault, changes one line there, runs the tests
+that judge that part and writes ``reports/validation/mutations.csv`` and ``.md``. Exit code 1 when a fault survives. Not
+collected by pytest. The tests that plant faults of their own are left out: they read the changed line.
+
+Kernels run interpreted, which is faster than compiling them anew for each fault, but for the mapping search. Hypothesis
+runs with fixed seeds and without shrinking, so the table repeats itself but for the seconds.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from accelsim.files import write_atomically
+
+ROOT = Path(__file__).resolve().parents[1]
+REPORT = ROOT / "reports" / "validation"
+COPIED = ("accelsim", "hw_configs", "workloads", "tests", "pyproject.toml")
+TIMEOUT_S = 300
+WORKERS = 2
+
+KERNELS = "accelsim/cost/_kernels.py"
+STEPPED = "accelsim/engines/_register_kernels.py"
+REGISTER = "accelsim/engines/register.py"
+GEMM = "accelsim/cost/gemm.py"
+STEP = "accelsim/step.py"
+
+PLUGIN = """
+from pathlib import Path
+from hypothesis import Phase, settings
+import accelsim
+
+assert Path(accelsim.__file__).is_relative_to(Path(__file__).parent), f"{accelsim.__file__} is not the changed copy"
+settings.register_profile("mutation", derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])
+settings.load_profile("mutation")
+"""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Test files that judge a part, the tests of them that run (a pytest -k expression), and whether compiled."""
+
+    files: tuple[str, ...]
+    chosen: str = ""
+    compiled: bool = False
+
+
+AGREEMENT = "tests/engines/test_agreement.py"
+SUITES = {
+    "closed form": Suite(("tests/cost/test_array.py", AGREEMENT), "not larger_array"),
+    "register engine": Suite(("tests/engines/test_register.py", AGREEMENT), "not larger_array and not planted_faults"),
+    "buffer level": Suite(("tests/cost/test_buffer_level.py",), "not search"),
+    "mapping search": Suite(("tests/cost/test_buffer_level.py",), compiled=True),
+    "step": Suite(("tests/test_step.py", "tests/test_simulation.py")),
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One line changed: `old`, found exactly once in `file`, becomes `new`; `words` say what is wrong then."""
+
+    suite: str
+    file: str
+    where: str
+    words: str
+    old: str
+    new: str
+
+
+FAULTS = (
+    Fault(
+        "closed form", KERNELS, "slot_layout", "padded weights count the empty lanes of a group's last slot",
+        "groups * per_group, groups * group, groups * kept",
+        "groups * per_group, groups * group, groups * per_group * lanes",
+    ),
+    Fault(
+        "closed form", KERNELS, "issue_cycles", "a reduction round waits one cycle more than the adder needs",
+        "issue += (latency - 1) + half * accumulators", "issue += latency + half * accumulators",
+    ),
+    Fault(
+        "closed form", KERNELS, "os_tile", "the column port passes weights for Ia instead of Ib accumulators",
+        "ceil_div(ib * kw, col_port)", "ceil_div(ia * kw, col_port)",
+    ),
+    Fault(
+        "closed form", KERNELS, "os_run", "the last of an odd number of tiles does not wait for its bank to drain",
+        "    if count == 1:\n        issued = start + issue\n        start = max(issued, drained)",
+        "    if count == 1:\n        issued = start + issue\n        start = issued",
+    ),
+    Fault(
+        "closed form", KERNELS, "os_cycles", "the end forgets a wide column block that outlasts a narrow last one",
+        "finish = max(finish, drained + c_last - 1)", "finish = drained + c_last - 1",
+    ),
+    Fault(
+        "closed form", KERNELS, "stream_cycles", "the hop of a chain counts accumulators that no vector uses",
+        "wait * max(min(accumulators, length), latency) + latency", "wait * max(accumulators, latency) + latency",
+    ),
+    Fault(
+        "closed form", KERNELS, "preload_cycles", "the column port passes empty lanes of a flat group, too",
+        "ceil_div(after - before, col_port)", "ceil_div(r * hold, col_port)",
+    ),
+    Fault(
+        "closed form", KERNELS, "stationary_cycles", "the next column block preloads as few rows as the last k block",
+        "last_to_first = max(stream, (r_last - 1) * hop + 1 + first_load)",
+        "last_to_first = max(stream, (r_last - 1) * hop + 1 + last_load)",
+    ),
+    Fault(
+        "closed form", KERNELS, "array_counts", "flat: every k block starts inside a group of slots",
+        "cut_sets = (k_blocks - 1) - (k_blocks - 1) // step", "cut_sets = k_blocks - 1",
+    ),
+    Fault(
+        "register engine", STEPPED, "_os_reduce", "an odd number of partial sums is halved upwards",
+        "half = sums // 2", "half = (sums + 1) // 2",
+    ),
+    Fault(
+        "register engine", STEPPED, "_os_drain_control", "a PE row puts its sums on the drain chain one cycle late",
+        "step = max(1, interleaved - 1)", "step = interleaved",
+    ),
+    Fault(
+        "register engine", STEPPED, "_st_may_preload", "a preload starts in the cycle in which the last row switches",
+        "st[CYCLE] > mc.start[tile - 1] + last_row", "st[CYCLE] >= mc.start[tile - 1] + last_row",
+    ),
+    Fault(
+        "register engine", STEPPED, "_st_port_holds", "the last batch of a chain counts on one cycle of port too many",
+        "rest = (mc.parts - 1) * max(batch, mc.latency) + batch - 1",
+        "rest = (mc.parts - 1) * max(batch, mc.latency) + batch",
+    ),
+    Fault(
+        "register engine", REGISTER, "_compact_slots", "the largest weights are kept instead of the largest magnitudes",
+        "np.argsort(-np.abs(groups), axis=1", "np.argsort(-groups, axis=1",
+    ),
+    Fault(
+        "buffer level", KERNELS, "loads_of", "a loop of one trip makes an operand be fetched again",
+        "elif outside and trips[dimension] > 1:", "elif outside:",
+    ),
+    Fault(
+        "buffer level", KERNELS, "traffic_of_orders", "order k, m, n: partial sums spill only when m is cut",
+        "order_bytes[3] = x_bytes + w_bytes * (m if n_many else 1) + (spill if m_many or n_many else 0.0)",
+        "order_bytes[3] = x_bytes + w_bytes * (m if n_many else 1) + (spill if m_many else 0.0)",
+    ),
+    Fault(
+        "buffer level", KERNELS, "pipeline_cycles", "whether a store is final is asked of the wrong job",
+        "kind = 2 if last_before[2] == 1 else 3", "kind = 2 if last[2] == 1 else 3",
+    ),
+    Fault(
+        "buffer level", KERNELS, "end_transfers", "the last store has the size of a full tile",
+        "last = np.float64(edge[0]) * edge[1] * per_element[2]",
+        "last = np.float64(full[0]) * full[1] * per_element[2]",
+    ),
+    Fault(
+        "mapping search", KERNELS, "mapping_bounds", "the bound of a preload takes one cycle per element, not per V",
+        "to_issue = r * ceil_div(hold, lanes) + (r - 1) * latency", "to_issue = r * hold + (r - 1) * latency",
+    ),
+    Fault(
+        "step", GEMM, "gemm_numbers", "an operand that is generated online is fetched compact",
+        "(dense_w if online else compact_w) * w_share", "compact_w * w_share",
+    ),
+)  # fmt: skip
+
+# Results other than the name of a test.
+SURVIVED, PASSED = "survived", "passed"
+
+
+def snapshot(target: Path, source: Path = ROOT) -> None:
+    """Copy what the tests need, without compiled files."""
+    for name in COPIED:
+        if (source / name).is_dir():
+            shutil.copytree(source / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source / name, target / name)
+
+
+def plant(fault: Fault, folder: Path) -> None:
+    """Change the one line in the copy."""
+    path = folder / fault.file
+    text = path.read_text(encoding="utf-8")
+    assert text.count(fault.old) == 1, f"{fault.file}: not exactly once: {fault.old}"
+    before, after = fault.old.splitlines(), fault.new.splitlines()
+    assert sum(a != b for a, b in zip(before, after, strict=True)) == 1, f"not a single line: {fault.words}"
+    path.write_text(text.replace(fault.old, fault.new), encoding="utf-8")
+
+
+def run_tests(suite: Suite, folder: Path) -> str:
+    """Run a suite on the copy in `folder`: the first test that failed, or `PASSED`."""
+    (folder / "mutation_plugin.py").write_text(PLUGIN, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-rfE", "-p", "no:cacheprovider", "-p", "mutation_plugin"]
+    command += [*suite.files, *(("-k", suite.chosen) if suite.chosen else ())]
+    environment = {**os.environ, "PYTHONPATH": str(folder), "NUMBA_DISABLE_JIT": "0" if suite.compiled else "1"}
+    environment |= {"NUMBA_CACHE_DIR": str(folder / "compiled"), "COLUMNS": "200"}
+    try:
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"hang: the tests took over {TIMEOUT_S} s"
+    if done.returncode == 0:
+        return PASSED
+    failed = re.search(r"^FAILED (\S+?::\w+)", done.stdout, re.MULTILINE)
+    if done.returncode != 1 or failed is None:  # no test could judge: the check itself is broken
+        raise RuntimeError(
+            f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout[-4000:]}{done.stderr[-2000:]}"
+        )
+    return failed[1]
+
+
+def judged(suite: Suite, clean: Path, fault: Fault | None = None) -> tuple[str, float]:
+    """Run a suite on a fresh copy of `clean`, changed by `fault`; the result and the seconds."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        snapshot(folder, clean)
+        if fault is not None:
+            plant(fault, folder)
+        started = time.perf_counter()
+        result = run_tests(suite, folder)
+        return result, time.perf_counter() - started
+
+
+def say(text: str) -> None:
+    """Progress, at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def check(faults: Sequence[tuple[int, Fault]]) -> pd.DataFrame:
+    """Run every fault; the table."""
+    rows = []
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(WORKERS) as pool:
+        clean = Path(name)
+        snapshot(clean)
+        suites = list(dict.fromkeys(fault.suite for _, fault in faults))
+        for suite, (result, seconds) in zip(
+            suites, pool.map(lambda suite: judged(SUITES[suite], clean), suites), strict=True
+        ):
+            say(f"without fault, {suite}: {result}, {seconds:.0f} s")
+            if result != PASSED:
+                raise RuntimeError(f"the tests of the {suite} fail without any fault: {result}")
+        results = pool.map(lambda item: judged(SUITES[item[1].suite], clean, item[1]), faults)
+        for (number, fault), (result, seconds) in zip(faults, results, strict=True):
+            caught_by = SURVIVED if result == PASSED else result
+            say(f"{number:2d} {fault.where}: {fault.words}: {caught_by}, {seconds:.0f} s")
+            rows.append(
+                {
+                    "fault": number,
+                    "part": fault.suite,
+                    "file": fault.file,
+                    "function": fault.where,
+                    "what is wrong": fault.words,
+                    "caught by": caught_by,
+                    "seconds": round(seconds),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def write(table: pd.DataFrame, folder: Path) -> None:
+    """Write the table as CSV and as Markdown."""
+    caught = int((table["caught by"] != SURVIVED).sum())
+    lines = [
+        "Made by `python tests/mutation.py`.", "",
+        f"{len(table)} single-line faults, planted one at a time; the tests caught {caught} of them. `caught by` is the"
+        " first test that failed,",
+        "seconds are those of the run up to it. The same tests pass without a fault.", "",
+        "| " + " | ".join(table.columns) + " |", "| " + " | ".join("---" for _ in table.columns) + " |",
+        *("| " + " | ".join(str(value) for value in row) + " |" for row in table.itertuples(index=False)),
+    ]  # fmt: skip
+    write_atomically(folder / "mutations.md", "\n".join(lines) + "\n")
+    write_atomically(folder / "mutations.csv", table.to_csv(index=False, lineterminator="\n"))
+
+
+def main() -> int:
+    """Run all faults, or those with the given numbers without writing."""
+    parser = argparse.ArgumentParser(description="Plant single-line faults and see whether the tests catch them.")
+    parser.add_argument("numbers", nargs="*", type=int, help="run these faults alone and write no table")
+    numbers = parser.parse_args().numbers
+    started = time.perf_counter()
+    table = check([(i, fault) for i, fault in enumerate(FAULTS, 1) if not numbers or i in numbers])
+    if not numbers:
+        REPORT.mkdir(parents=True, exist_ok=True)
+        write(table, REPORT)
+    survived = table.loc[table["caught by"] == SURVIVED, "fault"].tolist()
+    say(f"{len(table) - len(survived)} of {len(table)} caught in {time.perf_counter() - started:.0f} s")
+    if survived:
+        say(f"survived: {survived}")
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
