@@ -166,6 +166,48 @@ FAULTS = (
         "step", GEMM, "gemm_numbers", "an operand that is generated online is fetched compact",
         "(dense_w if online else compact_w) * w_share", "compact_w * w_share",
     ),
+    Fault(
+        "register engine", STEPPED, "_os_reduce", "the last add of a reduction is issued one element of row port early",
+        "            _port_short(st[NEED_ROW], st[CREDIT_ROW], mc.row_port)",
+        "            _port_short(st[NEED_ROW], st[CREDIT_ROW] + 1, mc.row_port)",
+    ),
+    Fault(
+        "mapping search", KERNELS, "largest_transfer", "the bound of a transfer counts a partial sum once, not twice",
+        "2 * max(per_element[2], per_element[3])", "max(per_element[2], per_element[3])",
+    ),
+    Fault(
+        "step", KERNELS, "port_cycles", "rows of a ragged block pass the port one after the other",
+        "ceil_div(m % (rows * mapping[2]), rows)", "m % (rows * mapping[2])",
+    ),
+    Fault(
+        "step", KERNELS, "evaluate", "full fetches of w are those of one copy",
+        "numbers[5] = count * loads_of(0, trips, order)", "numbers[5] = loads_of(0, trips, order)",
+    ),
+    Fault(
+        "step", GEMM, "gemm_numbers", "a weight gradient leaves in operand precision",
+        "bits.master_bits if gemm.stage is Stage.WU else bits.operand_bits", "bits.operand_bits",
+    ),
+    Fault(
+        "step", GEMM, "gemm_numbers", "an im2col operand is fetched with all its copies",
+        "bits.operand_bits / 8 * x_share,", "bits.operand_bits / 8,",
+    ),
+    Fault(
+        "step", GEMM, "gemm_numbers", "a compact operand takes the room of a dense one in the buffer",
+        "            bits.operand_bits / 8,\n            compact_w,",
+        "            bits.operand_bits / 8,\n            dense_w,",
+    ),
+    Fault(
+        "step", GEMM, "gemm_numbers", "partial sums spill in operand precision",
+        "bits.accumulator_bits / 8,", "bits.operand_bits / 8,",
+    ),
+    Fault(
+        "step", GEMM, "sore_cycles", "a group takes as many cycles as there are lanes",
+        "return -(-groups // lanes) * group", "return -(-groups // lanes) * lanes",
+    ),
+    Fault(
+        "step", STEP, "_wu_gemm", "the gradient of a transposed convolution has the size of its input",
+        "batch * outputs * prod(operation.out_size)", "batch * outputs * prod(operation.in_size)",
+    ),
 )  # fmt: skip
 
 # Results other than the name of a test.
