@@ -4,6 +4,7 @@ Each check reads rows of one kind, computes the same number from the row's input
 express is counted as unsupported with the reason, never dropped.
 """
 
+import contextlib
 import csv
 import io
 import re
@@ -16,13 +17,14 @@ from pathlib import Path
 
 from accelsim.cost.shared_port import ideal_cycles
 from accelsim.engines import gemm_on_array
+from accelsim.engines.register import estimate_seconds
 from accelsim.errors import AccelsimError, InputError
 from accelsim.files import read_text
 from accelsim.hardware.machine import load_machine, machine_names
 from accelsim.random_checks import array_agreement, buffer_agreement, sore_agreement
 from accelsim.sparsity.pattern import Pattern
 
-__all__ = ["CHECKS", "RANDOM_CHECKS", "CheckResult", "describe", "run_check"]
+__all__ = ["CHECKS", "RANDOM_CHECKS", "CheckResult", "describe", "register_effort", "run_check"]
 
 Row = Mapping[str, str]
 
@@ -220,15 +222,32 @@ def describe(name: str) -> tuple[str, str]:
     return CHECKS[name].title, CHECKS[name].source
 
 
-def run_check(name: str, path: Path | None = None) -> CheckResult:
-    """Run one check on its shipped rows, or on a CSV file with the same columns; or one of `RANDOM_CHECKS`.
+def register_effort(path: Path | None) -> tuple[float, int]:
+    """Return about how many seconds the check ``register-tiles`` takes, and its rows; unreadable ones take none."""
+    total, rows = 0.0, _rows("register-tiles", path)[1]
+    for _, row in rows:
+        with contextlib.suppress(AccelsimError):
+            kept, group = _whole(row, "N"), _whole(row, "M")
+            total += estimate_seconds(
+                _whole(row, "Mdim"),
+                _whole(row, "Ndim"),
+                _whole(row, "Kdim"),
+                rows=_whole(row, "R"),
+                cols=_whole(row, "C"),
+                macs_per_pe=_whole(row, "V"),
+                adder_latency=_whole(row, "L"),
+                dataflow=row["dataflow"],  # type: ignore[arg-type]
+                pattern=Pattern(kept, group) if group else None,
+                interleave=(_whole(row, "Ia"), _whole(row, "Ib")),
+                split_k=_whole(row, "Z"),
+                variant=None if row["variant"] == "-" else row["variant"],  # type: ignore[arg-type]
+                overlapped=_whole(row, "overlap") == 1,
+            )
+    return total, len(rows)
 
-    Raises `InputError` naming file, line and column for a file that lacks columns, has no rows or holds bad values.
-    """
-    if name in RANDOM_CHECKS:
-        if path is not None:
-            raise InputError(f"check '{name}': makes its own cases and reads no file, got {path}")
-        return _summary(name, [_error(pairs) for pairs in RANDOM_CHECKS[name][2]()], Counter())
+
+def _rows(name: str, path: Path | None) -> tuple[str, list[tuple[int, dict[str, str]]]]:
+    """Name of the file and its rows with their lines; refuses missing columns and short rows."""
     check = CHECKS[name]
     text = (resources.files("accelsim") / "data" / check.file).read_text() if path is None else read_text(path)
     source = str(path or check.file)
@@ -236,21 +255,37 @@ def run_check(name: str, path: Path | None = None) -> CheckResult:
     absent = [column for column in check.columns if column not in (reader.fieldnames or ())]
     if absent:
         raise InputError(f"{source}: column {', '.join(absent)} missing; needed: {', '.join(check.columns)}")
-    errors: list[float] = []
-    unsupported: Counter[str] = Counter()
-    for line, row in enumerate(reader, start=2):
+    rows = list(enumerate(reader, start=2))
+    for line, row in rows:
         if None in row or None in row.values():
             raise InputError(f"{source}:{line}: {len(reader.fieldnames or ())} columns are needed (truncated?)")
+    if not rows:
+        raise InputError(f"{source}: no rows to check")
+    return source, rows
+
+
+def run_check(name: str, path: Path | None = None, progress: Callable[[int], None] | None = None) -> CheckResult:
+    """Run one check on its shipped rows, or on a CSV file with the same columns; or one of `RANDOM_CHECKS`.
+
+    `progress` is called with 1 after each row. Raises `InputError` naming file, line and column for a file that lacks
+    columns, has no rows or holds bad values.
+    """
+    if name in RANDOM_CHECKS:
+        if path is not None:
+            raise InputError(f"check '{name}': makes its own cases and reads no file, got {path}")
+        return _summary(name, [_error(pairs) for pairs in RANDOM_CHECKS[name][2]()], Counter())
+    source, rows = _rows(name, path)
+    errors: list[float] = []
+    unsupported: Counter[str] = Counter()
+    for line, row in rows:
         try:
-            pairs = check.compare(row)
+            errors.append(_error(CHECKS[name].compare(row)))
         except UnsupportedRowError as reason:
             unsupported[str(reason)] += 1
-            continue
         except AccelsimError as error:
             raise InputError(f"{source}:{line}: {error}") from None
-        errors.append(_error(pairs))
-    if not errors and not unsupported:
-        raise InputError(f"{source}: no rows to check")
+        if progress is not None:
+            progress(1)
     return _summary(name, errors, unsupported)
 
 

@@ -108,6 +108,22 @@ def test_the_table_is_written_and_is_the_committed_one(tmp_path: Path, capsys: p
         assert (tmp_path / "v" / name).read_text() == (committed / name).read_text()
 
 
+def test_a_long_register_run_says_so_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from accelsim import validation
+    from accelsim.cli import validate
+
+    file = changed_file(tmp_path, "register-tiles", "Mdim", "1000000")
+    assert validation.register_effort(file)[0] > validation.register_effort(None)[0]
+    assert validation.register_effort(file)[1] == 4
+    monkeypatch.setattr(validate, "_LONG_RUN_S", 1e-6)
+    assert main(["validate", "register-tiles"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.startswith("note: stepping the registers of these tiles takes about 0.0 minutes\n")
+    assert "3,000" in captured.out
+
+
 def test_conventions_refuse_what_they_do_not_know() -> None:
     case = {"rows": 4, "cols": 4, "macs_per_pe": 1, "adder_latency": 1, "dataflow": "ws", "timing": "scalesim"}
     with pytest.raises(InputError, match=r"^overlapped: timing 'scalesim' knows no adder latency, .*$"):

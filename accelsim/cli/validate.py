@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from accelsim.validation import CheckResult
 
 __all__ = ["validate_command"]
+
+_LONG_RUN_S = 60.0
 
 
 @click.command("validate")
@@ -35,7 +38,8 @@ def validate_command(check: str | None, file: str | None, output: str | None, as
     if check is not None and check not in known:
         raise InputError(f"check '{check}': not known{did_you_mean(check, known)}; allowed: {', '.join(known)}")
     names = [check] if check else known
-    results = [run_check(name, Path(file) if file else None) for name in names]
+    path = Path(file) if file else None
+    results = [_announced(path) if name == "register-tiles" else run_check(name, path) for name in names]
     if as_json:
         entries = [result.to_dict() for result in results]
         click.echo(json.dumps(entries[0] if check else entries))
@@ -61,6 +65,18 @@ def validate_command(check: str | None, file: str | None, output: str | None, as
     if output is not None:
         _write(Path(output), results)
     return 0 if all(result.passed for result in results) else 1
+
+
+def _announced(path: Path | None) -> "CheckResult":
+    """Step registers; a run of over a minute says so first and shows its progress."""
+    from accelsim.validation import register_effort, run_check
+
+    seconds, rows = register_effort(path)
+    if seconds < _LONG_RUN_S:
+        return run_check("register-tiles", path)
+    click.echo(f"note: stepping the registers of these tiles takes about {seconds / 60:.1f} minutes", err=True)
+    with click.progressbar(length=rows, label="tiles", file=sys.stderr) as bar:
+        return run_check("register-tiles", path, bar.update)
 
 
 def _write(folder: Path, results: "Sequence[CheckResult]") -> None:
