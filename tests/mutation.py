@@ -58,12 +58,15 @@ class Suite:
 
 
 AGREEMENT = "tests/engines/test_agreement.py"
+NUMBERS = "tests/cost/test_gemm.py"
 SUITES = {
     "closed form": Suite(("tests/cost/test_array.py", AGREEMENT), "not larger_array"),
-    "register engine": Suite(("tests/engines/test_register.py", AGREEMENT), "not larger_array and not planted_faults"),
-    "buffer level": Suite(("tests/cost/test_buffer_level.py",), "not search"),
+    "register engine": Suite(
+        (NUMBERS, "tests/engines/test_register.py", AGREEMENT), "not larger_array and not planted_faults"
+    ),
+    "buffer level": Suite((NUMBERS, "tests/cost/test_buffer_level.py"), "not search"),
     "mapping search": Suite(("tests/cost/test_buffer_level.py",), compiled=True),
-    "step": Suite(("tests/test_step.py", "tests/test_simulation.py")),
+    "step": Suite((NUMBERS, "tests/test_step.py", "tests/test_simulation.py")),
 }
 
 

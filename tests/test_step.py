@@ -171,6 +171,8 @@ def test_transposed_convolution_mirrors_the_convolution_it_transposes(make_trace
     assert macs(up, Stage.FF) == macs(down, Stage.BP)
     assert macs(up, Stage.BP) == macs(down, Stage.FF)
     assert macs(up, Stage.WU) == macs(down, Stage.WU)
+    wu = gemms(up, Stage.WU)[0]
+    assert (wu.x_elements, wu.w_elements) == (4 * 16 * 4 * 4, 4 * 8 * 8 * 8)
 
 
 def test_groups_run_as_copies_and_depthwise_stays_dense(make_trace, sat):

@@ -1,0 +1,84 @@
+"""The numbers that kernels get of a GEMM: widths, shares of distinct elements, SORE cycles; and fetches, ports, spills."""
+
+import numpy as np
+import pytest
+
+import accelsim as acs
+from accelsim.cost import _kernels
+from accelsim.cost.gemm import gemm_numbers, sore_cycles
+from accelsim.engines import gemm_on_array
+from accelsim.engines.buffer_walk import walk_buffers
+from accelsim.engines.functional import sore_reduce
+from accelsim.sparsity.methods import Operand
+from accelsim.step import Gemm, Stage
+
+
+def gemm(stage: Stage = Stage.FF, pattern: acs.Pattern | None = None, operand: Operand = Operand.WEIGHT) -> Gemm:
+    return Gemm(name="g", operation="g", stage=stage, m=256, n=32, k=144, count=1, x_elements=4096, w_elements=144 * 32,
+                w_operand=operand, macs=256 * 32 * 144, pattern=pattern)  # fmt: skip
+
+
+@pytest.mark.parametrize(("stage", "result_bytes"), [(Stage.FF, 2), (Stage.BP, 2), (Stage.WU, 4)])
+def test_widths_follow_the_precision_of_the_design(sat: acs.Design, stage: Stage, result_bytes: int) -> None:
+    x, w, result, psum, x_held, w_held = gemm_numbers(gemm(stage), sat, pregenerate=True).per_element
+    assert x == 2 * 4096 / (256 * 144)  # im2col: only distinct elements come from DRAM
+    assert (w, result, psum, x_held, w_held) == (2, result_bytes, 4, 2, 2)
+
+
+def test_compact_weights_are_narrow_in_the_buffer_and_in_dram_unless_generated_online(sat: acs.Design) -> None:
+    sparse = gemm(pattern=acs.Pattern(2, 8))
+    ahead, online = (gemm_numbers(sparse, sat, pregenerate=pregenerate) for pregenerate in (True, False))
+    assert (ahead.per_element[1], ahead.per_element[5], ahead.fetch_cycles) == (0.59375, 0.59375, 0)
+    assert (online.per_element[1], online.per_element[5]) == (2, 0.59375)
+    assert online.fetch_cycles == 8 * 144 * 32 / 8 / sat.sore.lanes
+
+
+@pytest.mark.parametrize("lanes", [1, 3, 5, 32])
+def test_charged_sore_cycles_are_those_of_the_stepped_sorter(lanes: int) -> None:
+    values = np.arange(7 * 16, dtype=np.float32).reshape(7, 16)
+    for pattern in (acs.Pattern(1, 4), acs.Pattern(2, 8), acs.Pattern(4, 16)):
+        assert sore_cycles(values.size, pattern.group, lanes) == sore_reduce(values, pattern, lanes).cycles
+
+
+def evaluated(shape, tile, order, bandwidth, machine=(2, 3, 1, 2, 1, 0, 0), mapping=(0, 0, 1, 1, 1)):
+    return _kernels.evaluate(
+        np.array(shape, dtype=np.int64), np.array([2.0, 0.5, 2.0, 4.0, 2.0, 0.5]), np.array(machine, dtype=np.int64),
+        bandwidth, np.array(mapping, dtype=np.int64), np.array(tile), np.array(order),
+    )  # fmt: skip
+
+
+def test_fetches_of_w_are_counted_for_all_copies() -> None:
+    """Order m, n, k with m in four tiles and n cut: w is fetched four times by each of three copies."""
+    numbers, *_ = evaluated((16, 8, 8, 3, 0, 0), (4, 4, 8), (0, 1, 2), 16.0)
+    assert numbers[5] == 3 * 4
+
+
+def test_port_cycles_of_ragged_blocks_by_hand() -> None:
+    """m = 5 on 2 rows: three blocks of one output per PE, each with 6 words through a port of 2; n = 7 makes 3 blocks."""
+    numbers, *_ = evaluated((5, 7, 6, 1, 0, 0), (5, 7, 6), (0, 1, 2), 16.0, machine=(2, 3, 1, 2, 1, 2, 0))
+    assert numbers[4] == 3 * 3 * 3
+    wide = evaluated((5, 7, 6, 1, 0, 0), (5, 7, 6), (0, 1, 2), 16.0, (2, 3, 1, 2, 1, 2, 0), (0, 0, 2, 1, 1))[0]
+    assert wide[4] == (6 + 3) * 3
+
+
+@pytest.mark.parametrize("bandwidth", np.linspace(0.5, 24, 95).tolist())
+def test_spilled_partial_sums_fill_the_pipeline_as_they_do_in_a_walk(bandwidth: float) -> None:
+    per_element = [2.0, 0.5, 2.0, 4.0, 2.0, 0.5]
+
+    def job_cycles(m: int, n: int, k: int) -> int:
+        return int(_kernels.os_cycles(m, n, k, 2, 3, 1, 2, 0, 0, 1, 1, 1, True, 0, 0))
+
+    for order in ((2, 0, 1), (2, 1, 0), (0, 2, 1)):
+        walked = walk_buffers((8, 9, 12), (4, 3, 4), order, 2, per_element, job_cycles, bandwidth)
+        assert evaluated((8, 9, 12, 2, 0, 0), (4, 3, 4), order, bandwidth)[0][0] == walked.cycles
+
+
+@pytest.mark.parametrize("port", [1, 2, 3])
+@pytest.mark.parametrize("split", [2, 3, 4])
+def test_reduction_rounds_wait_for_narrow_ports_as_the_register_engine_does(port: int, split: int) -> None:
+    case = {"rows": 2, "cols": 3, "macs_per_pe": 2, "adder_latency": 4, "dataflow": "os", "pattern": "2:8",
+            "interleave": (1, 2), "split_k": split}  # fmt: skip
+    for ports in ((port, None), (None, port)):
+        assert gemm_on_array(7, 1, 60, **case, ports=ports) == gemm_on_array(
+            7, 1, 60, **case, ports=ports, engine="register"
+        )
