@@ -175,7 +175,7 @@ FAULTS = (
         "            _port_short(st[NEED_ROW], st[CREDIT_ROW] + 1, mc.row_port)",
     ),
     Fault(
-        "mapping search", KERNELS, "largest_transfer", "the bound of a transfer counts a partial sum once, not twice",
+        "buffer level", KERNELS, "largest_transfer", "the bound of a transfer counts a partial sum once, not twice",
         "2 * max(per_element[2], per_element[3])", "max(per_element[2], per_element[3])",
     ),
     Fault(

@@ -59,6 +59,8 @@ def test_port_cycles_of_ragged_blocks_by_hand() -> None:
     assert numbers[4] == 3 * 3 * 3
     wide = evaluated((5, 7, 6, 1, 0, 0), (5, 7, 6), (0, 1, 2), 16.0, (2, 3, 1, 2, 1, 2, 0), (0, 0, 2, 1, 1))[0]
     assert wide[4] == (6 + 3) * 3
+    taller = evaluated((7, 7, 6, 1, 0, 0), (7, 7, 6), (0, 1, 2), 16.0, (2, 3, 1, 2, 1, 2, 0), (0, 0, 2, 1, 1))[0]
+    assert taller[4] == (2 + 2) * 3 * 3
 
 
 @pytest.mark.parametrize("bandwidth", np.linspace(0.5, 24, 95).tolist())
