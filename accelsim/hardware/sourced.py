@@ -18,7 +18,8 @@ from accelsim.files import FileModel, read_text, validate
 
 __all__ = ["CONFIDENCES", "Provenance", "SourcedModel", "load_sourced", "override", "sourced_schema"]
 
-CONFIDENCES = ("paper", "datasheet", "measured", "derived", "recalled", "assumption")
+# quoted: a third party's account of a paper, data sheet or measurement that we have not read ourselves
+CONFIDENCES = ("paper", "datasheet", "measured", "quoted", "derived", "recalled", "assumption")
 _LEAF_KEYS = ("value", "source", "confidence", "low", "high")
 
 
