@@ -28,6 +28,7 @@ from accelsim.errors import InputError, did_you_mean
 from accelsim.hardware.design import Design
 from accelsim.sparsity.methods import Axis, Method, Operand, SparseOperand
 from accelsim.sparsity.pattern import Pattern
+from accelsim.workload.observed import OperandSparsity
 from accelsim.workload.trace import Conv, ConvTranspose, Linear, Matmul, Trace, Vector
 
 __all__ = ["Gemm", "Generation", "Note", "Overrides", "Stage", "Step", "Update", "VectorWork", "lower"]
@@ -152,6 +153,13 @@ class Step:
         """Multiply-accumulates of all GEMMs executed dense."""
         return sum(task.macs for task in self.tasks if isinstance(task, Gemm))
 
+
+# What may be sparse in each stage of a traced step, most wanted first.
+_SEEN_IN: Mapping[Stage, tuple[tuple[Operand, Axis], ...]] = {
+    Stage.FF: ((Operand.WEIGHT, Axis.INPUT),),
+    Stage.BP: ((Operand.WEIGHT, Axis.OUTPUT), (Operand.GRADIENT, Axis.OUTPUT)),
+    Stage.WU: ((Operand.GRADIENT, Axis.BATCH),),
+}
 
 # Passes of vector work per element read (r) and written (w) by the forward: (forward reads, forward writes, backward
 # reads, backward writes), each as (multiple of r, multiple of w). With two bytes an element a norm moves 14 bytes
@@ -289,20 +297,29 @@ class _Rules:
         return next((text for holds, text in reasons if holds), None)
 
     def _observed(self, operation: Weighted, stage: Stage) -> tuple[SparseOperand | None, Pattern | None]:
-        seen = operation.weight.observed
-        entry = None if seen is None else {Stage.FF: seen.FF, Stage.BP: seen.BP}.get(stage)
-        if entry is None:
-            return None, None
-        axis = {Stage.FF: Axis.INPUT, Stage.BP: Axis.OUTPUT}[stage]
-        if entry.pattern is None:
-            self._note(operation, stage, f"kept dense, density {entry.density:g} without an N:M pattern")
-            return None, None
-        if entry.axis != axis:
-            self._note(
-                operation, stage, f"kept dense, {entry.pattern} along {entry.axis}, which {stage} does not reduce"
-            )
-            return None, None
-        return SparseOperand(operand=Operand.WEIGHT, axis=axis), Pattern.parse(entry.pattern)
+        """Return the operand whose observed groups fit a mode of the design, and the sparsest such mode."""
+        seen = getattr(operation.observed, stage, None)
+        for operand, axis in _SEEN_IN[stage]:
+            entry = None if seen is None else seen.operands.get(operand)
+            if entry is None or (entry.pattern is None and operand is not Operand.WEIGHT):
+                continue
+            if entry.pattern is None:
+                if entry.density != 1:
+                    self._note(operation, stage, f"kept dense, density {entry.density:.3g} without an N:M pattern")
+            elif entry.axis != axis:
+                self._note(
+                    operation, stage, f"kept dense, {entry.pattern} along {entry.axis}, which {stage} does not reduce"
+                )
+            else:
+                return SparseOperand(operand=operand, axis=axis), self._mode_for(entry)
+        return None, None
+
+    def _mode_for(self, entry: OperandSparsity) -> Pattern:
+        """The sparsest mode of the design that every observed group fits, else the pattern as it was observed."""
+        fitting = [
+            mode for mode in self.supported if (most := entry.most_in(mode.group)) is not None and most <= mode.kept
+        ]
+        return min(fitting, key=lambda mode: (mode.density, mode.group), default=Pattern.parse(entry.pattern or ""))
 
     def _note(self, operation: Weighted, stage: Stage, text: str) -> None:
         self.notes.append(Note(operation=operation.name, stage=stage, text=text))
@@ -407,7 +424,8 @@ class _Builder:
     def forward(self) -> None:
         """FF and its vector work, in the order of the trace."""
         for operation in self.trace.operations:
-            self._forward_of(operation, "")
+            if not operation.backward_only:
+                self._forward_of(operation, "")
 
     def _forward_of(self, operation: Weighted | Matmul | Vector, suffix: str) -> None:
         batch = self.batch if operation.scales_with_batch else 1
@@ -430,10 +448,12 @@ class _Builder:
             known.update(first_uses[operation.name])
         for operation in reversed(self.trace.operations):
             batch = self.batch if operation.scales_with_batch else 1
-            if operation.recomputed:
-                self._forward_of(operation, "[recomputed]")
+            if operation.recomputed or operation.backward_only:
+                self._forward_of(operation, "[recomputed]" if operation.recomputed else "[backward]")
             ready = self.chain
-            if isinstance(operation, Vector):
+            if operation.backward_only:
+                pass
+            elif isinstance(operation, Vector):
                 if self.gradients[operation.name] and operation.name not in self.fused:
                     self._vector(operation, batch, "BP", "")
             elif isinstance(operation, Matmul):
@@ -449,7 +469,7 @@ class _Builder:
             sparse = self.rules.decide(operation, Stage.BP, batch)
             for gemm in _weight_gemms(operation, Stage.BP, batch, sparse):
                 self.in_turn(gemm)
-        if not operation.weight.frozen:
+        if operation.adds_to_gradient:
             rows = batch * _positions(operation)
             sparse = self.rules.decide(operation, Stage.WU, rows)
             index = self.add(_wu_gemm(operation, batch, sparse), ready)

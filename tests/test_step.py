@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import accelsim as acs
 from accelsim.files import validate
-from accelsim.sparsity.methods import METHODS, find_method
+from accelsim.sparsity.methods import METHODS, Operand, find_method
 from accelsim.step import Gemm, Generation, Overrides, Stage, Update, VectorWork, lower
 from accelsim.workload.trace import Conv, Trace
 
@@ -277,13 +277,13 @@ def test_a_dense_design_runs_everything_dense_and_says_so(make_trace):
 
 def test_traced_sparsity_is_used_where_the_design_has_the_pattern_and_the_axis_fits(make_trace, sat):
     def seen(ff=None, bp=None):
-        return {"name": f"w{ff}{bp}", "observed": {key: value for key, value in (("FF", ff), ("BP", bp)) if value}}
+        return {stage: {"weight": entry} for stage, entry in (("FF", ff), ("BP", bp)) if entry}
 
     fits, wrong_axis = {"pattern": "2:8", "axis": "input"}, {"pattern": "2:8", "axis": "input"}
     trace = make_trace(
-        conv("a", 16, 16, 8, weight=seen(ff=fits, bp={"pattern": "1:4", "axis": "output"})),
-        conv("b", 16, 16, 8, weight=seen(ff={"density": 0.5}, bp=wrong_axis)),
-        conv("c", 16, 16, 8, weight=seen(ff={"pattern": "3:7", "axis": "input"})),
+        conv("a", 16, 16, 8, observed=seen(ff=fits, bp={"pattern": "1:4", "axis": "output"})),
+        conv("b", 16, 16, 8, observed=seen(ff={"density": 0.5}, bp=wrong_axis)),
+        conv("c", 16, 16, 8, observed=seen(ff={"pattern": "3:7", "axis": "input"}, bp={"density": 1.0})),
         linear("head", 16, 10),
     )
     step = step_of(trace, sat, "traced", overrides=None)
@@ -294,6 +294,63 @@ def test_traced_sparsity_is_used_where_the_design_has_the_pattern_and_the_axis_f
         "kept dense, the design has no 3:7 mode",
         "kept dense, 2:8 along input, which BP does not reduce",
     ]
+
+
+@pytest.mark.parametrize(
+    ("entry", "mode"),
+    [
+        ({"pattern": "1:32", "axis": "input"}, "1:16"),  # a part of a group holds no more than the group
+        ({"pattern": "2:4", "axis": "input"}, "2:4"),  # 4:8 and 8:16 are as dense, in longer groups
+        ({"pattern": "3:4", "axis": "input"}, "3:4"),  # no mode fits
+        ({"pattern": "5:32", "axis": "input", "groups": [[5, 3, 0, 0, 0], [1, 2, 1, *[0] * 6]]}, "1:4"),
+        ({"pattern": "5:32", "axis": "input", "groups": [[5, 2, 1, 0, 0], [0, 3, 1, *[0] * 6]]}, "2:8"),
+    ],
+)
+def test_traced_sparsity_takes_the_sparsest_mode_that_every_group_fits(make_trace, sat, entry, mode):
+    trace = make_trace(linear("a", 64, 64, observed={"FF": {"weight": entry}}), linear("head", 64, 10))
+    step = step_of(trace, sat, "traced", overrides=None)
+    (gemm,) = (g for g in gemms(step) if (g.operation, g.stage) == ("a", "FF"))
+    if mode == "3:4":
+        assert gemm.pattern is None
+        assert [note.text for note in step.notes] == ["kept dense, the design has no 3:4 mode"]
+    else:
+        assert str(gemm.pattern) == mode
+
+
+def test_traced_gradients_are_sparse_on_the_weight_port(make_trace, sat):
+    seen = {
+        "BP": {"weight": {"density": 1.0}, "gradient": {"pattern": "2:8", "axis": "output", "density": 0.25}},
+        "WU": {"gradient": {"pattern": "1:4", "axis": "batch", "density": 0.25}, "activation": {"density": 0.5}},
+    }
+    trace = make_trace(linear("in", 16, 16), linear("a", 16, 32, rows=4, observed=seen), linear("head", 32, 10))
+    found = {g.stage.value: g for g in gemms(step_of(trace, sat, "traced", overrides=None)) if g.operation == "a"}
+    assert {stage: str(g.pattern) for stage, g in found.items()} == {"FF": "None", "BP": "2:8", "WU": "1:4"}
+    assert (found["BP"].w_operand, found["WU"].w_operand) == (Operand.GRADIENT, Operand.GRADIENT)
+    assert (found["BP"].m, found["BP"].k) == (16, 32)  # transposed: dX^T = W dY^T
+
+
+def test_a_use_without_weight_gradient_has_no_wu(make_trace, sat):
+    shared = {"name": "shared"}
+    trace = make_trace(
+        linear("in", 16, 16),
+        linear("a", 16, 16, weight=shared),
+        linear("target", 16, 16, weight=shared, weight_gradient=False, input_gradient=False),
+        linear("out", 16, 16),
+    )
+    step = step_of(trace, sat)
+    stages = {
+        name: [task.stage.value for task in step.tasks if task.operation == name and isinstance(task, Gemm)]
+        for name in ("a", "target")
+    }
+    assert stages == {"a": ["FF", "BP", "WU"], "target": ["FF"]}
+
+
+def test_work_of_the_backward_pass_alone_runs_there_once(make_trace, sat):
+    trace = make_trace(linear("in", 16, 16), linear("a", 16, 16, backward_only=True), linear("out", 16, 16))
+    tasks = step_of(trace, sat, "dense").tasks
+    assert [(task.name, task.stage.value) for task in tasks if isinstance(task, Gemm)] == [
+        ("in", "FF"), ("out", "FF"), ("out", "BP"), ("out", "WU"), ("a[backward]", "FF"), ("in", "WU"),
+    ]  # fmt: skip
 
 
 def test_tied_weights_are_updated_once_after_both_gradients(make_trace, sat):

@@ -24,7 +24,8 @@ simulated. Only the forward pass is listed; the backward pass and the weight upd
 
 Kinds: ``conv1d conv2d conv3d``, ``conv_transpose1d conv_transpose2d conv_transpose3d``, ``linear``, ``matmul`` (two
 activations, `batch` independent products per sample), and vector operations by the elements they read and write.
-Operations that name the same weight share it (tied weights). ``accelsim schema trace`` prints the JSON Schema.
+Operations that name the same weight share it (tied weights). What the tracer saw of the sparsity of each operand stands
+under `observed` (`accelsim.workload.observed`). ``accelsim schema trace`` prints the JSON Schema.
 """
 
 import json
@@ -33,11 +34,11 @@ from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from accelsim.errors import AccelsimError, InputError, did_you_mean
+from accelsim.errors import InputError, did_you_mean
 from accelsim.files import FileModel, packaged_names, parse_json, read_text, validate, write_atomically
-from accelsim.sparsity.pattern import Pattern
+from accelsim.workload.observed import Observed, ObservedFactors
 
 __all__ = [
     "VECTOR_KINDS",
@@ -45,11 +46,9 @@ __all__ = [
     "ConvTranspose",
     "Linear",
     "Matmul",
-    "ObservedSparsity",
     "Operation",
     "Origin",
     "Parameter",
-    "PassSparsity",
     "Trace",
     "Vector",
     "Weight",
@@ -86,41 +85,6 @@ VectorKind = Literal[
 VECTOR_KINDS: tuple[str, ...] = VectorKind.__args__  # type: ignore[attr-defined]
 
 
-class ObservedSparsity(FileModel):
-    """What the tracer saw in a weight operand: the tightest N:M along `axis`, or only the share of nonzeros."""
-
-    pattern: str | None = Field(None, description="N:M that every group obeys, as in 2:8")
-    axis: Literal["input", "output"] | None = Field(
-        None, description="channels or features the groups run along: 'input' as FF reduces, 'output' as BP reduces"
-    )
-    density: Annotated[float, Field(ge=0, le=1)] | None = Field(None, description="share of nonzero weights")
-
-    @field_validator("pattern")
-    @classmethod
-    def _readable(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                Pattern.parse(value)
-            except AccelsimError as error:
-                raise ValueError(str(error)) from None
-        return value
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if (self.pattern is None) != (self.axis is None):
-            raise ValueError("pattern and axis come together")
-        if self.pattern is None and self.density is None:
-            raise ValueError("give a pattern with its axis, a density, or both")
-        return self
-
-
-class PassSparsity(FileModel):
-    """Observed sparsity of the weight operand in the forward (FF) and the backward pass (BP)."""
-
-    FF: ObservedSparsity | None = None
-    BP: ObservedSparsity | None = None
-
-
 class Parameter(FileModel):
     """A trained tensor that is no GEMM operand (bias, scale, embedding table); it takes part in the update."""
 
@@ -134,8 +98,6 @@ class Weight(FileModel):
 
     name: Name
     frozen: bool = Field(False, description="not trained: no WU, no update")
-    observed: PassSparsity | None = None
-    mask: str | None = Field(None, description="mask file beside the trace and its entry, as in masks.npz#conv.weight")
 
 
 class _Operation(FileModel):
@@ -148,11 +110,41 @@ class _Operation(FileModel):
         " weight up to the first one, unless an embedding stands before it",
     )
     recomputed: bool = Field(False, description="the forward is executed again in the backward pass (checkpointing)")
+    backward_only: bool = Field(
+        False, description="executed in the backward pass alone, beyond the gradients of the forward operations"
+    )
     scales_with_batch: bool = Field(True, description="false for work done once per step whatever the batch")
     other_parameters: Annotated[tuple[Parameter, ...], Field(strict=False)] = ()
 
+    @model_validator(mode="after")
+    def _check_passes(self) -> Self:
+        if self.backward_only and (self.recomputed or self.input_gradient):
+            raise ValueError("backward_only: such an operation is neither recomputed nor has an input gradient")
+        return self
 
-class _Convolution(_Operation):
+
+class _Weighted(_Operation):
+    """An operation with a weight."""
+
+    weight: Weight
+    weight_gradient: bool | None = Field(
+        None, description="whether this use adds to the gradient of the weight; by default it does unless it is frozen"
+    )
+    observed: Observed | None = None
+
+    @model_validator(mode="after")
+    def _check_gradient(self) -> Self:
+        if self.weight_gradient and (self.weight.frozen or self.backward_only):
+            raise ValueError("weight_gradient: a frozen weight and an operation of the backward pass alone have none")
+        return self
+
+    @property
+    def adds_to_gradient(self) -> bool:
+        """Whether the step computes a gradient of the weight from this use."""
+        return not (self.weight.frozen or self.backward_only or self.weight_gradient is False)
+
+
+class _Convolution(_Weighted):
     in_channels: Dimension
     out_channels: Dimension
     in_size: Sizes = Field(description="input size per spatial dimension")
@@ -161,7 +153,6 @@ class _Convolution(_Operation):
     padding: Paddings = Field((), description="zeros on each side, one per spatial dimension; default 0")
     dilation: Sizes = Field((), description="one per spatial dimension; default 1")
     groups: Dimension = 1
-    weight: Weight
 
     @model_validator(mode="before")
     @classmethod
@@ -249,14 +240,13 @@ class ConvTranspose(_Convolution):
         return self
 
 
-class Linear(_Operation):
+class Linear(_Weighted):
     """A matrix product with a weight (out_features, in_features), applied to `rows` vectors per sample."""
 
     kind: Literal["linear"]
     in_features: Dimension
     out_features: Dimension
     rows: Dimension = Field(1, description="vectors per sample, such as the positions of a sequence")
-    weight: Weight
 
     @property
     def weight_elements(self) -> int:
@@ -277,6 +267,7 @@ class Matmul(_Operation):
     m: Dimension
     n: Dimension
     k: Dimension
+    observed: ObservedFactors | None = None
 
     @property
     def macs(self) -> int:
@@ -308,6 +299,10 @@ class Origin(FileModel):
     versions: tuple[str, ...] = ()
     assumptions: tuple[str, ...] = Field((), description="what the cited model leaves open and this trace decides")
     command: str | None = None
+    batch: Dimension | None = Field(None, description="samples of the step that was traced")
+    steps: Annotated[int, Field(ge=0)] = Field(
+        0, description="steps whose operands were measured; 0 where shapes alone were traced"
+    )
 
 
 class Trace(FileModel):

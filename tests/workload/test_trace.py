@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import accelsim as acs
 from accelsim.files import validate
 from accelsim.sparsity.pattern import Pattern
+from accelsim.workload.observed import OperandSparsity
 from accelsim.workload.trace import Trace
 
 
@@ -65,15 +66,27 @@ BAD_CONV = "t.json: operations[0]"
          " 'activation'?; allowed: conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d, linear,"
          " matmul, norm, activation, pooling, add, multiply, softmax, embedding, dropout, reduce, loss, copy, elementwise"),
         (1, "read", 5, "t.json: operations[1].read (in 'relu'): unknown key; did you mean 'reads'?; allowed: name,"
-         " input_gradient, recomputed, scales_with_batch, other_parameters, kind, reads, writes"),
+         " input_gradient, recomputed, backward_only, scales_with_batch, other_parameters, kind, reads, writes"),
         (1, "name", "conv", "t.json: top level: operations: the name 'conv' stands twice; names are unique"),
         (3, "weight", {"name": "conv.weight"}, "t.json: top level: operations: parameter 'conv.weight' is shared by"
          " operations that disagree about it: 432 and 736 elements, frozen False and False"),
-        (3, "weight", {"name": "w", "observed": {"FF": {"pattern": "8:2", "axis": "input"}}},
-         "t.json: operations[3].weight.observed.FF.pattern (in 'fc'): got \"8:2\"; pattern 8:2: N of every M elements are"
+        (3, "observed", {"FF": {"weight": {"pattern": "8:2", "axis": "input"}}},
+         "t.json: operations[3].observed.FF.weight.pattern (in 'fc'): got \"8:2\"; pattern 8:2: N of every M elements are"
          " kept, so 1 <= N <= M <= 1024 is needed, as in 2:8"),
-        (3, "weight", {"name": "w", "observed": {"BP": {"pattern": "2:8"}}},
-         "t.json: operations[3].weight.observed.BP (in 'fc'): pattern and axis come together"),
+        (3, "observed", {"BP": {"weight": {"pattern": "2:8"}}},
+         "t.json: operations[3].observed.BP.weight (in 'fc'): axis: missing; a pattern and groups run along one"),
+        (3, "observed", {"BP": {"weight": {"axis": "output"}}},
+         "t.json: operations[3].observed.BP.weight (in 'fc'): give a pattern with its axis, a density, or both"),
+        (3, "observed", {"WU": {"weight": {"density": 0.5}}},
+         "t.json: operations[3].observed.WU.weight (in 'fc'): unknown key; allowed: activation, gradient"),
+        (3, "observed", {"FF": {"weight": {"density": 1.5}}}, "t.json: operations[3].observed.FF.weight.density (in 'fc'):"
+         " got 1.5; should be less than or equal to 1"),
+        (3, "observed", {"FF": {"weight": {"density": 0.5, "axis": "input", "groups": [[0, 0, 0]]}}},
+         "t.json: operations[3].observed.FF.weight (in 'fc'): groups: got [0, 0, 0]; M + 1 counts for M of at least 2, not"
+         " all zero, are needed"),
+        (3, "observed", {"FF": {"weight": {"pattern": "1:4", "axis": "input", "groups": [[3, 2, 1, 0, 0]]}}},
+         "t.json: operations[3].observed.FF.weight (in 'fc'): pattern: 1:4, but a group holds 2 nonzeros"),
+        (1, "backward_only", 1, "t.json: operations[1].backward_only (in 'relu'): got 1; should be a valid boolean"),
     ],
 )  # fmt: skip
 def test_a_bad_operation_is_named_with_its_path(
@@ -134,6 +147,35 @@ def test_damaged_files_are_refused_with_one_sentence(documented: dict[str, Any],
         acs.InputError, match=r"^trace 'resnet50': .*; did you mean 'resnet50_imagenet'\?; shipped: .*$"
     ):
         acs.load_trace("resnet50")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"weight": {"name": "w", "frozen": True}, "weight_gradient": True},
+            "weight_gradient: a frozen weight and an operation of the backward pass alone have none",
+        ),
+        (
+            {"backward_only": True, "recomputed": True},
+            "backward_only: such an operation is neither recomputed nor has an input gradient",
+        ),
+    ],
+)
+def test_contradictions_of_an_operation_are_refused(
+    documented: dict[str, Any], fields: dict[str, Any], message: str
+) -> None:
+    documented["operations"][3].update(fields)
+    assert error_of(documented) == f"t.json: operations[3] (in 'fc'): {message}"
+
+
+@given(st.lists(st.integers(0, 8), min_size=1, max_size=50), st.integers(1, 8))
+def test_the_share_of_conforming_groups_follows_from_the_histogram(nonzeros: list[int], kept: int) -> None:
+    counts = [nonzeros.count(i) for i in range(9)]
+    seen = OperandSparsity(density=0.5, axis="input", groups=(tuple(counts),))
+    assert seen.conforming(Pattern(kept=kept, group=8)) == sum(i <= kept for i in nonzeros) / len(nonzeros)
+    assert seen.most_in(8) == max(nonzeros)
+    assert seen.conforming(Pattern(kept=1, group=4)) is seen.most_in(4) is None
 
 
 @given(st.integers(1, 1024), st.integers(1, 1024))
