@@ -16,6 +16,7 @@ ORDER = (
     "jit",
     "files",
     "sparsity",
+    "torch",
     "workload",
     "hardware",
     "update",
@@ -35,7 +36,8 @@ ORDER = (
 )
 HOMES = {
     "numba": {"jit.py"},
-    "torch": {"workload/tracer.py", "cli/trace.py"},
+    "torch": {"workload/tracer.py", "cli/trace.py", "torch"},
+    "onnx": {"workload/importers/onnx.py"},
     "yaml": {"hardware/sourced.py"},
     "rich": {"cli/screen.py", "cli/listing.py"},
     "click": {"cli"},

@@ -1,0 +1,76 @@
+"""Traces from files of other tools: which format a file has, and its reader.
+
+A reader never guesses. What a file does not say is an `InputError`, or a sentence among the `assumptions` of the trace's
+origin, which ``accelsim import`` prints as a warning.
+"""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from accelsim.errors import InputError, did_you_mean
+from accelsim.files import parse_json, read_text
+from accelsim.workload.trace import FORMAT, Trace
+
+__all__ = ["IMPORT_FORMATS", "ImportOptions", "import_trace", "recognise"]
+
+IMPORT_FORMATS: Mapping[str, str] = MappingProxyType({
+    "scalesim": "SCALE-Sim topology (.csv): convolutions or GEMMs, with or without a Sparsity column",
+    "onnx": "ONNX model (.onnx; needs the onnx extra)",
+    "kineto": "PyTorch profiler trace (Kineto, .json or .json.gz) with record_shapes=True",
+    "execution-trace": "PyTorch execution trace (ExecutionTraceObserver, Chakra host trace, .json or .json.gz)",
+})  # fmt: skip
+"""Format by name; its reader is ``accelsim.workload.importers.<name with _ for ->``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportOptions:
+    """What the user knows of a file and the file may not say.
+
+    `name` of the model in the trace (by default from the file's name), `batch`: samples that the shapes of the file
+    hold, `sizes`: values of its symbolic dimensions.
+    """
+
+    name: str | None = None
+    batch: int | None = None
+    sizes: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def recognise(path: Path) -> str:
+    """Return the format of the file at `path`, from its suffix and its first keys. Raises `InputError` for others."""
+    suffix = path.suffixes[-2] if path.suffix == ".gz" and len(path.suffixes) > 1 else path.suffix
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    if suffix == ".onnx":
+        return "onnx"
+    if suffix == ".csv":
+        return "scalesim"
+    if suffix == ".json":
+        data = parse_json(read_text(path), str(path))
+        keys = data if isinstance(data, dict) else {}
+        if "traceEvents" in keys:
+            return "kineto"
+        if "nodes" in keys and "schema" in keys:
+            return "execution-trace"
+        if str(keys.get("format", "")).startswith(FORMAT.partition("/")[0]):
+            raise InputError(f"{path}: is a trace of accelsim already")
+    known = "; ".join(f"{name}: {title}" for name, title in IMPORT_FORMATS.items())
+    raise InputError(f"{path}: no known format; give one with --format. Known: {known}")
+
+
+def import_trace(path: str | Path, format: str | None = None, options: ImportOptions | None = None) -> Trace:  # noqa: A002
+    """Return the trace in the file of another tool, its format recognised where `format` is None.
+
+    Raises `InputError` for a file that cannot be read or that says too little.
+    """
+    path = Path(path)
+    if format is not None and format not in IMPORT_FORMATS:
+        raise InputError(
+            f"format '{format}' is not known{did_you_mean(format, IMPORT_FORMATS)}; allowed: {', '.join(IMPORT_FORMATS)}"
+        )
+    chosen = format or recognise(path)
+    reader = importlib.import_module(f"accelsim.workload.importers.{chosen.replace('-', '_')}")
+    trace: Trace = reader.read(path, options or ImportOptions())
+    return trace
