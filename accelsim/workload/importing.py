@@ -1,7 +1,7 @@
 """Traces from files of other tools: which format a file has, and its reader.
 
-A reader never guesses. What a file does not say is an `InputError`, or a sentence among the `assumptions` of the trace's
-origin, which ``accelsim import`` prints as a warning.
+A reader never guesses. What a file does not say is an `InputError`, or a sentence among the `assumptions` of the
+trace's origin, which ``accelsim import`` prints as a warning.
 """
 
 import importlib
@@ -68,7 +68,8 @@ def import_trace(path: str | Path, format: str | None = None, options: ImportOpt
     path = Path(path)
     if format is not None and format not in IMPORT_FORMATS:
         raise InputError(
-            f"format '{format}' is not known{did_you_mean(format, IMPORT_FORMATS)}; allowed: {', '.join(IMPORT_FORMATS)}"
+            f"format '{format}' is not known{did_you_mean(format, IMPORT_FORMATS)};"
+            f" allowed: {', '.join(IMPORT_FORMATS)}"
         )
     chosen = format or recognise(path)
     reader = importlib.import_module(f"accelsim.workload.importers.{chosen.replace('-', '_')}")
