@@ -11,11 +11,15 @@ import numpy as np
 
 from accelsim.jit import jit
 
-__all__ = ["count_kernel", "first_bad_group", "magnitude_kernel", "pack_kernel", "unpack_kernel"]
+__all__ = ["first_bad_group", "histogram_kernel", "magnitude_kernel", "pack_kernel", "unpack_kernel"]
 
 # Groups ranked side by side: the loops over them are what the compiler turns into vector instructions.
 _SIDE_BY_SIDE = 64
 _PADDING = -1
+# Columns from which adding up whole rows, in vector instructions, beats walking down one column after another.
+_WIDE = 8
+# Running counts of a tile: 32 KiB of them stay in the nearest cache.
+_TILE = 2**13
 
 
 @jit
@@ -232,22 +236,62 @@ def first_bad_group(indices: Any, filled: Any, kept: int, group: int, length: in
 
 
 @jit
-def count_kernel(nonzero: Any, kept: int, group: int) -> tuple[int, int]:
-    """Count nonzeros per group of a uint8 (outer, length, inner) array.
+def _sum_down(nonzero: Any, running: Any, sums: Any) -> None:
+    """Write the running counts of nonzeros down every column of (rows, width) below the first row of `sums`, zeros."""
+    rows, width = nonzero.shape
+    if width < _WIDE:
+        for c in range(width):
+            total = 0
+            for i in range(rows):
+                total += nonzero[i, c] != 0
+                sums[i + 1, c] = total
+        return
+    running[:width] = 0
+    for i in range(rows):
+        for c in range(width):
+            running[c] += nonzero[i, c] != 0
+            sums[i + 1, c] = running[c]
 
-    Returns the number of groups with at most `kept` of them, and the largest number found in a group.
+
+@jit
+def _tally(sums: Any, rows: int, width: int, group: int, pairs: Any, single: Any) -> None:
+    """Count the groups down every column by their nonzeros, two neighbours in one entry of `pairs`.
+
+    The second of the last pair may be short. A group left over has no neighbour and is counted in `single`.
+    """
+    paired = rows - rows % (2 * group)
+    left = paired + group
+    for c in range(width):
+        start = 0
+        for first in range(0, paired, 2 * group):
+            middle = sums[first + group, c]
+            end = sums[first + 2 * group, c]
+            pairs[middle - start, end - middle] += 1
+            start = end
+        if left < rows:
+            pairs[sums[left, c] - start, sums[rows, c] - sums[left, c]] += 1
+        elif paired < rows:
+            single[sums[rows, c] - start] += 1
+
+
+@jit
+def histogram_kernel(nonzero: Any, groups: Any, seam: int, pairs: Any, single: Any) -> None:
+    """Count the groups of a uint8 (outer, length, inner) array by their nonzeros, for several group sizes at once.
+
+    For the i-th size in `groups` pairs[i, a, b] counts neighbouring groups with a and b nonzeros, single[i, a] groups
+    without a neighbour: half as many increments, and a group of twice the size is such a pair. The array is taken in
+    tiles of a multiple of `seam` rows, itself a multiple of twice every size.
     """
     outer, length, inner = nonzero.shape
-    found = np.empty(inner, np.int32)
-    conforming = 0
-    most = 0
+    side = min(inner, _SIDE_BY_SIDE)
+    rows = min(length, max(_TILE // side // seam, 1) * seam)
+    sums = np.zeros((rows + 1, side), np.int32)
+    running = np.empty(side, np.int32)
     for o in range(outer):
-        for first in range(0, length, group):
-            found[:] = 0
-            for i in range(first, min(first + group, length)):
-                for c in range(inner):
-                    found[c] += nonzero[o, i, c]
-            for c in range(inner):
-                conforming += found[c] <= kept
-                most = max(most, found[c])
-    return conforming, most
+        for first in range(0, length, rows):
+            height = min(rows, length - first)
+            for column in range(0, inner, side):
+                width = min(side, inner - column)
+                _sum_down(nonzero[o, first : first + height, column : column + width], running, sums)
+                for i in range(groups.size):
+                    _tally(sums, height, width, groups[i], pairs[i], single[i])

@@ -6,19 +6,26 @@ short: it is padded, never clipped, so it still occupies N slots of the compact 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import prod
+from math import lcm, prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.errors import InputError
-from accelsim.sparsity._mask_kernels import count_kernel, first_bad_group, magnitude_kernel, pack_kernel, unpack_kernel
+from accelsim.sparsity._mask_kernels import (
+    first_bad_group,
+    histogram_kernel,
+    magnitude_kernel,
+    pack_kernel,
+    unpack_kernel,
+)
 from accelsim.sparsity.pattern import Pattern
 
 __all__ = [
     "Packed",
     "conformity",
+    "group_histograms",
     "is_transposable",
     "magnitude_mask",
     "pack",
@@ -107,13 +114,20 @@ def _check_floats(name: str, array: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).reshape(shape)
 
 
-def _nonzero_bytes(name: str, array: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return a contiguous array of 1 where `array` is not zero (NaN is not), else 0."""
+def _nonzero_planes(name: str, array: NDArray[Any], axis: int) -> NDArray[np.uint8]:
+    """Return (outer, length, inner) bytes, zero where `array` is (NaN is not), with `axis` in the middle.
+
+    The other axes follow in the order of memory, so that no dense layout is copied.
+    """
     array = np.asarray(array)
     if array.dtype.kind not in "bfiu":
         raise InputError(f"{name}: element type {array.dtype}; booleans or numbers are allowed")
-    truth = array if array.dtype == np.bool_ else array != 0
-    return np.ascontiguousarray(truth).reshape(array.shape).view(np.uint8)
+    axis = _check_axis(axis, array.shape)
+    if array.size == 0:
+        raise InputError(f"{name}: shape {array.shape} has no elements; at least one group is needed")
+    order = sorted(range(array.ndim), key=lambda i: -abs(array.strides[i]))
+    nonzero = array if array.dtype.itemsize == 1 else array != 0
+    return _planes(nonzero.transpose(order), order.index(axis)).view(np.uint8)
 
 
 def _planes(array: NDArray[Any], axis: int) -> NDArray[Any]:
@@ -224,18 +238,33 @@ def conformity(tensor: NDArray[Any], pattern: Pattern, axis: int) -> float:
     >>> conformity(np.array([1, 0, 1, 0, 1, 1]), Pattern(kept=1, group=2), axis=0)
     0.6666666666666666
     """
-    conforming, groups, _ = _count(tensor, pattern.kept, pattern.group, axis)
-    return conforming / groups
+    counts = _histograms(_nonzero_planes("tensor", tensor, axis), [pattern.group])[pattern.group]
+    return int(counts[: pattern.kept + 1].sum()) / int(counts.sum())
 
 
-def _count(tensor: NDArray[Any], kept: int, group: int, axis: int) -> tuple[int, int, int]:
-    """Return the number of groups with at most `kept` nonzeros, the number of all groups, and the most in a group."""
-    nonzero = _nonzero_bytes("tensor", tensor)
-    axis = _check_axis(axis, nonzero.shape)
-    if nonzero.size == 0:
-        raise InputError(f"tensor: shape {nonzero.shape} has no elements; at least one group is needed")
-    conforming, most = count_kernel(_planes(nonzero, axis), kept, group)
-    return int(conforming), nonzero.size // nonzero.shape[axis] * -(-nonzero.shape[axis] // group), int(most)
+def _histograms(planes: NDArray[np.uint8], groups: Sequence[int]) -> dict[int, NDArray[np.int64]]:
+    """Count the groups of `planes` by their nonzeros, for each group size in ascending order."""
+    if not groups:
+        return {}
+    counted: list[int] = []  # the others are twice one of these
+    for group in sorted(set(groups)):
+        if group % 2 or group // 2 not in counted:
+            counted.append(group)
+    outer, length, inner = planes.shape
+    if all(length % group == 0 for group in groups):
+        outer, length = 1, outer * length
+    pairs = np.zeros((len(counted), counted[-1] + 1, counted[-1] + 1), np.int64)
+    single = np.zeros(pairs.shape[:2], np.int64)
+    histogram_kernel(planes.reshape(outer, length, inner), np.array(counted), 2 * lcm(*counted), pairs, single)
+    found = {}
+    for index, group in enumerate(counted):
+        both, alone = pairs[index, : group + 1, : group + 1], single[index, : group + 1]
+        found[group] = both.sum(axis=0) + both.sum(axis=1) + alone
+        if 2 * group in groups:
+            found[2 * group] = np.append(alone, np.zeros(group, np.int64))
+            nonzeros = np.arange(group + 1)
+            np.add.at(found[2 * group], nonzeros[:, None] + nonzeros, both)
+    return dict(sorted(found.items()))
 
 
 def is_transposable(mask: NDArray[Any], pattern: Pattern, axes: tuple[int, int] = (0, 1)) -> bool:
@@ -263,12 +292,23 @@ def tightest_pattern(nonzero: NDArray[Any], axis: int, groups: Sequence[int] = (
     >>> str(tightest_pattern(np.array([1, 0, 0, 1, 0, 1, 1, 0]), axis=0))
     '2:4'
     """
-    nonzero = _nonzero_bytes("tensor", nonzero)
-    length = nonzero.shape[_check_axis(axis, nonzero.shape)]
-    candidates = []
-    for group in sorted(Pattern(kept=1, group=size).group for size in groups):
-        if group <= length:
-            _, _, most = _count(nonzero, 1, group, axis)
-            candidates.append(Pattern(kept=max(most, 1), group=group))
-    sparse = [pattern for pattern in candidates if pattern.kept < pattern.group]
+    found = group_histograms(nonzero, axis, groups)
+    patterns = [Pattern(kept=max(int(np.flatnonzero(counts)[-1]), 1), group=group) for group, counts in found.items()]
+    sparse = [pattern for pattern in patterns if pattern.kept < pattern.group]
     return min(sparse, key=lambda pattern: pattern.density, default=None)
+
+
+def group_histograms(
+    nonzero: NDArray[Any], axis: int, groups: Sequence[int] = (4, 8, 16, 32)
+) -> dict[int, NDArray[np.int64]]:
+    """Return how many groups along `axis` hold 0, 1, ... M nonzeros, for each group size M: M + 1 counts.
+
+    `nonzero` is a mask or the numbers themselves; NaN counts as nonzero. A group size longer than the axis is left
+    out: its groups would all be short. Raises `InputError` as `conformity`, and for an M outside 1 to 1024.
+
+    >>> group_histograms(np.array([1, 0, 0, 1, 0, 1, 1, 1]), axis=0)
+    {4: array([0, 0, 1, 1, 0]), 8: array([0, 0, 0, 0, 0, 1, 0, 0, 0])}
+    """
+    sizes = [Pattern(kept=1, group=group).group for group in groups]
+    planes = _nonzero_planes("tensor", nonzero, axis)
+    return _histograms(planes, [group for group in sizes if group <= planes.shape[1]])

@@ -4,17 +4,18 @@ import numpy as np
 import pytest
 
 from accelsim.engines.functional import sore_reduce
-from accelsim.sparsity.masks import magnitude_mask, pack, unpack
+from accelsim.sparsity.masks import group_histograms, magnitude_mask, pack, unpack
 from accelsim.sparsity.pattern import Pattern
 
 pytestmark = pytest.mark.bench
 
 PATTERN = Pattern(kept=2, group=8)
-# (shape, axis): last axis, first axis, input channels of a convolution; 25 million weights each
+# (shape, axis): last axis, first axis, input and output channels of a convolution; 25 million weights each
 LAYOUTS = {
     "last": ((5000, 5000), 1),
     "first": ((5000, 5000), 0),
     "channels": ((2777, 1000, 3, 3), 1),
+    "outputs": ((2777, 1000, 3, 3), 0),
 }
 
 
@@ -55,6 +56,24 @@ def test_bench_mask(benchmark, weights_and_axis, method):
     kept = np.abs(weights, where=mask, out=np.zeros_like(weights))
     expected = np.abs(weights, where=magnitude_mask(weights, PATTERN, axis), out=np.zeros_like(weights))
     assert kept.sum(dtype=np.float64) == pytest.approx(expected.sum(dtype=np.float64), rel=1e-12)
+
+
+def by_reduceat(nonzero, axis):
+    moved = np.moveaxis(nonzero, axis, -1)
+    sums = {group: np.add.reduceat(moved, np.arange(0, moved.shape[-1], group), axis=-1) for group in (4, 8, 16, 32)}
+    return {group: np.bincount(found.ravel(), minlength=group + 1) for group, found in sums.items()}
+
+
+@pytest.mark.parametrize("method", [group_histograms, by_reduceat])
+def test_bench_histograms(benchmark, weights_and_axis, method):
+    """Groups of 4, 8, 16 and 32; the nonzero bytes read per second are printed as extra information."""
+    weights, axis = weights_and_axis
+    nonzero = (np.abs(weights) > 1).view(np.uint8)
+    benchmark.group = f"histograms of {weights.size} bytes along axis {axis} of {weights.shape}"
+    found = benchmark.pedantic(method, (nonzero, axis), rounds=3, warmup_rounds=1)
+    benchmark.extra_info.update(gb_per_s=round(nonzero.size / benchmark.stats["min"] / 1e9, 2))
+    for group, counts in by_reduceat(nonzero, axis).items():
+        np.testing.assert_array_equal(found[group], counts)
 
 
 def test_bench_pack(benchmark, weights_and_axis):

@@ -12,6 +12,7 @@ from accelsim.errors import InputError
 from accelsim.sparsity.masks import (
     Packed,
     conformity,
+    group_histograms,
     is_transposable,
     magnitude_mask,
     pack,
@@ -220,6 +221,68 @@ def test_tightest_pattern_of_a_pruned_tensor_is_the_one_it_was_pruned_to(pattern
     assert str(tightest_pattern(pruned, 0)) == pattern
 
 
+def histograms_by_numpy(nonzero, axis, groups):
+    moved = np.moveaxis(nonzero != 0, axis, -1)
+    starts = {group: np.arange(0, moved.shape[-1], group) for group in groups if group <= moved.shape[-1]}
+    sums = {group: np.add.reduceat(moved, first, axis=-1, dtype=np.int64) for group, first in starts.items()}
+    return {group: np.bincount(found.ravel(), minlength=group + 1) for group, found in sums.items()}
+
+
+def assert_same_histograms(actual, expected):
+    assert list(actual) == sorted(expected)
+    for group, counts in expected.items():
+        assert actual[group].dtype == np.int64
+        np.testing.assert_array_equal(actual[group], counts)
+
+
+def test_histograms_by_hand():
+    found = group_histograms(np.array([[1, 1, 1, 1, 1, 0, 0, 0, 1, np.nan], [0] * 10]), 1, groups=(2, 16, 4, 3))
+    assert_same_histograms(found, {2: [6, 1, 3], 3: [4, 2, 1, 1], 4: [3, 1, 1, 0, 1]})
+
+
+@settings(deadline=None, max_examples=200)
+@given(tensors(), st.lists(st.integers(1, 12), max_size=5))
+def test_histograms_against_numpy(tensor, groups):
+    array, axis = tensor
+    assert_same_histograms(group_histograms(array, axis, groups), histograms_by_numpy(array, axis, groups))
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.tuples(st.integers(1, 3), st.integers(1, 700), st.sampled_from([1, 2, 7, 8, 9, 63, 64, 65, 130])),
+    st.integers(0, 2),
+    st.sampled_from([(4, 8, 16, 32), (32, 64), (5, 7, 10), (1024, 512), (1, 2)]),
+    st.integers(0, 2**32 - 1),
+)
+def test_histograms_across_the_seams_of_tiles(shape, axis, groups, seed):
+    rng = np.random.default_rng(seed)
+    array = rng.random(shape) < rng.random()
+    assert_same_histograms(group_histograms(array, axis, groups), histograms_by_numpy(array, axis, groups))
+
+
+@pytest.mark.parametrize("length", [8191, 8192, 8193, 8196, 16380, 20000])
+def test_histograms_of_one_long_row(length):
+    array = np.random.default_rng(9).random(length) < 0.3
+    assert_same_histograms(group_histograms(array, 0), histograms_by_numpy(array, 0, (4, 8, 16, 32)))
+
+
+def test_histograms_do_not_depend_on_memory_order_and_count_any_nonzero_byte():
+    array = np.random.default_rng(10).integers(0, 3, (12, 5, 40)).astype(np.uint8) * 100
+    expected = histograms_by_numpy(array, 2, (4, 8, 16, 32))
+    for same in (array, np.asfortranarray(array), array.view(np.int8), array.astype(">f4"), array[:, ::-1]):
+        assert_same_histograms(group_histograms(same, 2), expected)
+    channels_last = np.ascontiguousarray(array.transpose(0, 2, 1)).transpose(0, 2, 1)
+    assert_same_histograms(group_histograms(channels_last, -1), expected)
+    assert_same_histograms(group_histograms(array.view(np.bool_), 2), expected)
+    assert_same_histograms(group_histograms(np.broadcast_to(array[:1], array.shape), 2),
+                           {group: 12 * counts for group, counts in histograms_by_numpy(array[:1], 2, expected).items()})  # fmt: skip
+
+
+def test_histograms_of_an_axis_shorter_than_every_group_are_none():
+    assert group_histograms(np.ones((3, 3)), 0) == {}
+    assert group_histograms(np.ones(8), 0, groups=()) == {}
+
+
 EIGHT = np.zeros((2, 8), np.float32)
 P28 = Pattern(kept=2, group=8)
 
@@ -252,6 +315,19 @@ P28 = Pattern(kept=2, group=8)
         (
             lambda: conformity(np.array(["a"]), P28, 0),
             "tensor: element type <U1; booleans or numbers are allowed",
+        ),
+        (
+            lambda: group_histograms(np.array([1j]), 0),
+            "tensor: element type complex128; booleans or numbers are allowed",
+        ),
+        (
+            lambda: group_histograms(EIGHT[:, :0], 0),
+            "tensor: shape (2, 0) has no elements; at least one group is needed",
+        ),
+        (lambda: group_histograms(EIGHT, 2), "axis 2: a whole number from -2 to 1 is needed for shape (2, 8)"),
+        (
+            lambda: group_histograms(EIGHT, 1, groups=(4, 2000)),
+            "pattern 1:2000: N of every M elements are kept, so 1 <= N <= M <= 1024 is needed, as in 2:8",
         ),
         (lambda: conformity(EIGHT[:0], P28, 0), "tensor: shape (0, 8) has no elements; at least one group is needed"),
         (
