@@ -14,7 +14,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from accelsim.errors import InputError, did_you_mean
 
-__all__ = ["FileModel", "packaged_names", "packaged_path", "parse_json", "read_text", "validate", "write_atomically"]
+__all__ = [
+    "FileModel",
+    "errors_of",
+    "packaged_names",
+    "packaged_path",
+    "parse_json",
+    "read_text",
+    "validate",
+    "write_atomically",
+    "write_bytes_atomically",
+]
 
 _SHOWN_ERRORS = 20
 Model = typing.TypeVar("Model", bound=BaseModel)
@@ -80,10 +90,13 @@ def validate(model: type[Model], data: Any, source: str, *, lines: Mapping[str, 
     inside = {item["loc"][:depth] for item in errors for depth in range(1, len(item["loc"]))}
     genuine = [item for item in errors if item["type"] != "too_short" or item["loc"] not in inside]
     problems = list(dict.fromkeys(_describe(model, data, dict(item)) for item in genuine))
-    shown = [f"{source}{_line_of(path, lines)}: {text}" for path, text in problems[:_SHOWN_ERRORS]]
-    if len(problems) > _SHOWN_ERRORS:
-        shown.append(f"{source}: and {len(problems) - _SHOWN_ERRORS} more errors")
-    raise InputError("\n".join(shown))
+    raise errors_of(source, [f"{source}{_line_of(path, lines)}: {text}" for path, text in problems])
+
+
+def errors_of(source: str, lines: Sequence[str]) -> InputError:
+    """Return one `InputError` with a line per error of the file `source`, the first twenty of them."""
+    more = [f"{source}: and {len(lines) - _SHOWN_ERRORS} more errors"] if len(lines) > _SHOWN_ERRORS else []
+    return InputError("\n".join([*lines[:_SHOWN_ERRORS], *more]))
 
 
 def _line_of(path: str, lines: Mapping[str, int] | None) -> str:
@@ -187,8 +200,11 @@ def write_atomically(path: Path, text: str) -> None:
     A path ending in ``.gz`` is packed, byte-identical from run to run. Raises `InputError` when it cannot be written.
     """
     payload = text.encode("utf-8")
-    if path.suffix == ".gz":
-        payload = gzip.compress(payload, mtime=0)
+    write_bytes_atomically(path, gzip.compress(payload, mtime=0) if path.suffix == ".gz" else payload)
+
+
+def write_bytes_atomically(path: Path, payload: bytes) -> None:
+    """Write `payload` as `write_atomically` does, as it is."""
     try:
         with _temporary_beside(path) as temporary:
             temporary.write_bytes(payload)

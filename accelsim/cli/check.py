@@ -17,7 +17,10 @@ __all__ = ["check_command"]
 @click.command("check")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 def check_command(files: tuple[str, ...]) -> int:
-    """Check trace (.json, .json.gz), design and energy files (.yaml), and report every error of each."""
+    """Check trace (.json, .json.gz), design and energy files (.yaml), and report every error of each.
+
+    Masks that a trace refers to are checked too: their shapes, densities and N:M patterns.
+    """
     worst = 0
     for name in files:
         try:
@@ -34,11 +37,9 @@ def _describe(path: Path) -> str:
     from accelsim.hardware.design import load_design
     from accelsim.hardware.energy import load_energy_table
     from accelsim.hardware.machine import load_machine
-    from accelsim.workload.trace import load_trace
 
     if path.suffix in {".json", ".gz"}:
-        trace = load_trace(path)
-        return f"trace of {trace.model}, {len(trace.operations)} operations, {trace.parameters:,} parameters"
+        return _describe_trace(path)
     if path.suffix not in {".yaml", ".yml"}:
         raise InputError(f"{path}: got suffix '{path.suffix}'; allowed: .json, .json.gz, .yaml, .yml")
     if "accelsim-machine/" in read_text(path):
@@ -50,6 +51,16 @@ def _describe(path: Path) -> str:
     design = load_design(path)
     load_energy_table(design.energy)
     return f"design {design.name}, {_origins(design.provenance)}"
+
+
+def _describe_trace(path: Path) -> str:
+    from accelsim.workload.masks_file import check_masks
+    from accelsim.workload.trace import load_trace
+
+    trace = load_trace(path)
+    masks = check_masks(trace, path)
+    size = f"trace of {trace.model}, {len(trace.operations)} operations, {trace.parameters:,} parameters"
+    return f"{size}, {masks}" if masks else size
 
 
 def _origins(provenance: "Iterable[Provenance]") -> str:
