@@ -201,7 +201,7 @@ class _Use:
         if self.name not in masks:
             return f"is not in the file{did_you_mean(self.name, masks)}"
         mask = masks[self.name]
-        needed = _weight_shape(self.operation)
+        needed = self.operation.weight_shape
         if mask.shape != needed:
             return f"the mask has shape {mask.shape}; the weight has {needed}"
         density = float(mask.mean())
@@ -242,12 +242,3 @@ def _uses(trace: Trace, source: str | Path) -> Iterator[_Use]:
                 if not name or file != Path(file).name:
                     raise InputError(f"{where}: FILE#ENTRY is needed, as in masks.npz#conv.weight")
                 yield _Use(file=file, name=name, operation=operation, stage=stage, seen=entry)
-
-
-def _weight_shape(operation: Weighted) -> tuple[int, ...]:
-    if isinstance(operation, Linear):
-        return operation.out_features, operation.in_features
-    outer, inner = operation.out_channels, operation.in_channels
-    if isinstance(operation, ConvTranspose):
-        outer, inner = inner, outer
-    return outer, inner // operation.groups, *operation.kernel

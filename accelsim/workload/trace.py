@@ -183,15 +183,25 @@ class _Convolution(_Weighted):
         raise NotImplementedError
 
     @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """Shape of the weights."""
+        raise NotImplementedError
+
+    @property
     def weight_elements(self) -> int:
         """Number of weights, all groups together."""
-        return self.out_channels * self.in_channels // self.groups * prod(self.kernel)
+        return prod(self.weight_shape)
 
 
 class Conv(_Convolution):
     """A convolution; weights (out_channels, in_channels / groups, *kernel)."""
 
     kind: Literal["conv1d", "conv2d", "conv3d"]
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """Shape of the weights: (out_channels, in_channels / groups, *kernel)."""
+        return self.out_channels, self.in_channels // self.groups, *self.kernel
 
     @property
     def out_size(self) -> tuple[int, ...]:
@@ -215,6 +225,11 @@ class ConvTranspose(_Convolution):
 
     kind: Literal["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
     output_padding: Paddings = Field((), description="rows added on one side of the output; default 0")
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """Shape of the weights: (in_channels, out_channels / groups, *kernel)."""
+        return self.in_channels, self.out_channels // self.groups, *self.kernel
 
     @property
     def out_size(self) -> tuple[int, ...]:
@@ -249,9 +264,14 @@ class Linear(_Weighted):
     rows: Dimension = Field(1, description="vectors per sample, such as the positions of a sequence")
 
     @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """Shape of the weights: (out_features, in_features)."""
+        return self.out_features, self.in_features
+
+    @property
     def weight_elements(self) -> int:
         """Number of weights."""
-        return self.in_features * self.out_features
+        return prod(self.weight_shape)
 
     @property
     def macs(self) -> int:
