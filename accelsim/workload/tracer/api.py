@@ -1,0 +1,361 @@
+"""Tracing a PyTorch model: what one training step executes, with the sparsity that is really there.
+
+One dispatch mode sees every operation that PyTorch executes, below modules, functions and autograd, forward and
+backward. Four decisions shape a trace:
+
+- Attention is opened into its products, softmax and dropout.
+- Work on constants alone (masks, position indices) is left out: it can be prepared before training.
+- Casts between number formats are left out: the precision belongs to the design, not to the trace.
+- A tensor computed from parameters alone, and as large as one of them, still is that parameter (masked, cast or
+  normalised weights).
+
+`trace_model` runs a model by itself, on shapes without memory, at two batch sizes: what grows with the batch is divided
+by it, the rest is work done once per step. `trace` and `tracing` watch real steps of a training script and read the
+sparsity of every operand from its values; there the batch is the first dimension of the model's inputs, and all that is
+computed from them is taken to grow with it.
+"""
+
+import platform
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+
+from accelsim import __version__
+from accelsim.errors import InputError
+from accelsim.files import validate
+from accelsim.workload.masks_file import save_masks
+from accelsim.workload.trace import FORMAT, Trace, save_trace
+from accelsim.workload.tracer.entries import (
+    OneBatch,
+    Sizes,
+    TwoBatches,
+    entries_of,
+    in_order,
+    observe,
+    same_operations,
+    take_masks,
+)
+from accelsim.workload.tracer.measure import Meter
+from accelsim.workload.tracer.recorder import Record, Recorder, StepSeen
+from accelsim.workload.tracer.roles import tensors_in
+from accelsim.workload.tracer.running import left_as_it_was, opened
+from accelsim.workload.tracer.specs import InputSpec
+
+__all__ = ["Tracing", "trace", "trace_model", "tracing"]
+
+Loss = Callable[[Any], Tensor]
+
+
+class Tracing:
+    """What `tracing` sees: the training steps between entering and leaving the context."""
+
+    def __init__(self, recorder: Recorder, batch: int | None, name: str | None, *, masks: bool, measured: bool) -> None:
+        self._recorder, self._batch, self._name = recorder, batch, name
+        self._masks, self._measured = masks, measured
+
+    @property
+    def trace(self) -> Trace:
+        """The trace of the steps seen so far."""
+        return self.build()
+
+    def step(self) -> None:
+        """End a training step that the tracer cannot tell from the next: one that is not a forward pass of the whole
+        model followed by a backward pass, as where two models train in turn."""
+        self._recorder.next_step()
+
+    def save(self, path: str | Path) -> Trace:
+        """Write the trace to `path` (``.json`` or ``.json.gz``) and return it.
+
+        Where masks were asked for they go to a file beside it, ``NAME.masks.npz``, which the trace refers to.
+        """
+        path = Path(path)
+        file = path.with_name(path.name.removesuffix(".gz").removesuffix(".json") + ".masks.npz")
+        made = self.build(file if self._masks else None)
+        save_trace(made, path)
+        return made
+
+    def build(self, masks: Path | None = None) -> Trace:
+        """Return the trace of the steps seen so far, and write the masks of its weights where a file is given.
+
+        Raises `InputError` where the steps cannot be expressed as one trace.
+        """
+        steps = [step for step in self._recorder.steps if step.records]
+        if not steps:
+            raise InputError(
+                "no operation of the model was executed while it was traced; run a step inside the context"
+            )
+        ordered = [in_order(step) for step in steps]
+        batches = [self._batch or _batch_of(step) for step in steps]
+        made = [
+            entries_of(self._recorder, step, [OneBatch(record, batch) for record in records])
+            for step, records, batch in zip(steps, ordered, batches, strict=True)
+        ]
+        for number, (records, entries) in enumerate(zip(ordered, made, strict=True), 1):
+            same_operations(ordered[0], records, "in step 1", f"in step {number}")
+            _same_entries(made[0], entries, number)
+        model = self._recorder.model
+        return _finish(
+            self._recorder, steps[0], made[0], ordered if self._measured else [], masks,
+            model=self._name or type(model).__name__, source="a model in memory",
+            shapes=[shape[1:] if shape[:1] == (batches[0],) else shape for shape in steps[0].inputs],
+            batch=batches[0], assumptions=(), command=None,
+        )  # fmt: skip
+
+
+def _batch_of(step: StepSeen) -> int:
+    sizes = sorted({shape[0] for shape in step.inputs if shape})
+    if len(sizes) > 1:
+        raise InputError(
+            f"the inputs of the model have first dimensions {' and '.join(map(str, sizes))}; say with batch= how many"
+            " samples a step has"
+        )
+    return sizes[0] if sizes else 1
+
+
+def _same_entries(first: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]], number: int) -> None:
+    for one, two in zip(first, other, strict=True):
+        different = [key for key in one if one[key] != two.get(key)]
+        if different:
+            key = different[0]
+            raise InputError(
+                f"{one['name']}: {key} is {one[key]} in step 1 and {two.get(key)} in step {number}, per sample;"
+                " a trace needs steps that do the same work"
+            )
+
+
+@contextmanager
+def tracing(
+    model: nn.Module, *, batch: int | None = None, name: str | None = None, masks: bool = False
+) -> Iterator[Tracing]:
+    """Watch the training steps of `model` inside the context, forward and backward, on their real tensors.
+
+    ```python
+    with accelsim.tracing(model) as tracer:
+        loss = criterion(model(images), labels)
+        loss.backward()
+    tracer.save("my_model.json")
+    ```
+
+    Several steps may run inside (a new one begins where the model is called after a backward pass); densities are their
+    mean, and a pattern counts where it holds in all. `batch` is the number of samples of a step, by default the first
+    dimension of the model's inputs; `masks` keeps the masks of sparse weights for `Tracing.save`. Optimizer and metrics
+    may run inside and are left out. The step computes what it would have computed, with attention and LSTMs opened into
+    their products. Raises `InputError` for operations that hide products and for tensors without dense storage.
+    """
+    _check(model, batch)
+    recorder = Recorder(model, meter=Meter(keep_masks=masks), batch=batch or 0)
+    with opened(model), recorder.following(), recorder:
+        yield Tracing(recorder, batch, name, masks=masks, measured=True)
+
+
+def trace(
+    step: Callable[[], Any],
+    model: nn.Module,
+    *,
+    steps: int = 1,
+    batch: int | None = None,
+    name: str | None = None,
+    values: bool = True,
+    masks: str | Path | None = None,
+) -> Trace:
+    """Return the trace of a training step of `model` that the function `step` runs, forward and backward.
+
+    A scalar loss that `step` returns without having called ``backward()`` is differentiated here. The function runs
+    `steps` times on real tensors, whose sparsity is read; with ``values=False`` it runs on shapes without memory.
+    `batch` and `name` are as in `tracing`; `masks` names an ``.npz`` file for the masks of sparse weights. Parameters,
+    buffers, gradients and random state of the model are put back afterwards; the state of an optimizer is not. Raises
+    `InputError` as `tracing`, and for a loss that is not a scalar.
+    """
+    _check(model, batch)
+    if steps < 1:
+        raise InputError(f"steps: got {steps}, at least 1 is needed")
+    fake = None if values else FakeTensorMode(allow_non_fake_inputs=True)
+    recorder = Recorder(model, fake, Meter(keep_masks=masks is not None) if values else None, batch or 0)
+    seen = Tracing(recorder, batch, name, masks=masks is not None, measured=values)
+    with left_as_it_was(model, values=values), opened(model), fake or nullcontext(), recorder.following(), recorder:
+        for _ in range(steps):
+            loss = step()
+            if not recorder.step.backward and isinstance(loss, Tensor) and loss.requires_grad:
+                _scalar(loss).backward()
+            seen.step()
+    return seen.build(None if masks is None else Path(masks))
+
+
+def trace_model(
+    model: nn.Module,
+    inputs: Sequence[InputSpec],
+    *,
+    batch: int = 2,
+    train: bool = True,
+    loss: Loss | None = None,
+    steps: int = 0,
+    masks: str | Path | None = None,
+    name: str | None = None,
+    source: str = "a model in memory",
+    assumptions: Sequence[str] = (),
+    command: str | None = None,
+) -> Trace:
+    """Return the trace of `model` on `inputs`, with the batch as their first dimension.
+
+    The model runs forward and backward on shapes without memory at `batch` and `batch + 1`, in training mode unless
+    `train` is false. `loss` turns its output into a scalar; by default the outputs are summed, which the trace leaves
+    out. With `steps` it runs as often on real tensors too (random inputs), and the sparsity of all operands is read;
+    `masks` then names an ``.npz`` file for the masks of sparse weights. The model, its gradients and the random state
+    stay as they were. Raises `InputError` when the inputs do not fit the model, or when it does something that a trace
+    cannot express.
+    """
+    _check(model, batch)
+    with left_as_it_was(model, train, values=steps > 0), opened(model):
+        first, second = (_run(model, inputs, size, loss) for size in (batch, batch + 1))
+        real = _run(model, inputs, batch, loss, steps, keep_masks=masks is not None) if steps else None
+    records, larger = in_order(first.steps[0]), in_order(second.steps[0])
+    same_operations(records, larger, f"at batch {batch}", f"at batch {batch + 1}")
+    measured = [in_order(step) for step in real.steps if step.records] if real else []
+    for step in measured:
+        same_operations(records, step, "on shapes alone", "on real tensors")
+    sizes: list[Sizes] = [TwoBatches(*both, batch) for both in zip(records, larger, strict=True)]
+    entries = entries_of(first, first.steps[0], sizes)
+    return _finish(
+        first, first.steps[0], entries, measured, None if masks is None else Path(masks),
+        model=name or type(model).__name__, source=source, shapes=[spec.shape for spec in inputs], batch=batch,
+        assumptions=assumptions, command=command,
+    )  # fmt: skip
+
+
+def _check(model: nn.Module, batch: int | None) -> None:
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model: a torch.nn.Module is needed, got {type(model).__name__}")
+    if batch is not None and batch < 1:
+        raise InputError(f"batch: got {batch}, at least 1 is needed")
+    for name, parameter in model.named_parameters():
+        if nn.parameter.is_lazy(parameter):
+            raise InputError(f"{name}: has no shape yet (a lazy module); run the model once before it is traced")
+
+
+def _finish(
+    recorder: Recorder,
+    step: StepSeen,
+    entries: list[dict[str, Any]],
+    measured: Sequence[Sequence[Record]],
+    masks: Path | None,
+    *,
+    model: str,
+    source: str,
+    shapes: Sequence[Sequence[int]],
+    batch: int,
+    assumptions: Sequence[str],
+    command: str | None,
+) -> Trace:
+    """Add what was measured and the header; write the masks, if any are wanted."""
+    observe(entries, measured)
+    found = take_masks(entries, measured[-1], masks.name) if masks is not None and measured else {}
+    left_out = [f"matrix products of {what} are left out" for what in sorted(step.left_out)]
+    data = {
+        "format": FORMAT,
+        "model": model,
+        "input_shapes": [list(shape) for shape in shapes],
+        "parameters": sum(parameter.numel() for parameter in recorder.parameters.values())
+        + sum(recorder.roles.constants.values()),
+        "origin": {
+            "exporter": f"accelsim trace {__version__}",
+            "source": source,
+            "versions": [
+                f"torch {torch.__version__.partition('+')[0]}",
+                f"python {'.'.join(platform.python_version_tuple()[:2])}",
+            ],
+            "assumptions": [*assumptions, *left_out],
+            "command": command,
+            "batch": batch,
+            "steps": len(measured),
+        },
+        "operations": entries,
+    }
+    made = validate(Trace, data, source)
+    if masks is not None:
+        save_masks(masks, found)
+    return made
+
+
+def _run(
+    model: nn.Module,
+    inputs: Sequence[InputSpec],
+    batch: int,
+    loss: Loss | None,
+    steps: int = 0,
+    *,
+    keep_masks: bool = False,
+) -> Recorder:
+    """Run a step on shapes alone, or `steps` steps on real tensors."""
+    shapes = ", ".join(f"{batch}x{spec}" for spec in inputs) or "no inputs"
+    random.seed(0)
+    torch.manual_seed(0)
+    passing = "forward"
+    try:
+        with nullcontext() if steps else FakeTensorMode(allow_non_fake_inputs=True) as fake:
+            recorder = Recorder(model, fake, Meter(keep_masks=keep_masks) if steps else None)
+            for _ in range(max(steps, 1)):
+                arguments = _inputs(model, inputs, batch, real=steps > 0)
+                for parameter in model.parameters():
+                    parameter.grad = None
+                passing = "forward"
+                with recorder.following(), recorder:
+                    out = model(*arguments)
+                    total = _loss_of(out, loss, recorder)
+                    passing = "backward"
+                    if total is not None:
+                        total.backward()
+                recorder.next_step()
+    except InputError:
+        raise
+    except (DataDependentOutputException, DynamicOutputShapeException) as error:
+        raise InputError(
+            f"the {passing} pass needs the values of a tensor ({error}), and tracing knows shapes only;"
+            " shapes and branches must not depend on data"
+        ) from error
+    except Exception as error:  # whatever the user's model raises
+        said = next(iter(str(error).strip().splitlines()), "") or "no message"
+        raise InputError(f"the {passing} pass fails on {shapes}: {type(error).__name__}: {said}") from error
+    if not recorder.steps[0].records:
+        raise InputError(f"the model executes no operation on its inputs ({shapes}); there is nothing to trace")
+    return recorder
+
+
+def _inputs(model: nn.Module, inputs: Sequence[InputSpec], batch: int, *, real: bool) -> list[Tensor]:
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    made = []
+    for spec in inputs:
+        shape = (batch, *spec.shape)
+        if not real:
+            made.append(torch.zeros(shape, dtype=getattr(torch, spec.dtype), device=device))
+        elif spec.below is not None:
+            made.append(torch.randint(spec.below, shape, device=device))
+        else:
+            made.append(torch.randn(shape, device=device))
+    return made
+
+
+def _loss_of(out: Any, loss: Loss | None, recorder: Recorder) -> Tensor | None:
+    """Return what is differentiated: the user's loss, or the sum of all outputs, which is not recorded."""
+    if loss is not None:
+        return _scalar(loss(out))
+    recorder.paused = True
+    sums = [tensor.sum().float() for tensor in tensors_in(out) if tensor.requires_grad]
+    total = torch.stack(sums).sum() if sums else None
+    recorder.paused = False
+    return total
+
+
+def _scalar(loss: Any) -> Tensor:
+    if not isinstance(loss, Tensor):
+        raise InputError(f"the loss is a {type(loss).__name__}; a tensor with one element is needed")
+    if loss.numel() != 1:
+        raise InputError(f"the loss has shape {tuple(loss.shape)}; a scalar is needed, such as its mean")
+    if not loss.requires_grad:
+        raise InputError("the loss does not depend on the parameters of the model: nothing can be differentiated")
+    return loss

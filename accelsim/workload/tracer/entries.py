@@ -1,0 +1,337 @@
+"""From what the recorder saw to the entries of a trace: per sample, named, with flags and observed sparsity."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accelsim.errors import InputError
+from accelsim.workload.tracer.measure import Measured, tightest
+from accelsim.workload.tracer.recorder import Record, Recorder, StepSeen
+
+__all__ = ["OneBatch", "Sizes", "TwoBatches", "entries_of", "in_order", "observe", "same_operations", "take_masks"]
+
+
+def _identity(record: Record) -> tuple[Any, ...]:
+    work = record.work
+    return record.word, work.kind, work.fixed, work.weight.label if work.weight else None
+
+
+def in_order(step: StepSeen) -> list[Record]:
+    """Return the operations of a step in order of execution, those that the backward pass executed again marked.
+
+    Each run of forward work in the backward pass repeats the last equal stretch of the forward pass not yet taken; one
+    that repeats none (gradients of gradients) is work of its own.
+    """
+    records = list(step.records)
+    keys = [(*_identity(record), record.work.counts) for record in records]
+    for run in step.again:
+        wanted = [(*_identity(record), record.work.counts) for record in run]
+        starts = range(len(keys) - len(wanted), -1, -1)
+        start = next((s for s in starts if keys[s : s + len(wanted)] == wanted and not records[s].recomputed), None)
+        if start is None:
+            records += run
+            keys += wanted
+            continue
+        for record, repeated in zip(records[start:], run, strict=False):
+            record.recomputed = True
+            record.with_gradient = True
+            record.requires_gradient |= repeated.requires_gradient
+            record.input_gradients += repeated.input_gradients
+            record.weight_gradients += repeated.weight_gradients
+            record.measured.update({key: seen for key, seen in repeated.measured.items() if key[0] != "FF"})
+    return records
+
+
+class Sizes(Protocol):
+    """Counts of one operation per sample."""
+
+    @property
+    def record(self) -> Record:
+        """The operation."""
+
+    def rows(self) -> tuple[int, bool]:
+        """Vectors or images of a product with a weight per sample, and whether they grow with the batch."""
+
+    def factors(self) -> tuple[int, int, int, int, bool]:
+        """Batch, m, n and k of a product of two activations per sample, and whether it grows with the batch."""
+
+    def elements(self) -> tuple[int, int, bool]:
+        """Elements that vector work reads and writes per sample, and whether they grow with the batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class TwoBatches:
+    """The same operation at `batch` samples and at one more: what grows with the batch is seen, not assumed."""
+
+    record: Record
+    larger: Record
+    batch: int
+
+    def _per_sample(self, small: int, large: int) -> tuple[int, bool]:
+        if small == large:
+            return small, False
+        if small * (self.batch + 1) != large * self.batch:
+            raise InputError(
+                f"{self.record.place}: grows from {small} to {large} between batch {self.batch} and {self.batch + 1},"
+                " neither in proportion to the batch nor constant; a trace cannot express it"
+            )
+        return small // self.batch, True
+
+    def rows(self) -> tuple[int, bool]:
+        """See `Sizes`."""
+        return self._per_sample(self.record.work.counts[0], self.larger.work.counts[0])
+
+    def factors(self) -> tuple[int, int, int, int, bool]:
+        """See `Sizes`."""
+        counts = [self._per_sample(*two) for two in zip(self.record.work.counts, self.larger.work.counts, strict=True)]
+        if sum(grows for _, grows in counts) > 1:
+            raise InputError(_between_samples(self.record))
+        batch, m, n, k = (count for count, _ in counts)
+        return batch, m, n, k, any(grows for _, grows in counts)
+
+    def elements(self) -> tuple[int, int, bool]:
+        """See `Sizes`; operands and results that all samples share are left out where the rest grows."""
+        small, large = self.record.work.counts, self.larger.work.counts
+        if small == large:
+            return small[0], small[1], False
+        for less, more in zip(small, large, strict=True):
+            if not 0 <= (more - less) * self.batch <= less:
+                self._per_sample(less, more)
+        return large[0] - small[0], large[1] - small[1], True
+
+
+@dataclass(frozen=True, slots=True)
+class OneBatch:
+    """One operation at the batch of a real step: what is computed from the data grows with the batch."""
+
+    record: Record
+    batch: int
+
+    def rows(self) -> tuple[int, bool]:
+        """See `Sizes`."""
+        (rows,) = self.record.work.counts
+        return (self._share(rows, "rows"), True) if any(self.record.work.from_data) else (rows, False)
+
+    def factors(self) -> tuple[int, int, int, int, bool]:
+        """See `Sizes`; samples lie side by side in the batch of the product, or in the rows of one factor."""
+        batch, m, n, k = self.record.work.counts
+        left, right = self.record.work.from_data
+        if not (left or right):
+            return batch, m, n, k, False
+        if batch % self.batch == 0:
+            return batch // self.batch, m, n, k, True
+        if left and right:
+            raise InputError(f"{_between_samples(self.record)}; {_AS_A_WHOLE}")
+        return (batch, self._share(m, "rows"), n, k, True) if left else (batch, m, self._share(n, "columns"), k, True)
+
+    def elements(self) -> tuple[int, int, bool]:
+        """See `Sizes`; what does not divide by the batch is rounded down."""
+        work = self.record.work
+        if not any(work.from_data) or max(work.counts) < self.batch:
+            return work.counts[0], work.counts[1], False
+        reads, writes = (count - shared for count, shared in zip(work.counts, work.shared, strict=True))
+        return reads // self.batch, writes // self.batch, True
+
+    def _share(self, count: int, what: str) -> int:
+        if count % self.batch:
+            raise InputError(
+                f"{self.record.place}: {count} {what} are no multiple of the {self.batch} samples of the step;"
+                f" {_AS_A_WHOLE}"
+            )
+        return count // self.batch
+
+
+_AS_A_WHOLE = "with batch=1 the whole step is traced as one sample"
+
+
+def _between_samples(record: Record) -> str:
+    return f"{record.place}: multiplies samples of a batch with each other; a trace has no entry for it"
+
+
+def same_operations(first: Sequence[Record], second: Sequence[Record], one: str, other: str) -> None:
+    """Refuse two runs that executed different operations; `one` and `other` name them. Raises `InputError`."""
+    if len(first) != len(second):
+        raise InputError(
+            f"the model executes {len(first)} operations {one} and {len(second)} {other};"
+            " a trace needs the same ones every time"
+        )
+    for a, b in zip(first, second, strict=True):
+        if (a.modules, _identity(a)) != (b.modules, _identity(b)):
+            raise InputError(
+                f"{a.place}: differs {one} and {other} in more than its rows; a trace needs a model that treats samples"
+                " alike"
+            )
+
+
+def entries_of(recorder: Recorder, step: StepSeen, sizes: Sequence[Sizes]) -> list[dict[str, Any]]:
+    """Return the operations of `step` as plain entries of a trace."""
+    records = [size.record for size in sizes]
+    trained = _trained(recorder, step, records)
+    weights = [record.work.weight for record in records if record.work.weight]
+    in_parts = {name for weight in weights if weight.label not in recorder.parameters for name in weight.parameters}
+    listed = {name: tensor for name, tensor in recorder.parameters.items() if name not in in_parts}
+    entries = []
+    for name, size in zip(_names(records), sizes, strict=True):
+        record = size.record
+        entry: dict[str, Any] = {"name": name, "kind": record.work.kind}
+        entry |= _FIELDS.get(record.work.kind, _vector_fields)(size)
+        if record.work.weight:
+            parameters = record.work.weight.parameters
+            entry["weight"] = {"name": record.work.weight.label, "frozen": not trained.intersection(parameters)}
+        entry["other_parameters"] = [
+            {"name": used, "elements": listed[used].numel(), "frozen": used not in trained}
+            for used in record.parameters
+            if used in listed
+        ]
+        entries.append(entry | _gradient_flags(record, step, entry) | _pass_flags(record))
+    return entries
+
+
+def _trained(recorder: Recorder, step: StepSeen, records: Sequence[Record]) -> set[str]:
+    """Names of the parameters that the step trains.
+
+    Those that got a gradient; where gradients were computed without being accumulated, or no backward pass ran, those
+    in use that require one.
+    """
+    products = {
+        name for record in records if record.weight_gradients and record.work.weight
+        for name in record.work.weight.parameters
+    }  # fmt: skip
+    if step.backward and (step.trained or not products):
+        return step.trained | products
+    used = {name for record in records if record.with_gradient for name in _parameters_of(record)}
+    return {name for name in used if recorder.parameters[name].requires_grad}
+
+
+def _parameters_of(record: Record) -> tuple[str, ...]:
+    return (*record.parameters, *(record.work.weight.parameters if record.work.weight else ()))
+
+
+def _gradient_flags(record: Record, step: StepSeen, entry: Mapping[str, Any]) -> dict[str, bool]:
+    """Which gradients the backward pass computes: as seen where it ran, else as the operands require them."""
+    if not record.work.is_product:
+        has_one = record.requires_gradient or (record.with_gradient and record.seq in step.nodes)
+        return {} if has_one else {"input_gradient": False}
+    if record.backward_only:
+        return {}
+    if not step.backward:
+        return {"input_gradient": record.with_gradient and record.work.input_gradient}
+    flags = {"input_gradient": record.input_gradients > 0}
+    if record.work.weight and not record.weight_gradients and not entry["weight"]["frozen"]:
+        flags["weight_gradient"] = False
+    return flags
+
+
+def _pass_flags(record: Record) -> dict[str, bool]:
+    return {"recomputed": record.recomputed, "backward_only": record.backward_only}
+
+
+def _linear_fields(size: Sizes) -> dict[str, Any]:
+    rows, scales = size.rows()
+    return {**dict(size.record.work.fixed), "rows": rows, "scales_with_batch": scales}
+
+
+def _convolution_fields(size: Sizes) -> dict[str, Any]:
+    """A convolution; several images per sample become one more spatial dimension with a kernel of 1."""
+    images, scales = size.rows()
+    work = size.record.work
+    fields = dict(work.fixed)
+    if "in_size" not in fields:  # one matrix per group
+        return {**fields, "in_size": (images,), "scales_with_batch": scales}
+    if images > 1:
+        if work.kind.endswith("3d"):
+            raise InputError(f"{size.record.place}: a 3-D convolution of {images} volumes per sample has no entry")
+        extra = {"in_size": images, "kernel": 1, "stride": 1, "padding": 0, "dilation": 1, "output_padding": 0}
+        fields = {key: (extra[key], *value) if key in extra else value for key, value in fields.items()}
+        fields["kind"] = f"{work.kind[:-2]}{len(fields['kernel'])}d"
+    return {**fields, "scales_with_batch": scales}
+
+
+def _matmul_fields(size: Sizes) -> dict[str, Any]:
+    batch, m, n, k, scales = size.factors()
+    return {"batch": batch, "m": m, "n": n, "k": k, "scales_with_batch": scales}
+
+
+def _vector_fields(size: Sizes) -> dict[str, Any]:
+    reads, writes, scales = size.elements()
+    return {"reads": reads, "writes": writes, "scales_with_batch": scales}
+
+
+_FIELDS: dict[str, Callable[[Sizes], dict[str, Any]]] = {
+    "linear": _linear_fields,
+    "matmul": _matmul_fields,
+    **{f"conv{shape}{rank}d": _convolution_fields for shape in ("", "_transpose") for rank in (1, 2, 3)},
+}
+
+
+def _names(records: Sequence[Record]) -> list[str]:
+    """Name each operation after its module, with its own name where the module executes several, made unique."""
+    sizes = Counter(call for record in records for call in record.calls)
+    wanted = [
+        record.modules[-1] if sizes[record.calls[-1]] == 1 and record.modules[-1] else record.place
+        for record in records
+    ]
+    taken, repeats, names = set(wanted), Counter[str](), []
+    for name in wanted:
+        repeats[name] += 1
+        unique = name
+        while repeats[name] > 1 and (unique := f"{name}_{repeats[name]}") in taken:
+            repeats[name] += 1
+        taken.add(unique)
+        names.append(unique)
+    return names
+
+
+def observe(entries: Sequence[dict[str, Any]], steps: Sequence[Sequence[Record]]) -> None:
+    """Add to `entries` what was measured in all `steps`."""
+    for entry, *records in zip(entries, *steps, strict=True):
+        observed: dict[str, dict[str, Any]] = {}
+        for stage, operand in dict.fromkeys(key for record in records for key in record.measured):
+            seen = [record.measured[stage, operand] for record in records if (stage, operand) in record.measured]
+            observed.setdefault(stage, {})[operand] = _summary(seen)
+        if observed:
+            entry["observed"] = observed
+
+
+def _summary(seen: Sequence[Measured]) -> dict[str, Any]:
+    """One operand over the traced steps: mean density, and where it is below 1 the groups of all steps together."""
+    summary: dict[str, Any] = {"density": round(sum(one.nonzeros / one.elements for one in seen) / len(seen), 9)}
+    common = set.intersection(*(set(one.groups) for one in seen))
+    groups = {group: np.sum([one.groups[group] for one in seen], axis=0) for group in sorted(common)}
+    if groups and any(one.nonzeros < one.elements for one in seen):
+        summary |= {"axis": seen[0].axis, "groups": [counts.tolist() for counts in groups.values()]}
+        if (pattern := tightest(groups)) is not None:
+            summary["pattern"] = str(pattern)
+    return summary
+
+
+def take_masks(entries: Sequence[dict[str, Any]], records: Sequence[Record], file: str) -> dict[str, NDArray[np.bool_]]:
+    """Return the masks of the weights in a step, each in the shape of its weight, and refer to them in `entries`.
+
+    A mask has the name of its weight; a second one of the same weight, as BP may have, is told apart by pass and
+    operation.
+    """
+    masks: dict[str, NDArray[np.bool_]] = {}
+    for entry, record in zip(entries, records, strict=True):
+        for (stage, operand), seen in record.measured.items():
+            if seen.mask is None:
+                continue
+            mask = seen.mask.reshape(_weight_shape(entry))
+            weight = entry["weight"]["name"]
+            names = (weight, f"{weight}[{stage}]", f"{weight}[{stage} of {entry['name']}]")
+            name = next(name for name in names if name not in masks or np.array_equal(masks[name], mask))
+            masks[name] = mask
+            entry["observed"][stage][operand]["mask"] = f"{file}#{name}"
+    return masks
+
+
+def _weight_shape(entry: Mapping[str, Any]) -> tuple[int, ...]:
+    if entry["kind"] == "linear":
+        return entry["out_features"], entry["in_features"]
+    groups, outputs, inputs = entry.get("groups", 1), entry["out_channels"], entry["in_channels"]
+    leading = (inputs, outputs // groups) if "transpose" in entry["kind"] else (outputs, inputs // groups)
+    return *leading, *entry["kernel"]

@@ -1,0 +1,101 @@
+"""Running a model so that everything it does can be seen, and leaving it as it was."""
+
+import logging
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+__all__ = ["left_as_it_was", "opened"]
+
+_TABLES = ("_parameters", "_buffers", "_modules")  # where an nn.Module keeps what it registers
+
+
+@contextmanager
+def opened(model: nn.Module) -> Iterator[None]:
+    """Have attention, encoder layers and LSTMs executed as the products they consist of.
+
+    Library kernels that compute a whole LSTM or encoder layer are switched off where these run, and only there.
+    """
+    fast = torch.backends.mha.get_fastpath_enabled()
+    with ExitStack() as stack:
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
+        torch.backends.mha.set_fastpath_enabled(False)  # one opaque operation for a whole encoder layer
+        for module in model.modules():
+            if isinstance(module, nn.RNNBase):
+                stack.enter_context(_without_kernels_for_recurrence(module))
+        yield
+
+
+@contextmanager
+def _without_kernels_for_recurrence(module: nn.RNNBase) -> Iterator[None]:
+    backends = (torch.backends.mkldnn, torch.backends.cudnn)
+    enabled: list[bool] = []
+
+    def before(*_: Any) -> None:
+        enabled[:] = [backend.enabled for backend in backends]
+        for backend in backends:
+            backend.enabled = False
+
+    def after(*_: Any) -> None:
+        for backend, value in zip(backends, enabled, strict=True):
+            backend.enabled = value
+
+    hooks = (module.register_forward_pre_hook(before), module.register_forward_hook(after, always_call=True))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def left_as_it_was(model: nn.Module, train: bool | None = None, *, values: bool = False) -> Iterator[None]:
+    """Set the mode; afterwards put back attributes, parameters, buffers, gradients and random states.
+
+    With `values` the contents of parameters and buffers are put back as well, for steps on real tensors. Gradients are
+    None inside.
+    """
+    modules = list(model.modules())
+    kept = [(dict(vars(module)), {table: dict(vars(module).get(table, {})) for table in _TABLES}) for module in modules]
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    tensors = [*model.parameters(), *model.buffers()] if values else []
+    contents = [tensor.detach().clone() for tensor in tensors]
+    state = random.getstate()
+    log = logging.getLogger("torch._subclasses.fake_tensor")  # it logs what is raised anyway
+    muted = log.disabled
+    try:
+        log.disabled = True
+        for parameter, _ in gradients:
+            parameter.grad = None
+        if train is not None:
+            model.train(train)
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        log.disabled = muted
+        random.setstate(state)
+        _restore(modules, kept)
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+        _copy_back(tensors, contents)
+
+
+def _restore(modules: Sequence[nn.Module], kept: Sequence[tuple[dict[str, Any], dict[str, dict[str, Any]]]]) -> None:
+    for module, (attributes, tables) in zip(modules, kept, strict=True):
+        vars(module).clear()
+        vars(module).update(attributes)
+        for table in attributes.keys() & tables:
+            vars(module)[table].clear()
+            vars(module)[table].update(tables[table])
+
+
+def _copy_back(tensors: Sequence[Tensor], contents: Sequence[Tensor]) -> None:
+    with torch.no_grad():
+        for tensor, content in zip(tensors, contents, strict=True):
+            tensor.copy_(content)

@@ -1,0 +1,217 @@
+"""Reading one operation of torch: what it computes, its sizes, and which operand is a weight."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from torch import Tensor
+
+from accelsim.errors import InputError
+from accelsim.workload.tracer.roles import DATA, Role, Roles, Source, stored, tensors_in
+from accelsim.workload.tracer.words import (
+    CONVOLUTION,
+    CONVOLUTION_BACKWARD,
+    HIDES_PRODUCTS,
+    KIND_OF,
+    PRODUCTS,
+    READ_WHAT_THEY_WRITE,
+)
+
+__all__ = ["Call", "Work", "convolution_operands", "factors", "weight_kernel", "weight_matrix", "work_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An operation of torch as the dispatch mode receives it: its plain name, arguments and result.
+
+    `tensors` are the operands and `results` what it returns, each in order.
+    """
+
+    namespace: str
+    word: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    tensors: tuple[Tensor, ...]
+    results: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> "Call":
+        """Return the call of an operator of torch that returned `out`."""
+        word = func.overloadpacket.__name__.strip("_").removeprefix("native_")
+        operands = tuple(tensors_in((args, tuple(kwargs.values()))))
+        return cls(func.namespace, word, tuple(args), kwargs, operands, tuple(tensors_in(out)))
+
+    @property
+    def is_opaque(self) -> bool:
+        """Whether it may hold products that cannot be read from it."""
+        return self.namespace not in {"aten", "prims"} or (
+            self.word not in KIND_OF and HIDES_PRODUCTS.fullmatch(self.word) is not None
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One operation as it ran.
+
+    `fixed` sizes must not depend on the batch, `counts` may; `shared` is the part of each count that all samples share.
+    `from_data` says of each operand of a product (of a vector operation: of its result) whether it comes from the data.
+    `weight` is the parameter among the operands, `weight_side` its place in a product: 0 left, 1 right.
+    """
+
+    kind: str
+    fixed: tuple[tuple[str, Any], ...]
+    counts: tuple[int, ...]
+    shared: tuple[int, ...] = ()
+    from_data: tuple[bool, ...] = ()
+    weight: Source | None = None
+    weight_side: int = 1
+    input_gradient: bool = False  # whether an operand of the product other than the weight requires a gradient
+
+    @property
+    def is_product(self) -> bool:
+        """Whether the array executes it."""
+        return self.weight is not None or self.kind == "matmul"
+
+
+def work_of(call: Call, roles: Roles, module: str) -> Work:
+    """Read an operation of the forward pass that `module` executes. Raises `InputError` for one that is opaque."""
+    if call.word in PRODUCTS:
+        return _product(call, roles, module)
+    if call.word == "convolution":
+        return _convolution(call, roles, module)
+    if call.is_opaque:
+        raise InputError(
+            f"{module or 'the model'}: operation {call.namespace}.{call.word} may hold matrix products that the tracer"
+            " cannot read; write it with torch.nn or torch.nn.functional operations"
+        )
+    return _vector(call, roles)
+
+
+def factors(call: Call) -> tuple[Tensor, Tensor]:
+    """Return the two factors of a matrix product."""
+    at = PRODUCTS[call.word]
+    left, right = call.args[at : at + 2]
+    return left, right
+
+
+def _product(call: Call, roles: Roles, module: str) -> Work:
+    """Read a product of two matrices, or of two stacks of matrices: with a weight, or of two activations."""
+    left, right = factors(call)
+    m, n = (left.shape[-2] if left.dim() > 1 else 1), (right.shape[-1] if right.dim() > 1 else 1)
+    batch, k = prod(left.shape[:-2]), left.shape[-1]
+    data = tuple(_is_data(roles, operand) for operand in (left, right))
+    for side, operand, other, features, vectors in ((1, right, left, n, m), (0, left, right, m, n)):
+        weight = _weight_in(roles, operand, other, module)
+        groups, rest = divmod(weight.elements, k * features) if weight else (0, 0)
+        if not groups or rest or batch % groups:
+            continue
+        rows, gradient = vectors * batch // groups, bool(other.requires_grad)
+        fixed: tuple[tuple[str, Any], ...] = (("in_features", k), ("out_features", features))
+        kind = "linear"
+        if groups > 1:  # one matrix per group, applied to each row
+            kind = "conv1d"
+            fixed = (
+                ("in_channels", groups * k),
+                ("out_channels", groups * features),
+                ("kernel", (1,)),
+                ("groups", groups),
+            )
+        return Work(kind, fixed, (rows,), (), (data[1 - side],), weight, side, gradient)
+    gradient = bool(left.requires_grad or right.requires_grad)
+    return Work("matmul", (), (batch, m, n, k), (), data, input_gradient=gradient)
+
+
+def _is_data(roles: Roles, tensor: Tensor) -> bool:
+    return roles.of(tensor) in DATA
+
+
+def _weight_in(roles: Roles, operand: Tensor, other: Tensor, module: str) -> Source | None:
+    role = roles.of(operand)
+    if role in {None, Role.SIZED} and operand.dim() == 2 and roles.of(other) is Role.ACTIVATION:
+        return roles.constant(operand, module)
+    return role if isinstance(role, Source) else None
+
+
+def convolution_operands(call: Call) -> dict[str, Any]:
+    """Return the arguments of a convolution, or of its backward, by name."""
+    names = CONVOLUTION_BACKWARD if call.word == "convolution_backward" else CONVOLUTION
+    return dict(zip(names, call.args, strict=False)) | dict(call.kwargs)
+
+
+def _convolution(call: Call, roles: Roles, module: str) -> Work:
+    given = convolution_operands(call)
+    source, kernel = given["input"], given["weight"]
+    role = roles.of(kernel)
+    if role in {Role.ACTIVATION, Role.GRADIENT}:
+        raise InputError(
+            f"{module or 'the model'}: a convolution whose kernel is computed from the input cannot be traced;"
+            " only trained and constant kernels can"
+        )
+    weight = role if isinstance(role, Source) else roles.constant(kernel, module)
+    rank, transposed, groups = kernel.dim() - 2, given["transposed"], given["groups"]
+    fixed = {
+        "in_channels": source.shape[1],
+        "out_channels": kernel.shape[1] * groups if transposed else kernel.shape[0],
+        "in_size": tuple(source.shape[2:]),
+        "kernel": tuple(kernel.shape[2:]),
+        **{field: _full(given[field], rank) for field in ("stride", "padding", "dilation")},
+        **({"output_padding": _full(given["output_padding"], rank)} if transposed else {}),
+        "groups": groups,
+    }
+    kind = f"conv_transpose{rank}d" if transposed else f"conv{rank}d"
+    data = (_is_data(roles, source),)
+    return Work(kind, tuple(fixed.items()), (source.shape[0],), (), data, weight, 1, bool(source.requires_grad))
+
+
+def _full(values: Sequence[int], rank: int) -> tuple[int, ...]:
+    return tuple(values) * rank if len(values) == 1 else tuple(values)
+
+
+def _vector(call: Call, roles: Roles) -> Work:
+    """Count what an operation without a product reads and writes, parameters and dropout masks excluded."""
+    held = [roles.of(tensor) for tensor in call.tensors]
+    kind = "dropout" if Role.NOISE in held else KIND_OF.get(call.word, "elementwise")
+    alone = not DATA.intersection(held)  # work on parameters: then they are what is read
+    read = [(stored(tensor), role in DATA) for tensor, role in zip(call.tensors, held, strict=True)
+            if role is not Role.NOISE and (alone or not isinstance(role, Source))]  # fmt: skip
+    writes = call.results[0].numel()
+    if kind == "pooling":
+        read = [(_pooling_reads(call), True)]
+    elif call.word in READ_WHAT_THEY_WRITE:
+        read = [(writes, not alone)]
+    elif call.word == "copy":
+        read = read[-1:]  # into memory that is written, not read
+    elif kind == "norm":
+        read = read[:1]
+    reads, shared = sum(size for size, _ in read), sum(size for size, data in read if not data)
+    return Work(kind, (), (reads, writes), (shared, writes if alone else 0), (not alone,))
+
+
+def _pooling_reads(call: Call) -> int:
+    """Elements of all windows: window size times outputs, or the exact windows of an adaptive pooling."""
+    source, result = call.args[0], call.results[0]
+    window = call.args[1]
+    if not call.word.startswith("adaptive"):
+        return int(result.numel() * prod(_full(window, result.dim() - 2)))
+    rank = len(window)
+    taken = [sum(-(-(i + 1) * size // out) - i * size // out for i in range(out))
+             for size, out in zip(source.shape[-rank:], result.shape[-rank:], strict=True)]  # fmt: skip
+    return int(prod(result.shape[:-rank]) * prod(taken))
+
+
+def weight_matrix(operand: Tensor, side: int, groups: int, *, forward: bool) -> Tensor:
+    """Return the weight operand of a matrix product as (groups, outputs, inputs).
+
+    FF multiplies by inputs x outputs on the right or by outputs x inputs on the left; BP reduces the outputs, so there
+    it is the other way round. Of a stack that repeats its matrices the first ones count.
+    """
+    if operand.dim() == 1:
+        return operand[None, None]
+    upright = operand if forward is (side == 0) else operand.mT
+    return upright[None] if upright.dim() == 2 else upright.flatten(0, -3)[:groups]
+
+
+def weight_kernel(kernel: Tensor, groups: int) -> Tensor:
+    """Return the weights of a convolution with one more dimension in front, its groups."""
+    return kernel.unflatten(0, (groups, -1))
