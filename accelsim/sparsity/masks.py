@@ -4,7 +4,7 @@ Groups are M consecutive elements along one axis, from its start. Where M does n
 short: it is padded, never clipped, so it still occupies N slots of the compact form and keeps min(N, its length).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import lcm, prod
 from typing import Any
@@ -29,6 +29,7 @@ __all__ = [
     "is_transposable",
     "magnitude_mask",
     "pack",
+    "tightest_of",
     "tightest_pattern",
     "unpack",
 ]
@@ -292,10 +293,14 @@ def tightest_pattern(nonzero: NDArray[Any], axis: int, groups: Sequence[int] = (
     >>> str(tightest_pattern(np.array([1, 0, 0, 1, 0, 1, 1, 0]), axis=0))
     '2:4'
     """
-    found = group_histograms(nonzero, axis, groups)
-    patterns = [Pattern(kept=max(int(np.flatnonzero(counts)[-1]), 1), group=group) for group, counts in found.items()]
-    sparse = [pattern for pattern in patterns if pattern.kept < pattern.group]
-    return min(sparse, key=lambda pattern: pattern.density, default=None)
+    return tightest_of(group_histograms(nonzero, axis, groups))
+
+
+def tightest_of(histograms: Mapping[int, NDArray[np.int64]]) -> Pattern | None:
+    """Return the pattern of lowest N/M that groups with these histograms obey (see `tightest_pattern`), or None."""
+    found = [Pattern(kept=max(int(np.flatnonzero(counts)[-1]), 1), group=group) for group, counts in histograms.items()]
+    sparse = [pattern for pattern in found if pattern.kept < pattern.group]
+    return min(sparse, key=lambda pattern: (pattern.density, pattern.group), default=None)
 
 
 def group_histograms(

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.errors import InputError
-from accelsim.workload.tracer.measure import Measured, tightest
+from accelsim.sparsity.masks import tightest_of
+from accelsim.workload.tracer.measure import Measured
 from accelsim.workload.tracer.recorder import Record, Recorder, StepSeen
 
 __all__ = ["OneBatch", "Sizes", "TwoBatches", "entries_of", "in_order", "observe", "same_operations", "take_masks"]
@@ -304,7 +305,7 @@ def _summary(seen: Sequence[Measured]) -> dict[str, Any]:
     groups = {group: np.sum([one.groups[group] for one in seen], axis=0) for group in sorted(common)}
     if groups and any(one.nonzeros < one.elements for one in seen):
         summary |= {"axis": seen[0].axis, "groups": [counts.tolist() for counts in groups.values()]}
-        if (pattern := tightest(groups)) is not None:
+        if (pattern := tightest_of(groups)) is not None:
             summary["pattern"] = str(pattern)
     return summary
 
@@ -320,18 +321,9 @@ def take_masks(entries: Sequence[dict[str, Any]], records: Sequence[Record], fil
         for (stage, operand), seen in record.measured.items():
             if seen.mask is None:
                 continue
-            mask = seen.mask.reshape(_weight_shape(entry))
             weight = entry["weight"]["name"]
             names = (weight, f"{weight}[{stage}]", f"{weight}[{stage} of {entry['name']}]")
-            name = next(name for name in names if name not in masks or np.array_equal(masks[name], mask))
-            masks[name] = mask
+            name = next(name for name in names if name not in masks or np.array_equal(masks[name], seen.mask))
+            masks[name] = seen.mask
             entry["observed"][stage][operand]["mask"] = f"{file}#{name}"
     return masks
-
-
-def _weight_shape(entry: Mapping[str, Any]) -> tuple[int, ...]:
-    if entry["kind"] == "linear":
-        return entry["out_features"], entry["in_features"]
-    groups, outputs, inputs = entry.get("groups", 1), entry["out_channels"], entry["in_channels"]
-    leading = (inputs, outputs // groups) if "transpose" in entry["kind"] else (outputs, inputs // groups)
-    return *leading, *entry["kernel"]

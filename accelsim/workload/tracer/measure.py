@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from accelsim.sparsity.masks import group_histograms
-from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.tracer.autograd import version_of
 
-__all__ = ["Measured", "Meter", "tightest"]
+__all__ = ["Measured", "Meter"]
 
 GROUPS = (4, 8, 16, 32)
 _BY_CHANCE = 1e-6
@@ -55,13 +54,13 @@ class Meter:
         return self._known[name]
 
     def weight(self, tensor: Tensor, key: int, dimension: int, axis: str) -> Measured:
-        """Measure a weight operand along `dimension`, which the product reduces."""
+        """Measure a weight operand along `dimension`, which the product reduces; groups of channels come first."""
         name = (key, version_of(tensor), tensor.storage_offset(), tensor.shape, tensor.stride(), dimension)
         if name not in self._known:
             nonzero = _nonzero_array(tensor)
             count = int(np.count_nonzero(nonzero))
             groups = group_histograms(nonzero, dimension, GROUPS)
-            mask = nonzero if self._keep_masks and count < nonzero.size else None
+            mask = nonzero.reshape(-1, *nonzero.shape[2:]) if self._keep_masks and count < nonzero.size else None
             self._known[name] = Measured(count, nonzero.size, axis, groups, mask)
         return self._known[name]
 
@@ -105,13 +104,6 @@ def _by_chance(counts: NDArray[np.int64], dense: Measured) -> bool:
     most = int(np.flatnonzero(counts)[-1])
     one = sum(math.comb(group, i) * density**i * (1 - density) ** (group - i) for i in range(most + 1))
     return one >= 1 or int(counts.sum()) * math.log(one) > math.log(_BY_CHANCE)
-
-
-def tightest(groups: Mapping[int, NDArray[np.int64]]) -> Pattern | None:
-    """Return the pattern of lowest N/M that every group obeys; of equal ones that of the smallest M."""
-    found = [Pattern(kept=max(1, int(np.flatnonzero(counts)[-1])), group=group) for group, counts in groups.items()]
-    sparse = [pattern for pattern in found if pattern.kept < pattern.group]
-    return min(sparse, key=lambda pattern: (pattern.density, pattern.group), default=None)
 
 
 def _in_memory_order(tensor: Tensor) -> Tensor:

@@ -201,7 +201,7 @@ def _pooling_reads(call: Call) -> int:
 
 
 def weight_matrix(operand: Tensor, side: int, groups: int, *, forward: bool) -> Tensor:
-    """Return the weight operand of a matrix product as (groups, outputs, inputs).
+    """Return the weight operand of a matrix product as (groups, outputs, inputs), as those of a convolution if grouped.
 
     FF multiplies by inputs x outputs on the right or by outputs x inputs on the left; BP reduces the outputs, so there
     it is the other way round. Of a stack that repeats its matrices the first ones count.
@@ -209,7 +209,10 @@ def weight_matrix(operand: Tensor, side: int, groups: int, *, forward: bool) -> 
     if operand.dim() == 1:
         return operand[None, None]
     upright = operand if forward is (side == 0) else operand.mT
-    return upright[None] if upright.dim() == 2 else upright.flatten(0, -3)[:groups]
+    if upright.dim() == 2:
+        return upright[None]
+    matrices = upright.flatten(0, -3)[:groups]
+    return matrices[..., None] if groups > 1 else matrices
 
 
 def weight_kernel(kernel: Tensor, groups: int) -> Tensor:
