@@ -40,7 +40,7 @@ HOMES = {
     "torch": {"workload/tracer", "cli/trace.py", "torch"},
     "onnx": {"workload/importers/onnx.py"},
     "yaml": {"hardware/sourced.py"},
-    "rich": {"cli/screen.py", "cli/listing.py"},
+    "rich": {"cli"},
     "click": {"cli"},
     "pandas": {"results.py", "plots", "report.py"},
     "matplotlib": {"plots"},

@@ -15,6 +15,7 @@ _COMMANDS = {
     "simulate": ("simulate", "Time one training step of a trace on a design."),
     "compare": ("compare", "Time designs, methods and patterns side by side."),
     "schedule": ("schedule", "Show the mapping chosen for each layer and stage, and why."),
+    "info": ("info", "Show what a trace holds, and what a method would leave dense."),
     "trace": ("trace", "Export the layer trace of a PyTorch model (needs the torch extra)."),
     "validate": ("validate", "Check the model against independent numbers."),
     "check": ("check", "Check trace, design and energy files."),

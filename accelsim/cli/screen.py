@@ -150,7 +150,8 @@ def show_comparison(groups: Sequence[Sequence[Result]]) -> None:
 def table_of(*columns: str) -> Table:
     """A borderless table; columns of numbers are right-aligned."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    text = {"", "layer", "workload", "design", "method", "pattern", "mapping", "stage", "bound", "loops"}
+    text = {"", "layer", "workload", "design", "method", "pattern", "mapping", "stage", "bound", "loops", "kind"}
+    text |= {"why dense", "which"}
     for column in columns:
         table.add_column(column, justify="left" if column in text else "right", overflow="fold")
     return table

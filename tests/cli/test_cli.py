@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 import accelsim as acs
-from accelsim.cli import main
 
 TRACE = "resnet18_tinyimagenet"
 QUICK = ["--batch", "32"]
@@ -19,17 +18,6 @@ LAYER_KEYS = {
     "name", "stage", "m", "n", "k", "count", "pattern", "dataflow", "interleave", "cycles", "utilisation", "dram_bytes",
     "energy_j", "bound",
 }  # fmt: skip
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]):
-    def call(*arguments: str) -> tuple[int, str, str]:
-        code = main(list(arguments))
-        captured = capsys.readouterr()
-        errors = "".join(line for line in captured.err.splitlines(keepends=True) if not line.startswith("compiling"))
-        return code, captured.out, errors
-
-    return call
 
 
 def test_simulate_shows_dense_beside_sparse(run) -> None:
