@@ -17,6 +17,8 @@ _COMMANDS = {
     "schedule": ("schedule", "Show the mapping chosen for each layer and stage, and why."),
     "info": ("info", "Show what a trace holds, and what a method would leave dense."),
     "trace": ("trace", "Export the layer trace of a PyTorch model (needs the torch extra)."),
+    "import": ("importing", "Make a trace of a SCALE-Sim topology, an ONNX model or a PyTorch profile."),
+    "export": ("exporting", "Write a trace for SCALE-Sim or Timeloop."),
     "validate": ("validate", "Check the model against independent numbers."),
     "check": ("check", "Check trace, design and energy files."),
     "list": ("listing", "List shipped workloads, designs or methods."),

@@ -387,6 +387,8 @@ def load_trace(name_or_path: str | Path) -> Trace:
             f"trace '{text}': neither a file nor a shipped workload{did_you_mean(text, shipped)};"
             f" shipped: {', '.join(shipped)}"
         )
+    if path.suffix in {".csv", ".onnx"}:
+        raise InputError(f"{path}: not a trace; make one with: accelsim import {path} -o {path.stem}.json")
     return validate(Trace, parse_json(read_text(path), str(path)), str(path))
 
 

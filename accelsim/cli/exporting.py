@@ -1,0 +1,156 @@
+"""``accelsim export``: a trace as input of another tool."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from accelsim.cli.options import check_output
+from accelsim.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from accelsim.step import Step
+    from accelsim.workload.exporting import Export, Product
+    from accelsim.workload.trace import Trace
+
+__all__ = ["export_command"]
+
+_STAGES = ("FF", "BP", "WU")
+
+
+@click.command("export")
+@click.argument("trace")
+@click.option("--format", "form", required=True, metavar="NAME", help="scalesim or timeloop.")
+@click.option(
+    "-o", "--output", required=True, metavar="PATH", help="A .csv file for scalesim, a new directory for timeloop."
+)
+@click.option("--batch", type=click.IntRange(1, 2**20), default=1, show_default=True, help="Samples per step.")
+@click.option(
+    "--stage",
+    "stages",
+    multiple=True,
+    metavar="FF|BP|WU",
+    help="Write the products of this stage of a training step, as GEMMs. Repeatable.",
+)
+@click.option("--method", help="Take the N:M of this method, not the observed one (writes GEMMs).")
+@click.option("--pattern", metavar="N:M", help="Pattern of the method.")
+@click.option("--hw", default="sat_vcu1525", show_default=True, metavar="NAME|FILE", help="Design with the N:M modes.")
+def export_command(
+    trace: str,
+    form: str,
+    output: str,
+    batch: int,
+    stages: Sequence[str],
+    method: str | None,
+    pattern: str | None,
+    hw: str,
+) -> None:
+    """Write TRACE (a shipped name or a file) for SCALE-Sim or Timeloop.
+
+    By default the layers of the forward pass with the N:M that was observed in their weights; what a topology of
+    convolutions cannot hold makes it one of GEMMs. What is left out or changed is listed as notes.
+
+    \b
+    accelsim export resnet18_tinyimagenet --format scalesim -o resnet18.csv
+    accelsim export vit_cifar100 --format timeloop --stage BP --method bdwp --pattern 2:8 -o vit_bp
+    """
+    from accelsim.workload.exporters.scalesim import misfits
+    from accelsim.workload.exporting import EXPORT_FORMATS, forward_layers
+    from accelsim.workload.trace import Conv, load_trace
+
+    _check_choice("--format", form, tuple(EXPORT_FORMATS))
+    for stage in stages:
+        _check_choice("--stage", stage, _STAGES)
+    if pattern and not method:
+        raise InputError(f"--pattern {pattern}: needs a method, as in --method bdwp")
+    if form == "scalesim":
+        check_output(output, (".csv",))
+    workload = load_trace(trace)
+    reasons = []
+    if form == "scalesim" and not stages and not method:
+        reasons = [*misfits(workload), *([f"a batch of {batch}"] if batch > 1 else [])]
+    only_products = form == "scalesim" and not any(isinstance(layer, Conv) for layer in forward_layers(workload))
+    if stages or method or reasons or only_products:
+        export = _products(workload, form, stages, method, pattern, hw, batch)
+    else:
+        export = _layers(workload, form, batch)
+    _write(Path(output), form, export)
+    for reason in reasons:
+        click.echo(f"note: written as GEMMs, a topology of convolutions cannot hold {reason}", err=True)
+    for note in export.notes:
+        click.echo(f"note: {note}", err=True)
+
+
+def _check_choice(option: str, got: str, allowed: Sequence[str]) -> None:
+    if got not in allowed:
+        raise InputError(f"{option} {got}: not known{did_you_mean(got, allowed)}; allowed: {', '.join(allowed)}")
+
+
+def _layers(workload: "Trace", form: str, batch: int) -> "Export":
+    from accelsim.workload.exporters.scalesim import layer_topology
+    from accelsim.workload.exporters.timeloop import layer_problems
+
+    return layer_topology(workload) if form == "scalesim" else layer_problems(workload, batch)
+
+
+def _products(
+    workload: "Trace", form: str, stages: Sequence[str], method: str | None, pattern: str | None, hw: str, batch: int
+) -> "Export":
+    """The products of a step in some of its stages, or of the forward pass alone where no stage is named."""
+    from accelsim.hardware.design import load_design
+    from accelsim.sparsity.methods import find_method
+    from accelsim.sparsity.pattern import Pattern
+    from accelsim.step import lower
+    from accelsim.workload.exporters.scalesim import crossing_groups, product_topology
+    from accelsim.workload.exporters.timeloop import product_problems
+    from accelsim.workload.exporting import left_behind, unwritten_sparsity
+
+    step = lower(
+        workload,
+        load_design(hw),
+        find_method(method or "dense"),
+        pattern=Pattern.parse(pattern) if pattern else None,
+        batch=batch,
+        mode="train" if stages else "infer",
+    )
+    products = list(_lowered(workload, step, stages or ("FF",), observed=not method))
+    export = product_topology(products) if form == "scalesim" else product_problems(products)
+    notes = [*export.notes, *_step_notes(step, stages or ("FF",))]
+    if not method:
+        notes += [*(crossing_groups(workload) if form == "scalesim" else ()), *unwritten_sparsity(workload)]
+    return replace(export, notes=(*notes, *left_behind(workload, forward=not stages)))
+
+
+def _lowered(workload: "Trace", step: "Step", stages: Sequence[str], *, observed: bool) -> "Iterator[Product]":
+    """The products in these stages, with the N:M of the step or that observed in the weights of FF."""
+    from accelsim.step import Gemm
+    from accelsim.workload.exporting import Product, forward_layers, observed_ratio
+
+    ratios = {layer.name: observed_ratio(layer) for layer in forward_layers(workload)} if observed else {}
+    for task in step.tasks:
+        if isinstance(task, Gemm) and task.stage in stages:
+            name = task.name if len(stages) == 1 else f"{task.name} {task.stage}"
+            ratio = (ratios.get(task.operation) if task.stage == "FF" else None) if observed else task.pattern
+            yield Product(name=name, m=task.m, n=task.n, k=task.k, count=task.count, pattern=ratio)
+
+
+def _step_notes(step: "Step", stages: Sequence[str]) -> Iterator[str]:
+    """Why operations stay dense in these stages, operations with the same reason together."""
+    from accelsim.workload.names import few
+
+    reasons = dict.fromkeys((note.stage, note.text) for note in step.notes if note.stage in stages)
+    for stage, text in reasons:
+        yield f"{stage} {text}: {few([n.operation for n in step.notes if (n.stage, n.text) == (stage, text)])}"
+
+
+def _write(target: Path, form: str, export: "Export") -> None:
+    from accelsim.files import write_atomically
+    from accelsim.workload.exporting import write_directory
+
+    if form == "timeloop":
+        write_directory(target, export.texts)
+    else:
+        write_atomically(target, export.texts[0][1])
+    click.echo(f"{target}: {export.summary}")

@@ -1,0 +1,1 @@
+"""Writers of other tools' workload files, one module per format."""

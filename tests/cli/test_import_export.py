@@ -1,0 +1,201 @@
+"""``accelsim import`` and ``accelsim export``, in process: what they print and write, and that errors leave nothing."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+import accelsim as acs
+from accelsim.cli import main
+
+ALEXNET = """\
+Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides, Sparsity,
+Conv1, 227, 227, 11, 11, 3, 96, 4,
+Conv3, 13, 13, 3, 3, 256, 384, 1, 2:8,
+"""
+GPT = "Layer, M, N, K, Sparsity,\nproj, 8, 64, 64, 2:8,\nhead, 8, 100, 64, 1:1,\n"
+GAPS = """\
+note: the file holds the forward pass alone; BP and WU are derived from it
+note: every layer has a trained weight of its own; a product of two activations (attention) would look the same
+note: layers run in the order of the file; how they are connected is not in it
+note: no biases, normalisation, activation functions, pooling or other vector work: none is in the file
+note: the IFMAP belongs to one sample and holds its padding; what part of it is padding is not in the file
+note: Sparsity is that of the weights in FF; BP and WU are dense
+"""
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = main(list(arguments))
+        captured = capsys.readouterr()
+        errors = "".join(line for line in captured.err.splitlines(keepends=True) if not line.startswith("compiling"))
+        return code, captured.out, errors
+
+    return call
+
+
+def test_import_writes_a_trace_that_can_be_simulated(run) -> None:
+    Path("alexnet.csv").write_text(ALEXNET)
+    code, out, err = run("import", "alexnet.csv", "-o", "alexnet.json")
+    macs, weights = 55 * 55 * 96 * 363 + 11 * 11 * 384 * 2304, 96 * 363 + 384 * 2304
+    assert (code, err) == (0, GAPS)
+    assert out == f"alexnet.json: 2 operations, {macs:,} MACs forward per sample, {weights:,} parameters\n"
+    trace = acs.load_trace("alexnet.json")
+    assert trace.origin.command == "accelsim import alexnet.csv -o alexnet.json"
+    code, out, _ = run("simulate", "alexnet.json", "--method", "traced", "--batch", "8", "--json")
+    layers = json.loads(out)["layers"]
+    assert code == 0
+    assert {(row["name"], row["stage"]) for row in layers if row.get("pattern")} == {("Conv3", "FF"), ("Conv3[FF copy]", "GENERATE")}  # fmt: skip
+
+
+def test_import_takes_names_batches_and_sizes(run) -> None:
+    Path("net.txt").write_text("Layer, M, N, K,\nfc, 8, N, 16,\n")
+    arguments = ["--format", "scalesim", "--name", "my net", "--batch", "4", "--size", "N=32"]
+    assert run("import", "net.txt", *arguments, "-o", "net.json.gz")[0] == 0
+    trace = acs.load_trace("net.json.gz")
+    assert (trace.model, trace.operations[0].rows, trace.operations[0].out_features) == ("my net", 2, 32)
+    assert trace.origin.command == (
+        "accelsim import net.txt --format=scalesim '--name=my net' --batch=4 --size=N=32 -o net.json.gz"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["net.csv", "-o", "t.json"], "error: net.csv:2: Strides (in 'c'): got '0'; a whole number from 1 to 16777216 is"
+                                      " needed\nerror: net.csv:3: got 1 of 8 values (in 'd'); missing: IFMAP Height, IFMAP"
+                                      " Width, Filter Height, Filter Width, Channels, Num Filter, Strides\n"),
+        (["none.csv", "-o", "t.json"], "error: none.csv: no such file\n"),
+        (["net.csv", "-o", "t.csv"], "error: -o t.csv: the name of a trace ends in .json or .json.gz\n"),
+        (["net.csv", "-o", "no/t.json"], "error: -o no/t.json: no directory no\n"),
+        (["net.csv"], "error: Missing option '-o' / '--output'. (try: accelsim import --help)\n"),
+        (["net.csv", "--format", "scalsim", "-o", "t.json"],
+         "error: format 'scalsim' is not known; did you mean 'scalesim'?; allowed: scalesim, onnx, kineto, execution-trace\n"),
+        (["net.csv", "--size", "B", "-o", "t.json"],
+         "error: --size B: expected DIM=NUMBER with a whole number, as in batch=1\n"),
+        (["net.csv", "--size", "B=-1", "-o", "t.json"],
+         "error: --size B=-1: expected DIM=NUMBER with a whole number, as in batch=1\n"),
+        (["net.csv", "--size", "B=1", "--size", "B=2", "-o", "t.json"], "error: --size B=2: B is set twice\n"),
+        (["net.csv", "--batch", "0", "-o", "t.json"],
+         "error: Invalid value for '--batch': 0 is not in the range 1<=x<=1048576. (try: accelsim import --help)\n"),
+        (["t.json", "-o", "t.json"], "error: -o t.json: is the file to import\n"),
+    ],
+)  # fmt: skip
+def test_a_failed_import_is_exit_code_2_and_leaves_what_was_there(run, arguments: list[str], message: str) -> None:
+    rows = "c, 8, 8, 3, 3, 4, 4, 0,\nd,\n"
+    Path("net.csv").write_text(ALEXNET.splitlines()[0].removesuffix(" Sparsity,") + "\n" + rows)
+    Path("t.json").write_text("precious")
+    assert run("import", *arguments) == (2, "", message)
+    assert Path("t.json").read_text() == "precious"
+    assert sorted(path.name for path in Path().iterdir()) == ["net.csv", "t.json"]
+
+
+def test_simulate_says_how_a_topology_is_imported(run) -> None:
+    Path("net.csv").write_text(ALEXNET)
+    assert run("simulate", "net.csv") == (
+        2, "", "error: net.csv: not a trace; make one with: accelsim import net.csv -o net.json\n",
+    )  # fmt: skip
+
+
+def test_export_of_convolutions_comes_back_as_it_was(run) -> None:
+    Path("a.csv").write_text(ALEXNET)
+    run("import", "a.csv", "-o", "a.json")
+    assert run("export", "a.json", "--format", "scalesim", "-o", "b.csv") == (0, "b.csv: 2 convolutions\n", "")
+    assert Path("b.csv").read_text().splitlines()[1:] == [
+        "Conv1,227,227,11,11,3,96,4,1:1,", "Conv3,13,13,3,3,256,384,1,2:8,",
+    ]  # fmt: skip
+    run("import", "b.csv", "-o", "b.json")
+    assert acs.load_trace("a.json").operations == acs.load_trace("b.json").operations
+
+
+def test_export_of_linear_layers_is_a_topology_of_gemms(run) -> None:
+    Path("a.csv").write_text(GPT)
+    run("import", "a.csv", "-o", "a.json")
+    assert run("export", "a.json", "--format", "scalesim", "-o", "b.csv") == (0, "b.csv: 2 GEMMs\n", "")
+    assert Path("b.csv").read_text() == GPT.replace(", ", ",")
+    code, _, err = run("export", "a.json", "--format", "scalesim", "--batch", "2", "-o", "b.csv")
+    assert (code, err) == (0, "note: written as GEMMs, a topology of convolutions cannot hold a batch of 2\n")
+    assert Path("b.csv").read_text() == GPT.replace(", ", ",").replace(",8,", ",16,")
+
+
+def test_export_says_why_it_writes_gemms_and_what_it_leaves_out(run) -> None:
+    code, out, err = run("export", "vit_cifar100", "--format", "scalesim", "-o", "vit.csv")
+    assert (code, out) == (0, "vit.csv: 198 GEMMs\n")
+    assert err == (
+        "note: written as GEMMs, a topology of convolutions cannot hold products of two activations"
+        " (blocks.0.attn.matmul, blocks.0.attn.matmul_2, blocks.1.attn.matmul and 11 more)\n"
+        "note: not written: 87 vector operations, 62 parameters outside of products (biases and the like)\n"
+    )
+    run("import", "vit.csv", "-o", "vit.json")
+    assert acs.load_trace("vit.json").macs == acs.load_trace("vit_cifar100").macs
+
+
+def test_export_of_a_training_step_has_its_products_with_the_ratio_of_the_method(run) -> None:
+    options = ["--stage", "BP", "--stage", "WU", "--method", "bdwp", "--pattern", "2:8", "--batch", "2"]
+    code, out, err = run("export", "resnet18_tinyimagenet", "--format", "scalesim", *options, "-o", "step.csv")
+    assert (code, out) == (0, "step.csv: 50 GEMMs\n")
+    assert "note: BP kept dense, last layer: fc" in err.splitlines()
+    rows = [line.split(",") for line in Path("step.csv").read_text().splitlines()]
+    assert rows[0] == ["Layer", "M", "N", "K", "Sparsity", ""]
+    assert rows[1] == ["fc BP", "2", "512", "200", "1:1", ""]
+    assert rows[2] == ["fc WU", "512", "200", "2", "1:1", ""]
+    assert ["layer4.1.conv2 BP", "8", "512", "4608", "2:8", ""] in rows
+    step = acs.simulate(acs.load_trace("resnet18_tinyimagenet"), acs.load_design("sat_vcu1525"), batch=2)
+    want = sum(layer.m * layer.n * layer.k * layer.count for layer in step.layers if layer.stage in {"BP", "WU"})
+    assert sum(int(m) * int(n) * int(k) for _, m, n, k, *_ in rows[1:]) == want
+
+
+def test_export_for_timeloop_is_a_directory_with_one_file_per_layer(run) -> None:
+    code, out, err = run("export", "resnet18_tinyimagenet", "--format", "timeloop", "--batch", "2", "-o", "problems")
+    assert (code, out) == (0, "problems: 21 problems\n")
+    assert err.startswith(
+        "note: padding is written as part of Inputs: conv1, layer1.0.conv1, layer1.0.conv2 and 14 more\n"
+    )
+    files = sorted(Path("problems").iterdir())
+    assert [files[0].name, files[-1].name] == ["00_conv1.yaml", "20_fc.yaml"]
+    bounds = [yaml.safe_load(file.read_text())["problem"] for file in files]
+    macs = 0
+    for problem in bounds:
+        product = 1
+        for dimension in problem["shape"]["dimensions"]:
+            product *= problem["instance"][dimension]
+        macs += product
+    assert macs == 2 * acs.load_trace("resnet18_tinyimagenet").macs
+    again = run("export", "resnet18_tinyimagenet", "--format", "timeloop", "-o", "problems")
+    assert again == (2, "", "error: problems: exists; a new or an empty directory is needed\n")
+    assert sorted(Path("problems").iterdir()) == files
+    assert run("export", "bert_base_128", "--format", "timeloop", "--stage", "FF", "-o", "bert")[:2] == (
+        0, "bert: 74 problems\n",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["resnet18_tinyimagenet", "-o", "a.csv"], "error: Missing option '--format'. (try: accelsim export --help)\n"),
+        (["resnet18_tinyimagenet", "--format", "scalesm", "-o", "a.csv"],
+         "error: --format scalesm: not known; did you mean 'scalesim'?; allowed: scalesim, timeloop\n"),
+        (["resnet18_tinyimagenet", "--format", "scalesim", "-o", "a.txt"],
+         "error: -o a.txt: got suffix '.txt'; allowed: .csv\n"),
+        (["resnet18_tinyimagenet", "--format", "scalesim", "--stage", "X", "-o", "a.csv"],
+         "error: --stage X: not known; allowed: FF, BP, WU\n"),
+        (["resnet18_tinyimagenet", "--format", "scalesim", "--pattern", "2:8", "-o", "a.csv"],
+         "error: --pattern 2:8: needs a method, as in --method bdwp\n"),
+        (["resnet18_tinyimagenet", "--format", "scalesim", "--method", "bdwp", "-o", "a.csv"],
+         "error: method 'bdwp' needs a pattern, as in 2:8\n"),
+        (["resnet18_tinyimagenet", "--format", "scalesim", "--method", "bdwp", "--pattern", "3:7", "-o", "a.csv"],
+         "error: pattern 3:7: design 'sat_vcu1525' has no such mode; allowed: 1:2,"),
+        (["none.json", "--format", "timeloop", "-o", "out"], "error: none.json: no such file\n"),
+        (["resnet18_tinyimagenet", "--format", "timeloop", "-o", "no/out"],
+         "error: no/out: cannot be written: No such file or directory\n"),
+    ],
+)  # fmt: skip
+def test_a_failed_export_is_exit_code_2_and_leaves_nothing(run, arguments: list[str], message: str) -> None:
+    code, out, err = run("export", *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith(message)
+    assert list(Path().iterdir()) == []

@@ -1,0 +1,67 @@
+"""Which format a file has, and what an unknown one is told."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+import accelsim as acs
+from accelsim.workload.importing import IMPORT_FORMATS, ImportOptions, import_trace, recognise
+
+KNOWN = "; ".join(f"{name}: {title}" for name, title in IMPORT_FORMATS.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "want"),
+    [
+        ("net.csv", "", "scalesim"),
+        ("net.csv.gz", "", "scalesim"),
+        ("net.onnx", "", "onnx"),
+        ("profile.json", '{"schemaVersion": 1, "traceEvents": []}', "kineto"),
+        ("profile.json.gz", '{"traceEvents": []}', "kineto"),
+        ("host.json", '{"schema": "1.1.1-chakra.0.0.4", "nodes": []}', "execution-trace"),
+    ],
+)
+def test_a_format_is_recognised_by_suffix_and_keys(tmp_path: Path, name: str, content: str, want: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content.encode()) if name.endswith(".gz") else content.encode())
+    assert recognise(path) == want
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("net.txt", "", f"no known format; give one with --format. Known: {KNOWN}"),
+        ("net.json", "[1, 2]", f"no known format; give one with --format. Known: {KNOWN}"),
+        ("net.json", '{"nodes": []}', f"no known format; give one with --format. Known: {KNOWN}"),
+        ("net.json", '{"format": "accelsim-trace/1"}', "is a trace of accelsim already"),
+        ("net.json", '{"a": ', "not valid JSON: Expecting value at line 1, column 7 (the file ends there: truncated?)"),
+    ],
+)
+def test_what_is_not_recognised_is_told_what_would_be(tmp_path: Path, name: str, content: str, message: str) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(acs.InputError) as caught:
+        recognise(path)
+    assert str(caught.value) == f"{path}: {message}"
+
+
+def test_a_missing_file_and_a_misspelt_format_are_named(tmp_path: Path) -> None:
+    with pytest.raises(acs.InputError, match=r"^none\.csv: no such file$"):
+        import_trace("none.csv")
+    with pytest.raises(acs.InputError) as caught:
+        import_trace(tmp_path / "net.csv", "scale-sim")
+    assert str(caught.value) == (
+        "format 'scale-sim' is not known; did you mean 'scalesim'?; allowed: scalesim, onnx, kineto, execution-trace"
+    )
+
+
+def test_options_reach_the_reader_and_a_named_format_wins(tmp_path: Path) -> None:
+    path = tmp_path / "net.txt"
+    path.write_text("Layer, M, N, K,\nfc, 8, R, 16,\n")
+    trace = import_trace(str(path), "scalesim", ImportOptions(name="mlp", batch=2, sizes={"R": 10}))
+    assert (trace.model, trace.operations[0].rows, trace.operations[0].out_features) == ("mlp", 4, 10)
+    acs.save_trace(trace, tmp_path / "net.json")
+    assert acs.load_trace(tmp_path / "net.json") == trace
+    assert json.loads((tmp_path / "net.json").read_text())["origin"]["exporter"] == f"accelsim import {acs.__version__}"
