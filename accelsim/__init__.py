@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from accelsim.simulation import simulate
     from accelsim.sparsity.pattern import Pattern
     from accelsim.workload.trace import Trace, load_trace, save_trace
+    from accelsim.workload.tracer import InputSpec, trace, trace_model, tracing
 
 __version__ = "0.1.0"
 
@@ -25,6 +26,7 @@ _HOMES = {
     "Design": "accelsim.hardware.design",
     "InfeasibleError": "accelsim.errors",
     "InputError": "accelsim.errors",
+    "InputSpec": "accelsim.workload.tracer",
     "Pattern": "accelsim.sparsity.pattern",
     "Result": "accelsim.results",
     "Trace": "accelsim.workload.trace",
@@ -33,6 +35,9 @@ _HOMES = {
     "load_trace": "accelsim.workload.trace",
     "save_trace": "accelsim.workload.trace",
     "simulate": "accelsim.simulation",
+    "trace": "accelsim.workload.tracer",
+    "trace_model": "accelsim.workload.tracer",
+    "tracing": "accelsim.workload.tracer",
 }
 
 __all__ = [
@@ -40,6 +45,7 @@ __all__ = [
     "Design",
     "InfeasibleError",
     "InputError",
+    "InputSpec",
     "Pattern",
     "Result",
     "Trace",
@@ -48,15 +54,20 @@ __all__ = [
     "load_trace",
     "save_trace",
     "simulate",
+    "trace",
+    "trace_model",
+    "tracing",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Import public names on first use, so that the command line starts without numpy and numba."""
+    if name == "torch":
+        return importlib.import_module("accelsim.torch")
     if name not in _HOMES:
         raise AttributeError(f"module 'accelsim' has no attribute '{name}'")
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*globals(), *_HOMES, "torch"])

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from accelsim.cli.options import check_output
 from accelsim.errors import InputError, did_you_mean
 
 __all__ = ["trace_command"]
@@ -36,6 +37,20 @@ __all__ = ["trace_command"]
     help="The model runs at this batch and at one more, to tell work per sample from work per step.",
 )
 @click.option("--train/--infer", default=True, show_default=True, help="Training mode of dropout and normalisation.")
+@click.option(
+    "--loss",
+    metavar="NAME|MODULE:FUNCTION",
+    help="What is differentiated: cross-entropy or mse (random targets), or a function of the output that returns a"
+    " scalar.  [default: the sum of the outputs, which the trace leaves out]",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(0, 1000),
+    default=0,
+    show_default=True,
+    help="Also run so many steps on real tensors (random inputs) and read the sparsity of all operands.",
+)
+@click.option("--masks", is_flag=True, help="Write the masks of sparse weights beside the trace (runs one step).")
 @click.option("--name", help="Name of the model in the trace  [default: FACTORY]")
 @click.option(
     "--assume",
@@ -50,16 +65,22 @@ def trace_command(
     inputs: Sequence[str],
     batch: int,
     train: bool,
+    loss: str | None,
+    steps: int,
+    masks: bool,
     name: str | None,
     assumptions: Sequence[str],
     output: str,
 ) -> None:
-    """Trace a PyTorch model: every operation of one forward pass, with shapes per sample.
+    """Trace a PyTorch model: every operation of one training step, with shapes per sample.
 
     MODULE is an importable module or a .py file; FACTORY is called without arguments and returns a torch.nn.Module.
+    Shapes alone need no memory for tensors; with --steps or --masks the model runs, and the trace says how sparse the
+    operands of each product are.
 
     \b
     accelsim trace workloads/models/resnet.py:resnet18_tinyimagenet --input 3x64x64 -o resnet18.json
+    accelsim trace my_model.py:pruned --input 3x32x32 --batch 8 --steps 1 --masks -o pruned.json
     """
     try:
         from accelsim.workload.tracer import InputSpec, trace_model
@@ -67,18 +88,23 @@ def trace_command(
         if error.name != "torch":
             raise
         raise InputError(str(error)) from None
+    from accelsim.workload.masks_file import beside
     from accelsim.workload.trace import save_trace
 
     module, _, factory = target.rpartition(":")
     specs = [InputSpec.parse(text) for text in inputs]
     if not output.endswith((".json", ".json.gz")):
         raise InputError(f"-o {output}: the name of a trace ends in .json or .json.gz")
+    check_output(output, (".json", ".gz"))
+    steps = max(steps, int(masks))
     words = ["accelsim", "trace", f"{_portable(module)}:{factory}", *(f"--input={spec}" for spec in specs)]
-    words += [f"--batch={batch}"] * (batch != 2) + ["--infer"] * (not train) + [f"--name={name}"] * bool(name)
+    words += [f"--batch={batch}"] * (batch != 2) + ["--infer"] * (not train) + [f"--loss={loss}"] * bool(loss)
+    words += [f"--steps={steps}"] * bool(steps) + ["--masks"] * masks + [f"--name={name}"] * bool(name)
     with _importable_neighbours(module):
         model = _build(module, factory, target)
         trace = trace_model(
-            model, specs, batch=batch, train=train, name=name or factory, source=f"{_portable(module)}:{factory}",
+            model, specs, batch=batch, train=train, loss=_loss(loss), steps=steps, name=name or factory,
+            masks=beside(output) if masks else None, source=f"{_portable(module)}:{factory}",
             assumptions=assumptions, command=shlex.join([*words, "-o", _portable(output)]),
         )  # fmt: skip
     save_trace(trace, output)
@@ -86,6 +112,10 @@ def trace_command(
         f"{output}: {len(trace.operations)} operations, {trace.macs:,} MACs forward per sample,"
         f" {trace.parameters:,} parameters"
     )
+    if masks:
+        click.echo(f"{beside(output)}: masks")
+    for text in trace.origin.assumptions[len(assumptions) :]:
+        click.echo(f"note: {text}", err=True)
 
 
 def _portable(name: str) -> str:
@@ -114,16 +144,7 @@ def _build(module: str, factory: str, target: str) -> Any:
         raise InputError(
             f"'{target}': MODULE:FACTORY is needed, as in workloads/models/resnet.py:resnet18_tinyimagenet"
         )
-    try:
-        loaded = _load(module)
-    except InputError:
-        raise
-    except Exception as error:  # whatever the user's module raises
-        raise InputError(f"module '{module}' cannot be imported: {_said(error)}") from error
-    make = getattr(loaded, factory, None)
-    if not callable(make):
-        legal = [name for name, value in vars(loaded).items() if _is_factory(loaded, value)]
-        raise InputError(f"module '{module}' has no factory '{factory}'{did_you_mean(factory, legal)}")
+    make = _found(module, factory, "factory")
     try:
         model = make()
     except Exception as error:  # whatever the user's factory raises
@@ -135,6 +156,37 @@ def _build(module: str, factory: str, target: str) -> Any:
             f"factory '{factory}' of '{module}' returns {type(model).__name__}; a torch.nn.Module is needed"
         )
     return model
+
+
+def _found(module: str, name: str, what: str) -> Any:
+    """Return the callable `name` of a module; any failure of the user's code becomes one sentence."""
+    try:
+        loaded = _load(module)
+    except InputError:
+        raise
+    except Exception as error:  # whatever the user's module raises
+        raise InputError(f"module '{module}' cannot be imported: {_said(error)}") from error
+    found = getattr(loaded, name, None)
+    if not callable(found):
+        legal = [name for name, value in vars(loaded).items() if _is_factory(loaded, value)]
+        raise InputError(f"module '{module}' has no {what} '{name}'{did_you_mean(name, legal)}")
+    return found
+
+
+def _loss(text: str | None) -> Any:
+    """Return the function of the output that ``--loss`` names."""
+    if text is None:
+        return None
+    from accelsim.workload.tracer.losses import LOSSES
+
+    module, colon, function = text.rpartition(":")
+    if text in LOSSES:
+        return LOSSES[text]
+    if not colon:
+        raise InputError(
+            f"--loss {text}: not known{did_you_mean(text, LOSSES)}; allowed: {', '.join(LOSSES)}, or MODULE:FUNCTION"
+        )
+    return _found(module, function, "function")
 
 
 def _is_factory(module: ModuleType, value: Any) -> bool:

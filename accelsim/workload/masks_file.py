@@ -34,12 +34,18 @@ from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.observed import OperandSparsity
 from accelsim.workload.trace import Conv, ConvTranspose, Linear, Trace, Vector
 
-__all__ = ["check_masks", "load_masks", "save_masks"]
+__all__ = ["beside", "check_masks", "load_masks", "save_masks"]
 
 _SHAPE = "/shape"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _LARGEST_ERROR = 1e-6  # of a density, relative
 Weighted = Conv | ConvTranspose | Linear
+
+
+def beside(trace_path: str | Path) -> Path:
+    """Return where the masks of a trace go: ``net.masks.npz`` beside ``net.json`` or ``net.json.gz``."""
+    path = Path(trace_path)
+    return path.with_name(path.name.removesuffix(".gz").removesuffix(".json") + ".masks.npz")
 
 
 def save_masks(path: str | Path, masks: Mapping[str, NDArray[np.bool_]]) -> None:

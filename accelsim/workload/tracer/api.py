@@ -29,7 +29,8 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 from accelsim import __version__
 from accelsim.errors import InputError
 from accelsim.files import validate
-from accelsim.workload.masks_file import save_masks
+from accelsim.workload.masks_file import beside, save_masks
+from accelsim.workload.names import few
 from accelsim.workload.trace import FORMAT, Trace, save_trace
 from accelsim.workload.tracer.entries import (
     OneBatch,
@@ -50,6 +51,7 @@ from accelsim.workload.tracer.specs import InputSpec
 __all__ = ["Tracing", "trace", "trace_model", "tracing"]
 
 Loss = Callable[[Any], Tensor]
+_DENSE = 0.95  # share of nonzeros from which a weight without a mask is taken to be dense
 
 
 class Tracing:
@@ -74,9 +76,7 @@ class Tracing:
 
         Where masks were asked for they go to a file beside it, ``NAME.masks.npz``, which the trace refers to.
         """
-        path = Path(path)
-        file = path.with_name(path.name.removesuffix(".gz").removesuffix(".json") + ".masks.npz")
-        made = self.build(file if self._masks else None)
+        made = self.build(beside(path) if self._masks else None)
         save_trace(made, path)
         return made
 
@@ -86,7 +86,7 @@ class Tracing:
         Raises `InputError` where the steps cannot be expressed as one trace.
         """
         steps = [step for step in self._recorder.steps if step.records]
-        if not steps:
+        if not any(not record.backward_only for step in steps for record in step.records):
             raise InputError(
                 "no operation of the model was executed while it was traced; run a step inside the context"
             )
@@ -221,11 +221,23 @@ def trace_model(
         same_operations(records, step, "on shapes alone", "on real tensors")
     sizes: list[Sizes] = [TwoBatches(*both, batch) for both in zip(records, larger, strict=True)]
     entries = entries_of(first, first.steps[0], sizes)
+    unread = [] if steps else _unread(model, first.steps[0])
     return _finish(
         first, first.steps[0], entries, measured, None if masks is None else Path(masks),
         model=name or type(model).__name__, source=source, shapes=[spec.shape for spec in inputs], batch=batch,
-        assumptions=assumptions, command=command,
+        assumptions=(*assumptions, *unread), command=command,
     )  # fmt: skip
+
+
+def _unread(model: nn.Module, step: StepSeen) -> list[str]:
+    """Say that weights are sparse where shapes alone were traced."""
+    zeros = [
+        name for name, weight in model.named_parameters()
+        if weight.dim() > 1 and not weight.is_meta and 0 < int(torch.count_nonzero(weight)) < _DENSE * weight.numel()
+    ]  # fmt: skip
+    found = [f"weights that are zero in part: {few(zeros)}"] * bool(zeros) + ["masked weights"] * step.masked
+    return [f"the model has {what}; shapes alone were traced, how sparse they are is read with steps on real tensors"
+            for what in found]  # fmt: skip
 
 
 def _check(model: nn.Module, batch: int | None) -> None:
@@ -233,9 +245,13 @@ def _check(model: nn.Module, batch: int | None) -> None:
         raise InputError(f"model: a torch.nn.Module is needed, got {type(model).__name__}")
     if batch is not None and batch < 1:
         raise InputError(f"batch: got {batch}, at least 1 is needed")
-    for name, parameter in model.named_parameters():
-        if nn.parameter.is_lazy(parameter):
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if nn.parameter.is_lazy(tensor):
             raise InputError(f"{name}: has no shape yet (a lazy module); run the model once before it is traced")
+        if tensor.layout is not torch.strided or tensor.is_quantized:
+            kind = "quantised" if tensor.is_quantized else str(tensor.layout).removeprefix("torch.").replace("_", "-")
+            into = "dequantize" if tensor.is_quantized else "to_dense"
+            raise InputError(f"{name}: is a {kind} tensor; the tracer reads dense ones, make it one with .{into}()")
 
 
 def _finish(

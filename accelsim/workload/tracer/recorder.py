@@ -91,14 +91,13 @@ class StepSeen:
     left_out: set[str] = field(default_factory=set)
     inputs: list[tuple[int, ...]] = field(default_factory=list)  # shapes of what enters the model
     backward: bool = False
+    masked: bool = False  # whether weights were chosen or masked while the model ran
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[misc]
     """Sees every operation, on fake tensors or real ones; with a meter the operands of real ones are measured.
 
-    `batch` is the number of samples where only one batch will be seen: tensors made with such a dimension are then
-    taken to have an entry for each sample (their first dimension, the second of a recurrent state). 0 takes it from the
-    first input.
+    `batch` is the number of samples of a step where only that batch will be seen; 0 takes it from the first input.
     """
 
     def __init__(
@@ -109,7 +108,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         batch: int | None = None,
     ) -> None:
         super().__init__()
-        self.batch = batch
+        self._one_batch = batch is not None
         self.model = model
         self.parameters = parameters_of(model)
         self.steps = [StepSeen()]
@@ -125,6 +124,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         self._last_product: set[int] = set()  # storages of its result, while it is the last operation
         self._nodes: dict[int, list[Record]] = {}
         self.roles = Roles({plain(name): self._seen_as(buffer) for name, buffer in model.named_buffers()})
+        self.roles.batch = batch or 0
         for name, parameter in self.parameters.items():
             self.roles.mark_parameter(name, self._seen_as(parameter))
 
@@ -193,8 +193,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             if not self.roles.known(self._seen_as(tensor)):
                 self.roles.mark(self._seen_as(tensor), Role.ACTIVATION)
                 self.step.inputs.append(tuple(tensor.shape))
-                if self.batch == 0 and tensor.dim():
-                    self.batch = tensor.shape[0]
+                if self._one_batch and not self.roles.batch and tensor.dim():
+                    self.roles.batch = tensor.shape[0]
 
     def _leave(self, *_: Any) -> None:
         self._stack.pop()
@@ -239,13 +239,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         for result in call.results:
             if call.word == "bernoulli":
                 self.roles.mark(result, Role.NOISE)
-            elif self.batch and result.dim() > 1 and not self.roles.known(result):
-                of_layers = result.dim() == 3 and self._in_recurrence  # layers x samples x features
-                if result.shape[int(of_layers)] == self.batch:
-                    self.roles.mark(result, Role.SIZED)
+            elif self._in_recurrence and result.dim() == 3 and result.shape[1] == self.roles.batch > 1:
+                self.roles.mark(result, Role.SIZED)  # initial state: layers x samples x features
 
     def _see_forward(self, call: Call, held: Sequence[Source | Role | None], *, again: bool) -> None:
         if (chosen := _pruned(call, held)) is not None:
+            self.step.masked = True
             for result in call.results:
                 if not self.roles.known(result):
                     self.roles.mark(result, chosen)

@@ -79,6 +79,7 @@ class Roles:
     """Roles of tensors by their storage. Storages are not kept alive; a weak reference keeps their identity unique."""
 
     def __init__(self, buffers: Mapping[str, Tensor]) -> None:
+        self.batch = 0  # samples of a step, where constants are to be told by it (`of`)
         self.constants: dict[str, int] = {}
         self._roles: dict[int, Source | Role] = {}
         self._alive: dict[int, StorageWeakRef] = {}
@@ -122,8 +123,14 @@ class Roles:
         return self.key(tensor) in self._roles
 
     def of(self, tensor: Tensor) -> Source | Role | None:
-        """Return what `tensor` holds; a slice of a parameter is named as such."""
+        """Return what `tensor` holds; a slice of a parameter is named as such.
+
+        Where only one batch of several samples is seen, a constant whose first dimension is that batch has an entry
+        for each sample.
+        """
         role = self._roles.get(self.key(tensor))
+        if role is None and self.batch > 1 and tensor.dim() > 1 and tensor.shape[0] == self.batch:
+            return Role.SIZED
         if not isinstance(role, Source) or (part := stored(tensor)) >= role.elements:
             return role
         width = role.elements // role.rows

@@ -58,7 +58,9 @@ SHOWN_AS = {
     "max_pool2d_with_indices": "max_pool2d",
     "max_pool3d_with_indices": "max_pool3d",
 }
-RESHAPED = frozenset({"unsafe_view", "reshape_alias", "transpose", "t", "squeeze", "unsqueeze", "swapaxes", "detach"})
+RESHAPED = frozenset({
+    "unsafe_view", "reshape_alias", "transpose", "t", "squeeze", "unsqueeze", "swapaxes", "detach", "as_strided",
+})  # fmt: skip
 """Views that a comparison of memory may miss, and views written in place (`transpose_`)."""
 
 CASTS = frozenset({"to_copy", "lift_fresh", "lift_fresh_copy"})

@@ -81,9 +81,14 @@ def work_of(call: Call, roles: Roles, module: str) -> Work:
     if call.word == "convolution":
         return _convolution(call, roles, module)
     if call.is_opaque:
+        advice = (
+            "trace the model before it is quantised"
+            if call.namespace.startswith("quant")
+            else "write it with torch.nn or torch.nn.functional operations"
+        )
         raise InputError(
             f"{module or 'the model'}: operation {call.namespace}.{call.word} may hold matrix products that the tracer"
-            " cannot read; write it with torch.nn or torch.nn.functional operations"
+            f" cannot read; {advice}"
         )
     return _vector(call, roles)
 
