@@ -149,6 +149,25 @@ def test_export_of_a_training_step_has_its_products_with_the_ratio_of_the_method
     assert sum(int(m) * int(n) * int(k) for _, m, n, k, *_ in rows[1:]) == want
 
 
+def test_a_stage_of_a_step_has_more_products_than_the_forward_pass_and_its_own_ratio(run) -> None:
+    Path("a.csv").write_text(GPT.replace("1:1", "2:8"))
+    run("import", "a.csv", "-o", "a.json")
+    data = json.loads(Path("a.json").read_text())
+    data["operations"][0]["recomputed"] = True
+    Path("a.json").write_text(json.dumps(data))
+
+    def rows(*options: str) -> list[str]:
+        assert run("export", "a.json", "--format", "scalesim", *options, "-o", "b.csv")[0] == 0
+        return Path("b.csv").read_text().splitlines()[1:]
+
+    assert rows() == ["proj,8,64,64,2:8,", "head,8,100,64,2:8,"]
+    assert rows("--stage", "FF") == ["proj,8,64,64,2:8,", "head,8,100,64,2:8,", "proj[recomputed],8,64,64,2:8,"]
+    assert rows("--stage", "BP") == ["head,8,64,100,"]
+    assert rows("--method", "dense") == ["proj,8,64,64,", "head,8,100,64,"]
+    assert rows("--method", "sr-ste", "--pattern", "1:8", "--stage", "FF")[:2] == ["proj,8,64,64,", "head,8,100,64,"]
+    assert rows("--method", "traced") == ["proj,8,64,64,2:8,", "head,8,100,64,2:8,"]
+
+
 def test_export_for_timeloop_is_a_directory_with_one_file_per_layer(run) -> None:
     code, out, err = run("export", "resnet18_tinyimagenet", "--format", "timeloop", "--batch", "2", "-o", "problems")
     assert (code, out) == (0, "problems: 21 problems\n")

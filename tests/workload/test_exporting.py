@@ -75,14 +75,14 @@ def imported(text: str, folder: Path) -> acs.Trace:
 def test_a_topology_holds_padding_in_the_ifmap_and_ends_where_windows_do(make_trace: Make) -> None:
     trace = make_trace(
         conv("same", padding=[1, 1]),
-        conv("strided", in_channels=32, in_size=[14, 15], stride=[2, 2], padding=[1, 1]),
+        conv("strided", in_channels=32, in_size=[14, 14], stride=[2, 2], padding=[1, 1]),
         conv("depth", in_channels=32, groups=32, in_size=[7, 8], out_channels=64),
         {"name": "relu", "kind": "activation", "reads": 10, "writes": 10},
         linear(rows=4, in_features=64, other_parameters=[{"name": "fc.bias", "elements": 10}]),
     )
     export = layer_topology(trace)
     assert export.texts[0][1].splitlines() == [
-        CONV_HEADER, "same,16,16,3,3,16,32,1,", "strided,15,17,3,3,32,32,2,", "DP_depth,7,8,3,3,32,2,1,",
+        CONV_HEADER, "same,16,16,3,3,16,32,1,", "strided,15,15,3,3,32,32,2,", "DP_depth,7,8,3,3,32,2,1,",
         "fc,4,1,1,1,64,10,1,",
     ]  # fmt: skip
     assert export.notes == (

@@ -97,7 +97,7 @@ def _topology(columns: Sequence[str], rows: _Rows) -> str:
 
 
 def _is_depthwise(layer: Conv | Linear) -> bool:
-    return isinstance(layer, Conv) and 1 < layer.groups == layer.in_channels
+    return isinstance(layer, Conv) and layer.groups > 1  # other groups are misfits
 
 
 def _sizes(layer: Conv | Linear) -> tuple[int, ...]:
