@@ -457,12 +457,19 @@ class _Builder:
                 if self.gradients[operation.name] and operation.name not in self.fused:
                     self._vector(operation, batch, "BP", "")
             elif isinstance(operation, Matmul):
-                m, n, k = operation.m, operation.n, operation.k
-                self.in_turn(_matmul(operation, Stage.BP, "[dA]", batch, m, k, n))
-                self.in_turn(_matmul(operation, Stage.BP, "[dB]", batch, k, n, m))
+                self._matmul_backward(operation, batch)
             else:
                 self._weighted_backward(operation, batch, ready)
             self._update(operation, first_uses[operation.name], ready)
+
+    def _matmul_backward(self, operation: Matmul, batch: int) -> None:
+        if not self.gradients[operation.name]:
+            return
+        m, n, k = operation.m, operation.n, operation.k
+        if operation.left_gradient:
+            self.in_turn(_matmul(operation, Stage.BP, "[dA]", batch, m, k, n))
+        if operation.right_gradient:
+            self.in_turn(_matmul(operation, Stage.BP, "[dB]", batch, k, n, m))
 
     def _weighted_backward(self, operation: Weighted, batch: int, ready: tuple[int, ...]) -> None:
         if self.gradients[operation.name]:

@@ -287,6 +287,8 @@ class Matmul(_Operation):
     m: Dimension
     n: Dimension
     k: Dimension
+    left_gradient: bool = Field(True, description="whether a step with input_gradient computes that of the left factor")
+    right_gradient: bool = Field(True, description="likewise of the right factor")
     observed: ObservedFactors | None = None
 
     @property

@@ -41,8 +41,8 @@ def in_order(step: StepSeen) -> list[Record]:
             record.recomputed = True
             record.with_gradient = True
             record.requires_gradient |= repeated.requires_gradient
-            record.input_gradients += repeated.input_gradients
-            record.weight_gradients += repeated.weight_gradients
+            record.input_gradients |= repeated.input_gradients
+            record.weight_gradient |= repeated.weight_gradient
             record.measured.update({key: seen for key, seen in repeated.measured.items() if key[0] != "FF"})
     return records
 
@@ -199,7 +199,7 @@ def _trained(recorder: Recorder, step: StepSeen, records: Sequence[Record]) -> s
     in use that require one.
     """
     products = {
-        name for record in records if record.weight_gradients and record.work.weight
+        name for record in records if record.weight_gradient and record.work.weight
         for name in record.work.weight.parameters
     }  # fmt: skip
     if step.backward and (step.trained or not products):
@@ -219,10 +219,14 @@ def _gradient_flags(record: Record, step: StepSeen, entry: Mapping[str, Any]) ->
         return {} if has_one else {"input_gradient": False}
     if record.backward_only:
         return {}
-    if not step.backward:
-        return {"input_gradient": record.with_gradient and record.work.input_gradient}
-    flags = {"input_gradient": record.input_gradients > 0}
-    if record.work.weight and not record.weight_gradients and not entry["weight"]["frozen"]:
+    work = record.work
+    computed = [i in record.input_gradients for i in range(len(work.requires))] if step.backward else [
+        record.with_gradient and required for required in work.requires
+    ]  # fmt: skip
+    flags = {"input_gradient": any(computed)}
+    if work.weight is None and any(computed):
+        flags |= dict(zip(("left_gradient", "right_gradient"), computed, strict=True))
+    if step.backward and work.weight and not record.weight_gradient and not entry["weight"]["frozen"]:
         flags["weight_gradient"] = False
     return flags
 

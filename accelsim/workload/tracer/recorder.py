@@ -63,8 +63,10 @@ class Record:
     reads: tuple[int, ...] = ()
     with_gradient: bool = False  # executed while gradients were recorded, by autograd itself or in a custom function
     requires_gradient: bool = False  # and an operand requires one
-    input_gradients: int = 0  # products of the backward pass that were seen for it
-    weight_gradients: int = 0
+    input_gradients: set[int] = field(
+        default_factory=set
+    )  # operands whose gradient the backward pass was seen to compute
+    weight_gradient: bool = False
     recomputed: bool = False
     backward_only: bool = False
     measured: dict[tuple[Pass, str], Measured] = field(default_factory=dict)
@@ -189,12 +191,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
 
     def _take_inputs(self, inputs: Sequence[Tensor]) -> None:
         """Mark what enters the model as data."""
-        for tensor in inputs:
-            if not self.roles.known(self._seen_as(tensor)):
-                self.roles.mark(self._seen_as(tensor), Role.ACTIVATION)
-                self.step.inputs.append(tuple(tensor.shape))
-                if self._one_batch and not self.roles.batch and tensor.dim():
-                    self.roles.batch = tensor.shape[0]
+        new = [tensor for tensor in inputs if not self.roles.known(self._seen_as(tensor))]
+        for tensor in new:
+            self.roles.mark(self._seen_as(tensor), Role.ACTIVATION)
+            self.step.inputs.append(tuple(tensor.shape))
+            if self._one_batch and not self.roles.batch and tensor.dim():
+                self.roles.batch = tensor.shape[0]
 
     def _leave(self, *_: Any) -> None:
         self._stack.pop()
@@ -398,8 +400,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         to_input, to_weight, _ = given["output_mask"]
         kernel = weight_kernel(given["weight"], groups)
         outputs = 2 if given["transposed"] else 1
-        record.input_gradients += bool(to_input)
-        record.weight_gradients += bool(to_weight)
+        record.input_gradients.update({0} if to_input else ())
+        record.weight_gradient |= bool(to_weight)
         if to_input:
             channels = partial(torch.unflatten, dim=1, sizes=(groups, -1))
             self._take(
@@ -425,26 +427,35 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
                 if keys[1 - side] in record.reads:
                     record.recomputed = True
                 else:
-                    record.input_gradients += 1
+                    record.input_gradients.add(0)
                     self._measure_input_gradient(call, record, side)
                 return
         for record in self._candidates(seq):
             if record.work.weight and not call.results[0].numel() % record.work.weight.elements:
-                record.weight_gradients += 1
+                record.weight_gradient = True
                 self._measure_weight_gradient(operands, keys, record)
                 return
-        factors_of = [record for record in self._candidates(seq) if not record.work.weight]
-        common = {id(record): sum(key in record.reads for key in keys) for record in factors_of}
-        for record in sorted(factors_of, key=lambda record: -common[id(record)]):
+        if not self._link_factors(operands, keys, [one for one in self._candidates(seq) if not one.work.weight]):
+            self._add_extra(call, seq)
+
+    def _link_factors(self, operands: Sequence[Tensor], keys: Sequence[int], candidates: Sequence[Record]) -> bool:
+        """Take a product as the gradient of a factor of one of `candidates`, or as that product computed again.
+
+        The gradient of one factor is a product with the other.
+        """
+        common = {id(record): sum(key in record.reads for key in keys) for record in candidates}
+        for record in sorted(candidates, key=lambda record: -common[id(record)]):
             if common[id(record)] == 2:
                 record.recomputed = True
-                return
-            if record.input_gradients < 2:
-                record.input_gradients += 1
+                return True
+            missing = [factor for factor in (0, 1) if factor not in record.input_gradients]
+            of = [factor for factor in missing if record.reads[1 - factor] in keys] or missing
+            if of:
+                record.input_gradients.add(of[0])
                 gradient = next((o for o, key in zip(operands, keys, strict=True) if key not in record.reads), None)
                 self._take(record, "BP", gradient=None if gradient is None else self._density(gradient))
-                return
-        self._add_extra(call, seq)
+                return True
+        return False
 
     def _measure_input_gradient(self, call: Call, record: Record, side: int) -> None:
         operands = _operands(call)

@@ -66,7 +66,7 @@ class Work:
     from_data: tuple[bool, ...] = ()
     weight: Source | None = None
     weight_side: int = 1
-    input_gradient: bool = False  # whether an operand of the product other than the weight requires a gradient
+    requires: tuple[bool, ...] = ()  # whether the operands of a product other than the weight require a gradient
 
     @property
     def is_product(self) -> bool:
@@ -111,7 +111,7 @@ def _product(call: Call, roles: Roles, module: str) -> Work:
         groups, rest = divmod(weight.elements, k * features) if weight else (0, 0)
         if not groups or rest or batch % groups:
             continue
-        rows, gradient = vectors * batch // groups, bool(other.requires_grad)
+        rows = vectors * batch // groups
         fixed: tuple[tuple[str, Any], ...] = (("in_features", k), ("out_features", features))
         kind = "linear"
         if groups > 1:  # one matrix per group, applied to each row
@@ -122,9 +122,9 @@ def _product(call: Call, roles: Roles, module: str) -> Work:
                 ("kernel", (1,)),
                 ("groups", groups),
             )
-        return Work(kind, fixed, (rows,), (), (data[1 - side],), weight, side, gradient)
-    gradient = bool(left.requires_grad or right.requires_grad)
-    return Work("matmul", (), (batch, m, n, k), (), data, input_gradient=gradient)
+        return Work(kind, fixed, (rows,), (), (data[1 - side],), weight, side, (bool(other.requires_grad),))
+    requires = bool(left.requires_grad), bool(right.requires_grad)
+    return Work("matmul", (), (batch, m, n, k), (), data, requires=requires)
 
 
 def _is_data(roles: Roles, tensor: Tensor) -> bool:
@@ -166,7 +166,7 @@ def _convolution(call: Call, roles: Roles, module: str) -> Work:
     }
     kind = f"conv_transpose{rank}d" if transposed else f"conv{rank}d"
     data = (_is_data(roles, source),)
-    return Work(kind, tuple(fixed.items()), (source.shape[0],), (), data, weight, 1, bool(source.requires_grad))
+    return Work(kind, tuple(fixed.items()), (source.shape[0],), (), data, weight, 1, (bool(source.requires_grad),))
 
 
 def _full(values: Sequence[int], rank: int) -> tuple[int, ...]:
