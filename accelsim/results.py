@@ -1,25 +1,42 @@
-"""Results: a step with its stages and layers, as values, as ``accelsim-result/1`` JSON and as flat rows."""
+"""Results: a step with its stages and layers, as values, as ``accelsim-result/1`` JSON and as flat rows.
+
+A comparison, ``accelsim-comparison/1``, is an object with the list of its `results`; each has one more key,
+`relative_speedup`: the step latency of the first result of its workload over its own.
+"""
 
 import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+
+from pydantic import create_model
 
 from accelsim.energy import Energy
-from accelsim.errors import InputError
-from accelsim.files import write_atomically
-from accelsim.step import Note
+from accelsim.errors import InputError, did_you_mean
+from accelsim.files import FileModel, parse_json, read_text, validate, write_atomically
+from accelsim.step import Note, Stage
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["LayerResult", "Result", "StageResult", "StepResult", "write_results"]
+__all__ = [
+    "COMPARISON_FORMAT",
+    "LayerResult",
+    "Result",
+    "StageResult",
+    "StepResult",
+    "load_results",
+    "read_results",
+    "write_results",
+]
 
 FORMAT = "accelsim-result/1"
+COMPARISON_FORMAT = "accelsim-comparison/1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,3 +190,68 @@ def write_results(path: Path, results: list[Result]) -> None:
         write_atomically(path, text.getvalue())
     else:
         raise InputError(f"{path}: results are written as .json or .csv, got '{path.suffix or 'no suffix'}'")
+
+
+def load_results(path: str | Path) -> tuple[Result, ...]:
+    """Return the results in a ``.json`` file: of one result, of a list of them, or of a comparison.
+
+    Raises `InputError` that lists every error of the file with its path.
+    """
+    path = Path(path)
+    if path.suffix == ".csv":
+        raise InputError(f"{path}: results are read from .json; a .csv holds their layers alone")
+    return read_results(parse_json(read_text(path), str(path)), str(path))
+
+
+def read_results(data: Any, source: str) -> tuple[Result, ...]:
+    """Return the results in the plain `data` of the file `source`. Raises `InputError` as `load_results`."""
+    if isinstance(data, list):
+        read = [validate(_result_form(), entry, f"{source}[{index}]") for index, entry in enumerate(data)]
+        return tuple(_result(entry.model_dump()) for entry in read)
+    found, known = data.get("format") if isinstance(data, dict) else None, (FORMAT, COMPARISON_FORMAT)
+    if found not in known:
+        hint = did_you_mean(str(found), known)
+        raise InputError(f"{source}: format: got {json.dumps(found)}{hint}; allowed: {', '.join(known)}")
+    if found == FORMAT:
+        return (_result(validate(_result_form(), data, source).model_dump()),)
+    entry = _result_form(relative_speedup=float)
+    comparison = _form("Comparison", {"format": Literal["accelsim-comparison/1"], "results": _several(entry)})
+    return tuple(map(_result, validate(comparison, data, source).model_dump()["results"]))
+
+
+def _result_form(**more: Any) -> Any:
+    """What a result in a file looks like: every field of the dataclasses here, and nothing else but `more`."""
+    nested = {
+        "step": _form_of(StepResult),
+        "stages": _form("Stages", dict.fromkeys(Stage, _form_of(StageResult))),
+        "energy": _form_of(Energy),
+        "layers": _several(_form_of(LayerResult)),
+        "notes": _several(_form_of(Note)),
+    }
+    plain = {name: hint for name, hint in get_type_hints(Result).items() if name not in {*nested, "stage_items"}}
+    return _form("Result", {"format": Literal["accelsim-result/1"], **plain, **nested, **more})
+
+
+def _form_of(values: type) -> Any:
+    return _form(values.__name__, get_type_hints(values))
+
+
+def _form(name: str, hints: Mapping[str, Any]) -> Any:
+    needed: dict[str, Any] = {field: (hint, ...) for field, hint in hints.items()}
+    return create_model(name, __base__=FileModel, **needed)
+
+
+def _several(form: Any) -> Any:
+    return GenericAlias(tuple, (form, ...))
+
+
+def _result(data: dict[str, Any]) -> Result:
+    nested: dict[str, Any] = {
+        "step": StepResult(**data["step"]),
+        "stage_items": tuple((name, StageResult(**stage)) for name, stage in data["stages"].items()),
+        "energy": Energy(**data["energy"]),
+        "layers": tuple(LayerResult(**layer) for layer in data["layers"]),
+        "notes": tuple(Note(**note) for note in data["notes"]),
+    }
+    plain = [item.name for item in fields(Result) if item.name not in nested]
+    return Result(**{name: data[name] for name in plain}, **nested)

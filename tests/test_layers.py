@@ -27,6 +27,7 @@ ORDER = (
     "engines",
     "energy",
     "results",
+    "comparison",
     "performance",
     "simulation",
     "random_checks",

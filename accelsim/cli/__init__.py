@@ -16,6 +16,7 @@ _COMMANDS = {
     "compare": ("compare", "Time designs, methods and patterns side by side."),
     "schedule": ("schedule", "Show the mapping chosen for each layer and stage, and why."),
     "info": ("info", "Show what a trace holds, and what a method would leave dense."),
+    "diff": ("diff", "Show what differs between two traces or two sets of results."),
     "trace": ("trace", "Export the layer trace of a PyTorch model (needs the torch extra)."),
     "import": ("importing", "Make a trace of a SCALE-Sim topology, an ONNX model or a PyTorch profile."),
     "export": ("exporting", "Write a trace for SCALE-Sim or Timeloop."),

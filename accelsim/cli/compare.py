@@ -57,7 +57,7 @@ def compare_command(
     as_json: bool,
 ) -> None:
     """Time every combination of designs, methods and patterns on each TRACE, relative to the first."""
-    from accelsim.results import write_results
+    from accelsim.results import COMPARISON_FORMAT, write_results
     from accelsim.simulation import simulate
     from accelsim.sparsity.methods import find_method
     from accelsim.workload.trace import load_trace
@@ -99,7 +99,7 @@ def compare_command(
             for group in groups
             for result in group
         ]
-        click.echo(json.dumps({"format": "accelsim-comparison/1", "results": entries}))
+        click.echo(json.dumps({"format": COMPARISON_FORMAT, "results": entries}))
         return
     from accelsim.cli.screen import show_comparison
 

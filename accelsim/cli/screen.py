@@ -3,9 +3,11 @@
 import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from accelsim.results import LayerResult, Result
 from accelsim.step import Note
@@ -147,11 +149,18 @@ def show_comparison(groups: Sequence[Sequence[Result]]) -> None:
     _notes(out, dict.fromkeys(note for group in groups for result in group for note in result.notes))
 
 
+class _PlainTable(Table):
+    """A table of cells as they are: rich would read the bracket of conv1[phase 0,1] as markup."""
+
+    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
+        super().add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+
+
 def table_of(*columns: str) -> Table:
     """A borderless table; columns of numbers are right-aligned."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table = _PlainTable(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     text = {"", "layer", "workload", "design", "method", "pattern", "mapping", "stage", "bound", "loops", "kind"}
-    text |= {"why dense", "which"}
+    text |= {"why dense", "which", "operation", "field", "text"}
     for column in columns:
         table.add_column(column, justify="left" if column in text else "right", overflow="fold")
     return table

@@ -1,0 +1,109 @@
+"""``accelsim diff``: what differs between two traces or two sets of results."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from accelsim.comparison import Change, Comparison, Section
+
+__all__ = ["diff_command"]
+
+_IDENTITY = 12
+
+
+@click.command("diff")
+@click.argument("old", metavar="A")
+@click.argument("new", metavar="B")
+@click.option(
+    "--rtol",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Numbers differ where they are further apart than this share of the larger one.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the differences as one JSON object.")
+def diff_command(old: str, new: str, rtol: float, as_json: bool) -> int:
+    """Show every value that differs between A and B, two traces (shipped names or files) or two files of results (as
+    written by -o, simulate --json and compare --json).
+
+    The exit code is 0 where nothing differs and 1 where something does.
+    """
+    from accelsim.comparison import compare_files
+
+    comparison = compare_files(old, new, rtol=rtol)
+    if as_json:
+        click.echo(json.dumps({**comparison.to_dict(), "old": old, "new": new, "rtol": rtol}))
+    else:
+        from accelsim.cli.screen import console
+
+        _show(console(), comparison, old, new)
+    return 0 if comparison.equal else 1
+
+
+def _show(out: "Console", comparison: "Comparison", old: str, new: str) -> None:
+    sections = comparison.sections
+    compared = sum(section.compared for section in sections)
+    if comparison.equal:
+        out.print(f"equal: {compared:,} values")
+        return
+    out.print(f"A: {old}\nB: {new}", markup=False)
+    for section in sections:
+        if not section.equal:
+            _show_section(out, section)
+    parts = [f"{sum(len(section.changes) for section in sections):,} of {compared:,} values differ"]
+    for what, words in (("removed", "only in A"), ("added", "only in B"), ("moved", "moved")):
+        number = sum(len(getattr(section, what)) for section in sections)
+        parts += [f"{number:,} row{'s' * (number > 1)} {words}"] * (number > 0)
+    out.print(f"\n{', '.join(parts)}")
+
+
+def _show_section(out: "Console", section: "Section") -> None:
+    from accelsim.cli.screen import table_of
+
+    out.print(f"\n[bold]{section.title}[/bold]" + (f" of {section.of}" if section.of else ""))
+    if section.changes:
+        table = table_of(*section.columns, "field", "A", "B", "change")
+        shown: tuple[str, ...] = ()
+        for change in section.changes:
+            key = change.key if change.key != shown else ("",) * len(change.key)
+            shown = change.key
+            table.add_row(*key, change.field, *_both(change), _relative(change))
+        out.print(table)
+    for keys, words in ((section.removed, "only in A"), (section.added, "only in B"), (section.moved, "moved")):
+        if keys:
+            out.print(f"{words}: {', '.join(' '.join(key) for key in keys)}", markup=False)
+
+
+def _both(change: "Change") -> tuple[str, str]:
+    """Both values with as many digits as tell them apart, of an identity its beginning."""
+    if change.field == "identity":
+        return str(change.old)[:_IDENTITY], str(change.new)[:_IDENTITY]
+    old, new = _text(change.old), _text(change.new)
+    return (old, new) if old != new else (repr(change.old), repr(change.new))
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:.6g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, tuple):
+        return ", ".join(_text(item) for item in value)
+    return str(value)
+
+
+def _relative(change: "Change") -> str:
+    relative = change.relative
+    if relative is None:
+        return ""
+    if abs(relative) < 5e-5:
+        return f"{relative:+.1e}"
+    return f"{relative:+.2%}" if abs(relative) < 10 else f"{relative:+,.0%}"

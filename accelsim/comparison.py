@@ -1,0 +1,258 @@
+"""What differs between two traces or two sets of results: every value, by identity, with both values side by side.
+
+Everything compared is a row: named fields under a key. A trace is the row of its head and one row per operation, found
+by its name; a result is a row of inputs, one of step totals, and rows of stages, of energy, of layers by name and
+stage, and of notes. Rows found on one side only are added or removed, and rows in another order have moved.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from accelsim.errors import InputError
+from accelsim.files import parse_json, read_text, validate
+from accelsim.results import COMPARISON_FORMAT, Result, read_results
+from accelsim.results import FORMAT as RESULT_FORMAT
+from accelsim.workload.trace import FORMAT as TRACE_FORMAT
+from accelsim.workload.trace import Trace, load_trace, workload_names
+
+__all__ = ["Change", "Comparison", "Section", "compare_files", "compare_results", "compare_rows", "compare_traces"]
+
+FORMAT = "accelsim-diff/1"
+
+_INPUTS = ("workload", "design", "method", "pattern", "batch", "engine", "mode", "optimizer")
+
+Key = tuple[str, ...]
+Value = Any  # a text, number, truth value or None, or a tuple of them
+Row = Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One field of the row at `key` that differs; None where one side does not have it."""
+
+    key: Key
+    field: str
+    old: Value
+    new: Value
+
+    @property
+    def relative(self) -> float | None:
+        """The difference of two numbers over the old one; None of others and where the old one is zero."""
+        if not (_is_number(self.old) and _is_number(self.new)) or self.old == 0:
+            return None
+        return float((self.new - self.old) / abs(self.old))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """Rows of one kind: `columns` name the parts of their keys, `of` says whose they are where there are several.
+
+    `moved` rows are as few as explain the new order. `compared` counts the fields of rows that both sides have.
+    """
+
+    title: str
+    of: str = ""
+    columns: tuple[str, ...]
+    added: tuple[Key, ...]
+    removed: tuple[Key, ...]
+    moved: tuple[Key, ...]
+    changes: tuple[Change, ...]
+    compared: int
+
+    @property
+    def equal(self) -> bool:
+        """Whether nothing differs."""
+        return not (self.added or self.removed or self.moved or self.changes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Two traces or two sets of results, section by section."""
+
+    kind: Literal["trace", "results"]
+    sections: tuple[Section, ...]
+
+    @property
+    def equal(self) -> bool:
+        """Whether nothing differs."""
+        return all(section.equal for section in self.sections)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The differences as the ``accelsim-diff/1`` object."""
+        sections = []
+        for section in self.sections:
+            changes = [{**asdict(change), "relative": change.relative} for change in section.changes]
+            sections.append({**asdict(section), "changes": changes})
+        return {"format": FORMAT, "kind": self.kind, "equal": self.equal, "sections": sections}
+
+
+def compare_files(old: str | Path, new: str | Path, *, rtol: float = 0.0) -> Comparison:
+    """Compare two files of traces or two of results, told apart by their `format`; shipped traces go by name.
+
+    Numbers differ where they are further apart than `rtol` times the larger one. Raises `InputError` for files that
+    cannot be read, or of which one holds a trace and the other results.
+    """
+    if not 0 <= rtol < 1:
+        raise InputError(f"rtol: got {rtol}; a number from 0 to below 1 is needed")
+    first, second = _load(old), _load(new)
+    if isinstance(first, Trace) and isinstance(second, Trace):
+        return compare_traces(first, second, rtol=rtol)
+    if isinstance(first, Trace) or isinstance(second, Trace):
+        kinds = ["a trace" if isinstance(side, Trace) else "results" for side in (first, second)]
+        raise InputError(f"{old} holds {kinds[0]}, {new} {kinds[1]}: two of a kind can be compared")
+    return compare_results(first, second, rtol=rtol)
+
+
+def _load(name: str | Path) -> Trace | tuple[Result, ...]:
+    path = Path(name)
+    if str(name) in workload_names() or not path.exists():
+        return load_trace(name)
+    if path.suffix not in {".json", ".gz"}:
+        raise InputError(f"{path}: got suffix '{path.suffix}'; traces and results are compared as .json or .json.gz")
+    data = parse_json(read_text(path), str(path))
+    kind = str(data.get("format")).partition("/")[0] if isinstance(data, dict) else ""
+    if kind == TRACE_FORMAT.partition("/")[0]:
+        return validate(Trace, data, str(path))
+    if kind in {RESULT_FORMAT.partition("/")[0], COMPARISON_FORMAT.partition("/")[0]} or isinstance(data, list):
+        return read_results(data, str(path))
+    known = ", ".join((TRACE_FORMAT, RESULT_FORMAT, COMPARISON_FORMAT))
+    raise InputError(f"{path}: neither a trace nor results; the format is one of {known}, or a list of results")
+
+
+def compare_traces(old: Trace, new: Trace, *, rtol: float = 0.0) -> Comparison:
+    """Compare two traces: what stands in their heads, then their operations by name."""
+    heads, operations = zip(*(_trace_rows(trace) for trace in (old, new)), strict=True)
+    return Comparison(
+        kind="trace",
+        sections=(
+            compare_rows("trace", (), *heads, rtol=rtol),
+            compare_rows("operations", ("operation",), *operations, rtol=rtol),
+        ),
+    )
+
+
+def _trace_rows(trace: Trace) -> tuple[dict[Key, Row], dict[Key, Row]]:
+    data = trace.model_dump(mode="json", exclude_none=True)
+    operations = data.pop("operations")
+    return {(): dict(_leaves(data))}, {(entry.pop("name"),): dict(_leaves(entry)) for entry in operations}
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Value]]:
+    """Yield dotted paths and values; a list of plain values is one, entries of other lists go by name or number."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{path}.{key}" if path else key)
+    elif isinstance(value, list) and any(isinstance(inner, dict | list) for inner in value):
+        for index, inner in enumerate(value):
+            name = inner.pop("name", None) if isinstance(inner, dict) else None
+            yield from _leaves(inner, f"{path}[{index if name is None else name}]")
+    elif value != []:
+        yield path, tuple(value) if isinstance(value, list) else value
+
+
+def compare_results(old: Sequence[Result], new: Sequence[Result], *, rtol: float = 0.0) -> Comparison:
+    """Compare results: which there are, then for each pair the inputs, step totals, stages, energy, layers and notes.
+
+    Results are paired by those of their inputs that vary within a file.
+    """
+    columns = [name for name in _INPUTS if any(len({getattr(item, name) for item in side}) > 1 for side in (old, new))]
+    first, second = (_by_key((_texts(item, columns), item) for item in side) for side in (old, new))
+    sections = [compare_rows("results", columns, {key: {} for key in first}, {key: {} for key in second}, rtol=rtol)]
+    for key, before in first.items():
+        if key in second:
+            rows = zip(_result_rows(before), _result_rows(second[key]), strict=True)
+            for (title, names, older), (_, _, newer) in rows:
+                sections.append(compare_rows(title, names, older, newer, rtol=rtol, of=" ".join(key)))
+    return Comparison(kind="results", sections=tuple(sections))
+
+
+def _texts(item: Any, names: Iterable[str]) -> Key:
+    return tuple(str(getattr(item, name) or "-") for name in names)
+
+
+def _by_key(rows: Iterable[tuple[Key, Any]]) -> dict[Key, Any]:
+    """Index rows by key; of several with one key the second is numbered 2, and so on."""
+    seen: Counter[Key] = Counter()
+    found = {}
+    for key, row in rows:
+        seen[key] += 1
+        found[key if seen[key] == 1 else (*key, f"#{seen[key]}")] = row
+    return found
+
+
+def _result_rows(result: Result) -> Iterator[tuple[str, Sequence[str], dict[Key, Row]]]:
+    """Yield what is compared of a result: a title, the columns of the keys, and the rows."""
+    yield "inputs", (), {(): {**result.head, "version": result.version, "identity": result.identity}}
+    yield "step", (), {(): asdict(result.step)}
+    yield "stages", ("stage",), {(name,): asdict(stage) for name, stage in result.stage_items}
+    yield "energy", (), {(): asdict(result.energy)}
+    layers = ((_texts(layer, ("name", "stage")), asdict(layer)) for layer in result.layers)
+    yield "layers", ("layer", "stage"), _by_key(layers)
+    notes = ("operation", "stage", "text")
+    yield "notes", notes, {_texts(note, notes): {} for note in result.notes}
+
+
+def compare_rows(
+    title: str,
+    columns: Sequence[str],
+    old: Mapping[Key, Row],
+    new: Mapping[Key, Row],
+    *,
+    rtol: float = 0.0,
+    of: str = "",
+) -> Section:
+    """Compare rows by their keys, whose parts `columns` names, and the fields of those that both sides have."""
+    shared = [key for key in old if key in new]
+    changes, compared = [], 0
+    for key in shared:
+        before, after = old[key], new[key]
+        names = dict.fromkeys((*before, *after))
+        compared += len(names)
+        changes += [
+            Change(key=key, field=name, old=before.get(name), new=after.get(name))
+            for name in names
+            if _differ(before.get(name), after.get(name), rtol)
+        ]
+    return Section(
+        title=title,
+        of=of,
+        columns=tuple(columns),
+        added=tuple(key for key in new if key not in old),
+        removed=tuple(key for key in old if key not in new),
+        moved=_moved(shared, [key for key in new if key in old]),
+        changes=tuple(changes),
+        compared=compared,
+    )
+
+
+def _moved(old: Sequence[Key], new: Sequence[Key]) -> tuple[Key, ...]:
+    """Return the fewest keys without which both orders are the same: all but a longest increasing run of positions."""
+    place = {key: index for index, key in enumerate(old)}
+    ends: list[int] = []  # the least position that a run of each length can end with
+    lengths = []
+    for key in new:
+        length = bisect_left(ends, place[key])
+        ends[length : length + 1] = [place[key]]
+        lengths.append(length)
+    kept, wanted = set(), len(ends) - 1
+    for key, length in zip(reversed(new), reversed(lengths), strict=True):
+        if length == wanted:
+            kept.add(key)
+            wanted -= 1
+    return tuple(key for key in new if key not in kept)
+
+
+def _differ(old: Value, new: Value, rtol: float) -> bool:
+    if _is_number(old) and _is_number(new):
+        return bool(old != new and abs(new - old) > rtol * max(abs(old), abs(new)))
+    if isinstance(old, tuple) and isinstance(new, tuple) and len(old) == len(new):
+        return any(_differ(*pair, rtol) for pair in zip(old, new, strict=True))
+    return bool(isinstance(old, bool) is not isinstance(new, bool) or old != new)
+
+
+def _is_number(value: Value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
