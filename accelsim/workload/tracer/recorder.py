@@ -230,7 +230,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         if not held or FACTORIES.fullmatch(call.word):
             self._see_factory(call)
         elif (not in_place and self._is_view(call)) or call.word in CASTS | RESHAPED:
-            self._pass_on(call, held, in_backward=in_backward)
+            self._pass_on(call, held, in_backward=False)
         elif node is not None and in_backward:
             self._see_backward(call, node)
             self._pass_on(call, held, in_backward=True)
@@ -546,7 +546,7 @@ def _role_of_result(
         of_data = Role.GRADIENT if Role.ACTIVATION not in held and Role.GRADIENT in held else Role.ACTIVATION
         return Role.GRADIENT if in_backward else of_data
     if not sources:
-        return next((role for role in held if role), Role.GRADIENT if in_backward else None)
+        return next((role for role in held if role), None)
     if call.word in JOINS:
         return joined(sources)
     if call.word in SAME_CONTENT:
