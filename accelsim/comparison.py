@@ -113,10 +113,11 @@ def _load(name: str | Path) -> Trace | tuple[Result, ...]:
         return load_trace(name)
     if path.suffix not in {".json", ".gz"}:
         raise InputError(f"{path}: got suffix '{path.suffix}'; traces and results are compared as .json or .json.gz")
-    data = parse_json(read_text(path), str(path))
+    text = read_text(path)
+    data = parse_json(text, str(path))
     kind = str(data.get("format")).partition("/")[0] if isinstance(data, dict) else ""
     if kind == TRACE_FORMAT.partition("/")[0]:
-        return validate(Trace, data, str(path))
+        return validate(Trace, data, str(path), text=text)
     if kind in {RESULT_FORMAT.partition("/")[0], COMPARISON_FORMAT.partition("/")[0]} or isinstance(data, list):
         return read_results(data, str(path))
     known = ", ".join((TRACE_FORMAT, RESULT_FORMAT, COMPARISON_FORMAT))

@@ -57,12 +57,12 @@ def parse_json(text: str, source: str) -> Any:
     """Parse JSON; duplicate keys, NaN and truncated text raise `InputError` naming `source` and the line."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        seen: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in seen:
-                raise InputError(f"{source}: key '{key}' stands twice in one object")
-            seen[key] = value
-        return seen
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            keys = [key for key, _ in pairs]
+            repeated = next(key for index, key in enumerate(keys) if key in keys[:index])
+            raise InputError(f"{source}: key '{repeated}' stands twice in one object")
+        return found
 
     def no_constant(name: str) -> None:
         raise InputError(f"{source}: {name} is not a number that can be used")
@@ -78,13 +78,16 @@ def parse_json(text: str, source: str) -> Any:
         raise InputError(f"{source}: not valid JSON: nested too deeply") from None
 
 
-def validate(model: type[Model], data: Any, source: str, *, lines: Mapping[str, int] | None = None) -> Model:
+def validate(
+    model: type[Model], data: Any, source: str, *, text: str | None = None, lines: Mapping[str, int] | None = None
+) -> Model:
     """Build `model` from plain `data`; one `InputError` lists every error with its path in the file.
 
-    `lines` maps dotted paths to line numbers where the format has them (YAML).
+    `text` is the JSON that `data` was parsed from, where there is one, which saves writing it again; `lines` maps
+    dotted paths to line numbers where the format has them (YAML).
     """
     try:
-        return model.model_validate_json(json.dumps(data))
+        return model.model_validate_json(json.dumps(data) if text is None else text)
     except ValidationError as error:
         errors = error.errors(include_url=False)
     inside = {item["loc"][:depth] for item in errors for depth in range(1, len(item["loc"]))}

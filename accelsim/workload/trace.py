@@ -391,7 +391,8 @@ def load_trace(name_or_path: str | Path) -> Trace:
         )
     if path.suffix in {".csv", ".onnx"}:
         raise InputError(f"{path}: not a trace; make one with: accelsim import {path} -o {path.stem}.json")
-    return validate(Trace, parse_json(read_text(path), str(path)), str(path))
+    content = read_text(path)
+    return validate(Trace, parse_json(content, str(path)), str(path), text=content)
 
 
 def save_trace(trace: Trace, path: str | Path) -> None:

@@ -1,0 +1,39 @@
+"""Reading JSON strictly and fast: the text itself is validated, with the same outcome as the data parsed from it."""
+
+import json
+from typing import Any
+
+import pytest
+
+import accelsim as acs
+from accelsim.files import parse_json, validate
+from accelsim.workload.trace import Trace
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a": {"b": 1, "c": 2, "c": 3, "b": 4}}', "f: key 'c' stands twice in one object"),
+        ('[{"a": 1}, {"a": 1, "a": 1}]', "f: key 'a' stands twice in one object"),
+        ('{"a": -Infinity}', "f: -Infinity is not a number that can be used"),
+        ("[" * 10**5, "f: not valid JSON: nested too deeply"),
+    ],
+)
+def test_what_json_allows_and_a_file_may_not_hold(text: str, message: str) -> None:
+    with pytest.raises(acs.InputError) as caught:
+        parse_json(text, "f")
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("parameters", ["1226", "1e400", "1" + "0" * 400, "1226.0", "-0", "true", '"\\u0031"', "null"])
+@pytest.mark.parametrize("model", ['"tiny"', '""', '"a\\u0000"', "7"])
+def test_validating_the_text_is_validating_its_data(documented: dict[str, Any], parameters: str, model: str) -> None:
+    text = json.dumps({**documented, "parameters": "PARAMETERS", "model": "MODEL"})
+    text = text.replace('"PARAMETERS"', parameters).replace('"MODEL"', model)
+    outcomes = []
+    for given in (None, text):
+        try:
+            outcomes.append(validate(Trace, parse_json(text, "f"), "f", text=given).model_dump())
+        except acs.InputError as error:
+            outcomes.append(str(error))
+    assert outcomes[0] == outcomes[1]
