@@ -361,6 +361,28 @@ def broken():
 
 def number():
     return 3
+
+def pruned():
+    model = nn.Sequential(nn.Linear(WIDTH, 16), nn.ReLU(), nn.Linear(16, 8))
+    model[2].weight.data[:, 2:8] = 0
+    return model
+
+def masked():
+    model = nn.Linear(WIDTH, 4)
+    return nn.utils.parametrize.register_parametrization(model, "weight", Mask())
+
+class Mask(nn.Module):
+    def forward(self, weight):
+        return weight * (weight.abs() > 0.1)
+
+def first(out):
+    return out[0]
+
+def mean(out):
+    return out.mean()
+
+def half(out):
+    return 0.5
 """
 
 
@@ -446,3 +468,61 @@ def test_command_refuses_options(folder, capsys, options, message):
     assert main(["trace", "models.py:tiny", *options]) == 2
     assert capsys.readouterr().err == f"error: {message}\n"
     assert sorted(path.suffix for path in folder.iterdir() if path.is_file()) == [".py"] * 4
+
+
+def test_command_reads_sparsity_and_writes_masks(folder, capsys):
+    words = ["trace", "models.py:pruned", "--input", "4", "--batch", "3", "--masks", "-o", "out.json"]
+    assert main(words) == 0
+    assert capsys.readouterr().out == (
+        "out.json: 3 operations, 192 MACs forward per sample, 216 parameters\nout.masks.npz: masks\n"
+    )
+    trace = load_trace(folder / "out.json")
+    assert (trace.origin.batch, trace.origin.steps) == (3, 1)
+    assert trace.origin.command == "accelsim trace models.py:pruned --input=4 --batch=3 --steps=1 --masks -o out.json"
+    weight = trace.operations[2].observed.FF.weight
+    assert (weight.density, weight.mask) == (10 / 16, "out.masks.npz#2.weight")
+    assert main(["check", "out.json"]) == 0
+    assert main(["simulate", "out.json", "--method", "traced", "--batch", "8"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("loss", "operations"),
+    [
+        ("cross-entropy", ["softmax", "loss"]),
+        ("mse", ["loss"]),
+        ("models.py:mean", ["reduce"]),
+    ],
+)
+def test_command_takes_a_loss(folder, capsys, loss, operations):
+    assert main(["trace", "models.py:tiny", "--input", "7x4", "--loss", loss, "-o", "out.json"]) == 0
+    capsys.readouterr()
+    trace = load_trace(folder / "out.json")
+    assert [operation.kind for operation in trace.operations] == ["linear", *operations]
+    assert f"--loss={loss}" in trace.origin.command
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        ("cross-entropi", "--loss cross-entropi: not known; did you mean 'cross-entropy'?; allowed: cross-entropy, mse,"
+         " or MODULE:FUNCTION"),
+        ("models.py:nothing", "module 'models.py' has no function 'nothing'"),
+        ("models.py:first", "the loss has shape (7, 5); a scalar is needed, such as its mean"),
+        ("models.py:half", "the loss is a float; a tensor with one element is needed"),
+    ],
+)  # fmt: skip
+def test_command_refuses_losses(folder, capsys, loss, message):
+    assert main(["trace", "models.py:tiny", "--input", "7x4", "--loss", loss, "-o", "out.json"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {message}")
+    assert not (folder / "out.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("factory", "what"),
+    [("pruned", "weights that are zero in part: 2.weight"), ("masked", "masked weights")],
+)
+def test_sparse_weights_are_pointed_out_where_shapes_alone_are_traced(folder, capsys, factory, what):
+    assert main(["trace", f"models.py:{factory}", "--input", "4", "-o", "out.json"]) == 0
+    note = f"the model has {what}; shapes alone were traced, how sparse they are is read with steps on real tensors"
+    assert capsys.readouterr().err == f"note: {note}\n"
+    assert load_trace(folder / "out.json").origin.assumptions == (note,)
