@@ -1,0 +1,489 @@
+"""From one recorded call to operations of a trace: kind, sizes per sample, weight, and gradients.
+
+What an operand holds is decided by the importer (`Roles`): an execution trace follows tensors, a profile knows
+positions and shapes alone.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any, Protocol
+
+from accelsim.errors import InputError
+from accelsim.workload.importers._torch_rows import Leaf, Pass, Row, Tensor
+from accelsim.workload.importers._torch_words import (
+    ATTENTION,
+    CONVOLUTIONS,
+    HIDES_PRODUCTS,
+    KIND_OF,
+    NOT_COUNTED,
+    PARAMETERS,
+    PRODUCTS,
+    READ_WHAT_THEY_WRITE,
+    SHOWN_AS,
+)
+
+__all__ = ["Part", "Reader", "Role", "Roles", "Seen", "Source", "full", "merge_bias", "numbers", "parameters_of"]
+
+_NUMBERS = "PyTorch 2.1 and later record numbers with record_shapes=True"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A parameter, or the part of it that a suffix as in ``[0:8]`` names."""
+
+    base: int
+    suffix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The parameters that an operand consists of."""
+
+    parts: tuple[Part, ...]
+    elements: int
+    rows: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What an operand holds. `stored` elements are read; `grows`: every sample of the batch has its own."""
+
+    stored: int
+    source: Source | None = None
+    activation: bool = False
+    noise: bool = False
+    grows: bool = False
+
+
+class Roles(Protocol):
+    """What an importer knows of operands."""
+
+    def of(self, leaf: Leaf, at: int) -> Role:
+        """Return the role of the tensor at a position of the arguments."""
+
+    def tensors(self, leaf: Leaf) -> list[tuple[Tensor, Role]]:
+        """Return all tensor operands in order with their roles."""
+
+    def sources(self, leaf: Leaf) -> list[tuple[int, Source]]:
+        """Return the parameters among the operands with their positions."""
+
+    def result(self, leaf: Leaf) -> tuple[tuple[int, ...], bool]:
+        """Return the shape of the first result, and whether every sample has its own."""
+
+    def counts(self, leaf: Leaf) -> bool:
+        """Whether a call works on data or on what is trained, and not on constants alone."""
+
+    def constant(self, leaf: Leaf, at: int) -> Source | None:
+        """Return the source of an operand that is a constant matrix, None where it is none."""
+
+    def is_trained(self, leaf: Leaf, at: int) -> bool:
+        """Whether the step computes the gradient of a weight operand somewhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One operation of the trace; `fields` are its sizes per sample."""
+
+    leaf: Leaf
+    word: str
+    kind: str
+    fields: tuple[tuple[str, Any], ...]
+    weight: Source | None = None
+    parameters: tuple[tuple[str, Source], ...] = ()
+    input_gradient: bool = False
+    weight_gradient: bool = False
+    recomputed: bool = False
+    backward_only: bool = False
+
+    @property
+    def is_product(self) -> bool:
+        """Whether the array executes it."""
+        return self.weight is not None or self.kind == "matmul"
+
+
+def numbers(value: Any) -> tuple[int, ...] | None:
+    """Return a list of whole numbers, or None for anything else."""
+    if isinstance(value, tuple) and all(isinstance(part, int) for part in value):
+        return value
+    return None
+
+
+def full(values: Sequence[int], rank: int) -> tuple[int, ...]:
+    """Return one number per dimension where one stands for all."""
+    return tuple(values) * rank if len(values) == 1 else tuple(values)
+
+
+def parameters_of(row: Row) -> Mapping[int, str]:
+    """Return the arguments of a call that are parameters where they come from outside, by what they are called."""
+    if row.word == "group_norm":
+        return {2: "weight", 3: "bias"} if "native" not in row.name else {1: "weight", 2: "bias"}
+    return PARAMETERS.get(row.word, {})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """Reads the calls of one pass at a batch of `batch` samples."""
+
+    source: str
+    batch: int
+    roles: Roles
+    made: Pass
+
+    def read(self, leaf: Leaf) -> list[Seen]:
+        """Return the operations that a call amounts to; none for views, casts and work on constants.
+
+        Raises `InputError` for a call that may hold products which the recording does not show.
+        """
+        row = leaf.row
+        if row.name.startswith("quantized::") or row.word == "int_mm":
+            raise self.error(leaf, "is quantised; a trace describes training in floating point")
+        if row.word in ATTENTION and len(row.tensors) >= 3:
+            return self._attention(leaf)
+        if row.word in PRODUCTS or row.word in CONVOLUTIONS or row.word == "linear":
+            return self._product(leaf) if self.roles.counts(leaf) else []
+        if self._is_opaque(row):
+            raise self.error(leaf, "may hold matrix products that cannot be read from a recording")
+        if NOT_COUNTED.fullmatch(row.word) or not self.roles.counts(leaf):
+            return []
+        return self._vector(leaf)
+
+    @staticmethod
+    def _is_opaque(row: Row) -> bool:
+        if not row.name.startswith(("aten::", "prims::", "prim::")):
+            return True
+        return row.word not in KIND_OF and HIDES_PRODUCTS.fullmatch(row.word) is not None
+
+    def error(self, leaf: Leaf, what: str) -> InputError:
+        """Return the error of a call."""
+        shapes = ", ".join("x".join(map(str, tensor.shape)) or "a number" for tensor in leaf.row.tensors[:4])
+        return InputError(f"{self.source}: {leaf.row.name} on {shapes or 'no tensor'}: {what}")
+
+    # Products
+
+    def _product(self, leaf: Leaf) -> list[Seen]:
+        if leaf.row.word in CONVOLUTIONS:
+            return [self._convolution(leaf)]
+        at = PRODUCTS.get(leaf.row.word, 0)
+        left, right = leaf.row.inputs[at : at + 2]
+        if not isinstance(left, Tensor) or not isinstance(right, Tensor):
+            raise self.error(leaf, "its factors are not recorded")
+        if leaf.row.word == "linear":  # the weight lies transposed
+            right = Tensor((*right.shape[:-2], *right.shape[-2:][::-1]), storage=right.storage)
+            left = Tensor((prod(left.shape[:-1]), left.shape[-1]), storage=left.storage)
+        return [self._matrices(leaf, at, left, right)]
+
+    def _matrices(self, leaf: Leaf, at: int, left: Tensor, right: Tensor) -> Seen:
+        m = left.shape[-2] if len(left.shape) > 1 else 1
+        n = right.shape[-1] if len(right.shape) > 1 else 1
+        batch, k = prod(left.shape[:-2]), left.shape[-1]
+        roles = (self.roles.of(leaf, at), self.roles.of(leaf, at + 1))
+        for side, features, vectors in ((1, n, m), (0, m, n)):
+            weight = roles[side].source or (
+                self.roles.constant(leaf, at + side) if roles[1 - side].activation else None
+            )
+            groups, rest = divmod(weight.elements, k * features) if weight else (0, 0)
+            if weight is None or not groups or rest or batch % groups:
+                continue
+            rows, grows = self._share(leaf, vectors * batch // groups, grows=roles[1 - side].grows, what="rows")
+            sizes: dict[str, Any] = {"in_features": k, "out_features": features, "rows": rows}
+            if groups > 1:  # one matrix per group, applied to each row
+                sizes = {"in_channels": groups * k, "out_channels": groups * features, "in_size": (rows,),
+                         "kernel": (1,), "groups": groups}  # fmt: skip
+            sides = _Sides(m, n, k, side, (left, right))
+            to_input, to_weight = self._matrix_gradients(leaf, at, sides)
+            return Seen(
+                leaf=leaf,
+                word="conv1d" if groups > 1 else "linear",
+                kind="conv1d" if groups > 1 else "linear",
+                fields=(*sizes.items(), ("scales_with_batch", grows)),
+                weight=weight,
+                parameters=self._parameters(leaf, weight),
+                input_gradient=to_input,
+                weight_gradient=to_weight,
+            )
+        return self._factors(leaf, (batch, m, n, k), roles)
+
+    def _factors(self, leaf: Leaf, sizes: tuple[int, int, int, int], roles: tuple[Role, Role]) -> Seen:
+        """A product of two activations; samples lie side by side in its batch, or in the rows of one factor."""
+        batch, m, n, k = sizes
+        left, right = (role.grows for role in roles)
+        grows = left or right
+        if grows and batch % self.batch == 0:
+            batch //= self.batch
+        elif left and right:
+            raise self.error(leaf, "multiplies samples of a batch with each other; a trace has no entry for it")
+        elif left:
+            m, _ = self._share(leaf, m, grows=True, what="rows")
+        elif right:
+            n, _ = self._share(leaf, n, grows=True, what="columns")
+        return Seen(
+            leaf=leaf,
+            word="matmul",
+            kind="matmul",
+            fields=(("batch", batch), ("m", m), ("n", n), ("k", k), ("scales_with_batch", grows)),
+            parameters=self._parameters(leaf, None),
+            input_gradient=bool(self.made.nodes(leaf)),
+        )
+
+    def _share(self, leaf: Leaf, count: int, *, grows: bool, what: str) -> tuple[int, bool]:
+        if grows and count % self.batch:
+            raise self.error(leaf, f"{count} {what} are no multiple of the batch {self.batch}")
+        return (count // self.batch if grows else count), grows
+
+    def _convolution(self, leaf: Leaf) -> Seen:
+        row, places = leaf.row, CONVOLUTIONS[leaf.row.word]
+        source, kernel = row.inputs[:2]
+        if not isinstance(source, Tensor) or not isinstance(kernel, Tensor):
+            raise self.error(leaf, "its input and kernel are not recorded")
+        rank = len(kernel.shape) - 2
+        given = {field: row.inputs[at] if at < len(row.inputs) else None for field, at in places.items()}
+        transposed = bool(given.get("transposed", "transpose" in row.word))
+        groups = given["groups"]
+        geometry = {name: numbers(given.get(name)) for name in ("stride", "padding", "dilation")}
+        if transposed:
+            geometry["output_padding"] = numbers(given.get("output_padding"))
+        if not isinstance(groups, int) or None in geometry.values():
+            raise self.error(leaf, f"stride and padding are not recorded; {_NUMBERS}")
+        role, weight = self.roles.of(leaf, 0), self.roles.of(leaf, 1)
+        trained = weight.source or self.roles.constant(leaf, 1)
+        if trained is None:
+            raise self.error(leaf, "its kernel is computed from the input; only trained and constant ones can be read")
+        images, grows = self._share(leaf, source.shape[0], grows=role.grows, what="images")
+        fields: dict[str, Any] = {
+            "in_channels": source.shape[1],
+            "out_channels": kernel.shape[1] * groups if transposed else kernel.shape[0],
+            "in_size": source.shape[2:],
+            "kernel": kernel.shape[2:],
+            **{name: full(value or (), rank) for name, value in geometry.items()},
+            "groups": groups,
+        }
+        if images > 1:
+            fields, rank = self._with_images(leaf, fields, images, rank)
+        to_input, to_weight = self._kernel_gradients(leaf, source, kernel)
+        kind = f"conv_transpose{rank}d" if transposed else f"conv{rank}d"
+        return Seen(
+            leaf=leaf,
+            word=kind,
+            kind=kind,
+            fields=(*fields.items(), ("scales_with_batch", grows)),
+            weight=trained,
+            parameters=self._parameters(leaf, trained),
+            input_gradient=to_input,
+            weight_gradient=to_weight,
+        )
+
+    def _with_images(self, leaf: Leaf, fields: dict[str, Any], images: int, rank: int) -> tuple[dict[str, Any], int]:
+        """Several images per sample: one more spatial dimension with a kernel of 1."""
+        if rank == 3:
+            raise self.error(leaf, f"a 3-D convolution of {images} volumes per sample has no entry")
+        extra = {"in_size": images, "kernel": 1, "stride": 1, "padding": 0, "dilation": 1, "output_padding": 0}
+        return {key: (extra[key], *value) if key in extra else value for key, value in fields.items()}, rank + 1
+
+    def _parameters(self, leaf: Leaf, weight: Source | None) -> tuple[tuple[str, Source], ...]:
+        """Return the parameters among the operands that are not the weight, with what they are called."""
+        names = parameters_of(leaf.row)
+        if PRODUCTS.get(leaf.row.word):
+            names = {0: "bias"}
+        used = {part.base for part in weight.parts} if weight else set()
+        found: dict[int, tuple[str, Source]] = {}
+        for at, source in self.roles.sources(leaf):
+            for part in source.parts:
+                if part.base not in used:
+                    found.setdefault(part.base, (names.get(at, "parameter"), replace(source, parts=(part,))))
+        return tuple(found.values())
+
+    # Gradients
+
+    def _matrix_gradients(self, leaf: Leaf, at: int, sides: "_Sides") -> tuple[bool, bool]:
+        """Whether the backward pass computes the gradients of the input and of the weight."""
+        nodes = self.made.nodes(leaf)
+        inner = [row for node in nodes for row in node.walk()]
+        for row in inner:
+            if row.word == "linear_backward" and (mask := _mask(row)):
+                return bool(mask[0]), bool(mask[1])
+        if leaf.row.word in _ON_VECTORS:
+            return any(row.word == "mv" for row in inner), any(row.word in {"ger", "outer"} for row in inner)
+        products = [pair for row in inner if (pair := _pair(row)) is not None]
+        guesses = [sides.gradients(pair) for pair in products]
+        clear = [found for found in guesses if sum(found) == 1]
+        open_ones = [found for found in guesses if sum(found) == 2]
+        to_input, to_weight = (any(found[side] for found in clear) for side in (0, 1))
+        if len(open_ones) > 1:
+            return True, True
+        if open_ones:
+            if to_input or to_weight:
+                return True, True
+            return (False, True) if self.roles.is_trained(leaf, at + sides.weight) else (True, False)
+        return to_input, to_weight
+
+    def _kernel_gradients(self, leaf: Leaf, source: Tensor, kernel: Tensor) -> tuple[bool, bool]:
+        to_input = to_weight = False
+        for node in self.made.nodes(leaf):
+            for row in node.walk():
+                if "conv" not in row.word or "backward" not in row.word:
+                    continue
+                shapes = [tensor.shape for tensor in row.tensors]
+                if leaf.row.sequence is None and (source.shape not in shapes or kernel.shape not in shapes):
+                    continue  # of another convolution in the same autograd function
+                if (mask := _mask(row)) is not None:
+                    to_input, to_weight = to_input or bool(mask[0]), to_weight or bool(mask[1])
+                to_input |= row.word.endswith("_input")
+                to_weight |= row.word.endswith("_weight")
+        return to_input, to_weight
+
+    # Attention and vector work
+
+    def _attention(self, leaf: Leaf) -> list[Seen]:
+        """Open attention in one kernel: the product of queries and keys, softmax, dropout, the product with values."""
+        order, dropout_at = ATTENTION[leaf.row.word]
+        outer = leaf.inside("scaled_dot_product_attention")
+        row = outer if outer is not None and len(outer.tensors) >= 3 else leaf.row  # before any padding
+        query, key, value = row.tensors[:3]
+        if any(len(tensor.shape) != 4 for tensor in (query, key, value)):
+            raise self.error(leaf, "attention over packed sequences cannot be read")
+        (batch, heads, rows, width), (_, _, columns, _), (_, _, _, out) = (
+            tensor.shape if order == "BHTD" or row is outer else tuple(tensor.shape[i] for i in (0, 2, 1, 3))
+            for tensor in (query, key, value)
+        )
+        dropout = leaf.row.inputs[dropout_at] if dropout_at < len(leaf.row.inputs) else 0.0
+        if not isinstance(dropout, int | float):
+            raise self.error(leaf, f"its dropout is not recorded; {_NUMBERS}")
+        grows = any(role.grows for _, role in self.roles.tensors(leaf)[:3])
+        count = (self._share(leaf, batch, grows=grows, what="sequences")[0]) * heads
+        gradient = bool(self.made.nodes(leaf))
+        weights = {"reads": count * rows * columns, "writes": count * rows * columns}
+
+        def entry(word: str, **sizes: int) -> Seen:
+            fields = (*sizes.items(), ("scales_with_batch", grows))
+            return Seen(leaf=leaf, word=word, kind=word, fields=fields, input_gradient=gradient)
+
+        return [
+            entry("matmul", batch=count, m=rows, n=columns, k=width),
+            entry("softmax", **weights),
+            *([entry("dropout", **weights)] if dropout else []),
+            entry("matmul", batch=count, m=rows, n=out, k=columns),
+        ]
+
+    def _vector(self, leaf: Leaf) -> list[Seen]:
+        """Count what an operation without a product reads and writes, parameters and dropout masks excluded."""
+        word, operands = leaf.row.word, self.roles.tensors(leaf)
+        noise = any(role.noise for _, role in operands)
+        kind = "dropout" if noise else KIND_OF.get(word, "elementwise")
+        shape, grows = self.roles.result(leaf)
+        writes = prod(shape)
+        alone = not any(role.activation for _, role in operands)  # work on parameters: then they are what is read
+        numbers_too = not any(tensor.shape for tensor, _ in operands)  # a number beside a tensor is no operand
+        read = [
+            (role.stored, role.grows)
+            for tensor, role in operands
+            if not role.noise and (alone or role.source is None) and (tensor.shape or numbers_too)
+        ]
+        if kind == "pooling":
+            read = [(self._pooling_reads(leaf, shape), grows)]
+        elif word in READ_WHAT_THEY_WRITE:
+            read = [(writes, grows)]
+        elif word == "copy":
+            read = read[-1:]  # into memory that is written, not read
+        elif kind == "norm":
+            read = read[:1]
+        scales = grows or any(each for _, each in read)
+        if scales:
+            reads, writes = sum(size for size, each in read if each), writes if grows else 0
+            sizes = {"reads": reads // self.batch, "writes": writes // self.batch}
+        else:
+            sizes = {"reads": sum(size for size, _ in read), "writes": writes}
+        shown = kind if kind == "dropout" else SHOWN_AS.get(word, word)
+        return [
+            Seen(
+                leaf=leaf,
+                word=shown,
+                kind=kind,
+                fields=(*sizes.items(), ("scales_with_batch", scales)),
+                parameters=self._parameters(leaf, None),
+                input_gradient=bool(self.made.nodes(leaf)),
+            )
+        ]
+
+    def _pooling_reads(self, leaf: Leaf, result: tuple[int, ...]) -> int:
+        """Elements of all windows: window size times outputs, or the exact windows of an adaptive pooling."""
+        window = numbers(leaf.row.inputs[1]) if len(leaf.row.inputs) > 1 else None
+        if window is None:
+            raise self.error(leaf, f"its window is not recorded; {_NUMBERS}")
+        if not leaf.row.word.startswith("adaptive"):
+            return prod(result) * prod(full(window, _rank(leaf.row)))
+        rank = len(window)
+        source = leaf.row.tensors[0].shape[-rank:]
+        taken = [sum(-(-(i + 1) * size // out) - i * size // out for i in range(out))
+                 for size, out in zip(source, result[-rank:], strict=True)]  # fmt: skip
+        return prod(result[:-rank]) * prod(taken)
+
+
+_ON_VECTORS = frozenset({"mv", "addmv", "dot", "vdot"})
+
+
+def _rank(row: Row) -> int:
+    return int(next(letter for letter in row.word if letter.isdigit()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """A product (m, k) times (k, n) with a weight on one side: 0 left, 1 right."""
+
+    m: int
+    n: int
+    k: int
+    weight: int
+    operands: tuple[Tensor, Tensor]
+
+    def gradients(self, product: tuple[Tensor, Tensor]) -> tuple[bool, bool]:
+        """Whether a product of the backward pass can be the gradient of the input, and that of the weight.
+
+        That of the input reduces the features of the result, that of the weight the rows.
+        """
+        rows, features = (self.m, self.n) if self.weight else (self.n, self.m)
+        (p, q), r = product[0].shape[-2:], product[1].shape[-1]
+        to_input = q == features and sorted((p, r)) == sorted((rows, self.k))
+        to_weight = q == rows and sorted((p, r)) == sorted((self.k, features))
+        if to_input and to_weight:
+            storages = {tensor.storage for tensor in product} - {None}
+            if self.operands[self.weight].storage in storages:
+                return True, False
+            if self.operands[1 - self.weight].storage in storages:
+                return False, True
+        return to_input, to_weight
+
+
+def _pair(row: Row) -> tuple[Tensor, Tensor] | None:
+    """Return the factors of a matrix product, None for any other call."""
+    at = PRODUCTS.get(row.word)
+    if at is None or not row.is_operation:
+        return None
+    pair = row.inputs[at : at + 2]
+    if len(pair) == 2 and all(isinstance(tensor, Tensor) and len(tensor.shape) >= 2 for tensor in pair):
+        return pair[0], pair[1]
+    return None
+
+
+def _mask(row: Row) -> tuple[Any, ...] | None:
+    """Return which results a call of the backward pass computes: its last list of truth values."""
+    lists = [value for value in row.inputs if isinstance(value, tuple) and value]
+    flags = [value for value in lists if all(isinstance(part, bool) for part in value) and len(value) >= 2]
+    return flags[-1] if flags else None
+
+
+def merge_bias(last: Seen | None, seen: Seen, operands: Iterator[tuple[Tensor, Role]], batch: int) -> Seen | None:
+    """Return the product `last` with the vector that `seen` adds to it as its bias, None where it adds none."""
+    if last is None or seen.leaf.row.word != "add" or last.kind != "linear" or last.weight is None:
+        return None
+    sizes = dict(last.fields)
+    rows = sizes["rows"] * (batch if sizes["scales_with_batch"] else 1)
+    vector = other = None
+    for tensor, role in operands:
+        if role.source and role.source.elements == sizes["out_features"]:
+            vector = role.source
+        elif tensor.elements == rows * sizes["out_features"]:
+            other = tensor
+    if vector is None or other is None:
+        return None
+    return replace(last, parameters=(*last.parameters, ("bias", vector)))

@@ -1,0 +1,172 @@
+"""PyTorch profiles (``torch.profiler``, Kineto) made with ``record_shapes=True``: calls with the shapes they got.
+
+What a profile says of weights and parameters is described in `accelsim.workload.importers._torch_structure`.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from accelsim.errors import InputError
+from accelsim.files import read_text
+from accelsim.workload.importers._torch_rows import Recording, Row, Tensor
+from accelsim.workload.importers._torch_structure import Structure
+from accelsim.workload.importers._torch_trace import build
+from accelsim.workload.importing import ImportOptions
+from accelsim.workload.trace import Trace
+
+__all__ = ["read"]
+
+_CALLS = frozenset({"cpu_op", "operator", "user_annotation"})
+_MODULE = "nn.Module: "
+_FLOWS = frozenset({"fwdbwd", "async_cpu_to_gpu_forward", "forward_backward"})
+
+
+def read(path: Path, options: ImportOptions) -> Trace:
+    """Return the trace of the last complete step in the profile at `path`.
+
+    Raises `InputError` for a file that cannot be read or says too little.
+    """
+    source = str(path)
+    data = _load(path, source)
+    if not isinstance(data, dict) or not isinstance(data.get("traceEvents"), list):
+        raise InputError(f"{source}: no profile of PyTorch: it has no list of traceEvents")
+    events = [event for event in data["traceEvents"] if isinstance(event, dict)]
+    calls = [event for event in events if event["ph"] == "X"]
+    if not any("::" in str(event.get("name")) for event in calls):
+        raise InputError(
+            f"{source}: holds no operation of the host; profile with ProfilerActivity.CPU among the activities"
+        )
+    if not any(_shapes(event) is not None for event in calls):
+        raise InputError(f"{source}: holds no shapes; profile the step with record_shapes=True")
+    recording = Recording(source=source, rows=_rows(source, calls, events))
+    version = data.get("schemaVersion")
+    return build(
+        recording, Structure, options, [f"PyTorch profile, schema {version}" if version else "PyTorch profile"]
+    )
+
+
+# Reading
+
+
+def _load(path: Path, source: str) -> Any:
+    """Parse a profile, keeping of its events only the calls of the host and what links them."""
+    text = read_text(path)
+    try:
+        return json.loads(text, object_hook=_kept)
+    except json.JSONDecodeError as error:
+        at_end = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated")
+        ends = " (the file ends there: truncated?)" if at_end else ""
+        where = f"line {error.lineno}, column {error.colno}"
+        raise InputError(f"{source}: not valid JSON: {error.msg.removesuffix(' at')} at {where}{ends}") from None
+    except RecursionError:
+        raise InputError(f"{source}: not valid JSON: nested too deeply") from None
+
+
+def _kept(entry: dict[str, Any]) -> Any:
+    """Drop events that are not needed while the file is parsed: profiles are large, and most of it is kernels."""
+    phase = entry.get("ph")
+    if not isinstance(phase, str):
+        return entry
+    category = str(entry.get("cat", "")).lower()
+    is_call = phase == "X" and category in _CALLS
+    is_module = phase == "X" and category == "python_function" and str(entry.get("name")).startswith(_MODULE)
+    is_flow = phase in {"s", "f"} and category in _FLOWS
+    return entry if is_call or is_module or is_flow else None
+
+
+def _shapes(event: Mapping[str, Any]) -> Any:
+    arguments = event.get("args", {})
+    return arguments.get("Input Dims", arguments.get("Input dims"))
+
+
+def _rows(source: str, calls: Sequence[Mapping[str, Any]], events: Sequence[Mapping[str, Any]]) -> tuple[Row, ...]:
+    """Return the outermost calls of all threads; a call runs inside the one of its thread whose time spans its own."""
+    try:
+        made = sorted((_row(event) for event in calls), key=lambda row: (row.start, -row.end))
+        threads = _forward_threads(made, events)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{source}: an event is not as profiles have it ({type(error).__name__}: {error})") from None
+    tops: list[Row] = []
+    open_rows: dict[Any, list[Row]] = {}
+    for row in made:
+        if row.forward_thread is not None:
+            row.forward_thread = threads.get(row.forward_thread, ("unknown", row.forward_thread))
+        around = open_rows.setdefault(row.thread, [])
+        while around and around[-1].end <= row.start:
+            around.pop()
+        (around[-1].children if around else tops).append(row)
+        around.append(row)
+    return tuple(tops)
+
+
+def _row(event: Mapping[str, Any]) -> Row:
+    arguments = event.get("args", {})
+    start = round(float(event["ts"]) * 1000)
+    sequence = int(arguments.get("Sequence number", -1))
+    forward = int(arguments.get("Fwd thread id", 0))
+    return Row(
+        name=str(event["name"]),
+        start=start,
+        end=start + max(round(float(event.get("dur", 0)) * 1000), 1),
+        thread=(str(event.get("pid")), str(event.get("tid"))),
+        inputs=tuple(_inputs(arguments)),
+        sequence=sequence if sequence >= 0 else None,
+        forward_thread=forward if forward and sequence >= 0 else None,
+        is_module=str(event["name"]).startswith(_MODULE),
+    )
+
+
+def _inputs(arguments: Mapping[str, Any]) -> Iterator[Any]:
+    shapes = arguments.get("Input Dims", arguments.get("Input dims")) or []
+    kinds = arguments.get("Input type") or [""] * len(shapes)
+    strides = arguments.get("Input Strides") or [None] * len(shapes)
+    given = arguments.get("Concrete Inputs") or [""] * len(shapes)
+    for shape, kind, step, value in zip(shapes, kinds, strides, given, strict=False):
+        yield _value(shape, kind, step, value)
+
+
+def _value(shape: Any, kind: str, strides: Any, given: str) -> Any:
+    if kind == "TensorList" or (shape and isinstance(shape[0], list)):
+        steps = strides if strides and len(strides) == len(shape) else [None] * len(shape)
+        return tuple(
+            Tensor(tuple(each), tuple(step) if step else None) for each, step in zip(shape, steps, strict=True)
+        )
+    if kind in {"Scalar", "ScalarList", ""} and not shape:
+        return _number(given)
+    return Tensor(tuple(shape), tuple(strides) if strides else None)
+
+
+def _number(text: str) -> Any:
+    """Read a recorded number, truth value or list of them; anything else is not known."""
+    lowered = text.strip().replace("True", "true").replace("False", "false").replace(".,", ".0,")
+    if lowered.endswith("."):
+        lowered += "0"
+    try:
+        value = json.loads(lowered)
+    except json.JSONDecodeError:
+        return None
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _forward_threads(rows: Sequence[Row], events: Sequence[Mapping[str, Any]]) -> dict[int, tuple[str, str]]:
+    """Return the thread that each number of a forward thread stands for.
+
+    Where one thread alone ran forward calls it is that one; else the arrows from forward to backward calls tell.
+    """
+    forward = {row.thread for row in rows if row.sequence is not None and row.forward_thread is None}
+    wanted = {row.forward_thread for row in rows if row.forward_thread is not None}
+    if len(forward) == 1:
+        return dict.fromkeys(wanted, next(iter(forward)))
+    starts = {event["id"]: (str(event.get("pid")), str(event.get("tid"))) for event in events if event["ph"] == "s"}
+    ends = {
+        (str(event.get("pid")), str(event.get("tid")), round(float(event["ts"]) * 1000)): event["id"]
+        for event in events
+        if event["ph"] == "f"
+    }
+    found: dict[int, tuple[str, str]] = {}
+    for row in rows:
+        if row.forward_thread is not None and (arrow := ends.get((*row.thread, row.start))) in starts:
+            found.setdefault(row.forward_thread, starts[arrow])
+    return found
