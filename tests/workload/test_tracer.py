@@ -102,6 +102,17 @@ def test_vector_work_is_counted_by_elements():
     ]
 
 
+def test_rms_norm_is_one_norm_on_every_device():
+    model = nn.Sequential(nn.Linear(8, 8), nn.RMSNorm(8), nn.Linear(8, 2))
+    seen = traced(model, "5x8")
+    assert [shown(operation) for operation in seen.operations] == [
+        "0 = linear 8->8 rows 5 0.weight no gradient",
+        "1 = norm 40->40",
+        "2 = linear 8->2 rows 5 2.weight",
+    ]
+    assert [parameter.name for parameter in seen.operations[1].other_parameters] == ["1.weight"]
+
+
 def test_embedding_reads_what_it_writes_and_positions_are_once_per_step():
     model = Apply(
         lambda m, x: m.token(x) + m.place(torch.arange(x.shape[1])), token=nn.Embedding(9, 4), place=nn.Embedding(6, 4)

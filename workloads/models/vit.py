@@ -1,4 +1,4 @@
-"""Vision transformer for 32x32 images (Dosovitskiy et al., 2021)."""
+"""Vision transformers (Dosovitskiy et al., 2021)."""
 
 import torch
 import torch.nn.functional as F
@@ -56,3 +56,8 @@ class VisionTransformer(nn.Module):
 def vit_cifar100() -> nn.Module:
     """Return a small vision transformer for CIFAR-100."""
     return VisionTransformer(image=32, patch=4, width=384, depth=7, heads=12, hidden=1536, classes=100)
+
+
+def vit_b16_imagenet() -> nn.Module:
+    """Return ViT-B/16 for ImageNet at 224x224."""
+    return VisionTransformer(image=224, patch=16, width=768, depth=12, heads=12, hidden=3072, classes=1000)

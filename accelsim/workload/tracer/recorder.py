@@ -118,9 +118,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         self._fake = fake
         self._meter = meter
         self._fakes: list[Tensor] = []
-        self._stack: list[tuple[str, int]] = [("", 0)]
+        self._stack: list[tuple[str, int, nn.Module | None]] = [("", 0, None)]  # name, number of the call, module
         self._calls = 0
-        self._in_recurrence = False  # whether the module entered last is an LSTM or the like
         self._claimed = last_node()  # the last autograd node whose own operation was seen
         self._run_open = False
         self._last_product: set[int] = set()  # storages of its result, while it is the last operation
@@ -183,8 +182,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             self._take_inputs([*tensors_in((args, kwargs))])
             self._claimed = last_node()
         self._calls += 1
-        self._stack.append((name, self._calls))
-        self._in_recurrence = isinstance(module, nn.RNNBase)
+        self._stack.append((name, self._calls, module))
         for own, parameter in module.named_parameters(recurse=False):  # as it is now: `.data` may have replaced it
             if not nn.parameter.is_lazy(parameter):
                 self.roles.mark_parameter(f"{name}.{own}".removeprefix("."), self._seen_as(parameter))
@@ -241,7 +239,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         for result in call.results:
             if call.word == "bernoulli":
                 self.roles.mark(result, Role.NOISE)
-            elif self._in_recurrence and result.dim() == 3 and result.shape[1] == self.roles.batch > 1:
+            elif (
+                isinstance(self._stack[-1][2], nn.RNNBase)
+                and result.dim() == 3
+                and result.shape[1] == self.roles.batch > 1
+            ):
                 self.roles.mark(result, Role.SIZED)  # initial state: layers x samples x features
 
     def _see_forward(self, call: Call, held: Sequence[Source | Role | None], *, again: bool) -> None:
@@ -283,7 +285,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
 
     def _record(self, call: Call, held: Sequence[Source | Role | None], *, again: bool) -> None:
         records = self._open_list(again=again)
-        if call.word == "add" and records and self._is_bias(call, held, records):
+        if records and (self._is_bias(call, held, records) or self._is_part_of_norm(call, held, records)):
             return
         work = work_of(call, self.roles, self.here)
         own = work.weight.parameters if work.weight else ()
@@ -316,7 +318,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             node = self._nodes.get(running_node() or 0)
             if node:
                 return node[0].modules, node[0].calls
-        return tuple(name for name, _ in self._stack), tuple(number for _, number in self._stack)
+        return tuple(name for name, *_ in self._stack), tuple(number for _, number, _ in self._stack)
 
     def _open_list(self, *, again: bool) -> list[Record]:
         """Where operations go now: the forward pass, or the present run of forward work in the backward pass."""
@@ -332,10 +334,27 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         bias = next((role for role in held if isinstance(role, Source)), None)
         keys = {self.roles.key(tensor) for tensor in call.tensors}
         last = records[-1]
-        if bias is None or not keys & self._last_product or ("out_features", bias.elements) not in last.work.fixed:
+        if (
+            call.word != "add"
+            or bias is None
+            or not keys & self._last_product
+            or ("out_features", bias.elements) not in last.work.fixed
+        ):
             return False
         last.parameters = tuple(dict.fromkeys((*last.parameters, *bias.parameters)))
         self._last_product = {self.roles.key(result) for result in call.results}
+        return True
+
+    def _is_part_of_norm(self, call: Call, held: Sequence[Source | Role | None], records: list[Record]) -> bool:
+        """Whether torch, which has no kernel for RMS norm on every device, goes on with the steps of one."""
+        _, number, module = self._stack[-1]
+        if not isinstance(module, nn.RMSNorm) or records[-1].calls[-1] != number:
+            return False
+        size = call.results[0].numel()  # of the last step: the whole output
+        records[-1].work = Work("norm", (), (size, size), (0, 0), records[-1].work.from_data)
+        records[-1].word = "rms_norm"
+        used = [name for role in held if isinstance(role, Source) for name in role.parameters]
+        records[-1].parameters = tuple(dict.fromkeys((*records[-1].parameters, *used)))
         return True
 
     def _measure_forward(self, call: Call, record: Record) -> None:
