@@ -275,7 +275,9 @@ def test_padding_of_convolutions(reading, attributes, in_size, padding, out_size
 )
 def test_padding_of_transposed_convolutions(reading, attributes, out_size):
     given = {"x": ("N", 4, 4, 4)}
-    (up,) = reading(node("ConvTranspose", "x w", strides=[2, 2], **attributes), given, {"w": filled(4, 2, 3, 3)}).operations
+    (up,) = reading(
+        node("ConvTranspose", "x w", strides=[2, 2], **attributes), given, {"w": filled(4, 2, 3, 3)}
+    ).operations
     assert (up.out_size, up.macs) == (out_size, 4 * 4 * 4 * 2 * 9)
 
 
@@ -371,7 +373,7 @@ def attended(reading, inputs, stored=None, **attributes):
 
 
 def test_attention_is_opened(reading):
-    by_heads = {name: ("N", 2, 5, 4) for name in "qkv"}
+    by_heads = dict.fromkeys("qkv", ("N", 2, 5, 4))
     assert attended(reading, by_heads, is_causal=1) == [
         "attention.mul = multiply 40->40",
         "attention.mul_2 = multiply 40->40",
@@ -417,7 +419,11 @@ def test_attention_with_shared_heads_past_and_mask(reading):
 
 GATED = {
     "LSTM": (4, ["add", "sigmoid", "sigmoid", "tanh", "sigmoid", "mul", "mul", "add", "tanh", "mul"], {}),
-    "GRU": (3, ["add", "sigmoid", "add", "sigmoid", "mul", "add", "tanh", "sub", "mul", "add"], {"linear_before_reset": 1}),
+    "GRU": (
+        3,
+        ["add", "sigmoid", "add", "sigmoid", "mul", "add", "tanh", "sub", "mul", "add"],
+        {"linear_before_reset": 1},
+    ),
     "RNN": (1, ["add", "tanh"], {}),
 }
 
@@ -516,8 +522,13 @@ def test_a_whole_input_may_be_one_sample(reading):
 
 
 def test_an_open_batch_may_be_fixed(reading):
-    nodes = [node("Reshape", "x sizes")]
-    trace = reading(nodes + [node("Relu", "y", "z")], {"x": ("N", 4, 5)}, {"sizes": ints(2, 20)}, sizes={"N": 2}, batch=2)
+    trace = reading(
+        [node("Reshape", "x sizes"), node("Relu", "y", "z")],
+        {"x": ("N", 4, 5)},
+        {"sizes": ints(2, 20)},
+        sizes={"N": 2},
+        batch=2,
+    )
     assert listed(trace) == ["relu = activation 20->20 no gradient"]
 
 
@@ -540,7 +551,11 @@ def test_names_come_from_weights_and_paths(reading):
         node("Tanh", "f", "g", name="Tanh_7"),
         node("Neg", "g", "h"),
     ]
-    stored = {"layer1.0.conv1.weight": filled(4, 4, 1, 1), "onnx::Conv_12": filled(4, 4, 1, 1), "onnx::Conv_13": filled(4)}
+    stored = {
+        "layer1.0.conv1.weight": filled(4, 4, 1, 1),
+        "onnx::Conv_12": filled(4, 4, 1, 1),
+        "onnx::Conv_13": filled(4),
+    }
     trace = reading(nodes, IMAGE, stored)
     assert [operation.name for operation in trace.operations] == [
         "layer1.0.conv1", "layer1.0.relu", "layer1.0.conv2.0", "layer1.0.add", "layer1.0.relu_2", "act", "Tanh_7", "neg",
@@ -651,7 +666,9 @@ def test_dense_zero_and_absent_weights_have_no_observed_sparsity(reading):
         trace = reading(matmul, {"x": ("N", 5, 16)}, {"w": stored})
         assert (trace.operations[0].observed, trace.parameters) == (None, 128)
     zeros = reading(matmul, {"x": ("N", 5, 16)}, {"w": np.zeros((16, 8), np.float32)})
-    assert zeros.origin.assumptions[-1] == "weights that hold nothing but zeros are taken as not yet set, not as sparse: w"
+    assert (
+        zeros.origin.assumptions[-1] == "weights that hold nothing but zeros are taken as not yet set, not as sparse: w"
+    )
 
 
 def test_weights_may_lie_outside_the_file(reading, tmp_path):
@@ -678,7 +695,12 @@ def test_a_sparse_initializer_is_a_weight(reading):
 
 def test_what_the_header_says(reading):
     trace = reading(
-        node("Conv", "x w"), IMAGE, {"w": filled(6, 4, 3, 3)}, name="tiny", producer_name="by hand", producer_version="1"
+        node("Conv", "x w"),
+        IMAGE,
+        {"w": filled(6, 4, 3, 3)},
+        name="tiny",
+        producer_name="by hand",
+        producer_version="1",
     )
     origin = trace.origin
     assert (trace.model, trace.input_shapes, trace.parameters) == ("tiny", ((4, 9, 9),), 216)
@@ -918,7 +940,10 @@ DAMAGED = {
     "no opset": (lambda model: model.ClearField("opset_import"), "does not say which opset its operators belong to"),
     "no shape": (without_shape, "input 'x' has no shape in the file; a tensor with a shape is needed"),
     "too few numbers": (with_short_data, "tensor 'w' is 4x6, and the file holds another number of elements"),
-    "stored twice": (lambda model: model.graph.initializer.append(model.graph.initializer[0]), "tensor 'w' is stored twice"),
+    "stored twice": (
+        lambda model: model.graph.initializer.append(model.graph.initializer[0]),
+        "tensor 'w' is stored twice",
+    ),
     "words": (with_text_constant, "the Constant of 'c' has attribute value_string; only numbers can be read"),
 }
 
@@ -937,3 +962,234 @@ def test_without_onnx_the_reader_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "onnx.inliner", None)
     with pytest.raises(InputError, match=r"^an ONNX model needs onnx: pip install 'accelsim\[onnx\]'$"):
         import_trace(file)
+
+
+# Whole networks
+
+
+ALEXNET = {
+    "conv1": (96, 3, 11),
+    "conv2": (256, 48, 5),
+    "conv3": (384, 256, 3),
+    "conv4": (384, 192, 3),
+    "conv5": (256, 192, 3),
+}
+MOBILENET = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+"""Expansion, channels, repeats and stride of the blocks of MobileNetV2."""
+
+
+class Chain:
+    """A graph that grows at its end, without numbers for its weights."""
+
+    def __init__(self):
+        self.nodes, self.stored, self.last = [], {}, "x"
+
+    def add(self, operator, *more, **attributes):
+        out = f"t{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, [self.last, *more], [out], **attributes))
+        self.last = out
+        return out
+
+    def conv(self, name, outputs, inputs, kernel, stride=1, groups=1, pad=None):
+        self.stored[name] = Without(outputs, inputs // groups, kernel, kernel)
+        pads = [kernel // 2 if pad is None else pad] * 4
+        return self.add("Conv", name, group=groups, strides=[stride] * 2, pads=pads)
+
+
+def alexnet():
+    """As in the Caffe model zoo (Krizhevsky et al., 2012): two groups in three layers, three fully connected ones."""
+    net = Chain()
+    for name, (outputs, inputs, kernel) in ALEXNET.items():
+        groups = 2 if name in {"conv2", "conv4", "conv5"} else 1
+        net.conv(
+            name, outputs, inputs * groups, kernel, 4 if name == "conv1" else 1, groups, 0 if name == "conv1" else None
+        )
+        net.add("Relu")
+        if name in {"conv1", "conv2", "conv5"}:
+            net.add("MaxPool", kernel_shape=[3, 3], strides=[2, 2])
+    net.add("Flatten")
+    for name, inputs, outputs in (("fc6", 9216, 4096), ("fc7", 4096, 4096), ("fc8", 4096, 1000)):
+        net.stored[name] = Without(outputs, inputs)
+        net.add("Gemm", name, transB=1)
+    return built(net.nodes, {"x": ("N", 3, 227, 227)}, net.stored)
+
+
+def mobilenet():
+    """MobileNetV2 (Sandler et al., 2018) at 224."""
+    net, inputs = Chain(), 32
+    net.conv("stem", 32, 3, 3, 2)
+    for expansion, outputs, repeats, stride in MOBILENET:
+        for repeat in range(repeats):
+            name, before, wide = f"{outputs}.{repeat}", net.last, inputs * expansion
+            if expansion > 1:
+                net.conv(f"{name}.expand", wide, inputs, 1)
+            net.conv(f"{name}.depthwise", wide, wide, 3, 1 if repeat else stride, wide)
+            net.conv(f"{name}.project", outputs, wide, 1)
+            if repeat:
+                net.add("Add", before)
+            inputs = outputs
+    net.conv("head", 1280, 320, 1)
+    net.add("GlobalAveragePool")
+    net.add("Flatten")
+    net.stored["fc"] = Without(1000, 1280)
+    net.add("Gemm", "fc", transB=1)
+    return built(net.nodes, {"x": (1, 3, 224, 224)}, net.stored)
+
+
+@pytest.mark.parametrize(
+    ("model", "macs"),
+    [
+        (alexnet, 724_406_816),  # 0.655 G at 224, where conv1 has 54 x 54 places instead of 55 x 55
+        (mobilenet, 300_774_272),
+    ],
+)
+def test_published_multiplications(reading, model, macs):
+    trace = reading(model())
+    assert trace.macs == macs
+
+
+def test_models_that_come_with_onnx():
+    folder = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+    expected = {
+        "light_bvlc_alexnet": 654_560_384,
+        "light_resnet50": 4_089_184_256,
+        "light_vgg19": 19_632_062_464,
+        "light_squeezenet": 349_151_936,
+    }
+    for name, macs in expected.items():
+        if not (folder / f"{name}.onnx").exists():
+            pytest.skip("this onnx comes without its test models")
+        trace = import_trace(folder / f"{name}.onnx")
+        assert (name, trace.macs) == (name, macs)
+        assert all(
+            operation.weight.frozen for operation in trace.operations if operation.macs
+        )  # made by ConstantOfShape
+
+
+# Against the tracer
+
+
+def definitions(file):
+    path = packaged_path("workloads") / "models" / f"{file}.py"
+    spec = importlib.util.spec_from_file_location(f"onnx_definitions_{file}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def exported(tmp_path):
+    """Write a torch model to ONNX as it trains, with an open batch or a fixed one."""
+    torch = pytest.importorskip("torch", reason="comparing with the tracer needs the torch extra")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+
+    def export(model, spec, *, batch=None, train=True):
+        kind = torch.int64 if spec.dtype == "int64" else torch.float32
+        example = torch.zeros((batch or 2, *spec.shape), dtype=kind)
+        file = tmp_path / "exported.onnx"
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                torch.onnx.export(
+                    model, (example,), file, dynamo=False, input_names=["x"], training=torch.onnx.TrainingMode.PRESERVE,
+                    dynamic_axes=None if batch else {"x": {0: "N"}},
+                )  # fmt: skip
+        except (ImportError, TypeError, AttributeError) as error:
+            pytest.skip(f"this torch has no exporter that needs onnx alone: {error}")
+        return file
+
+    yield export
+    torch.set_num_threads(before)
+
+
+NETWORKS = {
+    "resnet18": ("resnet", lambda m: m.resnet18_imagenet(), "3x224x224"),
+    "resnet9": ("resnet", lambda m: m.resnet9_cifar10(), "3x32x32"),
+    "resnet50": ("resnet", lambda m: m.ResNet(m.Bottleneck, (1, 1, 1, 1), 10), "3x64x64"),
+    "vgg19": ("vgg", lambda m: m.vgg19_cifar100(), "3x32x32"),
+    "bert": ("transformers", lambda m: m.Bert(width=96, depth=2, heads=4), "32:int64:30522"),
+    "gpt2": ("transformers", lambda m: m.Gpt2(width=64, depth=2, heads=4), "32:int64:50257"),
+    "vit": ("vit", lambda m: m.VisionTransformer(image=16, patch=4, width=24, depth=2, heads=3, hidden=48, classes=5), "3x16x16"),
+}  # fmt: skip
+
+
+def plain(operation):
+    return operation.model_dump(exclude={"observed"})
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_same_network_gives_the_same_trace(exported, name):
+    from accelsim.workload.tracer import InputSpec, trace_model
+
+    file, make, shape = NETWORKS[name]
+    model, spec = make(definitions(file)), InputSpec.parse(shape)
+    traced = trace_model(model, [spec])
+    fixes_its_batch = name == "vit"  # the exporter writes len(x) as the batch of the example
+    options = ImportOptions(sizes={"N": 2}, batch=2) if fixes_its_batch else ImportOptions()
+    imported = import_trace(exported(model, spec), options=options)
+    assert [plain(one) for one in imported.operations if one.macs] == [
+        plain(one) for one in traced.operations if one.macs
+    ]
+    assert (imported.macs, imported.parameters, imported.tensors) == (traced.macs, traced.parameters, traced.tensors)
+
+    def vectors(trace):
+        return [plain(one) | {"name": ""} for one in trace.operations if not one.macs]
+
+    if not fixes_its_batch:
+        assert vectors(imported) == vectors(traced)
+    assert len(imported.operations) == len(traced.operations)
+
+
+def test_a_pruned_network_shows_its_pattern_wherever_it_is_exported(exported):
+    torch = pytest.importorskip("torch", reason="comparing with the tracer needs the torch extra")
+    from accelsim.workload.tracer import InputSpec
+
+    model = torch.nn.Sequential(torch.nn.Conv2d(16, 32, 3), torch.nn.Flatten(), torch.nn.Linear(32 * 36, 24))
+    with torch.no_grad():
+        for layer in (model[0], model[2]):
+            layer.weight.mul_(torch.from_numpy(magnitude_mask(layer.weight.numpy(), Pattern.parse("2:8"), 1)))
+    trace = import_trace(exported(model, InputSpec.parse("16x8x8")))
+    assert [op.observed.FF.weight.pattern for op in trace.operations if op.macs] == ["2:8", "2:8"]
+
+
+def test_a_network_of_the_size_of_resnet50_is_read_in_well_under_a_second(tmp_path):
+    shipped = load_trace("resnet50_imagenet")
+    net = Chain()
+    for operation in shipped.operations:  # a chain of its layers, whatever their order
+        if operation.kind == "conv2d":
+            net.last = "x"
+            net.stored[operation.name] = Without(operation.out_channels, 3, *operation.kernel)
+            net.add("Conv", operation.name)
+            net.add("Relu")
+    file = tmp_path / "deep.onnx"
+    file.write_bytes(built(net.nodes, {"x": ("N", 3, 64, 64)}, net.stored).SerializeToString())
+    import_trace(file)
+    start = time.perf_counter()
+    trace = import_trace(file)
+    assert len(trace.operations) == 2 * 53
+    assert time.perf_counter() - start < 1
+
+
+# The command line
+
+
+def test_the_command_reads_and_simulate_runs_what_it_wrote(tmp_path, capsys):
+    file = tmp_path / "net.onnx"
+    nodes = [node("Conv", "x c.weight", "a"), node("Relu", "a", "b"), node("GlobalAveragePool", "b", "p"),
+             node("Flatten", "p", "f"), node("Gemm", "f fc.weight", transB=1)]  # fmt: skip
+    stored = {"c.weight": filled(16, 8, 3, 3), "fc.weight": filled(10, 16)}
+    file.write_bytes(built(nodes, {"x": ("N", 8, 9, 9)}, stored).SerializeToString())
+    assert main(["import", str(file), "-o", str(tmp_path / "t.json")]) == 0
+    assert "is taken as the batch" in capsys.readouterr().err
+    assert main(["simulate", str(tmp_path / "t.json"), "--batch", "4"]) == 0
+    file.write_bytes(b"nothing")
+    assert main(["import", str(file), "-o", str(tmp_path / "t.json")]) == 2
+    assert "not an ONNX model" in capsys.readouterr().err
+
+
+def test_a_trace_that_was_read_round_trips(reading, tmp_path):
+    trace = reading(node("MatMul", "x w"), {"x": ("N", 5, 16)}, {"w": pruned((16, 24), "2:8", 0)})
+    save_trace(trace, tmp_path / "t.json")
+    assert load_trace(tmp_path / "t.json") == trace

@@ -1,0 +1,163 @@
+"""Pieces that operators are described with: vector work, products with and without a weight, parameters they use."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+from numpy.typing import NDArray
+
+from accelsim.workload.importers._onnx_graph import Call, Content, Role, Source, Value, Weight, Work
+from accelsim.workload.importers._onnx_layout import expanded, reshaped
+
+__all__ = ["as_matrices", "constant_weight", "linear", "product", "used", "vector", "weight_of"]
+
+Arrange = Callable[[NDArray[Any]], NDArray[Any]]
+
+
+def used(call: Call, value: Value, leaf: str) -> list[str]:
+    """Return the names of the parameters that a value consists of, each as a whole."""
+    if value.source is None:
+        return []
+    stored = call.walk.graph.stored
+    whole = [
+        Source(label=name, elements=prod(stored[name].shape), tensors=(name,), alias=value.source.alias)
+        for name in value.source.tensors
+    ]
+    return [call.walk.claim(source, call.node, leaf) for source in whole]
+
+
+def vector(call: Call, kind: str, *, reads: int | None = None) -> list[Work]:
+    """Return work without a product by what it reads, parameters and dropout masks excluded, and writes.
+
+    Work on parameters alone reads these, once per step.
+    """
+    operands = call.data
+    alone = all(value.role is not Role.ACTIVATION for value in operands)
+    read = [
+        value for value in operands
+        if value.role is not Role.NOISE and (alone or value.role is not Role.PARAMETER)
+    ]  # fmt: skip
+    per_step = 0 if alone else sum(value.in_memory for value in read if value.role is not Role.ACTIVATION)
+    parameters = [value for value in operands if value.role is Role.PARAMETER]
+    names = [name for value in parameters for name in used(call, value, call.node.word)]
+    if not alone and kind != "embedding":
+        for name in names:
+            call.walk.note("operands", name)
+    return [
+        Work(
+            kind="dropout" if any(value.role is Role.NOISE for value in operands) else kind,
+            word=call.node.word,
+            counts=(sum(value.in_memory for value in read) if reads is None else reads, prod(call.result.shape)),
+            per_step=(per_step if reads is None else 0, 0),
+            parameters=tuple(dict.fromkeys(names)),
+            depends=not alone,
+            input_gradient=any(value.gradient for value in operands),
+        )
+    ]
+
+
+def weight_of(call: Call, value: Value, arrange: Arrange, leaf: str = "weight") -> Weight:
+    """Return the weight that a value with a source holds."""
+    source, content = value.source, value.content
+    assert source is not None
+    tied = call.walk.tied_table(source) if source.tensors == (source.label,) else None
+    return Weight(
+        label=tied or call.walk.claim(source, call.node, leaf),
+        elements=source.elements,
+        content=None if content is None else _arranged(content, arrange),
+    )
+
+
+def _arranged(content: Content, arrange: Arrange) -> Content:
+    def arranged() -> NDArray[Any]:
+        array = arrange(content())
+        return array if array.ndim == 4 else array[..., None]
+
+    return arranged
+
+
+def constant_weight(call: Call, value: Value, position: int) -> Weight:
+    """Return an operand that is no parameter as a weight that is not trained."""
+    name = call.node.inputs[position]
+    call.walk.elements.setdefault(name, value.in_memory)
+    return Weight(label=name, elements=value.in_memory, frozen=True)
+
+
+def as_matrices(call: Call, value: Value, shape: Sequence[int], order: Sequence[int], target: Sequence[int]) -> None:
+    """Record the copy that a factor needs: repeated to `shape`, with its dimensions in `order`, as matrices `target`.
+
+    None is needed where a view has that shape.
+    """
+    strides = expanded(value.shape, value.strides, shape)
+    wanted = [shape[axis] for axis in order], [strides[axis] for axis in order]
+    if reshaped(*wanted, target) is None:
+        call.walk.copy(call, value, shape)
+
+
+def linear(
+    call: Call, weight: Weight, inputs: int, outputs: int, rows: int, *, depends: bool, input_gradient: bool,
+    parameters: Sequence[str] = (),
+) -> Work:  # fmt: skip
+    """Return the product of `rows` vectors with a weight."""
+    return Work(
+        kind="linear",
+        word="linear",
+        fixed=(("in_features", inputs), ("out_features", outputs)),
+        counts=(rows,),
+        weight=weight,
+        parameters=tuple(parameters),
+        depends=depends,
+        input_gradient=input_gradient,
+    )
+
+
+def product(
+    call: Call, left: Value, right: Value, *, m: int, n: int, k: int, batch: int, by_rows: Arrange, by_columns: Arrange
+) -> Work:
+    """Return the product of two matrices, or of two stacks of matrices: with a weight, or of two activations.
+
+    `by_rows` arranges a weight on the right as (groups, k, n), `by_columns` one on the left as (groups, k, m).
+    """
+    for position, operand, other, features, vectors, arrange in (
+        (1, right, left, n, m, by_rows),
+        (0, left, right, m, n, by_columns),
+    ):
+        elements = operand.source.elements if operand.source else operand.in_memory
+        groups, rest = divmod(elements, k * features)
+        constant = operand.role is Role.CONSTANT and len(operand.shape) == 2 and other.role is Role.ACTIVATION
+        is_weight = operand.source is not None and operand.role in {Role.PARAMETER, Role.CONSTANT}
+        if not (constant or is_weight) or not groups or rest or batch % groups:
+            continue
+        weight = weight_of(call, operand, arrange) if is_weight else constant_weight(call, operand, position)
+        depends, rows = other.role is Role.ACTIVATION, vectors * batch // groups
+        work = linear(call, weight, k, features, rows, depends=depends, input_gradient=other.gradient)
+        return work if groups == 1 else _grouped(work, groups)
+    return _of_activations(left, right, m=m, n=n, k=k, batch=batch)
+
+
+def _grouped(work: Work, groups: int) -> Work:
+    """One matrix per group, applied to each row: a convolution with a kernel of 1."""
+    sizes = dict(work.fixed)
+    fixed = {
+        "in_channels": groups * sizes["in_features"],
+        "out_channels": groups * sizes["out_features"],
+        "kernel": (1,),
+        "groups": groups,
+    }
+    return replace(work, kind="conv1d", word="conv1d", fixed=tuple(fixed.items()))
+
+
+def _of_activations(left: Value, right: Value, *, m: int, n: int, k: int, batch: int) -> Work:
+    """The samples are in the batch of the product, or in the rows of the one factor that depends on the inputs."""
+    depends = [value.role is Role.ACTIVATION for value in (left, right)]
+    with_batch = 0 if batch > 1 or all(depends) else 1 if depends[0] else 2
+    return Work(
+        kind="matmul",
+        word="matmul",
+        counts=(batch, m, n, k),
+        with_batch=with_batch,
+        depends=any(depends),
+        input_gradient=left.gradient or right.gradient,
+        gradients=(left.gradient, right.gradient),
+    )
