@@ -10,6 +10,7 @@ from math import prod
 from typing import Any, Protocol
 
 from accelsim.errors import InputError
+from accelsim.workload.importers._torch_rnn import RNNS, recurrent
 from accelsim.workload.importers._torch_rows import Leaf, Pass, Row, Tensor
 from accelsim.workload.importers._torch_words import (
     ATTENTION,
@@ -77,6 +78,9 @@ class Roles(Protocol):
     def constant(self, leaf: Leaf, at: int) -> Source | None:
         """Return the source of an operand that is a constant matrix, None where it is none."""
 
+    def listed(self, leaf: Leaf, at: int, tensor: Tensor, name: str) -> Source:
+        """Return the source of a parameter that a call gets as one of many, the one at `at` among them."""
+
     def is_trained(self, leaf: Leaf, at: int) -> bool:
         """Whether the step computes the gradient of a weight operand somewhere."""
 
@@ -140,6 +144,8 @@ class Reader:
             raise self.error(leaf, "is quantised; a trace describes training in floating point")
         if row.word in ATTENTION and len(row.tensors) >= 3:
             return self._attention(leaf)
+        if row.word in RNNS:
+            return list(self._recurrent(leaf))
         if row.word in PRODUCTS or row.word in CONVOLUTIONS or row.word == "linear":
             return self._product(leaf) if self.roles.counts(leaf) else []
         if self._is_opaque(row):
@@ -364,6 +370,40 @@ class Reader:
             *([entry("dropout", **weights)] if dropout else []),
             entry("matmul", batch=count, m=rows, n=out, k=columns),
         ]
+
+    def _recurrent(self, leaf: Leaf) -> Iterator[Seen]:
+        """Open a recurrent kernel: per layer the product with all inputs, then one product and its gates per step."""
+        layer = recurrent(leaf.row)
+        if layer is None:
+            raise self.error(leaf, "only recurrent layers without packed sequences and projections can be opened")
+        ran = self.made.nodes(leaf)
+        masks = [mask for node in ran for row in node.walk() if "rnn" in row.word and (mask := _mask(row))]
+        to_input, to_state, _, to_weights = masks[-1] if masks and len(masks[-1]) == 4 else (bool(ran),) * 4
+        share, grows = self._share(leaf, layer.sequences, grows=self.roles.of(leaf, 0).grows, what="sequences")
+
+        def product(at: int, weight: Tensor, bias: tuple[int, Tensor] | None, rows: int, *, gradient: bool) -> Seen:
+            sizes = {"in_features": weight.shape[1], "out_features": weight.shape[0], "rows": rows * share}
+            return Seen(
+                leaf=leaf,
+                word="linear",
+                kind="linear",
+                fields=(*sizes.items(), ("scales_with_batch", grows)),
+                weight=self.roles.listed(leaf, at, weight, "weight"),
+                parameters=(("bias", self.roles.listed(leaf, *bias, "bias")),) if bias else (),
+                input_gradient=gradient,
+                weight_gradient=bool(to_weights),
+            )
+
+        width, states = layer.hidden * share, 2 if layer.gates == 4 else 1
+        gates = {"reads": 2 * layer.gates * width + (width if layer.gates > 1 else 0), "writes": states * width}
+        for number, (inputs, states_weight, biases) in enumerate(layer.layers):
+            at = number * (2 + len(biases))
+            first, second = ((at + 2 + i, bias) for i, bias in enumerate(biases)) if biases else (None, None)
+            yield product(at, inputs, first, layer.steps, gradient=bool(to_input or number))
+            for step in range(layer.steps):
+                yield product(at + 1, states_weight, second, 1, gradient=bool(to_state or (step and ran)))
+                fields = (*gates.items(), ("scales_with_batch", grows))
+                yield Seen(leaf=leaf, word="gates", kind="elementwise", fields=fields, input_gradient=bool(ran))
 
     def _vector(self, leaf: Leaf) -> list[Seen]:
         """Count what an operation without a product reads and writes, parameters and dropout masks excluded."""

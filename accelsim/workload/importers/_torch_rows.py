@@ -191,6 +191,8 @@ class Pass:
     backward: tuple[Backward, ...]
     recomputed: tuple[tuple[Leaf, ...], ...]
     notes: tuple[str, ...]
+    optimized: frozenset[int | None] = frozenset()
+    """Memory that a step of the optimizer reads or writes, where the recording numbers memory."""
 
     @cached_property
     def _creators(self) -> Mapping[tuple[Any, int], Row]:
@@ -251,9 +253,12 @@ class Pass:
 
 
 def _opens(row: Row) -> bool:
-    """Whether a call is to be replaced by the calls it made."""
+    """Whether a call is to be replaced by the calls it made.
+
+    One that creates a node of its own counts up the sequence number before it calls anything differentiable.
+    """
     inner = [child for child in row.children if child.is_operation]
-    if not row.is_operation or any(child.sequence is not None for child in inner):
+    if not row.is_operation or any(child.sequence is not None and child.sequence == row.sequence for child in inner):
         return True
     if row.name.rpartition("::")[2].removesuffix("_") in _COMPOSITES:
         return bool(inner) or row.word not in _TAKEN_WHOLE
@@ -277,11 +282,12 @@ def _leaves(row: Row, above: tuple[Row, ...] = ()) -> Iterator[Leaf]:
             "holds parts compiled by torch.compile, whose operations are not recorded one by one; record the step"
             " without torch.compile"
         )
-    if row.is_operation and not _opens(row):
-        yield Leaf(row, above)
-        return
+    whole = row.is_operation and not _opens(row)
     for child in row.children:
-        yield from _leaves(child, (*above, row))
+        if not whole or child.sequence is not None:  # a whole one may copy what it overwrites and backward needs
+            yield from _leaves(child, (*above, row))
+    if whole:
+        yield Leaf(row, above)
 
 
 def _units(rows: Sequence[Row], above: tuple[Row, ...] = ()) -> Iterator[tuple[Row, tuple[Row, ...]]]:
@@ -389,7 +395,18 @@ def choose_pass(recording: Recording) -> Pass:
     if any(_COLLECTIVES.fullmatch(row.name) for top in recording.rows for row in top.walk()):
         notes.append("collectives of a distributed run are left out: the trace is the work of one process")
     events, recomputed = _backward_of(chosen.backward)
-    return Pass(forward=tuple(chosen.forward), backward=events, recomputed=recomputed, notes=tuple(notes))
+    return Pass(
+        forward=tuple(chosen.forward),
+        backward=events,
+        recomputed=recomputed,
+        notes=tuple(notes),
+        optimized=_optimized(recording.rows),
+    )
+
+
+def _optimized(rows: Sequence[Row]) -> frozenset[int | None]:
+    steps = (row for top in rows for row in top.walk() if row.name.startswith("Optimizer.step#"))
+    return frozenset(tensor.storage for step in steps for row in step.walk() for tensor in row.tensors) - {None}
 
 
 def _last_complete(steps: Sequence[Row], units: Sequence[tuple[Row, tuple[Row, ...]]]) -> tuple[list[_Draft], Row]:

@@ -29,6 +29,7 @@ _CUTS = frozenset({"split", "split_with_sizes", "chunk", "unsafe_chunk", "tensor
 _BROADCAST = frozenset({"add", "multiply", "elementwise"})
 _VECTOR = {0: "bias"}
 _BIASES = {word: _VECTOR for word, at in PRODUCTS.items() if at}
+_LISTED = 1000  # places of parameters in a list, after those of arguments
 _ANOTHER_WAY = "record an execution trace (ExecutionTraceObserver)"
 
 
@@ -72,7 +73,11 @@ class Structure:
                 self._gradients.setdefault(id(unit), []).append(gradient.shape)
 
     def enter(self, leaf: Leaf) -> None:
-        """Nothing to note."""
+        """Take note of the first operand that holds the samples: the input."""
+        if self._first is None:
+            names = parameters_of(leaf.unit)
+            given = [one for at, one in _placed(leaf.unit) if at not in names] or leaf.unit.tensors
+            self._first = next((one.shape for one in given if self._holds(one)), None)
 
     def leave(self, leaf: Leaf) -> None:
         """Nothing to note."""
@@ -187,16 +192,12 @@ class Structure:
         if source is not None:
             return Role(tensor.stored, source)
         grows = self._grows(leaf, tensor)
-        if grows and self._first is None:
-            names = parameters_of(leaf.unit)
-            given = [one for i, one in _placed(leaf.unit) if i not in names] + leaf.unit.tensors
-            self._first = next((one.shape for one in given if self._holds(one)), tensor.shape)
         noise = leaf.inside(*_DROPOUTS) is not None and leaf.row.word == "mul" and at == 1
         return Role(tensor.stored, activation=grows, grows=grows, noise=noise)
 
     def _source_of(self, leaf: Leaf, at: int, tensor: Tensor) -> Source | None:
         """Return the parameter that an operand is by its place, or by a gradient accumulated after the operation."""
-        names = parameters_of(leaf.row)
+        names = parameters_of(leaf.row) if leaf.inside("instance_norm") is None else {}
         weight = self._weight(leaf) if is_product(leaf.row) else None
         if weight is not None and weight[0] == at:
             return self._use(leaf, at, weight[1], "weight")
@@ -205,7 +206,8 @@ class Structure:
         elif self._is_bias_of_linear(leaf, tensor):
             names = {at: "bias"}
         if at in names and not (names is _VECTOR and len(tensor.shape) > 1):
-            return self._use(leaf, at, tensor.shape, names[at])
+            reshaped = leaf.inside("prelu")
+            return self._use(leaf, at, reshaped.tensors[1].shape if reshaped else tensor.shape, names[at])
         shape = self._given(leaf, at, tensor)
         own = list(self._accumulated(leaf))
         for taken in (weight[1] if weight else None, *(other.shape for i, other in _placed(leaf.row) if i in names)):
@@ -254,20 +256,17 @@ class Structure:
         return [(at, source) for at, source in placed if source is not None]
 
     def counts(self, leaf: Leaf) -> bool:
-        """See `Roles`; without a gradient, only what has the batch as its first dimension is work on data."""
+        """See `Roles`; without a gradient, only what has as many of something as there are samples is work on data."""
+        word = leaf.row.word
         if leaf.inside(*_DROPOUTS) is not None:
-            return leaf.row.word in _DROPPING
-        if self._is_mask(leaf):
-            return False
-        if self._made.nodes(leaf):
-            return True
-        roles = [role for _, role in self.tensors(leaf)]
+            return word in _DROPPING
+        if self._made.nodes(leaf) or word == "embedding":
+            return not self._is_mask(leaf)
+        growing = [tensor for tensor, role in self.tensors(leaf) if role.grows]
         if is_product(leaf.row):
-            return self._weight(leaf) is not None or any(role.grows for role in roles)
-        if not any(role.grows for role in roles):
-            return False
+            return bool(growing) or self._weight(leaf) is not None
         without_gradient = all(row.sequence is None for row in (leaf.row, *leaf.above))
-        return without_gradient or any(self._batch in tensor.shape for tensor, role in self.tensors(leaf) if role.grows)
+        return bool(growing) and (without_gradient or any(self._batch in tensor.shape for tensor in growing))
 
     def _is_mask(self, leaf: Leaf) -> bool:
         """Whether a call applies a mask to a weight; the weight is then what is listed."""
@@ -278,6 +277,10 @@ class Structure:
     def constant(self, leaf: Leaf, at: int) -> Source | None:
         """See `Roles`; a profile cannot tell."""
         return None
+
+    def listed(self, leaf: Leaf, at: int, tensor: Tensor, name: str) -> Source:
+        """See `Roles`."""
+        return self._use(leaf, _LISTED + at, tensor.shape, name)
 
     def is_trained(self, leaf: Leaf, at: int) -> bool:
         """See `Roles`: whether the gradient of the weight is computed in this very call."""

@@ -122,7 +122,7 @@ NOT_COUNTED = re.compile(
     "|".join((*VIEWS, *_CASTS))
     + r"|new_\w+|\w+_like|zero|fill|uniform|normal|random|bernoulli|exponential|geometric|log_normal|cauchy"
     r"|empty\w*|zeros|ones|full|arange|linspace|logspace|eye|rand|randn|randint|randperm|tri[lu]_indices|scalar_tensor"
-    r"|set|resize|local_scalar_dense|item|record_stream|assert_async|is_\w+|has_\w+|nested_\w+|foreach_\w+|amp_\w+"
+    r"|set|resize|local_scalar_dense|item|record_stream|assert_async|is_\w+|cudnn_is_\w+|has_\w+|nested_\w+|foreach_\w+|amp_\w+"
 )
 """Views, casts, new tensors and questions about them: no work of a layer."""
 
@@ -148,6 +148,10 @@ PARAMETERS: Mapping[str, Mapping[int, str]] = MappingProxyType({
     "embedding": {0: "weight"},
     "embedding_bag": {0: "weight"},
     "prelu": _SECOND,
+    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), _THIRD),
+    "cudnn_rnn": _SECOND,
+    "miopen_rnn": _SECOND,
+    "mkldnn_rnn_layer": {1: "weight", 2: "weight", 3: "bias", 4: "bias"},
     "prelu_kernel": _SECOND,
 })  # fmt: skip
 """Arguments that are parameters wherever they come from outside, trained or frozen, by what they are called.

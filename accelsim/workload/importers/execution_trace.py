@@ -183,11 +183,15 @@ class _Flow:
         self._inputs: list[tuple[tuple[int, ...], bool]] = []
         self._entered: set[int] = set()
         self._untold: list[Tensor] = []
-        self._trained, self._others = self._find_trained()
-
-    def _find_trained(self) -> tuple[dict[int, list[Tensor]], list[tuple[int, Row | None]]]:
-        """Find the tensors from outside whose gradients are accumulated, and the gradients of no known tensor."""
         outside = self._from_outside()
+        self._trained, self._others = self._find_trained(outside)
+        tensors = (tensor for placed in outside.values() for _, tensor in placed)
+        self._exact = any(batch in tensor.shape for tensor in tensors)
+
+    def _find_trained(
+        self, outside: Mapping[int, Sequence[tuple[int, Tensor]]]
+    ) -> tuple[dict[int, list[Tensor]], list[tuple[int, Row | None]]]:
+        """Find the tensors from outside whose gradients are accumulated, and the gradients of no known tensor."""
         trained: dict[int, list[Tensor]] = {}
         others: list[tuple[int, Row | None]] = []
         wanted: dict[tuple[int, tuple[int, ...]], list[Row | None]] = {}
@@ -219,7 +223,10 @@ class _Flow:
         return found
 
     def _by_mask(self, creator: Row, alike: list[tuple[int, Tensor]], count: int) -> list[tuple[int, Tensor]]:
-        """Choose among equal parameters of a norm those whose gradient its backward computes."""
+        """Choose among equal operands: those that the optimizer steps, or whose gradient the backward of a norm has."""
+        optimized = [each for each in alike if each[1].storage in self._made.optimized]
+        if len(optimized) == count:
+            return optimized
         names = parameters_of(creator)
         masks = [
             value for node in self._made.ran(creator) for row in node.walk() for value in row.inputs
@@ -231,8 +238,8 @@ class _Flow:
             if len(chosen) == count:
                 return chosen
         raise InputError(
-            f"{self._source}: {creator.name}: {count} of {len(alike)} equal operands has a gradient, and the file does"
-            " not say which"
+            f"{self._source}: {creator.name}: {count} of {len(alike)} equal operands has a gradient, and only the step"
+            " of the optimizer would say which; record it as well"
         )
 
     # Operands
@@ -257,7 +264,7 @@ class _Flow:
             self._bases[base] = Base(whole.elements, bool(trained))
             rows = whole.shape[0] if whole.shape else 1
             value = replace(value, source=Source((Part(base),), whole.elements, rows))
-        elif self._holds(tensor.shape):
+        elif self._holds(tensor.shape) and (self._batch in tensor.shape or not self._exact):
             value = replace(value, activation=True, grows=True)
             is_loss = "loss" in row.word
             self._inputs.append((tensor.shape, is_loss))
@@ -320,7 +327,8 @@ class _Flow:
         if any(self._value(tensor).grows for tensor in leaf.row.tensors):
             return self._holds(result.shape) if KIND_OF.get(word) in _REDUCING else result.elements % self._batch == 0
         made_for_batch = word in {"expand", "repeat"} or NOT_COUNTED.fullmatch(word) is not None
-        return made_for_batch and self._batch > 1 and result.shape[:1] == (self._batch,)
+        repeated = word == "repeat" and result.elements == self._batch * leaf.row.tensors[0].elements
+        return self._batch > 1 and (repeated or (made_for_batch and self._batch in result.shape[:2]))
 
     def counts(self, leaf: Leaf) -> bool:
         """See `Roles`; choosing what weights to keep, and masking them, is work of the method and not of the model."""
@@ -349,11 +357,18 @@ class _Flow:
         kernel = leaf.row.word in CONVOLUTIONS
         if value.activation or value.noise or (value.derived and not kernel) or (len(tensor.shape) != 2 and not kernel):
             return None
+        return self._constant(tensor)
+
+    def _constant(self, tensor: Tensor) -> Source:
         if tensor.storage not in self._constants:
             base = len(self._bases)
             self._bases[base] = Base(tensor.stored, trained=False)
             self._constants[tensor.storage or 0] = Source((Part(base),), tensor.stored)
         return self._constants[tensor.storage or 0]
+
+    def listed(self, leaf: Leaf, at: int, tensor: Tensor, name: str) -> Source:
+        """See `Roles`."""
+        return self._value(tensor).source or self._constant(tensor)
 
     def is_trained(self, leaf: Leaf, at: int) -> bool:
         """See `Roles`."""
