@@ -199,7 +199,7 @@ def summarise(trace: Trace, design: Design, method: Method, *, pattern: Pattern,
 
 def _layers(trace: Trace, pattern: Pattern, batch: int) -> tuple[LayerSummary, ...]:
     counted: set[str] = set()
-    layers = []
+    layers, total = [], trace.macs
     for operation in trace.operations:
         parameters = {other.name: other.elements for other in operation.other_parameters}
         if isinstance(operation, Conv | ConvTranspose | Linear):
@@ -213,7 +213,7 @@ def _layers(trace: Trace, pattern: Pattern, batch: int) -> tuple[LayerSummary, .
                 weight=shapes[1],
                 output=shapes[2],
                 macs=operation.macs,
-                share=operation.macs / trace.macs if trace.macs else 0.0,
+                share=operation.macs / total if total else 0.0,
                 parameters=sum(elements for name, elements in parameters.items() if name not in counted),
                 activations=_activations(operation, shapes),
                 macs_per_byte=_intensity(operation, shapes, batch),

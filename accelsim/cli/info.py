@@ -206,7 +206,7 @@ def _shape(shape: Sequence[int]) -> str:
 def _count(number: int) -> str:
     from accelsim.units import show
 
-    return show(number, "").strip() if number else ""
+    return "" if not number else str(number) if number < 1000 else show(number, "").strip()
 
 
 def _percent(share: float) -> str:
