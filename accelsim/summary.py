@@ -36,7 +36,7 @@ FORMAT = "accelsim-info/1"
 OPERAND_BYTES = 2
 
 _KEPT_DENSE = "kept dense, "
-_NUMBER = re.compile(r"(\d+(?:\.\d+)?)")
+_NUMBER = re.compile(r"(\d+:\d+|\d+(?:\.\d+)?)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,14 +327,19 @@ def _stages(trace: Trace, design: Design, method: Method, pattern: Pattern, batc
 
 
 def _dense_reason(members: Sequence[tuple[str, Gemm]]) -> DenseReason:
-    """One reason for texts that differ in numbers alone: it gives their ranges."""
+    """One reason for texts that differ in numbers or N:M patterns alone: it gives their range, or all patterns."""
     parts = zip(*(_NUMBER.split(text) for text, _ in members), strict=True)
-    ranges = ((part[0],) if len(set(part)) == 1 else (min(part, key=float), max(part, key=float)) for part in parts)
     return DenseReason(
-        text="".join("-".join(ends) for ends in ranges),
+        text="".join(part[0] if len(set(part)) == 1 else _span(part) for part in parts),
         macs=sum(gemm.macs for _, gemm in members),
         operations=tuple(dict.fromkeys(gemm.operation for _, gemm in members)),
     )
+
+
+def _span(numbers: Sequence[str]) -> str:
+    if ":" in numbers[0]:
+        return ", ".join(str(pattern) for pattern in sorted(set(map(Pattern.parse, numbers))))
+    return f"{min(numbers, key=float)}-{max(numbers, key=float)}"
 
 
 def group_layers(layers: Sequence[LayerSummary]) -> tuple[LayerGroup, ...]:

@@ -116,6 +116,9 @@ def test_reasons_by_hand(make_trace: Callable[..., acs.Trace], sat: acs.Design) 
     ]
     assert [(reason.text, reason.operations) for reason in backward.dense] == [("last layer", ("e",))]
     assert [(reason.text, reason.macs) for reason in update.dense] == [("bdwp leaves WU dense", update.macs)]
+    odd = [observed(name, 0.5, pattern=pattern) for name, pattern in (("a", "9:16"), ("b", "5:8"), ("c", "9:16"))]
+    traced = summary_of(make_trace(*odd), sat, "traced")
+    assert [reason.text for reason in traced.stages[0].dense] == ["the design has no 5:8, 9:16 mode"]
     traced = summary_of(make_trace(fc("a", 8)), sat, "traced")
     assert [reason.text for stage in traced.stages for reason in stage.dense] == ["no sparsity observed"] * 2
     assert traced.stages[1].macs == 0
