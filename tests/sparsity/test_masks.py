@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 from accelsim.errors import InputError
 from accelsim.sparsity.masks import (
     Packed,
+    _nonzero_planes,
     conformity,
     group_histograms,
     is_transposable,
@@ -276,6 +277,13 @@ def test_histograms_do_not_depend_on_memory_order_and_count_any_nonzero_byte():
     assert_same_histograms(group_histograms(array.view(np.bool_), 2), expected)
     assert_same_histograms(group_histograms(np.broadcast_to(array[:1], array.shape), 2),
                            {group: 12 * counts for group, counts in histograms_by_numpy(array[:1], 2, expected).items()})  # fmt: skip
+
+
+def test_no_dense_layout_of_bytes_is_copied():
+    array = np.ones((6, 5, 4), np.uint8)
+    for axes in itertools.permutations(range(3)):
+        for axis in range(3):
+            assert np.shares_memory(_nonzero_planes("tensor", array.transpose(axes), axis), array)
 
 
 def test_histograms_of_an_axis_shorter_than_every_group_are_none():
