@@ -277,11 +277,6 @@ def _leaves(row: Row, above: tuple[Row, ...] = ()) -> Iterator[Leaf]:
     """Yield the calls at and below `row` that count, each once."""
     if _NOT_FORWARD.fullmatch(row.name) or row.is_backward:
         return
-    if _COMPILED.fullmatch(row.name):
-        raise InputError(
-            "holds parts compiled by torch.compile, whose operations are not recorded one by one; record the step"
-            " without torch.compile"
-        )
     whole = row.is_operation and not _opens(row)
     for child in row.children:
         if not whole or child.sequence is not None:  # a whole one may copy what it overwrites and backward needs
@@ -362,6 +357,12 @@ def choose_pass(recording: Recording) -> Pass:
 
     Raises `InputError` where no forward pass is recorded, or where passes of one step differ.
     """
+    everything = [row for top in recording.rows for row in top.walk()]
+    if any(_COMPILED.fullmatch(row.name) for row in everything):
+        raise InputError(
+            f"{recording.source}: holds parts compiled by torch.compile, whose operations are not recorded one by one;"
+            " record the step without torch.compile"
+        )
     units = sorted(_units(recording.rows), key=lambda unit: unit[0].start)
     notes = []
     steps = _steps(recording.rows)
@@ -390,9 +391,16 @@ def choose_pass(recording: Recording) -> Pass:
     chosen = complete[-1]
     if not chosen.backward:
         notes.append(
-            "no backward pass is recorded: which gradients a step computes follows from the order of the operations"
+            "no backward pass is recorded: all parameters are taken as trained, and the gradients that a step computes"
+            " follow from the order of the operations"
         )
-    if any(_COLLECTIVES.fullmatch(row.name) for top in recording.rows for row in top.walk()):
+    threads = {leaf.row.thread for leaf in chosen.forward if is_product(leaf.row)}
+    if len(threads) > 1:
+        raise InputError(
+            f"{recording.source}: the forward pass runs in {len(threads)} threads, as several replicas of a model do;"
+            " record a step of one replica"
+        )
+    if any(_COLLECTIVES.fullmatch(row.name) for row in everything):
         notes.append("collectives of a distributed run are left out: the trace is the work of one process")
     events, recomputed = _backward_of(chosen.backward)
     return Pass(
@@ -400,12 +408,12 @@ def choose_pass(recording: Recording) -> Pass:
         backward=events,
         recomputed=recomputed,
         notes=tuple(notes),
-        optimized=_optimized(recording.rows),
+        optimized=_optimized(everything),
     )
 
 
 def _optimized(rows: Sequence[Row]) -> frozenset[int | None]:
-    steps = (row for top in rows for row in top.walk() if row.name.startswith("Optimizer.step#"))
+    steps = (row for row in rows if row.name.startswith("Optimizer.step#"))
     return frozenset(tensor.storage for step in steps for row in step.walk() for tensor in row.tensors) - {None}
 
 

@@ -67,6 +67,11 @@ class Structure:
         for leaf in (*made.forward, *(leaf for run in made.recomputed for leaf in run)):
             for row in leaf.unit.walk():
                 self._unit_of[id(row)] = leaf.unit
+        self._last_place: dict[int, int] = {}
+        for place, event in enumerate(made.backward):
+            creator = made.creator(event)
+            if creator is not None and (unit := self._unit_of.get(id(creator))) is not None:
+                self._last_place[id(unit)] = place
         self._gradients: dict[int, list[tuple[int, ...]]] = {}
         for gradient, creator, _ in made.accumulations():
             if creator is not None and (unit := self._unit_of.get(id(creator))) is not None:
@@ -265,8 +270,7 @@ class Structure:
         growing = [tensor for tensor, role in self.tensors(leaf) if role.grows]
         if is_product(leaf.row):
             return bool(growing) or self._weight(leaf) is not None
-        without_gradient = all(row.sequence is None for row in (leaf.row, *leaf.above))
-        return bool(growing) and (without_gradient or any(self._batch in tensor.shape for tensor in growing))
+        return any(self._batch in tensor.shape for tensor in growing) or (bool(growing) and not self._made.has_backward)
 
     def _is_mask(self, leaf: Leaf) -> bool:
         """Whether a call applies a mask to a weight; the weight is then what is listed."""
@@ -314,7 +318,7 @@ class Structure:
         bases = {use.number: Base(prod(use.shape), trained=use in waiting) for use in uses} | self._made_of
         notes = [f"{text}: {few(list(where))}" for text, where in self._assumed.items()]
         notes.append("the input is what the first operation reads, with the samples along the first dimension")
-        if len(waiting) < len(uses):
+        if len(waiting) < len(uses) and self._made.has_backward:
             notes.append(
                 "parameters that are not trained count once for every use: a profile does not say which are the same"
             )
@@ -409,12 +413,7 @@ class Structure:
 
     def _place(self, use: _Use) -> int:
         """Return where in the backward pass the last share of a use comes from."""
-        found = -1
-        for place, event in enumerate(self._made.backward):
-            creator = self._made.creator(event)
-            if creator is not None and self._unit_of.get(id(creator)) is use.leaf.unit:
-                found = place
-        return found
+        return self._last_place.get(id(use.leaf.unit), -1)
 
     def _error(self, leaf: Leaf, what: str) -> InputError:
         shapes = " and ".join(_text(tensor.shape) for tensor in leaf.row.tensors[:3])

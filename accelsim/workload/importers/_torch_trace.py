@@ -72,15 +72,21 @@ def build(recording: Recording, follow: Follower, options: ImportOptions, versio
     operations = _read_all(reader, roles, made.forward)
     for run in made.recomputed:
         operations = _repeat(operations, _read_all(reader, roles, run))
+    _check_functions(reader, made.forward, operations)
     if not any(seen.is_product for seen in operations):
         raise InputError(
             f"{recording.source}: no product of the forward pass works on the batch; check --batch {batch}"
         )
     settled = roles.settle(operations)
+    if not made.has_backward:
+        bases = {number: replace(base, trained=True) for number, base in settled.bases.items()}
+        settled = replace(settled, bases=bases)
     names = _names(operations)
     parameters = _Parameters(settled, operations)
     entries = [parameters.entry(name, seen) for name, seen in zip(names, operations, strict=True)]
     parameters.add_others(entries, operations)
+    if not made.has_backward:
+        entries = [{key: value for key, value in entry.items() if "_gradient" not in key} for entry in entries]
     path = Path(recording.source)
     data = {
         "format": FORMAT,
@@ -120,7 +126,7 @@ def _batch(source: str, made: Pass, options: ImportOptions) -> int:
     if options.batch < 1:
         raise InputError(f"{source}: batch {options.batch}: at least 1 is needed")
     sizes = [tensor.shape for leaf in made.forward for tensor in leaf.row.tensors]
-    if not any(shape and shape[0] % options.batch == 0 for shape in sizes):
+    if not any(shape and (shape[0] % options.batch == 0 or options.batch in shape) for shape in sizes):
         raise InputError(f"{source}: no operation works on {options.batch} samples, as --batch says ({hint})")
     return options.batch
 
@@ -138,6 +144,20 @@ def _read_all(reader: Reader, roles: Following, leaves: Sequence[Leaf]) -> list[
                 operations[-1] = merged
         roles.leave(leaf)
     return operations
+
+
+def _check_functions(reader: Reader, leaves: Sequence[Leaf], operations: Sequence[Seen]) -> None:
+    """Refuse autograd functions that fill new tensors by means that are not recorded, as kernels of others do."""
+    read = {id(seen.leaf.row) for seen in operations}
+    inside: dict[int, tuple[Row, list[Leaf]]] = {}
+    for leaf in leaves:
+        function = next((row for row in leaf.above if row.sequence is not None and not row.is_operation), None)
+        if function is not None:
+            inside.setdefault(id(function), (function, []))[1].append(leaf)
+    for function, made in inside.values():
+        fills = any(leaf.row.word.startswith("empty") for leaf in made)
+        if fills and not any(id(leaf.row) in read for leaf in made):
+            raise reader.error(Leaf(function, ()), "computes by means that are not recorded")
 
 
 def _repeat(operations: Sequence[Seen], run: Sequence[Seen]) -> list[Seen]:

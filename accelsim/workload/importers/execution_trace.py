@@ -37,6 +37,7 @@ __all__ = ["read"]
 
 _SCHEMA = re.compile(r"1\.\d+\.\d+(-chakra\.\d+\.\d+\.\d+)?")
 _REDUCING = frozenset({"reduce", "loss"})
+_RANDOM = frozenset({"randn", "rand", "randint"})
 _NO_TENSOR = frozenset({None, "<None>"})
 
 
@@ -184,9 +185,12 @@ class _Flow:
         self._entered: set[int] = set()
         self._untold: list[Tensor] = []
         outside = self._from_outside()
-        self._trained, self._others = self._find_trained(outside)
-        tensors = (tensor for placed in outside.values() for _, tensor in placed)
-        self._exact = any(batch in tensor.shape for tensor in tensors)
+        self._trained, self._others = self._find_trained({key: placed for key, (_, placed) in outside.items()})
+        self._exact = any(
+            batch in tensor.shape and _takes_data(row, at) and tensor.storage not in self._trained
+            for row, placed in outside.values()
+            for at, tensor in placed
+        )
 
     def _find_trained(
         self, outside: Mapping[int, Sequence[tuple[int, Tensor]]]
@@ -210,14 +214,15 @@ class _Flow:
             others += [(prod(shape), creator)] * (count - len(alike))
         return trained, others
 
-    def _from_outside(self) -> dict[int, list[tuple[int, Tensor]]]:
+    def _from_outside(self) -> dict[int, tuple[Row, list[tuple[int, Tensor]]]]:
         """Return for each forward call the tensors from outside the step among its operands, with their places."""
         made: set[int | None] = set()
-        found: dict[int, list[tuple[int, Tensor]]] = {}
+        found: dict[int, tuple[Row, list[tuple[int, Tensor]]]] = {}
         for leaf in (*self._made.forward, *(leaf for run in self._made.recomputed for leaf in run)):
             for row in (*leaf.above, leaf.row):
                 if id(row) not in found:
-                    found[id(row)] = [(at, tensor) for at, tensor in _placed(row) if tensor.storage not in made]
+                    placed = [(at, tensor) for at, tensor in _placed(row) if tensor.storage not in made]
+                    found[id(row)] = row, placed
             inputs = {tensor.storage for tensor in leaf.row.tensors}
             made |= {tensor.storage for tensor in leaf.row.results} - inputs
         return found
@@ -250,25 +255,25 @@ class _Flow:
             if id(row) in self._entered:
                 continue
             self._entered.add(id(row))
-            names = parameters_of(row)
             for at, tensor in _placed(row):
                 if tensor.elements and not self._covering(tensor):
-                    self._from_elsewhere(tensor, names.get(at), row)
+                    self._from_elsewhere(tensor, at, row)
 
-    def _from_elsewhere(self, tensor: Tensor, name: str | None, row: Row) -> None:
+    def _from_elsewhere(self, tensor: Tensor, at: int, row: Row) -> None:
+        names = parameters_of(row)
         trained = [one for one in self._trained.get(tensor.storage or 0, ()) if _covers(one, tensor)]
         whole = trained[0] if trained else tensor
         value = _Value(whole.offset, whole.elements)
-        if trained or name is not None:
+        takes_data = _takes_data(row, at)
+        if trained or at in names:
             base = len(self._bases)
             self._bases[base] = Base(whole.elements, bool(trained))
             rows = whole.shape[0] if whole.shape else 1
             value = replace(value, source=Source((Part(base),), whole.elements, rows))
-        elif self._holds(tensor.shape) and (self._batch in tensor.shape or not self._exact):
+        elif takes_data and self._holds(tensor.shape) and (self._batch in tensor.shape or not self._exact):
             value = replace(value, activation=True, grows=True)
-            is_loss = "loss" in row.word
-            self._inputs.append((tensor.shape, is_loss))
-        elif tensor.elements > 1 and row.is_operation and not NOT_COUNTED.fullmatch(row.word):
+            self._inputs.append((tensor.shape, "loss" in row.word))
+        elif takes_data and tensor.elements > 1 and row.is_operation and not NOT_COUNTED.fullmatch(row.word):
             self._untold.append(tensor)
         self._memory.setdefault(tensor.storage or 0, []).append(value)
 
@@ -393,6 +398,9 @@ class _Flow:
         made = _Value(result.offset, result.stored, grows=self._grows(leaf, result))
         if word == "bernoulli":
             return replace(made, noise=True)
+        if word in _RANDOM and made.grows and not self._exact:  # inputs made up in the step
+            self._inputs.append((result.shape, False))
+            return replace(made, activation=True)
         if (NOT_COUNTED.fullmatch(word) and word not in VIEWS | SAME_CONTENT) or not values:
             return made
         if any(value.activation for value in values):
@@ -450,6 +458,11 @@ def _placed(row: Row) -> Iterator[tuple[int, Tensor]]:
             yield at, value
         elif isinstance(value, tuple):
             yield from ((at, tensor) for tensor in value if isinstance(tensor, Tensor))
+
+
+def _takes_data(row: Row, at: int) -> bool:
+    """Whether data may stand at a place of the arguments of a call."""
+    return not parameters_of(row) or at == (1 if row.word.startswith("embedding") else 0)
 
 
 def _covers(whole: Tensor, part: Tensor) -> bool:

@@ -92,7 +92,12 @@ def _rows(source: str, calls: Sequence[Mapping[str, Any]], events: Sequence[Mapp
     open_rows: dict[Any, list[Row]] = {}
     for row in made:
         if row.forward_thread is not None:
-            row.forward_thread = threads.get(row.forward_thread, ("unknown", row.forward_thread))
+            if row.forward_thread not in threads:
+                raise InputError(
+                    f"{source}: does not say which thread ran the forward of {row.name}: the arrows from forward to"
+                    " backward operations (fwdbwd) are missing"
+                )
+            row.forward_thread = threads[row.forward_thread]
         around = open_rows.setdefault(row.thread, [])
         while around and around[-1].end <= row.start:
             around.pop()
@@ -156,17 +161,17 @@ def _forward_threads(rows: Sequence[Row], events: Sequence[Mapping[str, Any]]) -
     Where one thread alone ran forward calls it is that one; else the arrows from forward to backward calls tell.
     """
     forward = {row.thread for row in rows if row.sequence is not None and row.forward_thread is None}
-    wanted = {row.forward_thread for row in rows if row.forward_thread is not None}
+    backward = [row for row in rows if row.forward_thread is not None]
     if len(forward) == 1:
-        return dict.fromkeys(wanted, next(iter(forward)))
-    starts = {event["id"]: (str(event.get("pid")), str(event.get("tid"))) for event in events if event["ph"] == "s"}
+        return dict.fromkeys((row.forward_thread for row in backward), next(iter(forward)))
+    starts = {event["id"]: (str(event["pid"]), str(event["tid"])) for event in events if event["ph"] == "s"}
     ends = {
-        (str(event.get("pid")), str(event.get("tid")), round(float(event["ts"]) * 1000)): event["id"]
+        (str(event["pid"]), str(event["tid"]), round(float(event["ts"]) * 1000)): event["id"]
         for event in events
         if event["ph"] == "f"
     }
     found: dict[int, tuple[str, str]] = {}
-    for row in rows:
-        if row.forward_thread is not None and (arrow := ends.get((*row.thread, row.start))) in starts:
+    for row in backward:
+        if (arrow := ends.get((*row.thread, row.start))) in starts:
             found.setdefault(row.forward_thread, starts[arrow])
     return found
