@@ -164,8 +164,8 @@ def _reordered(layer: nn.Module, state: State, operands: Operands) -> Operands:
     order = _lasting(layer, lambda: best_order(kept, state.pattern, axis, state.candidates, groups))
     bp = masked(kept.index_select(axis, order), backward_mask(kept, state.pattern, axis, order))
     # a transposed convolution's weight names the outputs of one group, the gradient those of all
-    parts = torch.arange(getattr(layer, "groups", 1) // groups, device=order.device)[:, None]
-    return replace(operands, bp=bp, order=(parts * len(order) + order).flatten())
+    parts = range(getattr(layer, "groups", 1) // groups)
+    return replace(operands, bp=bp, order=torch.cat([order + part * len(order) for part in parts]))
 
 
 def _largest_of_channels(pattern: Pattern, rescale: bool, gradient: Tensor) -> Tensor:

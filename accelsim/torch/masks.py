@@ -1,7 +1,8 @@
 """Masks of tensors, and the unbiased pruning of gradients.
 
-Groups are M consecutive elements along one axis, from its start; a short last group keeps min(N, its length), as in
-`accelsim.sparsity.masks`.
+Groups are M consecutive elements along one axis, from its start; a short last group keeps min(N, its length). Elements
+are ranked by magnitude bits: with its sign bit cleared a number orders as an integer, in every format, from zero to
+infinity and then NaN. Both as in `accelsim.sparsity.masks`.
 """
 
 import torch
@@ -12,10 +13,22 @@ from accelsim.sparsity.pattern import Pattern
 
 __all__ = ["backward_mask", "best_order", "magnitude_mask", "minimum_variance", "transposable_mask"]
 
-_BELOW_ANY_MAGNITUDE = -1.0
+_BITS_OF = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+_BELOW_ANY_MAGNITUDE = -1
 
 
-def _groups(tensor: Tensor, group: int, axis: int, padding: float) -> Tensor:
+def _magnitudes(tensor: Tensor) -> Tensor:
+    """Return integers that order as the magnitudes do."""
+    bits = tensor.view(_BITS_OF[tensor.element_size()])
+    return bits & torch.iinfo(bits.dtype).max
+
+
+def _places(magnitudes: Tensor) -> Tensor:
+    """Return the place of each element in the order of size along the last axis; of equal ones the first is ahead."""
+    return magnitudes.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
+
+
+def _groups(tensor: Tensor, group: int, axis: int, padding: int = 0) -> Tensor:
     """Return (..., groups, M): the groups along `axis`, which comes last, short ones padded."""
     rows = tensor.movedim(axis, -1)
     count = -(-rows.shape[-1] // group)
@@ -34,10 +47,8 @@ def magnitude_mask(tensor: Tensor, pattern: Pattern, axis: int) -> Tensor:
     `tensor` is of any floating-point type and shape, the mask is boolean of the same shape. Of equal magnitudes the one
     at the lower index is kept, bit for bit as `accelsim.sparsity.masks.magnitude_mask` does; NaN ranks above infinity.
     """
-    groups = _groups(tensor.abs(), pattern.group, axis, _BELOW_ANY_MAGNITUDE)
-    kept = groups.sort(dim=-1, descending=True, stable=True).indices[..., : pattern.kept]
-    mask = torch.zeros_like(groups, dtype=torch.bool).scatter_(-1, kept, value=True)
-    return _ungroup(mask, tensor.shape[axis], axis)
+    groups = _groups(_magnitudes(tensor), pattern.group, axis, _BELOW_ANY_MAGNITUDE)
+    return _ungroup(_places(groups) < pattern.kept, tensor.shape[axis], axis)
 
 
 def transposable_mask(tensor: Tensor, pattern: Pattern, axes: tuple[int, int] = (0, 1)) -> Tensor:
@@ -48,7 +59,7 @@ def transposable_mask(tensor: Tensor, pattern: Pattern, axes: tuple[int, int] = 
     equal magnitudes the one first in row order is taken first.
     """
     size = pattern.group
-    plane = tensor.abs().movedim(axes, (-2, -1))
+    plane = _magnitudes(tensor).movedim(axes, (-2, -1))
     high, wide = plane.shape[-2:]
     padded = functional.pad(plane, (0, -wide % size, 0, -high % size), value=_BELOW_ANY_MAGNITUDE)
     blocks = padded.unflatten(-2, (-1, size)).unflatten(-1, (-1, size)).transpose(-3, -2)
@@ -58,37 +69,48 @@ def transposable_mask(tensor: Tensor, pattern: Pattern, axes: tuple[int, int] = 
 
 def _greedy(blocks: Tensor, pattern: Pattern) -> Tensor:
     """Mask blocks given as rows of M M magnitudes, all side by side."""
-    size = pattern.group
-    mask = torch.zeros_like(blocks, dtype=torch.bool)
-    row_room, column_room = (blocks.new_full((len(blocks), size), pattern.kept, dtype=torch.int32) for _ in range(2))
-    for position in blocks.sort(dim=-1, descending=True, stable=True).indices.split(1, dim=-1):
-        row, column = position // size, position % size
+    order = blocks.argsort(dim=-1, descending=True, stable=True)
+    mask = order < 0  # both made of the order: whoever watches sees the choice of weights and no new data
+    row_room = order[:, : pattern.group] * 0 + pattern.kept
+    column_room = row_room.clone()
+    for position in order.split(1, dim=-1):
+        row, column = position // pattern.group, position % pattern.group
         free = (row_room.gather(1, row) > 0) & (column_room.gather(1, column) > 0)
         mask.scatter_(1, position, free)
-        row_room.scatter_add_(1, row, -free.int())
-        column_room.scatter_add_(1, column, -free.int())
+        row_room.scatter_add_(1, row, -free.long())
+        column_room.scatter_add_(1, column, -free.long())
     return mask
 
 
 def backward_mask(kept: Tensor, pattern: Pattern, axis: int, order: Tensor) -> Tensor:
-    """Return the BP mask of Bi-Mask for the pruned weights `kept` with `axis` in `order`.
+    """Return the BP mask of Bi-Mask for the pruned weights `kept`, with `axis` in `order`.
 
     N:M along the reordered axis, by magnitude; what FF pruned stays pruned (Zhang et al., ICML 2023).
     """
-    reordered = kept.index_select(axis, order)
-    return magnitude_mask(reordered, pattern, axis) & (reordered != 0)
+    return _reordered_mask(_magnitudes(kept), pattern, axis, order)
+
+
+def _reordered_mask(magnitudes: Tensor, pattern: Pattern, axis: int, order: Tensor) -> Tensor:
+    groups = _groups(magnitudes.index_select(axis, order), pattern.group, axis, _BELOW_ANY_MAGNITUDE)
+    return _ungroup((_places(groups) < pattern.kept) & (groups > 0), magnitudes.shape[axis], axis)
 
 
 def best_order(kept: Tensor, pattern: Pattern, axis: int, candidates: int, repeats: int) -> Tensor:
     """Return the order of `axis`, of `candidates` random ones, under which `backward_mask` keeps the most weights.
 
-    The axis consists of `repeats` parts (the groups of a convolution), each in the same order.
+    The axis consists of `repeats` parts (the groups of a convolution), each in the same order. Orders are drawn from
+    torch's generator.
     """
-    length = kept.shape[axis] // repeats
-    starts = torch.arange(repeats, device=kept.device)[:, None] * length
-    orders = [(starts + torch.randperm(length, device=kept.device)).flatten() for _ in range(candidates)]
-    eligible = torch.stack([backward_mask(kept, pattern, axis, order).sum() for order in orders])
-    return torch.stack(orders).index_select(0, eligible.argmax().reshape(1))[0]
+    magnitudes, size = _magnitudes(kept), kept.shape[axis]
+    orders = [_random_order(size // repeats, repeats, kept.device) for _ in range(candidates)]
+    eligible = [_reordered_mask(magnitudes, pattern, axis, order).sum() for order in orders]
+    best = torch.stack(eligible).argmax()
+    return torch.cat(orders).index_select(0, best * size + torch.arange(size, device=kept.device))
+
+
+def _random_order(size: int, repeats: int, device: torch.device) -> Tensor:
+    order = torch.randperm(size, device=device)
+    return torch.cat([order + part * size for part in range(repeats)])
 
 
 def minimum_variance(gradient: Tensor, pattern: Pattern, axis: int) -> Tensor:
@@ -100,7 +122,7 @@ def minimum_variance(gradient: Tensor, pattern: Pattern, axis: int) -> Tensor:
     (systematic sampling), drawn from torch's generator.
     """
     wide = torch.promote_types(gradient.dtype, torch.float32)
-    values = _groups(gradient.to(wide), pattern.group, axis, 0.0)
+    values = _groups(gradient.to(wide), pattern.group, axis)
     chance = _inclusion(values.abs(), pattern.kept)
     upto = chance.cumsum(-1).clamp(max=pattern.kept)
     # element i is hit if a point of start, start + 1, ... lies between the sums before and after it

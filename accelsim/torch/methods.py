@@ -149,7 +149,7 @@ def sr_ste(
     """Put SR-STE on a model: FF reads weights pruned N:M along the inputs (Zhou et al., ICLR 2021). Returns the model.
 
     BP reads the same pruned weights, which are N:M along no axis that BP reduces. The weight's gradient passes straight
-    through, plus `decay` times what was pruned, which lets pruned weights fade (eq. 7; 2e-4 in the published code).
+    through, plus `decay` times what was pruned, which lets pruned weights fade (2e-4 in the published code).
 
     `exclude` names layers, or globs of them, that stay dense; left out, these are the first layer (unless embeddings
     come before it) and the last one, in the order of registration; ``()`` excludes none. A product whose reduced

@@ -127,7 +127,9 @@ def masked(weight: Tensor, mask: Tensor | None, leak: float = 0.0) -> Tensor:
     """Return the weight with what the mask leaves out set to zero, or scaled by `leak`."""
     if mask is None:
         return weight
-    return torch.where(mask, weight, weight * leak) if leak else weight.masked_fill(~mask, 0)
+    if leak:
+        return weight * torch.where(mask, 1.0, leak).to(weight.dtype)
+    return weight.masked_fill(~mask, 0)
 
 
 class _Refined(torch.autograd.Function):  # type: ignore[misc]
@@ -147,7 +149,7 @@ class _Refined(torch.autograd.Function):  # type: ignore[misc]
 
 
 def refined(weight: Tensor, mask: Tensor | None, decay: float) -> Tensor:
-    """Return the weight; its gradient gets decay * (1 - mask) * weight on top (Zhou et al., ICLR 2021, eq. 7)."""
+    """Return the weight; its gradient gets decay * (1 - mask) * weight on top (Zhou et al., ICLR 2021)."""
     return weight if mask is None or not decay else _Refined.apply(weight, mask, decay)
 
 

@@ -12,8 +12,11 @@ import pytest
 
 import accelsim
 
-torch = pytest.importorskip("torch")
-from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
+try:
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+except ModuleNotFoundError:  # the tests are skipped then, and nothing here runs
+    TorchDispatchMode = object
 
 
 @pytest.fixture(autouse=True, scope="session")

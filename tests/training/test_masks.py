@@ -123,7 +123,7 @@ def test_minimum_variance_is_unbiased_and_n_of_m(pattern, axis):
     draws = torch.stack([masks.minimum_variance(gradient, pattern, axis) for _ in range(4000)])
     for draw in draws[:50]:
         assert numpy_masks.conformity(draw.numpy(), pattern, axis) == 1
-    groups = masks._groups(gradient.abs(), pattern.group, axis, 0.0)
+    groups = masks._groups(gradient.abs(), pattern.group, axis)
     chance = masks._ungroup(masks._inclusion(groups, pattern.kept), gradient.shape[axis], axis)
     variance = torch.where(chance > 0, gradient**2 * (1 / chance - 1), 0.0)
     assert ((draws.mean(0) - gradient).abs() <= 5 * (variance / len(draws)).sqrt() + 1e-12).all()
