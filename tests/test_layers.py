@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,15 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_public_names_are_importable() -> None:
     for name in accelsim.__all__:
-        assert getattr(accelsim, name) is not None
+        if "tracer" not in accelsim._HOMES[name] or find_spec("torch"):
+            assert getattr(accelsim, name) is not None
     with pytest.raises(AttributeError, match=r"^module 'accelsim' has no attribute 'simulat'$"):
         _ = accelsim.simulat
+
+
+def test_without_torch_the_tracer_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith(("accelsim.workload.tracer", "accelsim.torch"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(ModuleNotFoundError, match=r"^tracing needs PyTorch: pip install 'accelsim\[torch\]'$"):
+        _ = accelsim.tracing

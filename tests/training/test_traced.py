@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 from torch.nn import functional  # noqa: E402
 
 SPARSE = {"residual1.0.0", "residual1.1.0", "layer1.0", "layer2.0", "layer3.0", "residual3.0.0", "residual3.1.0"}
-FOLLOWED = [name for name, one in METHODS.items() if one.is_sparse and not one.traced and name != "bi-mask"]
+FOLLOWED = [name for name, one in METHODS.items() if one.is_sparse and not one.traced]
 
 
 def traced(digits, model, samples):

@@ -209,6 +209,21 @@ def test_a_custom_function_with_a_mask_for_each_direction():
     assert (observed.FF.weight.pattern, observed.BP.weight.pattern) == ("2:8", "2:8")
 
 
+@pytest.mark.parametrize("batch", [16, 24])  # as many samples as the weight has outputs, too
+def test_permuted_and_scaled_weights_stay_weights(batch):
+    order, scale, kept = torch.randperm(24), torch.ones(24, 1), torch.arange(24)[:, None] % 2 == torch.arange(16) % 2
+    model = Apply(
+        lambda m, x: F.linear(m.a(x), (m.w * scale)[order] * kept).index_select(1, order.argsort()),
+        a=nn.Linear(16, 16), w=(24, 16),
+    )  # fmt: skip
+    nn.init.ones_(model.w)
+    seen = trace(lambda: model(torch.randn(batch, 16)).sum(), model).operations
+    assert [(op.name, op.kind) for op in seen if op.macs] == [("a", "linear"), ("linear", "linear")]
+    (operation,) = (op for op in seen if op.name == "linear")
+    assert (operation.weight.name, operation.rows, operation.scales_with_batch) == ("w", 1, True)
+    assert operation.observed.FF.weight.pattern == operation.observed.BP.weight.pattern == "2:4"
+
+
 def test_near_patterns_can_be_judged_from_the_histogram():
     layer = nn.Linear(64, 64)
     set_sparse(layer.weight, TWO_OF_EIGHT, 1)

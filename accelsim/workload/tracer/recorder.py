@@ -25,6 +25,7 @@ from accelsim.workload.tracer.words import (
     FACTORIES,
     JOINS,
     MASKS,
+    PERMUTES,
     PRODUCTS,
     READ_WHAT_THEY_WRITE,
     RESHAPED,
@@ -515,7 +516,7 @@ def _pruned(call: Call, held: Sequence[Source | Role | None]) -> Source | Role |
 
     Generating N:M weights is a task of the machine; how a training script goes about it is not part of the model.
     """
-    if DATA.intersection(held) or Role.NOISE in held:
+    if {Role.ACTIVATION, Role.GRADIENT, Role.NOISE}.intersection(held):
         return None
     sources = [role for role in held if isinstance(role, Source)]
     if not sources:
@@ -523,6 +524,8 @@ def _pruned(call: Call, held: Sequence[Source | Role | None]) -> Source | Role |
     if call.word in SELECTS:
         return sources[0] if call.word == "abs" else Role.CHOICE
     elements = call.results[0].numel() if call.results else 0
+    if call.word in PERMUTES and sources[0].elements == elements:
+        return sources[0]
     masked = call.word in MASKS and any(
         not isinstance(role, Source) and tensor.numel() == elements > 1
         for tensor, role in zip(call.tensors, held, strict=True)
@@ -561,7 +564,8 @@ def _role_of_result(
     call: Call, result: Tensor, held: Sequence[Source | Role | None], *, in_backward: bool
 ) -> Source | Role | None:
     sources = [role for role in held if isinstance(role, Source)]
-    if DATA.intersection(held):
+    alike = [source for source in sources if source.elements == result.numel()]
+    if DATA.intersection(held) and not (alike and not {Role.ACTIVATION, Role.GRADIENT}.intersection(held)):
         of_data = Role.GRADIENT if Role.ACTIVATION not in held and Role.GRADIENT in held else Role.ACTIVATION
         return Role.GRADIENT if in_backward else of_data
     if not sources:
@@ -572,5 +576,4 @@ def _role_of_result(
         return sources[0]
     if call.word in PRODUCTS or call.word == "convolution" or call.word in READ_WHAT_THEY_WRITE:
         return Role.DERIVED
-    alike = [source for source in sources if source.elements == result.numel()]
     return alike[0] if alike else Role.DERIVED

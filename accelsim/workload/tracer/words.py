@@ -11,6 +11,7 @@ __all__ = [
     "JOINS",
     "KIND_OF",
     "MASKS",
+    "PERMUTES",
     "PRODUCTS",
     "READ_WHAT_THEY_WRITE",
     "RESHAPED",
@@ -48,6 +49,9 @@ KIND_OF = {word: kind for kind, words in _KINDS.items() for word in words.split(
 """Kinds of vector work by name, without leading underscores and `native_`; any other is elementwise."""
 
 READ_WHAT_THEY_WRITE = frozenset({"embedding", "embedding_bag", "index", "index_select", "gather"})
+PERMUTES = frozenset({"index", "index_select", "gather"})
+"""What puts weights in another order, where it returns as many as there are."""
+
 SHOWN_AS = {
     "clone": "copy",
     "batch_norm_legit": "batch_norm",
