@@ -403,8 +403,9 @@ def choose_pass(recording: Recording) -> Pass:
     if any(_COLLECTIVES.fullmatch(row.name) for row in everything):
         notes.append("collectives of a distributed run are left out: the trace is the work of one process")
     events, recomputed = _backward_of(chosen.backward)
+    forward = tuple(leaf for leaf in chosen.forward if leaf.row.thread in threads)  # others move data
     return Pass(
-        forward=tuple(chosen.forward),
+        forward=forward,
         backward=events,
         recomputed=recomputed,
         notes=tuple(notes),

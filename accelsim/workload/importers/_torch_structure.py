@@ -2,13 +2,14 @@
 
 A profile says nothing of which tensor is which:
 
-- A weight is the kernel of a convolution, the second argument of `linear`, the matrix that is multiplied with data of
-  three or more dimensions, or a factor whose shape has a gradient that is accumulated right after the product's own
-  backward. Where none of these decides, the file is refused.
+- A weight is the kernel of a convolution, the second argument of `linear`, a factor whose shape has a gradient that is
+  accumulated right after the backward of the product, or of the view (as in ``x @ w.t()``) made right before it, or the
+  matrix that is multiplied with data of three or more dimensions. Where none of these decides, the file is refused.
 - Weights whose gradients are accumulated as one are the same (tied).
 - The first dimension of a tensor holds the samples. An operand that a broadcast repeats over it is shared by them.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -18,7 +19,7 @@ from accelsim.workload.importers._torch_ops import Part, Role, Seen, Source, par
 from accelsim.workload.importers._torch_results import result_shape
 from accelsim.workload.importers._torch_rows import Leaf, Pass, Row, Tensor, is_product
 from accelsim.workload.importers._torch_trace import Base, Settled, per_sample
-from accelsim.workload.importers._torch_words import CONVOLUTIONS, KIND_OF, MASKS, PRODUCTS
+from accelsim.workload.importers._torch_words import CONVOLUTIONS, KIND_OF, MASKS, PRODUCTS, VIEWS
 from accelsim.workload.names import few
 
 __all__ = ["Structure"]
@@ -27,6 +28,7 @@ _DROPOUTS = ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropo
 _DROPPING = frozenset({"mul", "dropout", "fused_dropout"})
 _CUTS = frozenset({"split", "split_with_sizes", "chunk", "unsafe_chunk", "tensor_split", "unsafe_split"})
 _BROADCAST = frozenset({"add", "multiply", "elementwise"})
+_VIEWING = re.compile(rf"{'|'.join(VIEWS)}|numpy_T|mT|mH|adjoint|to|reshape|flatten|contiguous")
 _VECTOR = {0: "bias"}
 _BIASES = {word: _VECTOR for word, at in PRODUCTS.items() if at}
 _LISTED = 1000  # places of parameters in a list, after those of arguments
@@ -76,6 +78,25 @@ class Structure:
         for gradient, creator, _ in made.accumulations():
             if creator is not None and (unit := self._unit_of.get(id(creator))) is not None:
                 self._gradients.setdefault(id(unit), []).append(gradient.shape)
+        self._viewed = self._views_before()
+
+    def _views_before(self) -> dict[int, list[tuple[int, ...]]]:
+        """Return for each call of the program the shapes of the parameters that the calls right before it only view.
+
+        A tied one gets its gradient elsewhere: then the view has a backward and the shape of a parameter.
+        """
+        all_shapes = {gradient.shape for gradient, _, _ in self._made.accumulations()}
+        found: dict[int, list[tuple[int, ...]]] = {}
+        seen: list[tuple[int, ...]] = []
+        units = {id(leaf.unit): leaf.unit for leaf in self._made.forward}
+        for key, unit in units.items():
+            if _VIEWING.fullmatch(unit.word):
+                ran = any(self._made.ran(row) for row in unit.walk())
+                tied = {tensor.shape for tensor in unit.tensors if ran and self._batch not in tensor.shape} & all_shapes
+                seen += self._gradients.get(key, sorted(tied))
+            else:
+                found[key], seen = seen, []
+        return found
 
     def enter(self, leaf: Leaf) -> None:
         """Take note of the first operand that holds the samples: the input."""
@@ -133,9 +154,10 @@ class Structure:
         if (linear := leaf.inside("linear")) is not None and len(linear.tensors) > 1:
             shape = linear.tensors[1].shape
             return (at + 1 if sides[1].shape == shape[::-1] else at), shape
-        shapes = [shape for shape in self._accumulated(leaf) if prod(shape) > 1]
-        if (found := self._by_gradient(leaf, at, sides, shapes)) is not None:
-            return found
+        own = [shape for shape in self._accumulated(leaf) if prod(shape) > 1]
+        for shapes in (own, self._viewed.get(id(leaf.unit), ())):
+            if (found := self._by_gradient(leaf, at, sides, shapes)) is not None:
+                return found
         return self._by_dimensions(leaf, at, sides)
 
     def _by_gradient(
@@ -302,7 +324,7 @@ class Structure:
     def result(self, leaf: Leaf) -> tuple[tuple[int, ...], bool]:
         """See `Roles`."""
         shape = result_shape(leaf.row, self._made.ran(leaf.row))
-        if shape is None:
+        if shape is None or not leaf.row.tensors:
             raise self._error(leaf, f"a profile does not hold the shape of its result; {_ANOTHER_WAY}")
         grows = any(role.grows for _, role in self.tensors(leaf)) and self._holds(Tensor(shape))
         return shape, grows

@@ -122,7 +122,7 @@ NOT_COUNTED = re.compile(
     "|".join((*VIEWS, *_CASTS))
     + r"|new_\w+|\w+_like|zero|fill|uniform|normal|random|bernoulli|exponential|geometric|log_normal|cauchy"
     r"|empty\w*|zeros|ones|full|arange|linspace|logspace|eye|rand|randn|randint|randperm|tri[lu]_indices|scalar_tensor"
-    r"|set|resize|local_scalar_dense|item|record_stream|assert_async|is_\w+|cudnn_is_\w+|has_\w+|nested_\w+|foreach_\w+|amp_\w+|(un)?flatten_dense_tensors"
+    r"|set|resize|local_scalar_dense|item|record_stream|assert_async|is_\w+|cudnn_is_\w+|has_\w+|nested_\w+|foreach_\w+|amp_\w+|(un)?flatten_dense_tensors|pin_memory"
 )
 """Views, casts, new tensors and questions about them: no work of a layer."""
 

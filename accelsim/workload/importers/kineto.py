@@ -4,6 +4,7 @@ What a profile says of weights and parameters is described in `accelsim.workload
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -145,11 +146,9 @@ def _value(shape: Any, kind: str, strides: Any, given: str) -> Any:
 
 def _number(text: str) -> Any:
     """Read a recorded number, truth value or list of them; anything else is not known."""
-    lowered = text.strip().replace("True", "true").replace("False", "false").replace(".,", ".0,")
-    if lowered.endswith("."):
-        lowered += "0"
+    plain = re.sub(r"(\d)\.(?!\d)", r"\1.0", text.replace("True", "true").replace("False", "false"))
     try:
-        value = json.loads(lowered)
+        value = json.loads(plain)
     except json.JSONDecodeError:
         return None
     return tuple(value) if isinstance(value, list) else value

@@ -197,6 +197,15 @@ NETWORKS = {
     "used twice": (lambda: Apply(lambda m, x: m.a(m.a(x)), a=nn.Linear(4, 4)), ["4"]),
     "weight on the right": (lambda: Apply(lambda m, x: m.a(x) @ m.w, a=nn.Linear(4, 6), w=(6, 5)), ["3x4"]),
     "weight on the left": (lambda: Apply(lambda m, x: m.w @ m.a(x), a=nn.Linear(4, 6), w=(5, 3)), ["3x4"]),
+    "weights transposed before": (
+        lambda: Apply(
+            lambda m, x: torch.mm(F.relu(m.e(x) @ m.v.T).mean(1), m.w.t()) @ m.e.weight.t(),
+            e=nn.Embedding(50, 8),
+            v=(6, 8),
+            w=(8, 6),
+        ),
+        ["6:int64:50"],
+    ),
     "einsum": (
         lambda: Apply(lambda m, x: torch.einsum("btd,de->bte", m.a(x), m.w), a=nn.Linear(4, 6), w=(6, 5)), ["3x4"],
     ),
