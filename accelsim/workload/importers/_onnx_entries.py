@@ -28,7 +28,7 @@ def entries(walks: Sequence[Walk], samples: int) -> list[dict[str, Any]]:
     pairs = [_Pair(walks[0].graph.file, seen, large[index] if large else None, samples)
              for index, seen in enumerate(first)]  # fmt: skip
     sparsity = _Sparsity(walks[0])
-    return [_entry(walks[0], name, pair, sparsity) for name, pair in zip(_names(first), pairs, strict=True)]
+    return [_entry(walks[0], name, pair, sparsity) for name, pair in zip(_names(walks[0]), pairs, strict=True)]
 
 
 def _identity(seen: Seen) -> tuple[Any, ...]:
@@ -189,13 +189,15 @@ def _operand(nonzero: Any, density: float, name: str, axis: int) -> dict[str, An
     }
 
 
-def _names(seen: Sequence[Seen]) -> list[str]:
+def _names(walk: Walk) -> list[str]:
     """Name each operation after its weight or module, with its own word where the module does several things."""
     words: dict[str, set[str]] = {}
-    per_node = Counter(id(one.node) for one in seen)
-    for one in seen:
+    for one in walk.seen:
         words.setdefault(one.node.module or "", set()).add(one.work.word)
-    wanted = [_wanted(one, len(words[one.node.module or ""]) == 1, per_node[id(one.node)] > 1) for one in seen]
+    around = {"", *(module[:at] for module in words for at, letter in enumerate(module) if letter == ".")}
+    alone = {module for module, inside in words.items() if len(inside) == 1} - around
+    per_node = Counter(id(one.node) for one in walk.seen)
+    wanted = [_wanted(walk, one, one.node.module in alone, per_node[id(one.node)] > 1) for one in walk.seen]
     taken, repeats, names = set(wanted), Counter[str](), []
     for name in wanted:
         repeats[name] += 1
@@ -207,15 +209,17 @@ def _names(seen: Sequence[Seen]) -> list[str]:
     return names
 
 
-def _wanted(one: Seen, alone: bool, several: bool) -> str:
+def _wanted(walk: Walk, one: Seen, alone: bool, several: bool) -> str:
     node, weight = one.node, one.work.weight
-    own = weight.label.removesuffix(".weight") if weight and one.first_use and not is_made_up(weight.label) else ""
+    stored = weight is not None and weight.label.partition("[")[0] in walk.graph.stored
+    own = weight.label.removesuffix(".weight") if weight and stored and one.first_use else ""
+    own = "" if is_made_up(own) else own
     if own and (node.module is None or weight is None or own != weight.label):
         return own
     if node.module is None:
         place = node.name or (node.word if several else "")
         return f"{place}.{one.work.word}".strip(".") if several or not place else place
-    return node.module if alone and node.module else f"{node.module}.{one.work.word}".removeprefix(".")
+    return node.module if alone else f"{node.module}.{one.work.word}".removeprefix(".")
 
 
 _SENTENCES = {
@@ -226,6 +230,8 @@ _SENTENCES = {
     "tied": "a weight that equals an embedding table element by element is taken as tied to it: {names}",
     "padded": "padding that differs between two sides is taken as equal padding of a larger input: {names}",
     "quantised": "steps between number formats are casts and left out: {names}",
+    "joined": "activations and layer normalisations that are written out in arithmetic are counted as one operation:"
+    " {names}",
     "zeros": "weights that hold nothing but zeros are taken as not yet set, not as sparse: {names}",
 }
 
@@ -238,9 +244,8 @@ def assumptions(walk: Walk, operations: Sequence[dict[str, Any]]) -> list[str]:
         found.append("no normalisation is in the file: one that its exporter folded into convolutions cannot be seen")
     if "dropout" not in kinds:
         found.append("no dropout is in the file: one that its exporter removed cannot be seen")
-    return found + [
-        text.format(names=_few(walk.notes[kind])) for kind, text in _SENTENCES.items() if kind in walk.notes
-    ]
+    notes = {**walk.notes, **({"joined": walk.graph.joined} if walk.graph.joined else {})}
+    return found + [text.format(names=_few(notes[kind])) for kind, text in _SENTENCES.items() if kind in notes]
 
 
 def _few(names: Sequence[str]) -> str:

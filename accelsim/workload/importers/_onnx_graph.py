@@ -98,7 +98,7 @@ class Stored:
 
     @cached_property
     def masks(self) -> bool:
-        """Whether it is a mask: infinities, the ends of its number range, or nothing but both zeros and ones."""
+        """Whether it is a mask: infinities, the ends of its number range, or nothing but zeros and one other number."""
         if self.content is None or not self.floating:
             return False
         values = self.content()
@@ -108,17 +108,22 @@ class Stored:
         least, most = values.min(), values.max()
         if not (most < limit and least > -limit):
             return True
-        return bool(least == 0 and most == 1 and ((values == 0) | (values == 1)).all())
+        return bool((least == 0) != (most == 0) and ((values == least) | (values == most)).all())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graph:
-    """The nodes of a file in order, the tensors it stores, and its inputs."""
+    """The nodes of a file in order, the tensors it stores, and its inputs and outputs.
+
+    `joined`: nodes that stand for an operation which the file writes out in several.
+    """
 
     file: str
     inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
     nodes: tuple[Node, ...]
     stored: Mapping[str, Stored]
+    joined: tuple[str, ...] = ()
 
 
 class MisfitError(InputError):
@@ -298,6 +303,7 @@ class Walk:
         self._used: set[str] = set()
         self._in_nodes = not any(stored.floating and prod(stored.shape) > 1 and not stored.in_node
                                  for stored in graph.stored.values())  # fmt: skip
+        self.biases = _biases(graph)
         self._tables: list[tuple[str, Stored]] = []
         self._values = {name: self._input(name) for name in graph.inputs}
         for node in graph.nodes:
@@ -444,6 +450,7 @@ class Walk:
 
     def _new_label(self, source: Source, node: Node, leaf: str, stored: Stored) -> str:
         made_up = is_made_up(stored.name)
+        bias = self.biases.get(node.outputs[0]) if made_up and leaf == "weight" else None
         taken = set(self._labels.values())
         merged = any(name == stored.name for name, _ in self._labels)
         wanted = [] if made_up or merged else [stored.name]
@@ -451,6 +458,8 @@ class Walk:
             self.note("merged", stored.name)
         if source.alias and not is_made_up(source.alias):
             wanted.append(source.alias)
+        if bias is not None:
+            wanted.append(f"{bias.removesuffix('bias')}weight")
         if node.module is not None:
             own = leaf if made_up else stored.name.rpartition(".")[2]
             wanted.append(f"{node.module}.{own}".removeprefix("."))
@@ -475,6 +484,17 @@ class Walk:
                 self.note("tied", f"{stored.name} to {label}")
                 return label
         return None
+
+
+def _biases(graph: Graph) -> dict[str, str]:
+    """Return the bias that is added to a tensor, by that tensor, where the file names it so."""
+    return {
+        name: bias
+        for node in graph.nodes
+        if node.operator == "Add"
+        for name, bias in (node.inputs, node.inputs[::-1])
+        if bias in graph.stored and bias.endswith("bias")
+    }
 
 
 def _transposes(table: Stored, weight: Stored) -> bool:

@@ -102,10 +102,7 @@ class Inference:
 
     def _inferred(self, node: Node, proto: Any, inputs: Sequence[str]) -> Mapping[str, Any]:
         onnx = self._onnx
-        try:
-            schema = _schema(onnx, node.operator, self._opset)
-        except onnx.defs.SchemaError:
-            raise InputError(f"{self._graph.file}: {node.where}: opset {self._opset} has no such operator") from None
+        schema = _schema(onnx, node.operator, self._opset)
         data = {name: content for name in inputs if (content := self._as_proto(name)) is not None}
         types = {name: self._types[name] for name in inputs}
         if node.operator in _KEEP_SHAPE:

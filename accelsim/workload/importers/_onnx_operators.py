@@ -517,9 +517,9 @@ OPERATORS = Operators(
         "SoftmaxCrossEntropyLoss": _cross_entropy,
     }),
     free=frozenset({"Constant", "ConstantOfShape", "EyeLike", "Range", "Shape", "Size", "RandomNormal",
-                    "RandomNormalLike", "RandomUniform", "RandomUniformLike", "BlackmanWindow", "HammingWindow",
+                    "RandomNormalLike", "BlackmanWindow", "HammingWindow",
                     "HannWindow"}),
-    noise=frozenset({"Bernoulli"}),
+    noise=frozenset({"Bernoulli", "RandomUniform", "RandomUniformLike"}),
     data=MappingProxyType({
         **dict.fromkeys(("BatchNormalization", "LayerNormalization", "GroupNormalization", "InstanceNormalization",
                          "RMSNormalization", "PRelu", "Clip", "Dropout", "Pad", "Tile", "Resize", "Upsample", "OneHot",

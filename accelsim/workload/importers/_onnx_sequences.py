@@ -73,6 +73,7 @@ def _of_heads(counts: tuple[int, int, int, int], left: bool, right: bool) -> Wor
     return Work(kind="matmul", word="matmul", counts=counts, input_gradient=left or right, gradients=(left, right))
 
 
+_MOST_STEPS = 4096
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
@@ -84,6 +85,8 @@ def recurrent(call: Call) -> list[Work]:
     if call.operand(7) is not None or call.attribute("input_forget", 0):
         raise call.error("has peepholes or coupled gates; a trace has no entry for them")
     steps, samples = (x.shape[1], x.shape[0]) if call.attribute("layout", 0) else x.shape[:2]
+    if steps > _MOST_STEPS:
+        raise call.error(f"has {steps} steps; they are listed one by one, and at most {_MOST_STEPS} can be")
     hidden, outputs = states.shape[2], _GATES[call.node.operator] * states.shape[2]
     names = used(call, bias, "bias") if bias is not None and bias.source else []
     initial = call.operand(5)
@@ -98,8 +101,10 @@ def recurrent(call: Call) -> list[Work]:
                 depends=depends, input_gradient=x.gradient, parameters=names,
             )
         )  # fmt: skip
-        for step in range(steps):
-            works += _recurrent_step(call, states, direction, hidden, samples, gradient=started or step > 0)
+        first, later = (
+            _recurrent_step(call, states, direction, hidden, samples, gradient=has) for has in (started, True)
+        )
+        works += first + later * (steps - 1)
     size = weights.shape[0] * steps * samples * hidden
     return [*works, _step(call, "copy", "stack", size, size)]
 

@@ -1,15 +1,19 @@
 """ONNX models (``.onnx``): a forward graph, from which a training step follows.
 
 Only shapes are needed: files whose weights are left out or lie beside them are read too. Where the file holds the
-weights, their sparsity is read as it is. Four decisions shape a trace:
+weights, their sparsity is read as it is. Five decisions shape a trace, so that a network that PyTorch exported gets the
+trace that tracing it gives:
 
 - A first dimension that is open in the file (symbolic) is the batch. The shapes are then inferred at two batch sizes;
   what grows with the batch is divided by it, the rest is work done once per step. With a fixed batch, what depends on
   the inputs is divided by it.
-- Work on constants alone, casts and views (reshape, transpose, slice) are left out, as they are in a traced model.
-- Attention and recurrent layers are opened into their products and vector work.
+- Work on constants alone and casts are left out. A transposed or sliced tensor is a view; where a reshape or a product
+  needs its elements in another order, that is a copy.
+- Attention and recurrent layers are opened into their products and vector work. Activations and layer normalisations
+  that the exporter wrote out in arithmetic are one operation again.
 - A forward graph does not say what is trained, so all floating-point weights, biases, scales and tables are. This and
   what else had to be assumed stands in the trace.
+- An operator that is not known is an error: work is never counted as none.
 """
 
 import ast
@@ -32,6 +36,7 @@ from accelsim.workload.importers._onnx_entries import assumptions, entries
 from accelsim.workload.importers._onnx_graph import Content, Graph, MisfitError, Node, Stored, Walk, shown
 from accelsim.workload.importers._onnx_inference import Inference, Opened, first_line, floating_kinds
 from accelsim.workload.importers._onnx_operators import OPERATORS, REFUSED
+from accelsim.workload.importers._onnx_patterns import put_together
 from accelsim.workload.importing import ImportOptions
 from accelsim.workload.trace import FORMAT, Trace
 
@@ -84,7 +89,9 @@ def read(path: Path, options: ImportOptions) -> Trace:
 
 def _walked(file: Opened, batch: Batch) -> tuple[Walk, list[dict[str, Any]]]:
     """Return the walk at the first size of the batch, and the operations."""
-    walks = [Walk(file.graph, Inference(file, batch.input_sizes(size)).facts, OPERATORS) for size in batch.sizes]
+    facts = [Inference(file, batch.input_sizes(size)).facts for size in batch.sizes]
+    graph = put_together(file.graph, facts[0])
+    walks = [Walk(graph, known, OPERATORS) for known in facts]
     return walks[0], entries(walks, batch.samples)
 
 
@@ -171,13 +178,34 @@ def _graph(onnx: Any, path: Path, model: Any, protos: Sequence[Any]) -> Graph:
     inputs = tuple(entry.name for entry in model.graph.input if entry.name not in stored)
     nodes = tuple(_node(onnx, proto) for proto in protos)
     made = set(inputs) | {name for name, tensor in stored.items() if not tensor.in_node}
+    context = _context(onnx, model)
     for node, proto in zip(nodes, protos, strict=True):
         _check_operator(path, node, proto)
+        _check_form(onnx, path, node, proto, context)
         for name in filter(None, node.outputs):
             if name in made:
                 raise InputError(f"{path}: {node.where}: its result '{name}' exists already; names are unique")
             made.add(name)
-    return Graph(file=str(path), inputs=inputs, nodes=nodes, stored=stored)
+    outputs = tuple(entry.name for entry in model.graph.output)
+    return Graph(file=str(path), inputs=inputs, outputs=outputs, nodes=nodes, stored=stored)
+
+
+def _context(onnx: Any, model: Any) -> Any:
+    context = type(onnx.checker.DEFAULT_CONTEXT)()
+    context.ir_version = model.ir_version
+    context.opset_imports = {entry.domain: entry.version for entry in model.opset_import}
+    return context
+
+
+def _check_form(onnx: Any, path: Path, node: Node, proto: Any, context: Any) -> None:
+    """Check attributes and numbers of inputs and outputs against the definition of the operator."""
+    opset = next(version for domain, version in context.opset_imports.items() if domain in _STANDARD)
+    if not onnx.defs.has(node.operator, opset, ""):
+        raise InputError(f"{path}: {node.where}: opset {opset} has no such operator")
+    try:
+        onnx.checker.check_node(proto, context)
+    except Exception as error:  # checker.ValidationError, and others from the binding
+        raise InputError(f"{path}: {node.where}: {first_line(error)}") from None
 
 
 def _check_operator(path: Path, node: Node, proto: Any) -> None:

@@ -221,7 +221,7 @@ PRODUCTS = {
         [node("Range", "zero n one", "r"), node("Cast", "r", "c", to=FLOAT), node("Reshape", "c sizes", "f"),
          node("Conv", "x f", name="blur")], IMAGE,
         {"zero": np.int64(0), "n": np.int64(36), "one": np.int64(1), "sizes": ints(4, 1, 3, 3)},
-        "f = conv2d 4->4 on 9x9 kernel 3x3 groups 4 frozen no gradient",
+        "blur = conv2d 4->4 on 9x9 kernel 3x3 groups 4 frozen no gradient",
     ),
 }  # fmt: skip
 PRODUCTS["a computed filter"][0][-1].attribute.append(helper.make_attribute("group", 4))
@@ -311,6 +311,7 @@ VECTORS = {
     "Add": (node("Add", "x x"), ROWS, {}, "add = add 40->20"),
     "Add of a trained tensor": (node("Add", "x p"), ROWS, {"p": filled(1, 5, 4)}, "add = add 20->20 +p"),
     "Add of a mask": (node("Add", "x m"), ROWS, {"m": np.full((5, 4), -np.inf, np.float32)}, "add = add 20->20"),
+    "Add of a mask of one number": (node("Add", "x m"), ROWS, {"m": -100 * np.eye(5, 4, dtype=np.float32)}, "add = add 20->20"),
     "Sum": (node("Sum", "x x x"), ROWS, {}, "sum = add 60->20"),
     "Mul by a number": (node("Mul", "x half"), ROWS, {"half": np.float32(0.5)}, "mul = multiply 20->20"),
     "Mul by a broadcast": ([node("ReduceMean", "x axes", "m", name="mean"), node("Mul", "x m")], ROWS, AXES,
@@ -319,6 +320,8 @@ VECTORS = {
     "Dropout": (node("Dropout", "x ratio mode"), ROWS, {"ratio": np.float32(0.1), "mode": np.bool_(True)},
                 "dropout = dropout 20->20"),
     "Dropout by hand": ([node("Bernoulli", "x", "m"), node("Mul", "x m")], ROWS, {}, "mul = dropout 20->20"),
+    "Dropout by comparison": ([node("RandomUniformLike", "x", "r"), node("Less", "r half", "l"), node("Cast", "l", "m", to=FLOAT),
+                               node("Mul", "x m")], ROWS, {"half": np.float32(0.5)}, "mul = dropout 20->20"),
     "Dropout of nothing": ([node("Dropout", "x ratio", "d"), node("Relu", "d")], ROWS, {"ratio": np.float32(0)},
                            "relu = activation 20->20"),
     "ReduceSum": (node("ReduceSum", "x axes", keepdims=0), ROWS, AXES, "reduce_sum = reduce 20->4"),
@@ -361,6 +364,82 @@ def test_vector_work_is_counted_by_elements(reading, case):
     nodes = [*(nodes if isinstance(nodes, list) else [nodes]), node("Neg", "y", "end", name="end")]
     got = [text.replace(" no gradient", "") for text in listed(reading(nodes, inputs, stored, opset=NEWEST))]
     assert [text for text in got if not text.startswith("end ")] == expected
+
+
+def written_out(form):
+    """Activations and normalisations as exporters write them without an operator: nodes from x to y, and numbers."""
+    half, one, root = {"half": np.float32(0.5)}, {"one": np.float32(1)}, {"root": np.float32(2**0.5)}
+    erf = [node("Div", "x root", "a"), node("Erf", "a", "b"), node("Add", "b one", "c")]
+    tanh = [node("Mul", "x x", "s"), node("Mul", "s x", "q"), node("Mul", "q root", "r"), node("Add", "x r", "u"),
+            node("Tanh", "u", "t"), node("Add", "t one", "c"), node("Mul", "x half", "h")]  # fmt: skip
+    norm = [node("ReduceMean", "x axis", "m"), node("Sub", "x m", "d"), node("Pow", "d two", "p"),
+            node("ReduceMean", "p axis", "v"), node("Add", "v half", "e"), node("Sqrt", "e", "r"), node("Div", "d r", "n"),
+            node("Mul", "n w", "k"), node("Add", "k b", "y")]  # fmt: skip
+    numbers = {"axis": ints(-1), "two": np.float32(2), **half, "w": filled(4), "b": filled(4)}
+    return {
+        "GELU": ([*erf, node("Mul", "x c", "d"), node("Mul", "d half")], half | one | root),
+        "GELU, half first": ([*erf, node("Mul", "x half", "h"), node("Mul", "h c")], half | one | root),
+        "GELU by tanh": ([*tanh, node("Mul", "h c")], half | one | root),
+        "SiLU": ([node("Sigmoid", "x", "s"), node("Mul", "x s")], {}),
+        "Mish": ([node("Softplus", "x", "s"), node("Tanh", "s", "t"), node("Mul", "t x")], {}),
+        "Hard Swish": ([node("HardSigmoid", "x", "s"), node("Mul", "x s")], {}),
+        "Hard Swish by Clip": (
+            [
+                node("Add", "x one", "a"),
+                node("Clip", "a half one", "c"),
+                node("Mul", "x c", "m"),
+                node("Div", "m root"),
+            ],
+            half | one | root,
+        ),
+        "layer norm": (norm, numbers),
+        "layer norm without parameters": ([*norm[:-3], node("Div", "d r")], numbers),
+    }[form]
+
+
+JOINED = {
+    "GELU": "gelu = activation 20->20",
+    "GELU, half first": "gelu = activation 20->20",
+    "GELU by tanh": "gelu = activation 20->20",
+    "SiLU": "swish = activation 20->20",
+    "Mish": "mish = activation 20->20",
+    "Hard Swish by Clip": "hard_swish = activation 20->20",
+    "Hard Swish": "hard_swish = activation 20->20",
+    "layer norm": "layer_normalization = norm 20->20 +w +b",
+    "layer norm without parameters": "layer_normalization = norm 20->20",
+}
+
+
+@pytest.mark.parametrize("form", JOINED)
+def test_operations_that_are_written_out_are_one_again(reading, form):
+    nodes, numbers = written_out(form)
+    trace = reading(nodes, ROWS, numbers)
+    assert [text.replace(" no gradient", "") for text in listed(trace)] == [JOINED[form]]
+    assert "written out in arithmetic are counted as one operation: y" in trace.origin.assumptions[-1]
+
+
+@pytest.mark.parametrize("form", JOINED)
+def test_a_result_in_the_middle_that_is_used_elsewhere_keeps_them_apart(reading, form):
+    nodes, numbers = written_out(form)
+    middle = "m" if form.startswith("layer") else nodes[0].output[0]
+    kinds = [operation.kind for operation in reading([*nodes, node("Neg", middle, "z")], ROWS, numbers).operations]
+    assert len(kinds) > 2
+    assert "counted as one" not in " ".join(
+        reading([*nodes, node("Neg", middle, "z")], ROWS, numbers).origin.assumptions
+    )
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [node("Mul", "x x")],  # a square
+        [node("Split", "x", "a b", axis=2, num_outputs=2), node("Sigmoid", "b", "s"), node("Mul", "a s")],  # a gate
+        [node("ReduceMean", "x", "m"), node("Sigmoid", "m", "s"), node("Mul", "x s")],  # squeeze and excite
+        [node("Neg", "x", "n"), node("Mul", "x n")],  # nothing but arithmetic
+    ],
+)
+def test_other_products_of_a_tensor_with_itself_stay(reading, nodes):
+    assert reading(nodes, ROWS).operations[-1].kind == "multiply"
 
 
 # Layers that are opened
@@ -563,6 +642,16 @@ def test_names_come_from_weights_and_paths(reading):
     assert list(trace.tensors) == ["layer1.0.conv1.weight", "layer1.0.conv2.0.bias", "layer1.0.conv2.0.weight"]
 
 
+def test_a_weight_without_a_name_is_called_after_its_bias(reading):
+    nodes = [node("MatMul", "x onnx::MatMul_7", "p", name="/attn/MatMul"), node("Add", "attn.in_proj_bias p", name="/attn/Add"),
+             node("Relu", "y", "z", name="/attn/Relu")]  # fmt: skip
+    trace = reading(nodes, ROWS, {"onnx::MatMul_7": filled(4, 6), "attn.in_proj_bias": filled(6)})
+    assert listed(trace) == [
+        "attn.linear = linear 4->6 rows 5 attn.in_proj_weight no gradient +attn.in_proj_bias",
+        "attn.relu = activation 30->30",
+    ]
+
+
 def test_names_from_scopes(reading):
     linear = node("MatMul", "x val_3", name="node_linear")
     entry = linear.metadata_props.add()
@@ -744,6 +833,9 @@ REFUSED = {
     "operator that the opset lacks": (
         node("Gelu", "x", name="g"), ROWS, {}, {"opset": 13}, "node 'g' (Gelu): opset 13 has no such operator",
     ),
+    "missing attribute": (
+        node("Concat", "x x", name="c"), ROWS, {}, {}, "node 'c' (Concat): Required attribute 'axis' is missing.",
+    ),
     "runtime's operator": (
         helper.make_node("FusedMatMul", ["x", "w"], ["y"], domain="com.microsoft", name="f"), ROWS, W, {},
         "node 'f' (FusedMatMul): an operator of com.microsoft; only operators of the ONNX standard and functions that"
@@ -784,6 +876,10 @@ REFUSED = {
         helper.make_node("LSTM", ["x", "w", "r", "", "", "", "", "p"], ["y"], name="l", hidden_size=8),
         {"x": (3, 1, 4)}, {"w": filled(1, 32, 4), "r": filled(1, 32, 8), "p": filled(1, 24)}, {"batch": 1},
         "node 'l' (LSTM): has peepholes or coupled gates; a trace has no entry for them",
+    ),
+    "too many steps": (
+        node("RNN", "x w r", name="l", hidden_size=8), {"x": (5000, 1, 4)}, {"w": filled(1, 8, 4), "r": filled(1, 8, 8)},
+        {"batch": 1}, "node 'l' (RNN): has 5000 steps; they are listed one by one, and at most 4096 can be",
     ),
     "computed recurrent weights": (
         node("RNN", "x v r", name="l", hidden_size=8), {"x": (3, 1, 4), "v": (1, 8, 4)}, {"r": filled(1, 8, 8)},
