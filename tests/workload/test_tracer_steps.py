@@ -123,6 +123,14 @@ def test_a_smaller_last_batch_is_a_step_like_the_others():
     assert tracer.trace.origin.steps == 2
 
 
+def test_steps_may_read_their_batches_from_one_tensor():
+    model, data = nn.Conv2d(3, 8, 3), torch.randn(3 * BATCH, 3, 8, 8)
+    batches = iter(data.split(BATCH))
+    seen = trace(lambda: model(next(batches)).sum(), model, steps=3)
+    assert products(seen) == ["conv2d = conv2d 3->8 on 8x8 kernel 3x3 groups 1 no gradient"]
+    assert (seen.input_shapes, seen.origin.batch, seen.origin.steps) == (((3, 8, 8),), BATCH, 3)
+
+
 def test_models_that_train_in_turn_are_one_step():
     pair = nn.ModuleDict({"G": nn.Linear(3, 6), "D": nn.Linear(6, 1)})
     real = torch.randn(BATCH, 6)
@@ -292,6 +300,14 @@ def test_backward_work_is_linked_to_its_layer(case):
     model, (x,) = model(), real_inputs([text])
     assert products(trace(lambda: model(x).sum(), model)) == expected
     assert products(traced(model, text)) == expected
+
+
+def test_a_trace_can_be_taken_more_than_once(tmp_path):
+    model = Apply(checkpointed, a=nn.Linear(4, 4), b=nn.Sequential(nn.Linear(4, 5), nn.Tanh()), c=nn.Linear(5, 2))
+    with tracing(model) as tracer:
+        model(torch.randn(BATCH, 4)).sum().backward()
+    assert tracer.trace == tracer.trace == tracer.save(tmp_path / "net.json")
+    assert "b.0 = linear 4->5 rows 1 b.0.weight recomputed" in products(tracer.trace)
 
 
 def test_further_products_of_a_backward_pass_stand_beside_their_layer():

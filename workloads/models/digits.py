@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 import accelsim
 
@@ -71,23 +72,41 @@ def train(method: str = "dense", pattern: str = "2:8", seed: int = 0, epochs: in
 
     Two calls with the same arguments return the same weights, on one thread of one machine.
     """
-    data = Digits.load()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = NarrowResNet9()
         if method != "dense":
             getattr(accelsim.torch, method.replace("-", "_"))(model, pattern)
-        steps = epochs * (len(data.images) // BATCH)
-        optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=0.9, weight_decay=5e-4)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
-        for _ in range(epochs):
-            order = torch.randperm(len(data.images))
-            for batch in order[: len(order) - len(order) % BATCH].split(BATCH):
-                loss = F.cross_entropy(model(data.images[batch]), data.classes[batch])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
+        learn(model, epochs, LEARNING_RATE)
+    return model
+
+
+def learn(model: nn.Module, epochs: int, rate: float) -> None:
+    """Train a model for some more epochs, with a learning rate that rises to `rate` and falls again."""
+    data = Digits.load()
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9, weight_decay=5e-4)
+    steps = epochs * (len(data.images) // BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
+    for _ in range(epochs):
+        order = torch.randperm(len(data.images))
+        for batch in order[: len(order) - len(order) % BATCH].split(BATCH):
+            loss = F.cross_entropy(model(data.images[batch]), data.classes[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+
+
+def pruned(share: float = 0.5, seed: int = 0) -> nn.Module:
+    """Return the network trained dense, without the `share` of its weights of least magnitude, and trained on."""
+    model = train("dense", seed=seed)
+    layers = [(layer, "weight") for layer in model.modules() if isinstance(layer, nn.Conv2d) and layer.in_channels > 1]
+    prune.global_unstructured(layers, prune.L1Unstructured, amount=share)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        learn(model, 2, LEARNING_RATE / 4)
+    for layer, name in layers:
+        prune.remove(layer, name)
     return model
 
 
@@ -114,3 +133,13 @@ def resnet9_digits_sr_ste() -> nn.Module:
 def resnet9_digits_bdwp() -> nn.Module:
     """Return the network trained with BDWP 2:8."""
     return train("bdwp")
+
+
+def resnet9_digits_2of4() -> nn.Module:
+    """Return the network trained with SR-STE 2:4."""
+    return train("sr-ste", "2:4")
+
+
+def resnet9_digits_pruned() -> nn.Module:
+    """Return the network with half of its weights pruned by magnitude, without any pattern."""
+    return pruned()

@@ -1,10 +1,20 @@
-"""Regenerate the shipped traces, all or the named ones: ``python workloads/models/export_all.py [NAME...]``."""
+"""Regenerate the shipped traces, all or the named ones: ``python workloads/models/export_all.py [NAME...]``.
 
+Those of sparse models train them first, in seconds, on the handwritten digits of scikit-learn.
+"""
+
+import importlib
 import sys
 from pathlib import Path
 
+import torch
+import torch.nn.functional as F
+
 from accelsim.cli.trace import trace_command
 from accelsim.errors import AccelsimError
+from accelsim.workload.masks_file import beside
+from accelsim.workload.trace import save_trace
+from accelsim.workload.tracer import trace
 
 MODELS = Path(__file__).resolve().parent
 PAPER = "Fang et al. (TCAD 2023)"
@@ -37,25 +47,68 @@ WORKLOADS = {
         "GPT-2 small, sequence 1024; output layer tied to the token embedding; dropout 0.1",
         "attention is computed in full: the causal mask saves no work",
     )),
+    "vit_b16_imagenet": ("vit.py:vit_b16_imagenet", "3x224x224", ("no dropout; the class token is classified",)),
+    "llama_1b_2048": ("llama.py:llama_1b", "2048:int64:128256", (
+        "the sizes of Llama 3.2 1B (16 layers of 2048, 32 heads that share 8 keys and values, MLP 8192), sequence 2048",
+        "attention is computed in full: the causal mask saves no work; rotary angles are constants",
+    )),
+    "mobilenet_v2_imagenet": ("mobilenet.py:mobilenet_v2", "3x224x224", ("width 1.0, dropout 0.2",)),
 }  # fmt: skip
 """Shipped name: definition, input, and what the definition decides that its source leaves open."""
 
+_DATA = "scikit-learn's handwritten digits (1x8x8); operands of four training steps of 64 images, masks of the last"
+SPARSE = {
+    "resnet9_digits_bdwp_2of8": ("resnet9_digits_bdwp", (_DATA, "a narrow ResNet-9, trained 6 epochs with BDWP 2:8")),
+    "resnet9_digits_2of4": ("resnet9_digits_2of4", (_DATA, "a narrow ResNet-9, trained 6 epochs with SR-STE 2:4")),
+    "resnet9_digits_pruned": ("resnet9_digits_pruned", (
+        _DATA, "a narrow ResNet-9, half of its weights pruned by magnitude without a pattern, trained 2 epochs more",
+    )),
+}  # fmt: skip
+"""Traces of sparse models by name: factory in digits.py, what was done."""
+
 
 def export(name: str, folder: Path) -> Path:
-    """Trace one shipped workload into `folder` as ``accelsim trace`` does, and return the file."""
+    """Trace one shipped workload into `folder` and return the file."""
+    if name in SPARSE:
+        return _export_sparse(name, folder)
     target, spec, assumptions = WORKLOADS[name]
     output = folder / f"{name}.json"
     options = [word for text in assumptions for word in ("--assume", text)]
     words = [str(MODELS / target), "--input", spec, "--name", name, *options, "-o", str(output)]
-    trace_command.main(words, prog_name="accelsim trace", standalone_mode=False)
+    with torch.device("meta"):  # nothing to initialise
+        trace_command.main(words, prog_name="accelsim trace", standalone_mode=False)
+    return output
+
+
+def _export_sparse(name: str, folder: Path) -> Path:
+    sys.path.insert(0, str(MODELS))
+    try:
+        digits = importlib.import_module("digits")
+    finally:
+        sys.path.remove(str(MODELS))
+    factory, assumptions = SPARSE[name]
+    torch.set_num_threads(1)  # sums in one order
+    model, data, output = getattr(digits, factory)(), digits.Digits.load(), folder / f"{name}.json"
+    batches = iter(zip(data.images.split(digits.BATCH), data.classes.split(digits.BATCH), strict=True))
+
+    def step() -> torch.Tensor:
+        images, classes = next(batches)
+        return F.cross_entropy(model(images), classes)
+
+    made = trace(
+        step, model, steps=4, name=name, masks=beside(output), assumptions=assumptions,
+        source=f"workloads/models/digits.py:{factory}", command=f"python workloads/models/export_all.py {name}",
+    )  # fmt: skip
+    save_trace(made, output)
     return output
 
 
 if __name__ == "__main__":
     try:
-        for chosen in sys.argv[1:] or WORKLOADS:
-            if chosen not in WORKLOADS:
-                sys.exit(f"'{chosen}' is not shipped; shipped: {', '.join(WORKLOADS)}")
+        shipped = [*WORKLOADS, *SPARSE]
+        for chosen in sys.argv[1:] or shipped:
+            if chosen not in shipped:
+                sys.exit(f"'{chosen}' is not shipped; shipped: {', '.join(shipped)}")
             export(chosen, MODELS.parent)
     except AccelsimError as error:
         sys.exit(str(error))

@@ -19,6 +19,7 @@ import platform
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,21 @@ Loss = Callable[[Any], Tensor]
 _DENSE = 0.95  # share of nonzeros from which a weight without a mask is taken to be dense
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Header:
+    """What a trace says of its making."""
+
+    name: str | None
+    source: str = "a model in memory"
+    assumptions: tuple[str, ...] = ()
+    command: str | None = None
+
+
 class Tracing:
     """What `tracing` sees: the training steps between entering and leaving the context."""
 
-    def __init__(self, recorder: Recorder, batch: int | None, name: str | None, *, masks: bool, measured: bool) -> None:
-        self._recorder, self._batch, self._name = recorder, batch, name
+    def __init__(self, recorder: Recorder, batch: int | None, header: _Header, *, masks: bool, measured: bool) -> None:
+        self._recorder, self._batch, self._header = recorder, batch, header
         self._masks, self._measured = masks, measured
 
     @property
@@ -99,13 +110,9 @@ class Tracing:
         for number, (records, entries) in enumerate(zip(ordered, made, strict=True), 1):
             same_operations(ordered[0], records, "in step 1", f"in step {number}")
             _same_entries(made[0], entries, number)
-        model = self._recorder.model
-        return _finish(
-            self._recorder, steps[0], made[0], ordered if self._measured else [], masks,
-            model=self._name or type(model).__name__, source="a model in memory",
-            shapes=[shape[1:] if shape[:1] == (batches[0],) else shape for shape in steps[0].inputs],
-            batch=batches[0], assumptions=(), command=None,
-        )  # fmt: skip
+        shapes = [shape[1:] if shape[:1] == (batches[0],) else shape for shape in steps[0].inputs]
+        measured = ordered if self._measured else []
+        return _finish(self._recorder, steps[0], made[0], measured, masks, self._header, shapes, batches[0])
 
 
 def _batch_of(step: StepSeen) -> int:
@@ -151,7 +158,7 @@ def tracing(
     _check(model, batch)
     recorder = Recorder(model, meter=Meter(keep_masks=masks), batch=batch or 0)
     with opened(model), recorder.following(), recorder:
-        yield Tracing(recorder, batch, name, masks=masks, measured=True)
+        yield Tracing(recorder, batch, _Header(name=name), masks=masks, measured=True)
 
 
 def trace(
@@ -163,21 +170,26 @@ def trace(
     name: str | None = None,
     values: bool = True,
     masks: str | Path | None = None,
+    source: str = "a model in memory",
+    assumptions: Sequence[str] = (),
+    command: str | None = None,
 ) -> Trace:
     """Return the trace of a training step of `model` that the function `step` runs, forward and backward.
 
     A scalar loss that `step` returns without having called ``backward()`` is differentiated here. The function runs
     `steps` times on real tensors, whose sparsity is read; with ``values=False`` it runs on shapes without memory.
-    `batch` and `name` are as in `tracing`; `masks` names an ``.npz`` file for the masks of sparse weights. Parameters,
-    buffers, gradients and random state of the model are put back afterwards; the state of an optimizer is not. Raises
-    `InputError` as `tracing`, and for a loss that is not a scalar.
+    `batch` and `name` are as in `tracing`; `masks` names an ``.npz`` file for the masks of sparse weights; `source`,
+    `assumptions` and `command` go to the trace's origin. Parameters, buffers, gradients and random state of the model
+    are put back afterwards; the state of an optimizer is not. Raises `InputError` as `tracing`, and for a loss that is
+    not a scalar.
     """
     _check(model, batch)
     if steps < 1:
         raise InputError(f"steps: got {steps}, at least 1 is needed")
     fake = None if values else FakeTensorMode(allow_non_fake_inputs=True)
     recorder = Recorder(model, fake, Meter(keep_masks=masks is not None) if values else None, batch or 0)
-    seen = Tracing(recorder, batch, name, masks=masks is not None, measured=values)
+    header = _Header(name=name, source=source, assumptions=tuple(assumptions), command=command)
+    seen = Tracing(recorder, batch, header, masks=masks is not None, measured=values)
     with left_as_it_was(model, values=values), opened(model), fake or nullcontext(), recorder.following(), recorder:
         for _ in range(steps):
             loss = step()
@@ -222,11 +234,9 @@ def trace_model(
     sizes: list[Sizes] = [TwoBatches(*both, batch) for both in zip(records, larger, strict=True)]
     entries = entries_of(first, first.steps[0], sizes)
     unread = [] if steps else _unread(model, first.steps[0])
-    return _finish(
-        first, first.steps[0], entries, measured, None if masks is None else Path(masks),
-        model=name or type(model).__name__, source=source, shapes=[spec.shape for spec in inputs], batch=batch,
-        assumptions=(*assumptions, *unread), command=command,
-    )  # fmt: skip
+    header = _Header(name=name, source=source, assumptions=(*assumptions, *unread), command=command)
+    file, shapes = None if masks is None else Path(masks), [spec.shape for spec in inputs]
+    return _finish(first, first.steps[0], entries, measured, file, header, shapes, batch)
 
 
 def _unread(model: nn.Module, step: StepSeen) -> list[str]:
@@ -260,13 +270,9 @@ def _finish(
     entries: list[dict[str, Any]],
     measured: Sequence[Sequence[Record]],
     masks: Path | None,
-    *,
-    model: str,
-    source: str,
+    header: _Header,
     shapes: Sequence[Sequence[int]],
     batch: int,
-    assumptions: Sequence[str],
-    command: str | None,
 ) -> Trace:
     """Add what was measured and the header; write the masks, if any are wanted."""
     observe(entries, measured)
@@ -274,25 +280,25 @@ def _finish(
     left_out = [f"matrix products of {what} are left out" for what in sorted(step.left_out)]
     data = {
         "format": FORMAT,
-        "model": model,
+        "model": header.name or type(recorder.model).__name__,
         "input_shapes": [list(shape) for shape in shapes],
         "parameters": sum(parameter.numel() for parameter in recorder.parameters.values())
         + sum(recorder.roles.constants.values()),
         "origin": {
             "exporter": f"accelsim trace {__version__}",
-            "source": source,
+            "source": header.source,
             "versions": [
                 f"torch {torch.__version__.partition('+')[0]}",
                 f"python {'.'.join(platform.python_version_tuple()[:2])}",
             ],
-            "assumptions": [*assumptions, *left_out],
-            "command": command,
+            "assumptions": [*header.assumptions, *left_out],
+            "command": header.command,
             "batch": batch,
             "steps": len(measured),
         },
         "operations": entries,
     }
-    made = validate(Trace, data, source)
+    made = validate(Trace, data, header.source)
     if masks is not None:
         save_masks(masks, found)
     return made

@@ -25,9 +25,9 @@ def in_order(step: StepSeen) -> list[Record]:
     """Return the operations of a step in order of execution, those that the backward pass executed again marked.
 
     Each run of forward work in the backward pass repeats the last equal stretch of the forward pass not yet taken; one
-    that repeats none (gradients of gradients) is work of its own.
+    that repeats none (gradients of gradients) is work of its own. The runs are settled once and for all.
     """
-    records = list(step.records)
+    records = step.records
     keys = [(*_identity(record), record.work.counts) for record in records]
     for run in step.again:
         wanted = [(*_identity(record), record.work.counts) for record in run]
@@ -44,6 +44,7 @@ def in_order(step: StepSeen) -> list[Record]:
             record.input_gradients |= repeated.input_gradients
             record.weight_gradient |= repeated.weight_gradient
             record.measured.update({key: seen for key, seen in repeated.measured.items() if key[0] != "FF"})
+    step.again.clear()
     return records
 
 

@@ -100,10 +100,13 @@ class Roles:
         return key
 
     def forget(self) -> None:
-        """Drop what is known of memory that has been freed."""
-        for key in [key for key, reference in self._alive.items() if reference.expired()]:
-            del self._alive[key]
-            self._roles.pop(key, None)
+        """Forget all but parameters: the next step has data of its own, even where it lies in the same memory."""
+        for key, reference in list(self._alive.items()):
+            if reference.expired():
+                del self._alive[key]
+                self._roles.pop(key, None)
+            elif isinstance(self._roles.get(key), Role):
+                del self._roles[key]
 
     def mark(self, tensor: Tensor, role: Source | Role | None) -> None:
         """Give the storage of `tensor` a role; None makes it a constant."""
