@@ -18,7 +18,7 @@ from accelsim.errors import InputError
 from accelsim.workload.importers._torch_ops import Part, Role, Seen, Source, parameters_of
 from accelsim.workload.importers._torch_results import result_shape
 from accelsim.workload.importers._torch_rows import Leaf, Pass, Row, Tensor, is_product
-from accelsim.workload.importers._torch_trace import Base, Settled, per_sample
+from accelsim.workload.importers._torch_trace import SEVERAL_ROWS, Base, Settled, per_sample
 from accelsim.workload.importers._torch_words import CONVOLUTIONS, KIND_OF, MASKS, PRODUCTS, VIEWS
 from accelsim.workload.names import few
 
@@ -126,7 +126,7 @@ class Structure:
 
     def _grows(self, leaf: Leaf, tensor: Tensor) -> bool:
         """Whether every sample has its own part of an operand."""
-        if leaf.row.word in {"embedding", "embedding_bag"} and self._batch not in tensor.shape:
+        if leaf.row.word in {"embedding", "embedding_bag"} and self._batch > 1 and self._batch not in tensor.shape:
             if self._holds(tensor):
                 self._assume("indices of an embedding that are not as many as the samples are shared by them", leaf)
             return False
@@ -219,8 +219,17 @@ class Structure:
         if source is not None:
             return Role(tensor.stored, source)
         grows = self._grows(leaf, tensor)
+        weight = self._weight(leaf) if is_product(leaf.row) else None
+        if not grows and weight is not None and at == self._data_at(leaf, weight[0]):
+            self._assume("products on rows that are no multiple of the batch are computed once per step", leaf)
         noise = leaf.inside(*_DROPOUTS) is not None and leaf.row.word == "mul" and at == 1
         return Role(tensor.stored, activation=grows, grows=grows, noise=noise)
+
+    @staticmethod
+    def _data_at(leaf: Leaf, weight_at: int) -> int:
+        """Return the place of what is multiplied with the weight."""
+        first = PRODUCTS.get(leaf.row.word, 0)
+        return first if weight_at != first else first + 1
 
     def _source_of(self, leaf: Leaf, at: int, tensor: Tensor) -> Source | None:
         """Return the parameter that an operand is by its place, or by a gradient accumulated after the operation."""
@@ -339,6 +348,8 @@ class Structure:
         same, others = self._tied(waiting)
         bases = {use.number: Base(prod(use.shape), trained=use in waiting) for use in uses} | self._made_of
         notes = [f"{text}: {few(list(where))}" for text, where in self._assumed.items()]
+        if self._first and self._batch not in self._first:
+            notes.append(SEVERAL_ROWS)
         notes.append("the input is what the first operation reads, with the samples along the first dimension")
         if len(waiting) < len(uses) and self._made.has_backward:
             notes.append(

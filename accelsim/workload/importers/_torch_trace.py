@@ -15,7 +15,7 @@ from accelsim.workload.importers._torch_words import ATTENTION
 from accelsim.workload.importing import ImportOptions
 from accelsim.workload.trace import FORMAT, Trace
 
-__all__ = ["Base", "Following", "Settled", "build", "per_sample"]
+__all__ = ["SEVERAL_ROWS", "Base", "Following", "Settled", "build", "per_sample"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +73,8 @@ def build(recording: Recording, follow: Follower, options: ImportOptions, versio
     for run in made.recomputed:
         operations = _repeat(operations, _read_all(reader, roles, run))
     _check_functions(reader, made.forward, operations)
-    if not any(seen.is_product for seen in operations):
-        raise InputError(
-            f"{recording.source}: no product of the forward pass works on the batch; check --batch {batch}"
-        )
+    if not any(seen.is_product and dict(seen.fields)["scales_with_batch"] for seen in operations):
+        raise _wrong_batch(recording.source, made, batch)
     settled = roles.settle(operations)
     if not made.has_backward:
         bases = {number: replace(base, trained=True) for number, base in settled.bases.items()}
@@ -106,6 +104,9 @@ def build(recording: Recording, follow: Follower, options: ImportOptions, versio
     return validate(Trace, data, recording.source)
 
 
+SEVERAL_ROWS = "the first dimension of an input is a multiple of the batch: it holds several rows of each sample"
+
+
 def per_sample(shape: tuple[int, ...], batch: int) -> tuple[int, ...]:
     """Return the shape of an input without the samples, several rows of each where the first dimension holds those."""
     if shape and shape[0] % batch == 0:
@@ -116,19 +117,27 @@ def per_sample(shape: tuple[int, ...], batch: int) -> tuple[int, ...]:
 
 
 def _batch(source: str, made: Pass, options: ImportOptions) -> int:
-    first = next(leaf.row for leaf in made.forward if is_product(leaf.row))
-    shapes = " and ".join("x".join(map(str, tensor.shape)) for tensor in first.tensors[:2])
-    hint = f"the first product, {first.name}, is of {shapes}"
     if options.batch is None:
         raise InputError(
-            f"{source}: say with --batch how many samples the step computes; its shapes hold all of them ({hint})"
+            f"{source}: say with --batch how many samples the step computes; its shapes hold all of them"
+            f" ({_first_product(made)})"
         )
     if options.batch < 1:
         raise InputError(f"{source}: batch {options.batch}: at least 1 is needed")
-    sizes = [tensor.shape for leaf in made.forward for tensor in leaf.row.tensors]
-    if not any(shape and (shape[0] % options.batch == 0 or options.batch in shape) for shape in sizes):
-        raise InputError(f"{source}: no operation works on {options.batch} samples, as --batch says ({hint})")
+    sizes = [tensor.shape for leaf in made.forward for tensor in leaf.unit.tensors]
+    if options.batch > 1 and not any(options.batch in shape[:2] for shape in sizes):
+        raise _wrong_batch(source, made, options.batch)
     return options.batch
+
+
+def _first_product(made: Pass) -> str:
+    first = next(leaf.row for leaf in made.forward if is_product(leaf.row))
+    shapes = " and ".join("x".join(map(str, tensor.shape)) for tensor in first.tensors[:2])
+    return f"the first product, {first.name}, is of {shapes}"
+
+
+def _wrong_batch(source: str, made: Pass, batch: int) -> InputError:
+    return InputError(f"{source}: no operation works on {batch} samples, as --batch says ({_first_product(made)})")
 
 
 def _read_all(reader: Reader, roles: Following, leaves: Sequence[Leaf]) -> list[Seen]:
@@ -188,8 +197,8 @@ def _notes(operations: Sequence[Seen], batch: int) -> list[str]:
         )
     if batch == 1:
         notes.append(
-            "at a batch of 1 what all samples share looks like what each has; all but parameters is taken to grow with"
-            " the batch"
+            "at a batch of 1 the whole step is one sample: all but parameters is taken to grow with the batch, also what"
+            " samples would share"
         )
     return notes
 

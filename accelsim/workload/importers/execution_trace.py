@@ -18,7 +18,7 @@ from accelsim.errors import InputError
 from accelsim.files import parse_json, read_text
 from accelsim.workload.importers._torch_ops import Part, Role, Seen, Source, parameters_of
 from accelsim.workload.importers._torch_rows import Leaf, Pass, Recording, Row, Tensor
-from accelsim.workload.importers._torch_trace import Base, Settled, build, per_sample
+from accelsim.workload.importers._torch_trace import SEVERAL_ROWS, Base, Settled, build, per_sample
 from accelsim.workload.importers._torch_words import (
     CONVOLUTIONS,
     KIND_OF,
@@ -441,7 +441,7 @@ class _Flow:
                 " taken as constants"
             )
         if any(self._batch not in shape for shape in inputs):
-            notes.append("inputs whose first dimension is a multiple of the batch hold several rows of each sample")
+            notes.append(SEVERAL_ROWS)
         return Settled(
             bases=bases,
             same={},

@@ -178,7 +178,7 @@ def node(name, number, inputs=(), **attributes):
     }  # fmt: skip
 
 
-LINEAR = node("aten::mm", 5, [[14, 4], [4, 5]])
+LINEAR = node("aten::mm", 5, [[7, 4], [4, 5]])
 REFUSED = {
     "no nodes": ({"schema": "1.1.1-chakra.0.0.4"}, "no execution trace of PyTorch: it has no list of nodes"),
     "a list": ([], "no execution trace of PyTorch: it has no list of nodes"),
@@ -201,16 +201,16 @@ REFUSED = {
         "no operation works on 7 samples, as --batch says (the first product, aten::mm, is of 15x4 and 4x5)",
     ),
     "an opaque operation": (
-        {"schema": "1.0.2-chakra.0.0.4", "nodes": [LINEAR, node("aten::_cdist_forward", 6, [[14, 4], [14, 4]])]},
-        "aten::_cdist_forward on 14x4, 14x4: may hold matrix products that cannot be read from a recording",
+        {"schema": "1.0.2-chakra.0.0.4", "nodes": [LINEAR, node("aten::_cdist_forward", 6, [[7, 4], [7, 4]])]},
+        "aten::_cdist_forward on 7x4, 7x4: may hold matrix products that cannot be read from a recording",
     ),
     "an operation of others": (
-        {"schema": "1.0.2-chakra.0.0.4", "nodes": [LINEAR, node("xformers::mystery", 6, [[14, 4]])]},
-        "xformers::mystery on 14x4: may hold matrix products that cannot be read from a recording",
+        {"schema": "1.0.2-chakra.0.0.4", "nodes": [LINEAR, node("xformers::mystery", 6, [[7, 4]])]},
+        "xformers::mystery on 7x4: may hold matrix products that cannot be read from a recording",
     ),
     "a quantised operation": (
-        {"schema": "1.0.2-chakra.0.0.4", "nodes": [LINEAR, node("quantized::linear", 6, [[14, 4]])]},
-        "quantized::linear on 14x4: is quantised; a trace describes training in floating point",
+        {"schema": "1.0.2-chakra.0.0.4", "nodes": [LINEAR, node("quantized::linear", 6, [[7, 4]])]},
+        "quantized::linear on 7x4: is quantised; a trace describes training in floating point",
     ),
     "compiled parts": (
         {"schema": "1.0.2-chakra.0.0.4", "nodes": [LINEAR, node("Torch-Compiled Region: 0/0", 6)]},
@@ -220,7 +220,7 @@ REFUSED = {
         ),
     ),
     "replicas": (
-        {"schema": "1.0.2-chakra.0.0.4", "nodes": [LINEAR, node("aten::mm", 6, [[14, 4], [4, 5]], tid=2)]},
+        {"schema": "1.0.2-chakra.0.0.4", "nodes": [LINEAR, node("aten::mm", 6, [[7, 4], [4, 5]], tid=2)]},
         "the forward pass runs in 2 threads, as several replicas of a model do; record a step of one replica",
     ),
 }  # fmt: skip
@@ -237,6 +237,6 @@ def test_the_batch_must_be_given(tmp_path):
     path = written(tmp_path, {"schema": "1.0.2-chakra.0.0.4", "nodes": [LINEAR]})
     assert error_of(path, None) == (
         f"{path}: say with --batch how many samples the step computes; its shapes hold all of them (the first product,"
-        " aten::mm, is of 14x4 and 4x5)"
+        " aten::mm, is of 7x4 and 4x5)"
     )
     assert error_of(path, 0) == f"{path}: batch 0: at least 1 is needed"

@@ -447,17 +447,17 @@ def test_gradients_accumulated_over_passes_are_one_pass(tmp_path, looks):
 
 
 def test_weights_of_addmm_without_gradient_are_assumed(tmp_path, looks):
-    forward = [call("aten::addmm", T(5), T(16, 6), T(6, 5), 1, 1)]
+    forward = [call("aten::addmm", T(5), T(8, 6), T(6, 5), 1, 1)]
     trace = imported(profile(tmp_path, forward), 8)
-    assert looks.operations(trace) == ["linear 6->5 rows 2"]
-    assert "the second factor of addmm with a vector is taken as a weight: 16x6 and 6x5" in trace.origin.assumptions
+    assert looks.operations(trace) == ["linear 6->5 rows 1"]
+    assert "the second factor of addmm with a vector is taken as a weight: 8x6 and 6x5" in trace.origin.assumptions
 
 
 def test_a_batch_of_one_is_said(tmp_path):
     trace = imported(profile(tmp_path, *small_network()), 1)
     assert trace.origin.assumptions[1] == (
-        "at a batch of 1 what all samples share looks like what each has; all but parameters is taken to grow with the"
-        " batch"
+        "at a batch of 1 the whole step is one sample: all but parameters is taken to grow with the batch, also what"
+        " samples would share"
     )
 
 
