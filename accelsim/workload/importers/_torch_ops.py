@@ -399,7 +399,9 @@ class Reader:
         for number, (inputs, states_weight, biases) in enumerate(layer.layers):
             at = number * (2 + len(biases))
             first, second = ((at + 2 + i, bias) for i, bias in enumerate(biases)) if biases else (None, None)
-            yield product(at, inputs, first, layer.steps, gradient=bool(to_input or number))
+            yield product(
+                at, inputs, first, layer.steps, gradient=bool(to_input or (ran and number >= layer.directions))
+            )
             for step in range(layer.steps):
                 yield product(at + 1, states_weight, second, 1, gradient=bool(to_state or (step and ran)))
                 fields = (*gates.items(), ("scales_with_batch", grows))

@@ -22,10 +22,11 @@ class Recurrent:
     hidden: int
     layers: tuple[tuple[Tensor, Tensor, tuple[Tensor, ...]], ...]
     gates: int
+    directions: int = 1
 
 
 def _cudnn(
-    row: Row, *, weights: int, hidden: int, projection: int | None, batch_first: int, sizes: int
+    row: Row, *, weights: int, hidden: int, projection: int | None, batch_first: int, both_ways: int, sizes: int
 ) -> Recurrent | None:
     source, given = row.inputs[0], row.inputs[weights]
     stride, width = row.inputs[weights + 1], row.inputs[hidden]
@@ -44,6 +45,7 @@ def _cudnn(
         hidden=width,
         layers=tuple((group[0], group[1], group[2:]) for group in groups),
         gates=groups[0][0].shape[0] // width,
+        directions=2 if row.inputs[both_ways] is True else 1,
     )
 
 
@@ -62,8 +64,8 @@ def _onednn(row: Row) -> Recurrent | None:
 
 
 RNNS: Mapping[str, Callable[[Row], Recurrent | None]] = MappingProxyType({
-    "cudnn_rnn": lambda row: _cudnn(row, weights=1, hidden=7, projection=8, batch_first=10, sizes=14),
-    "miopen_rnn": lambda row: _cudnn(row, weights=1, hidden=6, projection=None, batch_first=8, sizes=12),
+    "cudnn_rnn": lambda row: _cudnn(row, weights=1, hidden=7, projection=8, batch_first=10, both_ways=13, sizes=14),
+    "miopen_rnn": lambda row: _cudnn(row, weights=1, hidden=6, projection=None, batch_first=8, both_ways=11, sizes=12),
     "mkldnn_rnn_layer": _onednn,
 })  # fmt: skip
 

@@ -182,8 +182,9 @@ def _repeat(operations: Sequence[Seen], run: Sequence[Seen]) -> list[Seen]:
     if start is None:
         own = [replace(seen, input_gradient=False, weight_gradient=False, backward_only=True) for seen in run]
         return records + own
+    own_backward = any(seen.input_gradient or seen.weight_gradient for seen in run)  # else the first run has it
     for at, seen in enumerate(run, start):
-        kept = seen if seen.input_gradient or seen.weight_gradient else records[at]
+        kept = seen if own_backward else records[at]
         records[at] = replace(kept, leaf=records[at].leaf, recomputed=True)
     return records
 
@@ -197,8 +198,8 @@ def _notes(operations: Sequence[Seen], batch: int) -> list[str]:
         )
     if batch == 1:
         notes.append(
-            "at a batch of 1 the whole step is one sample: all but parameters is taken to grow with the batch, also what"
-            " samples would share"
+            "at a batch of 1 the whole step is one sample: all but parameters is taken to grow with the batch, also"
+            " what samples would share"
         )
     return notes
 

@@ -134,6 +134,10 @@ def mlp():
     return nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 6), nn.ReLU())
 
 
+def partly_frozen():
+    return nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4).requires_grad_(False), nn.Linear(4, 6), nn.ReLU())
+
+
 def encoder():
     return nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
 
@@ -232,11 +236,14 @@ NETWORKS = {
     ),
     "checkpoint": (checkpointed(False, mlp, 6), ["6"]),
     "checkpoint, reentrant": (checkpointed(True, mlp, 6), ["6"]),
+    "checkpoint of a frozen layer": (checkpointed(False, partly_frozen, 6), ["6"]),
+    "checkpoint of a frozen layer, reentrant": (checkpointed(True, partly_frozen, 6), ["6"]),
     "encoder layer, reentrant checkpoint": (checkpointed(True, encoder, 8), ["5x8"]),
     "mixing of positions": (
         lambda: Apply(lambda m, x: m.c(F.gelu(m.t(x.transpose(1, 2)).transpose(1, 2))).mean(1), t=nn.Linear(9, 11),
                       c=nn.Linear(6, 3)), ["9x6"],
     ),
+    "LSTM": (lambda: Apply(lambda m, x: m.l(x)[0], l=nn.LSTM(6, 8, 2, batch_first=True)), ["3x6"]),
     "recurrent": (lambda: Apply(lambda m, x: m.l(x)[0], l=nn.GRU(6, 8, batch_first=True)), ["3x6"]),
     "weights put together": (lambda: Apply(lambda m, x: F.linear(x, torch.cat([m.a, m.b])), a=(2, 4), b=(3, 4)), ["4"]),
     "a constant matrix": (lambda: Apply(lambda m, x: m.b(x @ torch.ones(4, 6)), b=nn.Linear(6, 2)), ["4"]),

@@ -56,11 +56,27 @@ def test_composites_are_composite():
 
 def test_arguments_of_recurrent_kernels():
     names = arguments("cudnn_rnn")
-    places = {0: "input", 1: "weight", 2: "weight_stride0", 7: "hidden_size", 8: "proj_size", 10: "batch_first"}
+    places = {
+        0: "input",
+        1: "weight",
+        2: "weight_stride0",
+        7: "hidden_size",
+        8: "proj_size",
+        10: "batch_first",
+        13: "bidirectional",
+    }
     assert {at: names[at] for at in places} == places
     assert names[14] == "batch_sizes"
     names = arguments("miopen_rnn")
-    places = {0: "input", 1: "weight", 2: "weight_stride0", 6: "hidden_size", 8: "batch_first", 12: "batch_sizes"}
+    places = {
+        0: "input",
+        1: "weight",
+        2: "weight_stride0",
+        6: "hidden_size",
+        8: "batch_first",
+        11: "bidirectional",
+        12: "batch_sizes",
+    }
     assert {at: names[at] for at in places} == places
     names = arguments("mkldnn_rnn_layer")
     assert (names[8], names[10]) == ("batch_sizes", "hidden_size")
