@@ -9,7 +9,8 @@ import numpy as np
 
 from accelsim.errors import InputError
 from accelsim.sparsity.masks import group_histograms, tightest_pattern
-from accelsim.workload.importers._onnx_graph import Seen, Walk, Weight, is_made_up
+from accelsim.workload.importers._onnx_graph import is_made_up
+from accelsim.workload.importers._onnx_walk import Seen, Walk, Weight
 
 __all__ = ["assumptions", "entries"]
 
@@ -138,8 +139,11 @@ def _entry(walk: Walk, name: str, pair: _Pair, sparsity: "_Sparsity") -> dict[st
     entry = {"name": name, "kind": work.kind, **_FIELDS.get(work.kind, _vector_fields)(pair)}
     if work.weight:
         entry["weight"] = {"name": work.weight.label, "frozen": work.weight.frozen}
-        if observed := sparsity.of(work.weight):
-            entry["observed"] = observed
+        try:
+            if observed := sparsity.of(work.weight):
+                entry["observed"] = observed
+        except ValueError as error:
+            raise pair.error(f"its weight and its attributes do not fit together ({error})") from error
     entry["other_parameters"] = [{"name": used, "elements": walk.elements[used]} for used in work.parameters]
     if work.weight or work.kind == "matmul":
         entry["input_gradient"] = work.input_gradient

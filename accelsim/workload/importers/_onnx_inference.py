@@ -138,7 +138,9 @@ class Inference:
             return None
         try:
             run = _evaluator(self._onnx, node, proto, self._opset)
-            results: Sequence[Any] = run({f"i{position}": a for position, a in enumerate(arrays) if a is not None})
+            given = {f"i{position}": array for position, array in enumerate(arrays) if array is not None}
+            with np.errstate(all="ignore"):
+                results: Sequence[Any] = run(given)
         except Exception:  # what the reference does not implement stays unknown
             return None
         small = all(isinstance(array, np.ndarray | np.generic) and array.size <= _KNOWN_ELEMENTS for array in results)

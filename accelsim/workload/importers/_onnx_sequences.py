@@ -3,8 +3,8 @@
 from dataclasses import replace
 from math import prod
 
-from accelsim.workload.importers._onnx_graph import Call, Role, Source, Value, Weight, Work
 from accelsim.workload.importers._onnx_layout import contiguous, in_order_of, reshaped
+from accelsim.workload.importers._onnx_walk import Call, Role, Source, Value, Weight, Work
 from accelsim.workload.importers._onnx_works import linear, used, weight_of
 
 __all__ = ["attention", "recurrent"]

@@ -7,8 +7,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from accelsim.workload.importers._onnx_graph import Call, Content, Role, Source, Value, Weight, Work
+from accelsim.workload.importers._onnx_graph import Content
 from accelsim.workload.importers._onnx_layout import expanded, reshaped
+from accelsim.workload.importers._onnx_walk import Call, Role, Source, Value, Weight, Work
 
 __all__ = ["as_matrices", "constant_weight", "linear", "product", "used", "vector", "weight_of"]
 

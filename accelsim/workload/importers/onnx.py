@@ -33,10 +33,11 @@ from accelsim.errors import InputError
 from accelsim.files import validate
 from accelsim.workload.importers._onnx_batch import Batch
 from accelsim.workload.importers._onnx_entries import assumptions, entries
-from accelsim.workload.importers._onnx_graph import Content, Graph, MisfitError, Node, Stored, Walk, shown
+from accelsim.workload.importers._onnx_graph import Content, Graph, MisfitError, Node, Stored, shown
 from accelsim.workload.importers._onnx_inference import Inference, Opened, first_line, floating_kinds
 from accelsim.workload.importers._onnx_operators import OPERATORS, REFUSED
 from accelsim.workload.importers._onnx_patterns import put_together
+from accelsim.workload.importers._onnx_walk import Walk
 from accelsim.workload.importing import ImportOptions
 from accelsim.workload.trace import FORMAT, Trace
 
@@ -176,10 +177,12 @@ def _graph(onnx: Any, path: Path, model: Any, protos: Sequence[Any]) -> Graph:
             raise InputError(f"{path}: tensor '{found.name}' is stored twice")
         stored[found.name] = found
     inputs = tuple(entry.name for entry in model.graph.input if entry.name not in stored)
-    nodes = tuple(_node(onnx, proto) for proto in protos)
+    nodes = tuple(_node(onnx, path, proto) for proto in protos)
     made = set(inputs) | {name for name, tensor in stored.items() if not tensor.in_node}
     context = _context(onnx, model)
     for node, proto in zip(nodes, protos, strict=True):
+        if not node.outputs or not node.outputs[0]:
+            raise InputError(f"{path}: node '{node.name}' ({node.operator}): has no result")
         _check_operator(path, node, proto)
         _check_form(onnx, path, node, proto, context)
         for name in filter(None, node.outputs):
@@ -222,14 +225,19 @@ def _check_operator(path: Path, node: Node, proto: Any) -> None:
         )
 
 
-def _node(onnx: Any, proto: Any) -> Node:
+def _node(onnx: Any, path: Path, proto: Any) -> Node:
+    if any(isinstance(text, bytes) for text in (proto.op_type, proto.name, *proto.input, *proto.output)):
+        raise InputError(f"{path}: damaged: the name of a node or tensor is not text (UTF-8 expected)")
     attributes = {item.name: onnx.helper.get_attribute_value(item) for item in proto.attribute}
     return Node(
         operator=proto.op_type,
         name=proto.name,
         inputs=tuple(proto.input),
         outputs=tuple(proto.output),
-        attributes={name: value.decode() if isinstance(value, bytes) else value for name, value in attributes.items()},
+        attributes={
+            name: value.decode(errors="replace") if isinstance(value, bytes) else value
+            for name, value in attributes.items()
+        },
         module=_module(proto),
     )
 

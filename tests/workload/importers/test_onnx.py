@@ -595,6 +595,20 @@ def test_a_fixed_batch_is_divided_by(reading):
         assert trace.input_shapes == ((5, 4),)
 
 
+def test_the_samples_are_in_the_factor_that_depends_on_the_inputs(reading):
+    nodes = [node("MatMul", "a b", "d"), node("MatMul", "b c", "e"), node("MatMul", "x d", "p", name="right"),
+             node("Transpose", "x", "t", perm=[0, 2, 1]), node("MatMul", "e t", name="left")]  # fmt: skip
+    stored = {"a": filled(4, 2), "b": filled(2, 3), "c": filled(3, 4)}
+    for shape, batch in ((("N", 5, 4), None), ((6, 5, 4), 6)):
+        trace = reading(nodes, {"x": shape}, stored, batch=batch)
+        assert [text for text in listed(trace) if "matmul" in text.partition(" ")[2]] == [
+            "right = matmul 1 x 5,4,3",
+            "left.matmul = matmul 1 x 2,4,5",
+        ]
+        right = next(one for one in trace.operations if one.name == "right")
+        assert (right.left_gradient, right.right_gradient) == (False, True)
+
+
 def test_a_whole_input_may_be_one_sample(reading):
     trace = reading(node("Relu", "x"), {"x": (8, 5, 4)}, batch=1)
     assert (listed(trace), trace.input_shapes) == (["relu = activation 160->160 no gradient"], ((8, 5, 4),))
@@ -740,6 +754,29 @@ def test_groups_run_along_inputs_whatever_the_layout(reading, form, nodes, turne
     assert seen.BP.weight.pattern != "2:8"
 
 
+@pytest.mark.parametrize("kind", ["FLOAT16", "BFLOAT16", "DOUBLE", "FLOAT8E4M3FN"])
+def test_weights_in_other_number_formats(reading, kind):
+    weight = pruned((16, 24), "2:8", 0)
+    dtype = helper.tensor_dtype_to_np_dtype(getattr(TensorProto, kind))
+    model = built([node("Cast", "w", "c", to=FLOAT), node("MatMul", "x c")], {"x": ("N", 5, 16)},
+                  {"w": (np.sign(weight) * 2).astype(dtype)})  # fmt: skip
+    (operation,) = reading(model).operations
+    assert (operation.weight.name, operation.observed.FF.weight.pattern) == ("w", "2:8")
+
+
+def test_steps_between_number_formats_are_casts(reading):
+    weight = pruned((16, 24), "2:8", 0)
+    nodes = [node("QuantizeLinear", "x s z", "q", name="quantise"), node("DequantizeLinear", "q s z", "d", name="back"),
+             node("DequantizeLinear", "w s z", "v"), node("MatMul", "d v", name="fc")]  # fmt: skip
+    stored = {"w": np.sign(weight).astype(np.int8), "s": np.float32(0.1), "z": np.int8(0)}
+    trace = reading(nodes, {"x": ("N", 5, 16)}, stored)
+    assert listed(trace) == ["w = linear 16->24 rows 5 w no gradient"]
+    assert trace.operations[0].observed.FF.weight.pattern == "2:8"
+    assert trace.origin.assumptions[-1] == ("steps between number formats are casts and left out: quantise, back")
+    shifted = reading(nodes, {"x": ("N", 5, 16)}, stored | {"z": np.int8(1)})
+    assert shifted.operations[0].observed is None  # a stored 0 is not a weight of 0
+
+
 def test_a_grouped_convolution_has_groups_of_its_own(reading):
     weight = np.zeros((16, 8, 1, 1), np.float32)
     weight[:8, :2] = weight[8:, 4:6] = 1
@@ -832,6 +869,13 @@ REFUSED = {
     ),
     "operator that the opset lacks": (
         node("Gelu", "x", name="g"), ROWS, {}, {"opset": 13}, "node 'g' (Gelu): opset 13 has no such operator",
+    ),
+    "contradicting attribute": (
+        node("Conv", "x w", name="c", group=-3), IMAGE, {"w": filled(8, 1, 3, 3)}, {},
+        re.compile(r"node 'c' \(Conv\): .*"),
+    ),
+    "a node without a result": (
+        helper.make_node("Relu", ["x"], [""], name="r"), ROWS, {}, {}, "node 'r' (Relu): has no result",
     ),
     "missing attribute": (
         node("Concat", "x x", name="c"), ROWS, {}, {}, "node 'c' (Concat): Required attribute 'axis' is missing.",
