@@ -28,14 +28,14 @@ def unique_names(names: Sequence[str]) -> list[str]:
     """Return the names with a number after those that an earlier one has already.
 
     >>> unique_names(["a", "b", "a", "a"])
-    ['a', 'b', 'a#2', 'a#3']
+    ['a', 'b', 'a_2', 'a_3']
     """
     taken, found = set(names), []
     counts: Counter[str] = Counter()
     for name in names:
         counts[name] += 1
         unique = name
-        while counts[name] > 1 and (unique := f"{name}#{counts[name]}") in taken:
+        while counts[name] > 1 and (unique := f"{name}_{counts[name]}") in taken:
             counts[name] += 1
         taken.add(unique)
         found.append(unique)

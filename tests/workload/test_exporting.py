@@ -99,7 +99,7 @@ def test_names_are_written_as_scalesim_can_read_them(make_trace: Make, tmp_path:
     trace = make_trace(conv("a,b"), conv("a;b"), conv("UDP head"), conv("two\nlines"))
     export = layer_topology(trace)
     names = [line.split(",")[0] for line in export.texts[0][1].splitlines()[1:]]
-    assert names == ["a;b", "a;b#2", "Udp head", "two lines"]
+    assert names == ["a;b", "a;b_2", "Udp head", "two lines"]
     assert export.notes == (
         "a comma or a line break ends a value, so names are written without: a;b, two lines",
         "DP in a name is what makes a layer depthwise; written as: Udp head",

@@ -12,17 +12,8 @@ from typing import Any, Protocol
 from accelsim.errors import InputError
 from accelsim.workload.importers._torch_rnn import RNNS, recurrent
 from accelsim.workload.importers._torch_rows import Leaf, Pass, Row, Tensor
-from accelsim.workload.importers._torch_words import (
-    ATTENTION,
-    CONVOLUTIONS,
-    HIDES_PRODUCTS,
-    KIND_OF,
-    NOT_COUNTED,
-    PARAMETERS,
-    PRODUCTS,
-    READ_WHAT_THEY_WRITE,
-    SHOWN_AS,
-)
+from accelsim.workload.importers._torch_words import ATTENTION, CONVOLUTIONS, NOT_COUNTED, PARAMETERS
+from accelsim.workload.torch_words import HIDES_PRODUCTS, KIND_OF, PRODUCTS, READ_WHAT_THEY_WRITE, SHOWN_AS
 
 __all__ = ["Part", "Reader", "Role", "Roles", "Seen", "Source", "full", "merge_bias", "numbers", "parameters_of"]
 

@@ -6,7 +6,8 @@ from types import MappingProxyType
 
 from accelsim.workload.importers._torch_ops import full, numbers
 from accelsim.workload.importers._torch_rows import Row, Tensor
-from accelsim.workload.importers._torch_words import KIND_OF, LIKE_FIRST
+from accelsim.workload.importers._torch_words import LIKE_FIRST
+from accelsim.workload.torch_words import KIND_OF
 
 __all__ = ["broadcast", "result_shape"]
 

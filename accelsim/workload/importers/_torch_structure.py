@@ -19,8 +19,9 @@ from accelsim.workload.importers._torch_ops import Part, Role, Seen, Source, par
 from accelsim.workload.importers._torch_results import result_shape
 from accelsim.workload.importers._torch_rows import Leaf, Pass, Row, Tensor, is_product
 from accelsim.workload.importers._torch_trace import SEVERAL_ROWS, Base, Settled, per_sample
-from accelsim.workload.importers._torch_words import CONVOLUTIONS, KIND_OF, MASKS, PRODUCTS, VIEWS
+from accelsim.workload.importers._torch_words import CONVOLUTIONS, VIEWS
 from accelsim.workload.names import few
+from accelsim.workload.torch_words import KIND_OF, MASKS, PRODUCTS
 
 __all__ = ["Structure"]
 

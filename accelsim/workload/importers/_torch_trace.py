@@ -13,6 +13,7 @@ from accelsim.workload.importers._torch_ops import Part, Reader, Roles, Seen, So
 from accelsim.workload.importers._torch_rows import Leaf, Pass, Recording, Row, choose_pass, is_product
 from accelsim.workload.importers._torch_words import ATTENTION
 from accelsim.workload.importing import ImportOptions
+from accelsim.workload.names import unique_names
 from accelsim.workload.trace import FORMAT, Trace
 
 __all__ = ["SEVERAL_ROWS", "Base", "Following", "Settled", "build", "per_sample"]
@@ -300,12 +301,4 @@ def _names(operations: Sequence[Seen]) -> list[str]:
         module = "" if inner is None else inner.name.removeprefix("nn.Module: ")
         alone = inner is not None and sizes[id(inner)] == 1
         wanted.append(module if alone else ".".join(part for part in (module, seen.word) if part))
-    taken, repeats, names = set(wanted), Counter[str](), []
-    for name in wanted:
-        repeats[name] += 1
-        unique = name
-        while repeats[name] > 1 and (unique := f"{name}_{repeats[name]}") in taken:
-            repeats[name] += 1
-        taken.add(unique)
-        names.append(unique)
-    return names
+    return unique_names(wanted)

@@ -19,18 +19,9 @@ from accelsim.files import parse_json, read_text
 from accelsim.workload.importers._torch_ops import Part, Role, Seen, Source, parameters_of
 from accelsim.workload.importers._torch_rows import Leaf, Pass, Recording, Row, Tensor
 from accelsim.workload.importers._torch_trace import SEVERAL_ROWS, Base, Settled, build, per_sample
-from accelsim.workload.importers._torch_words import (
-    CONVOLUTIONS,
-    KIND_OF,
-    MASKS,
-    NOT_COUNTED,
-    PRODUCTS,
-    READ_WHAT_THEY_WRITE,
-    SAME_CONTENT,
-    SELECTS,
-    VIEWS,
-)
+from accelsim.workload.importers._torch_words import CONVOLUTIONS, NOT_COUNTED, VIEWS
 from accelsim.workload.importing import ImportOptions
+from accelsim.workload.torch_words import KIND_OF, MASKS, PRODUCTS, READ_WHAT_THEY_WRITE, SAME_CONTENT, SELECTS
 from accelsim.workload.trace import Trace
 
 __all__ = ["read"]

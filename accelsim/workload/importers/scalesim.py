@@ -429,7 +429,7 @@ def _readings(layers: Sequence[_Layer], header: Sequence[str]) -> Iterator[str]:
     """How single rows were read where that needs to be known."""
     repeated = [name for name, count in Counter(layer.name for layer in layers).items() if count > 1]
     if repeated:
-        yield f"names that stand more than once got a number, as in {repeated[0]}#2: {few(repeated)}"
+        yield f"names that stand more than once got a number, as in {repeated[0]}_2: {few(repeated)}"
     spelled = " ".join(header[1].split())
     if spelled.casefold() == "ifmap width":
         yield f"line 1 names column 2 '{spelled}'; it is read as IFMAP Height, as SCALE-Sim does"

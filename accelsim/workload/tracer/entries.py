@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from accelsim.errors import InputError
 from accelsim.sparsity.masks import tightest_of
+from accelsim.workload.names import unique_names
 from accelsim.workload.tracer.measure import Measured
 from accelsim.workload.tracer.recorder import Record, Recorder, StepSeen
 
@@ -281,15 +282,7 @@ def _names(records: Sequence[Record]) -> list[str]:
         record.modules[-1] if sizes[record.calls[-1]] == 1 and record.modules[-1] else record.place
         for record in records
     ]
-    taken, repeats, names = set(wanted), Counter[str](), []
-    for name in wanted:
-        repeats[name] += 1
-        unique = name
-        while repeats[name] > 1 and (unique := f"{name}_{repeats[name]}") in taken:
-            repeats[name] += 1
-        taken.add(unique)
-        names.append(unique)
-    return names
+    return unique_names(wanted)
 
 
 def observe(entries: Sequence[dict[str, Any]], steps: Sequence[Sequence[Record]]) -> None:

@@ -17,10 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode  # private 
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from accelsim.errors import InputError
-from accelsim.workload.tracer.autograd import last_node, running_node
-from accelsim.workload.tracer.measure import Measured, Meter
-from accelsim.workload.tracer.roles import DATA, Role, Roles, Source, joined, parameters_of, plain, tensors_in
-from accelsim.workload.tracer.words import (
+from accelsim.workload.torch_words import (
     CASTS,
     FACTORIES,
     JOINS,
@@ -33,6 +30,9 @@ from accelsim.workload.tracer.words import (
     SELECTS,
     SHOWN_AS,
 )
+from accelsim.workload.tracer.autograd import last_node, running_node
+from accelsim.workload.tracer.measure import Measured, Meter
+from accelsim.workload.tracer.roles import DATA, Role, Roles, Source, joined, parameters_of, plain, tensors_in
 from accelsim.workload.tracer.works import (
     Call,
     Work,

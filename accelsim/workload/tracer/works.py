@@ -8,8 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from accelsim.errors import InputError
-from accelsim.workload.tracer.roles import DATA, Role, Roles, Source, stored, tensors_in
-from accelsim.workload.tracer.words import (
+from accelsim.workload.torch_words import (
     CONVOLUTION,
     CONVOLUTION_BACKWARD,
     HIDES_PRODUCTS,
@@ -17,6 +16,7 @@ from accelsim.workload.tracer.words import (
     PRODUCTS,
     READ_WHAT_THEY_WRITE,
 )
+from accelsim.workload.tracer.roles import DATA, Role, Roles, Source, stored, tensors_in
 
 __all__ = ["Call", "Work", "convolution_operands", "factors", "weight_kernel", "weight_matrix", "work_of"]
 
