@@ -4,15 +4,18 @@ A reader never guesses. What a file does not say is an `InputError`, or a senten
 trace's origin, which ``accelsim import`` prints as a warning.
 """
 
+import gzip
 import importlib
+import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
 from accelsim.errors import InputError, did_you_mean
-from accelsim.files import parse_json, read_text
-from accelsim.workload.trace import FORMAT, Trace
+from accelsim.files import parse_json
+from accelsim.workload.trace import Trace
 
 __all__ = ["IMPORT_FORMATS", "ImportOptions", "import_trace", "recognise"]
 
@@ -23,6 +26,9 @@ IMPORT_FORMATS: Mapping[str, str] = MappingProxyType({
     "execution-trace": "PyTorch execution trace (ExecutionTraceObserver, Chakra host trace, .json or .json.gz)",
 })  # fmt: skip
 """Format by name; its reader is ``accelsim.workload.importers.<name with _ for ->``."""
+
+
+_HEAD_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,16 +54,28 @@ def recognise(path: Path) -> str:
     if suffix == ".csv":
         return "scalesim"
     if suffix == ".json":
-        data = parse_json(read_text(path), str(path))
-        keys = data if isinstance(data, dict) else {}
-        if "traceEvents" in keys:
+        head = _head_of(path)
+        if '"traceEvents"' in head:
             return "kineto"
-        if "nodes" in keys and "schema" in keys:
-            return "execution-trace"
-        if str(keys.get("format", "")).startswith(FORMAT.partition("/")[0]):
+        if re.search(r'"format"\s*:\s*"accelsim-trace/', head):
             raise InputError(f"{path}: is a trace of accelsim already")
+        if re.search(r'"schema"\s*:\s*"', head) and '"nodes"' in head:
+            return "execution-trace"
+        if len(head) < _HEAD_BYTES:
+            parse_json(head, str(path))  # says what is wrong with a damaged file
     known = "; ".join(f"{name}: {title}" for name, title in IMPORT_FORMATS.items())
     raise InputError(f"{path}: no known format; give one with --format. Known: {known}")
+
+
+def _head_of(path: Path) -> str:
+    """The beginning of a text file, packed or not: recordings of training steps can be very large."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            return file.read(_HEAD_BYTES).decode("utf-8", errors="replace")
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f"{path}: truncated or damaged gzip file ({error})") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 def import_trace(path: str | Path, format: str | None = None, options: ImportOptions | None = None) -> Trace:  # noqa: A002

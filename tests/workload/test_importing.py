@@ -47,6 +47,16 @@ def test_what_is_not_recognised_is_told_what_would_be(tmp_path: Path, name: str,
     assert str(caught.value) == f"{path}: {message}"
 
 
+def test_large_recordings_are_recognised_by_their_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "profile.json"
+    path.write_text('{"schemaVersion": 1, "traceEvents": [' + "0, " * 10**6)
+    assert recognise(path) == "kineto"
+    path = tmp_path / "cut.json.gz"
+    path.write_bytes(gzip.compress(b'{"nodes": []}')[:-9])
+    with pytest.raises(acs.InputError, match=r"^.*cut\.json\.gz: truncated or damaged gzip file \(.*\)$"):
+        recognise(path)
+
+
 def test_a_missing_file_and_a_misspelt_format_are_named(tmp_path: Path) -> None:
     with pytest.raises(acs.InputError, match=r"^none\.csv: no such file$"):
         import_trace("none.csv")
