@@ -360,6 +360,8 @@ VECTORS = {
 @pytest.mark.parametrize("case", VECTORS)
 def test_vector_work_is_counted_by_elements(reading, case):
     nodes, inputs, stored, expected = VECTORS[case]
+    if case == "RMSNormalization" and NEWEST < 23:
+        pytest.skip("this onnx has no RMSNormalization")
     expected = [expected] if isinstance(expected, str) else expected
     nodes = [*(nodes if isinstance(nodes, list) else [nodes]), node("Neg", "y", "end", name="end")]
     got = [text.replace(" no gradient", "") for text in listed(reading(nodes, inputs, stored, opset=NEWEST))]
@@ -445,12 +447,16 @@ def test_other_products_of_a_tensor_with_itself_stay(reading, nodes):
 # Layers that are opened
 
 
+needs_opset_23 = pytest.mark.skipif(NEWEST < 23, reason="this onnx has no Attention")
+
+
 def attended(reading, inputs, stored=None, **attributes):
     names = " ".join(inputs)
     return [text.replace(" no gradient", "") for text in
-            listed(reading(node("Attention", names, **attributes), inputs, stored, opset=24))]  # fmt: skip
+            listed(reading(node("Attention", names, **attributes), inputs, stored, opset=23))]  # fmt: skip
 
 
+@needs_opset_23
 def test_attention_is_opened(reading):
     by_heads = dict.fromkeys("qkv", ("N", 2, 5, 4))
     assert attended(reading, by_heads, is_causal=1) == [
@@ -463,6 +469,7 @@ def test_attention_is_opened(reading):
     ]
 
 
+@needs_opset_23
 def test_attention_with_packed_heads_copies_them_as_the_tracer_does(reading):
     packed = {"q": ("N", 5, 8), "k": ("N", 6, 8), "v": ("N", 6, 8)}
     assert attended(reading, packed, q_num_heads=2, kv_num_heads=2, softcap=2.0) == [
@@ -481,6 +488,7 @@ def test_attention_with_packed_heads_copies_them_as_the_tracer_does(reading):
     ]
 
 
+@needs_opset_23
 def test_attention_with_shared_heads_past_and_mask(reading):
     inputs = {"q": ("N", 4, 1, 8), "k": ("N", 2, 1, 8), "v": ("N", 2, 1, 8), "m": ("N", 1, 1, 7),
               "pk": ("N", 2, 6, 8), "pv": ("N", 2, 6, 8)}  # fmt: skip
@@ -896,8 +904,7 @@ REFUSED = {
     ),
     "negative padding": (
         node("Conv", "x w", name="c", pads=[-1, 0, 0, 0]), IMAGE, CONV, {},
-        "node 'c' (Conv): its inputs of shapes 2x4x9x9, 6x4x3x3 do not fit: [ShapeInferenceError] Attribute pads must not"
-        " contain negative values",
+        re.compile(r"node 'c' \(Conv\): its inputs of .* do not fit: .*negative values|operations\[0\].padding\[0\].*"),
     ),
     "several volumes": (
         [node("Reshape", "x s", "r"), node("Conv", "r w", name="c")], {"x": ("N", 10, 5, 5, 5)},
@@ -930,8 +937,8 @@ REFUSED = {
         {"batch": 1}, "node 'l' (RNN): its weights are not stored in the file; only stored ones can be read",
     ),
     "attention without heads": (
-        node("Attention", "x x x", name="a"), ROWS, {}, {"opset": 24},
-        re.compile(r"node 'a' \(Attention\): (the number of its heads is missing|its inputs of shapes .* do not fit: .*)"),
+        node("Attention", "x x x", name="a"), ROWS, {}, {"opset": min(NEWEST, 23)},
+        re.compile(r"node 'a' \(Attention\): (the number of its heads is missing|its inputs of .* do not fit: .*|opset .*)"),
     ),
     "shapes that do not fit": (
         node("MatMul", "x w", name="m"), {"x": (1, 5, 3)}, W, {},
