@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="tracing needs the torch extra")
 
 import torch.nn.functional as F  # noqa: E402, N812
-from tracing_cases import definitions  # noqa: E402
+from operations import definitions  # noqa: E402
 
 from accelsim.sparsity.masks import magnitude_mask  # noqa: E402
 from accelsim.sparsity.pattern import Pattern  # noqa: E402

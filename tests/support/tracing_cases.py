@@ -1,24 +1,11 @@
 """Models that the tracer is tested with: every way to write a product, with the products that are expected."""
 
-import importlib.util
-import sys
-
 import torch
 import torch.nn.functional as F  # noqa: N812
+from operations import shown
 from torch import nn
 
-from accelsim.files import packaged_path
-from accelsim.workload.trace import Conv, ConvTranspose, Linear, Matmul
 from accelsim.workload.tracer import InputSpec, trace_model
-
-
-def definitions(file):
-    path = packaged_path("workloads") / "models" / f"{file}.py"
-    spec = importlib.util.spec_from_file_location(f"definitions_{file}", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 class Apply(nn.Module):
@@ -36,30 +23,6 @@ class Apply(nn.Module):
 
 def traced(model, *inputs, **options):
     return trace_model(model, [InputSpec.parse(text) for text in inputs], **options)
-
-
-def shown(operation):
-    """One operation in short: an equal sign, its kind, sizes, weight and marks."""
-    if isinstance(operation, Linear):
-        sizes = f"{operation.in_features}->{operation.out_features} rows {operation.rows} {operation.weight.name}"
-    elif isinstance(operation, Matmul):
-        sizes = f"{operation.batch} x {operation.m},{operation.k},{operation.n}"
-    elif isinstance(operation, Conv | ConvTranspose):
-        size, kernel = ("x".join(map(str, value)) for value in (operation.in_size, operation.kernel))
-        sizes = f"{operation.in_channels}->{operation.out_channels} on {size} kernel {kernel} groups {operation.groups}"
-    else:
-        sizes = f"{operation.reads}->{operation.writes}"
-    marks = [
-        "" if operation.scales_with_batch else " once",
-        " recomputed" if operation.recomputed else "",
-        " in backward" if operation.backward_only else "",
-        " frozen" if getattr(getattr(operation, "weight", None), "frozen", False) else "",
-        " no gradient" if operation.input_gradient is False else "",
-        " no left gradient" if not getattr(operation, "left_gradient", True) else "",
-        " no right gradient" if not getattr(operation, "right_gradient", True) else "",
-        " no weight gradient" if getattr(operation, "weight_gradient", None) is False else "",
-    ]
-    return f"{operation.name} = {operation.kind} {sizes}{''.join(marks)}"
 
 
 def products(trace):

@@ -16,9 +16,10 @@ from accelsim.workload.masks_file import load_masks
 torch = pytest.importorskip("torch", reason="tracing needs the torch extra")
 
 import torch.nn.functional as F  # noqa: E402, N812
+from operations import definitions  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn.utils import prune  # noqa: E402
-from tracing_cases import Apply, definitions, traced  # noqa: E402
+from tracing_cases import Apply, traced  # noqa: E402
 
 from accelsim.workload.tracer import trace, tracing  # noqa: E402
 

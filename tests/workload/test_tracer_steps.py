@@ -12,10 +12,11 @@ from accelsim.step import Gemm, lower
 torch = pytest.importorskip("torch", reason="tracing needs the torch extra")
 
 import torch.nn.functional as F  # noqa: E402, N812
+from operations import definitions, shown  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
-from tracing_cases import PRODUCTS, Apply, definitions, products, shown, traced  # noqa: E402
+from tracing_cases import PRODUCTS, Apply, products, traced  # noqa: E402
 
 from accelsim.workload.tracer import InputSpec, trace, tracing  # noqa: E402
 from accelsim.workload.tracer.running import opened  # noqa: E402

@@ -11,6 +11,7 @@ from accelsim.errors import InputError
 from accelsim.sparsity.masks import group_histograms, tightest_pattern
 from accelsim.workload.importers._onnx_graph import is_made_up
 from accelsim.workload.importers._onnx_walk import Seen, Walk, Weight
+from accelsim.workload.names import unique_names
 
 __all__ = ["assumptions", "entries"]
 
@@ -202,15 +203,7 @@ def _names(walk: Walk) -> list[str]:
     alone = {module for module, inside in words.items() if len(inside) == 1} - around
     per_node = Counter(id(one.node) for one in walk.seen)
     wanted = [_wanted(walk, one, one.node.module in alone, per_node[id(one.node)] > 1) for one in walk.seen]
-    taken, repeats, names = set(wanted), Counter[str](), []
-    for name in wanted:
-        repeats[name] += 1
-        unique = name
-        while repeats[name] > 1 and (unique := f"{name}_{repeats[name]}") in taken:
-            repeats[name] += 1
-        taken.add(unique)
-        names.append(unique)
-    return names
+    return unique_names(wanted)
 
 
 def _wanted(walk: Walk, one: Seen, alone: bool, several: bool) -> str:

@@ -456,7 +456,8 @@ class Structure:
 
 def _cut(base: int, uses: Sequence[_Use]) -> dict[int, tuple[Part, ...]]:
     """Return the rows of a parameter that each use has."""
-    found, start = {}, 0
+    found: dict[int, tuple[Part, ...]] = {}
+    start = 0
     for use in sorted(uses, key=lambda use: use.number):
         found[use.number] = (Part(base, f"[{start}:{start + use.shape[0]}]"),)
         start += use.shape[0]

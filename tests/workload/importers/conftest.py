@@ -1,10 +1,11 @@
 """Real training steps of small networks, recorded by the profiler and the execution trace observer at once."""
 
-import importlib.util
+import importlib
 import warnings
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,17 +18,7 @@ from accelsim.workload.trace import Conv, ConvTranspose, Linear, Matmul, Trace
 BATCH = 7
 
 
-def load_networks():
-    """The networks by name; none without PyTorch."""
-    if importlib.util.find_spec("torch") is None:
-        return {}
-    spec = importlib.util.spec_from_file_location("recorded_networks", Path(__file__).with_name("networks.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.NETWORKS
-
-
-NETWORKS = load_networks()
+NETWORKS = importlib.import_module("recorded_networks").NETWORKS if find_spec("torch") else {}
 MODULES = frozenset({"several steps", "convolutions"})
 """Recorded with the calls of modules."""
 

@@ -1,6 +1,5 @@
 """The ONNX importer against hand arithmetic, operator by operator, against the tracer, and its errors word for word."""
 
-import importlib.util
 import math
 import re
 import sys
@@ -10,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from operations import definitions, shown
 
 from accelsim.cli import main
 from accelsim.errors import InputError
-from accelsim.files import packaged_path
 from accelsim.sparsity.masks import magnitude_mask
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.importing import ImportOptions, import_trace
-from accelsim.workload.trace import Conv, ConvTranspose, Linear, Matmul, load_trace, save_trace
+from accelsim.workload.trace import load_trace, save_trace
 
 onnx = pytest.importorskip("onnx", reason="reading ONNX needs the onnx extra")
 
@@ -78,28 +77,8 @@ def reading(tmp_path):
     return read
 
 
-def shown(operation):
-    """One operation in short: an equal sign, its kind, sizes, weight and marks."""
-    if isinstance(operation, Linear):
-        sizes = f"{operation.in_features}->{operation.out_features} rows {operation.rows} {operation.weight.name}"
-    elif isinstance(operation, Matmul):
-        sizes = f"{operation.batch} x {operation.m},{operation.k},{operation.n}"
-    elif isinstance(operation, Conv | ConvTranspose):
-        size, kernel = ("x".join(map(str, value)) for value in (operation.in_size, operation.kernel))
-        sizes = f"{operation.in_channels}->{operation.out_channels} on {size} kernel {kernel} groups {operation.groups}"
-    else:
-        sizes = f"{operation.reads}->{operation.writes}"
-    marks = [
-        "" if operation.scales_with_batch else " once",
-        " frozen" if getattr(getattr(operation, "weight", None), "frozen", False) else "",
-        " no gradient" if operation.input_gradient is False else "",
-        "".join(f" +{used.name}" for used in operation.other_parameters),
-    ]
-    return f"{operation.name} = {operation.kind} {sizes}{''.join(marks)}"
-
-
 def listed(trace):
-    return [shown(operation) for operation in trace.operations]
+    return [shown(operation, parameters=True) for operation in trace.operations]
 
 
 # Products
@@ -610,8 +589,8 @@ def test_the_samples_are_in_the_factor_that_depends_on_the_inputs(reading):
     for shape, batch in ((("N", 5, 4), None), ((6, 5, 4), 6)):
         trace = reading(nodes, {"x": shape}, stored, batch=batch)
         assert [text for text in listed(trace) if "matmul" in text.partition(" ")[2]] == [
-            "right = matmul 1 x 5,4,3",
-            "left.matmul = matmul 1 x 2,4,5",
+            "right = matmul 1 x 5,4,3 no left gradient",
+            "left.matmul = matmul 1 x 2,4,5 no right gradient",
         ]
         right = next(one for one in trace.operations if one.name == "right")
         assert (right.left_gradient, right.right_gradient) == (False, True)
@@ -1214,15 +1193,6 @@ def test_models_that_come_with_onnx():
 
 
 # Against the tracer
-
-
-def definitions(file):
-    path = packaged_path("workloads") / "models" / f"{file}.py"
-    spec = importlib.util.spec_from_file_location(f"onnx_definitions_{file}", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

@@ -1,24 +1,10 @@
 """Networks that the tests of the importers record: how to build each, and its inputs (needs the torch extra)."""
 
-import importlib.util
-import sys
-
 import torch
 import torch.nn.functional as F  # noqa: N812
+from operations import definitions
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-
-from accelsim.files import packaged_path
-
-
-def definitions(file):
-    path = packaged_path("workloads") / "models" / f"{file}.py"
-    spec = importlib.util.spec_from_file_location(f"recorded_{file}", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
 
 resnet, transformers, vit = (definitions(file) for file in ("resnet", "transformers", "vit"))
 
