@@ -25,13 +25,16 @@ def commands() -> list[str]:
 
 
 @pytest.mark.parametrize("command", commands())
-def test_commands_run(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_run(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     if " trace " in command:
         pytest.importorskip("torch")
-    arguments = [str(ROOT / word) if word.startswith("workloads/") else word for word in shlex.split(command)[1:]]
-    arguments = [str(tmp_path / word) if word == "my_trace.json" else word for word in arguments]
-    assert main(arguments) == 0
-    assert capsys.readouterr().out or (tmp_path / "my_trace.json").exists()
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(command)[1:]
+    assert main([str(ROOT / word) if word.startswith("workloads/") else word for word in words]) == 0
+    assert capsys.readouterr().out
+    assert "-o" not in words or (tmp_path / words[words.index("-o") + 1]).exists()
 
 
 def test_both_commands_of_the_introduction_set_up_everything() -> None:
@@ -42,9 +45,14 @@ def test_both_commands_of_the_introduction_set_up_everything() -> None:
     assert second.endswith("-m pytest -q")
 
 
-def test_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    for block in blocks("python"):
-        exec(compile(block, "README.md", "exec"), {})  # noqa: S102  our own text
+@pytest.mark.parametrize("block", blocks("python"), ids=lambda block: block.strip().splitlines()[-1])
+def test_python_runs(
+    block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "import torch" in block:
+        pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "README.md", "exec"), {})  # noqa: S102  our own text
     assert "x " in capsys.readouterr().out
 
 
