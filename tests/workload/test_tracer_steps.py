@@ -115,6 +115,20 @@ def test_a_context_watches_a_training_loop_and_leaves_optimizer_and_metrics_out(
     assert (seen.model, seen.input_shapes, seen.origin.steps) == ("classifier", ((6,),), 3)
 
 
+def test_products_of_an_optimizer_are_named_as_left_out():
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+
+    def step():
+        model(torch.randn(BATCH, 4)).sum().backward()
+        with torch.no_grad():
+            for layer in (model[0], model[2]):
+                layer.weight -= 0.1 * (layer.weight.grad @ layer.weight.grad.T) @ layer.weight.grad
+
+    seen = trace(step, model)
+    assert products(seen) == ["0 = linear 4->4 rows 1 0.weight no gradient", "2 = linear 4->2 rows 1 2.weight"]
+    assert seen.origin.assumptions == ("matrix products of the optimizer are left out",)
+
+
 def test_a_smaller_last_batch_is_a_step_like_the_others():
     model = nn.Linear(6, 3)
     with tracing(model) as tracer:

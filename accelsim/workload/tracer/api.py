@@ -44,7 +44,8 @@ from accelsim.workload.tracer.entries import (
     take_masks,
 )
 from accelsim.workload.tracer.measure import Meter
-from accelsim.workload.tracer.recorder import Record, Recorder, StepSeen
+from accelsim.workload.tracer.recorder import Recorder
+from accelsim.workload.tracer.records import Record, StepSeen
 from accelsim.workload.tracer.roles import tensors_in
 from accelsim.workload.tracer.running import left_as_it_was, opened
 from accelsim.workload.tracer.specs import InputSpec

@@ -12,7 +12,8 @@ from accelsim.errors import InputError
 from accelsim.sparsity.masks import tightest_of
 from accelsim.workload.names import unique_names
 from accelsim.workload.tracer.measure import Measured
-from accelsim.workload.tracer.recorder import Record, Recorder, StepSeen
+from accelsim.workload.tracer.recorder import Recorder
+from accelsim.workload.tracer.records import Record, StepSeen
 
 __all__ = ["OneBatch", "Sizes", "TwoBatches", "entries_of", "in_order", "observe", "same_operations", "take_masks"]
 

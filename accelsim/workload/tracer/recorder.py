@@ -1,22 +1,19 @@
 """The dispatch mode that sees every operation of a training step, forward and backward.
 
-Forward operations become records. A product in the backward pass is linked to the record whose autograd node executes
-it (by sequence number) and tells what that record's backward computes: the gradient of the input, of the weight, or of
-a factor. Operations of the optimizer, metrics after the backward pass, and work on constants are not part of a step.
+Forward operations become records, and backward products are linked to them. Operations of the optimizer, metrics after
+the backward pass, and work on constants are not part of a step.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode  # private by name only: documented for compilers
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from accelsim.errors import InputError
 from accelsim.workload.torch_words import (
     CASTS,
     FACTORIES,
@@ -31,70 +28,14 @@ from accelsim.workload.torch_words import (
     SHOWN_AS,
 )
 from accelsim.workload.tracer.autograd import last_node, running_node
-from accelsim.workload.tracer.measure import Measured, Meter
+from accelsim.workload.tracer.linking import Linker
+from accelsim.workload.tracer.measure import Meter
+from accelsim.workload.tracer.probing import Probe
+from accelsim.workload.tracer.records import Record, StepSeen
 from accelsim.workload.tracer.roles import DATA, Role, Roles, Source, joined, parameters_of, plain, tensors_in
-from accelsim.workload.tracer.works import (
-    Call,
-    Work,
-    convolution_operands,
-    factors,
-    weight_kernel,
-    weight_matrix,
-    work_of,
-)
+from accelsim.workload.tracer.works import Call, Work, operands_of, work_of
 
-__all__ = ["Record", "Recorder", "StepSeen"]
-
-Pass = Literal["FF", "BP", "WU"]
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Record:
-    """One operation of the forward pass as it was executed, and what was seen of its backward.
-
-    `seq` numbers the autograd node that the operation belongs to. `reads` are the storages of a product's operands.
-    """
-
-    work: Work
-    word: str
-    modules: tuple[str, ...]
-    calls: tuple[int, ...]
-    parameters: tuple[str, ...]
-    seq: int
-    reads: tuple[int, ...] = ()
-    with_gradient: bool = False  # executed while gradients were recorded, by autograd itself or in a custom function
-    requires_gradient: bool = False  # and an operand requires one
-    input_gradients: set[int] = field(
-        default_factory=set
-    )  # operands whose gradient the backward pass was seen to compute
-    weight_gradient: bool = False
-    recomputed: bool = False
-    backward_only: bool = False
-    measured: dict[tuple[Pass, str], Measured] = field(default_factory=dict)
-
-    @property
-    def weight_key(self) -> int | None:
-        """The storage of its weight."""
-        return self.reads[self.work.weight_side] if self.work.weight else None
-
-    @property
-    def place(self) -> str:
-        """The module that executes it and its own name, for messages."""
-        return ".".join(part for part in (self.modules[-1], self.word) if part)
-
-
-@dataclass(slots=True)
-class StepSeen:
-    """What one step executed: forward operations, runs of forward work in the backward pass, and what was trained."""
-
-    records: list[Record] = field(default_factory=list)
-    again: list[list[Record]] = field(default_factory=list)
-    trained: set[str] = field(default_factory=set)
-    nodes: set[int] = field(default_factory=set)  # autograd nodes whose backward executed an operation
-    left_out: set[str] = field(default_factory=set)
-    inputs: list[tuple[int, ...]] = field(default_factory=list)  # shapes of what enters the model
-    backward: bool = False
-    masked: bool = False  # whether weights were chosen or masked while the model ran
+__all__ = ["Recorder"]
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[misc]
@@ -124,9 +65,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         self._claimed = last_node()  # the last autograd node whose own operation was seen
         self._run_open = False
         self._last_product: set[int] = set()  # storages of its result, while it is the last operation
-        self._nodes: dict[int, list[Record]] = {}
         self.roles = Roles({plain(name): self._seen_as(buffer) for name, buffer in model.named_buffers()})
         self.roles.batch = batch or 0
+        self._probe = Probe(self.roles, meter)
+        self._linker = Linker(self.roles, self._probe)
         for name, parameter in self.parameters.items():
             self.roles.mark_parameter(name, self._seen_as(parameter))
 
@@ -151,7 +93,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         """End the step; one in which nothing was executed is none."""
         if self.step.records:
             self.steps.append(StepSeen())
-            self._nodes.clear()
+            self._linker.forget()
             self.roles.forget()
             if self._meter is not None:
                 self._meter.forget()
@@ -231,7 +173,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         elif (not in_place and self._is_view(call)) or call.word in CASTS | RESHAPED:
             self._pass_on(call, held, in_backward=False)
         elif node is not None and in_backward:
-            self._see_backward(call, node)
+            self.step.nodes.add(node)
+            if not self._linker.link(call, node):
+                self._add_extra(call, node)
             self._pass_on(call, held, in_backward=True)
         else:
             self._see_forward(call, held, again=node is not None)
@@ -306,19 +250,20 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             requires_gradient=active and any(tensor.requires_grad for tensor in call.tensors),
         )
         records.append(record)
-        self._nodes.setdefault(seq, []).append(record)
+        self._linker.add(record)
         self._last_product = {self.roles.key(result) for result in call.results if work.weight}
         if work.is_product:
-            record.reads = tuple(self.roles.key(operand) for operand in _operands(call))
-            self._measure_forward(call, record)
+            record.reads = tuple(self.roles.key(operand) for operand in operands_of(call))
+            self._probe.forward(call, record)
 
     def _place(self, *, again: bool) -> tuple[tuple[str, ...], tuple[int, ...]]:
         """The modules that run, outermost first, with the numbers of their calls; in the backward pass, where none may
         run, those of the operation that the autograd node belongs to."""
         if again and len(self._stack) == 1:
-            node = self._nodes.get(running_node() or 0)
-            if node:
-                return node[0].modules, node[0].calls
+            node = running_node()
+            belongs_to = [] if node is None else self._linker.of(node)
+            if belongs_to:
+                return belongs_to[0].modules, belongs_to[0].calls
         return tuple(name for name, *_ in self._stack), tuple(number for _, number, _ in self._stack)
 
     def _open_list(self, *, again: bool) -> list[Record]:
@@ -358,156 +303,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         records[-1].parameters = tuple(dict.fromkeys((*records[-1].parameters, *used)))
         return True
 
-    def _measure_forward(self, call: Call, record: Record) -> None:
-        if self._meter is None:
-            return
-        left, right = _operands(call)
-        work, groups = record.work, dict(record.work.fixed).get("groups", 1)
-        if work.weight is None:
-            self._take(record, "FF", left=self._density(left), right=self._density(right))
-            return
-        weight, other = (left, right) if work.weight_side == 0 else (right, left)
-        matrix = weight_kernel(weight, groups) if call.word == "convolution" else weight_matrix(
-            weight, work.weight_side, groups, forward=True
-        )  # fmt: skip
-        inputs = 1 if work.kind.startswith("conv_transpose") else 2
-        self._take(record, "FF", weight=self._weight(matrix, inputs, "input"), activation=self._density(other))
-
-    def _density(self, tensor: Tensor) -> Measured | None:
-        return self._meter.density(tensor, self.roles.key(tensor)) if self._meter else None
-
-    def _weight(self, matrix: Tensor, dimension: int, axis: str) -> Measured | None:
-        return self._meter.weight(matrix, self.roles.key(matrix), dimension, axis) if self._meter else None
-
-    def _gradient(
-        self, tensor: Tensor, dimension: int, axis: str, view: Callable[[Tensor], Tensor] = lambda same: same
-    ) -> Measured | None:
-        if self._meter is None:
-            return None
-        return self._meter.gradient(tensor, self.roles.key(tensor), view, dimension, axis)
-
-    @staticmethod
-    def _take(record: Record, where: Pass, **operands: Measured | None) -> None:
-        record.measured.update({(where, name): seen for name, seen in operands.items() if seen is not None})
-
-    def _see_backward(self, call: Call, seq: int) -> None:
-        """Link what the backward pass executes for the node `seq` to the forward operations that belong to it."""
-        self.step.nodes.add(seq)
-        if call.word == "convolution_backward":
-            self._link_convolution(call, seq)
-        elif call.word in PRODUCTS or call.word == "convolution":
-            self._link_product(call, seq)
-        elif call.is_opaque:
-            work_of(call, self.roles, self._module_of(seq))
-
-    def _candidates(self, seq: int) -> list[Record]:
-        return [record for record in self._nodes.get(seq, ()) if record.work.is_product]
-
-    def _module_of(self, seq: int) -> str:
-        return next((record.modules[-1] for record in self._nodes.get(seq, ())), "")
-
-    def _link_convolution(self, call: Call, seq: int) -> None:
-        candidates = self._candidates(seq)
-        given = convolution_operands(call)
-        owner = self.roles.of(given["weight"])
-        record = next((record for record in candidates if _shares(record, owner)), None) or next(iter(candidates), None)
-        if record is None:
-            raise InputError(
-                f"{self._module_of(seq) or 'the model'}: the backward pass"
-                " executes a convolution's backward that belongs to no convolution of the forward pass"
-            )
-        gradient, groups = given["gradient"], given["groups"]
-        to_input, to_weight, _ = given["output_mask"]
-        kernel = weight_kernel(given["weight"], groups)
-        outputs = 2 if given["transposed"] else 1
-        record.input_gradients.update({0} if to_input else ())
-        record.weight_gradient |= bool(to_weight)
-        if to_input:
-            channels = partial(torch.unflatten, dim=1, sizes=(groups, -1))
-            self._take(
-                record, "BP", weight=self._weight(kernel, outputs, "output"),
-                gradient=self._gradient(gradient, 2, "output", channels),
-            )  # fmt: skip
-        if to_weight:
-            self._take(
-                record, "WU", activation=self._density(given["input"]),
-                gradient=self._gradient(gradient, 1, "batch", lambda dy: dy.movedim(1, 0).flatten(1)),
-            )  # fmt: skip
-
-    def _link_product(self, call: Call, seq: int) -> None:
-        """A product of the backward pass: of a gradient with a weight (BP), with an input (WU) or factor (BP), or again
-        what the forward pass did; whatever else it is stands in the trace as work of the backward pass alone."""
-        operands = _operands(call)
-        keys = [self.roles.key(operand) for operand in operands]
-        held = [self.roles.of(operand) for operand in operands]
-        for record in self._candidates(seq):
-            is_weight = [keys[side] == record.weight_key or _shares(record, held[side]) for side in (0, 1)]
-            if any(is_weight):
-                side = 1 if is_weight[1] else 0
-                if keys[1 - side] in record.reads:
-                    record.recomputed = True
-                else:
-                    record.input_gradients.add(0)
-                    self._measure_input_gradient(call, record, side)
-                return
-        for record in self._candidates(seq):
-            if record.work.weight and not call.results[0].numel() % record.work.weight.elements:
-                record.weight_gradient = True
-                self._measure_weight_gradient(operands, keys, record)
-                return
-        if not self._link_factors(operands, keys, [one for one in self._candidates(seq) if not one.work.weight]):
-            self._add_extra(call, seq)
-
-    def _link_factors(self, operands: Sequence[Tensor], keys: Sequence[int], candidates: Sequence[Record]) -> bool:
-        """Take a product as the gradient of a factor of one of `candidates`, or as that product computed again.
-
-        The gradient of one factor is a product with the other.
-        """
-        common = {id(record): sum(key in record.reads for key in keys) for record in candidates}
-        for record in sorted(candidates, key=lambda record: -common[id(record)]):
-            if common[id(record)] == 2:
-                record.recomputed = True
-                return True
-            missing = [factor for factor in (0, 1) if factor not in record.input_gradients]
-            of = [factor for factor in missing if record.reads[1 - factor] in keys] or missing
-            if of:
-                record.input_gradients.add(of[0])
-                gradient = next((o for o, key in zip(operands, keys, strict=True) if key not in record.reads), None)
-                self._take(record, "BP", gradient=None if gradient is None else self._density(gradient))
-                return True
-        return False
-
-    def _measure_input_gradient(self, call: Call, record: Record, side: int) -> None:
-        operands = _operands(call)
-        groups = dict(record.work.fixed).get("groups", 1)
-        matrix = (
-            weight_kernel(operands[1], groups)
-            if call.word == "convolution"
-            else weight_matrix(operands[side], side, groups, forward=False)
-        )
-        outputs = 2 if record.work.kind.startswith("conv_transpose") else 1
-        reduced = 1 if call.word == "convolution" else -1 if side == 1 else -2
-        self._take(
-            record, "BP", weight=self._weight(matrix, outputs, "output"),
-            gradient=self._gradient(operands[1 - side], reduced, "output"),
-        )  # fmt: skip
-
-    def _measure_weight_gradient(self, operands: Sequence[Tensor], keys: Sequence[int], record: Record) -> None:
-        gradient = 0 if keys[1] in record.reads or self.roles.of(operands[0]) is Role.GRADIENT else 1
-        self._take(
-            record, "WU", activation=self._density(operands[1 - gradient]),
-            gradient=self._gradient(operands[gradient], -1 if gradient == 0 else -2, "batch"),
-        )  # fmt: skip
-
-    def _add_extra(self, call: Call, seq: int) -> None:
+    def _add_extra(self, call: Call, node: int) -> None:
         """Add a product of the backward pass that is no gradient, beside the forward operation it belongs to."""
-        node = self._nodes.get(seq, [])
-        work = work_of(call, self.roles, self._module_of(seq))
+        belongs_to = self._linker.of(node)
         modules, calls = self._place(again=True)
+        work = work_of(call, self.roles, modules[-1])
         extra = Record(
             work=work, word=work.kind, modules=modules, calls=calls, parameters=(), seq=-1, backward_only=True
         )
-        at = next((i for i, record in enumerate(self.step.records) if node and record is node[-1]), None)
+        at = next((i for i, record in enumerate(self.step.records) if belongs_to and record is belongs_to[-1]), None)
         self.step.records.insert(len(self.step.records) if at is None else at + 1, extra)
 
 
@@ -542,22 +346,6 @@ def _faked(fake: FakeTensorMode, value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _faked(fake, inner) for key, inner in value.items()}
     return value
-
-
-def _operands(call: Call) -> tuple[Tensor, Tensor]:
-    """The two operands of a product or convolution; a kernel stands on the right."""
-    if call.word != "convolution":
-        return factors(call)
-    given = convolution_operands(call)
-    return given["input"], given["weight"]
-
-
-def _shares(record: Record, role: Source | Role | None) -> bool:
-    """Whether `role` names a parameter that is the weight of `record`."""
-    weight = record.work.weight
-    if weight is None or not isinstance(role, Source):
-        return False
-    return weight.label == role.label or bool(set(weight.parameters).intersection(role.parameters))
 
 
 def _role_of_result(

@@ -18,7 +18,7 @@ from accelsim.workload.torch_words import (
 )
 from accelsim.workload.tracer.roles import DATA, Role, Roles, Source, stored, tensors_in
 
-__all__ = ["Call", "Work", "convolution_operands", "factors", "weight_kernel", "weight_matrix", "work_of"]
+__all__ = ["Call", "Work", "convolution_operands", "operands_of", "weight_kernel", "weight_matrix", "work_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +93,11 @@ def work_of(call: Call, roles: Roles, module: str) -> Work:
     return _vector(call, roles)
 
 
-def factors(call: Call) -> tuple[Tensor, Tensor]:
-    """Return the two factors of a matrix product."""
+def operands_of(call: Call) -> tuple[Tensor, Tensor]:
+    """Return the two operands of a matrix product or convolution; the kernel of a convolution stands on the right."""
+    if call.word == "convolution":
+        given = convolution_operands(call)
+        return given["input"], given["weight"]
     at = PRODUCTS[call.word]
     left, right = call.args[at : at + 2]
     return left, right
@@ -102,7 +105,7 @@ def factors(call: Call) -> tuple[Tensor, Tensor]:
 
 def _product(call: Call, roles: Roles, module: str) -> Work:
     """Read a product of two matrices, or of two stacks of matrices: with a weight, or of two activations."""
-    left, right = factors(call)
+    left, right = operands_of(call)
     m, n = (left.shape[-2] if left.dim() > 1 else 1), (right.shape[-1] if right.dim() > 1 else 1)
     batch, k = prod(left.shape[:-2]), left.shape[-1]
     data = tuple(_is_data(roles, operand) for operand in (left, right))
