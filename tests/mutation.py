@@ -153,7 +153,7 @@ FAULTS = (
         "order_bytes[3] = x_bytes + w_bytes * (m if n_many else 1) + (spill if m_many else 0.0)",
     ),
     Fault(
-        "buffer level", KERNELS, "pipeline_cycles", "whether a store is final is asked of the wrong job",
+        "buffer level", KERNELS, "beside_job", "whether a store is final is asked of the wrong job",
         "kind = 2 if last_before[2] == 1 else 3", "kind = 2 if last[2] == 1 else 3",
     ),
     Fault(

@@ -325,10 +325,10 @@ def load_bytes(x_tile, w_tile, y_tile, last, index, fetch_x, fetch_w, fetch_psum
 
 @jit
 def end_transfers(full, edge, per_element, bytes_per_cycle):
-    """Cycles of the first load and the last store, which nothing hides."""
+    """Cycles of the first load and of the last store, which nothing hides."""
     first = np.float64(full[2]) * (np.float64(full[0]) * per_element[0] + np.float64(full[1]) * per_element[1])
     last = np.float64(edge[0]) * edge[1] * per_element[2]
-    return transfer_cycles(first, bytes_per_cycle) + transfer_cycles(last, bytes_per_cycle)
+    return transfer_cycles(first, bytes_per_cycle), transfer_cycles(last, bytes_per_cycle)
 
 
 @jit
@@ -340,15 +340,9 @@ def largest_transfer(trips, full, per_element, bytes_per_cycle):
 
 
 @jit
-def pipeline_cycles(trips, full, edge, order, count, compute, total, per_element, bytes_per_cycle):
-    """Cycles of `count` copies of a GEMM, double buffered: first load + sum of max(compute of job j, load of job j+1
-    with store of job j-1) + last store. `full` and `edge` are the tile sizes, `compute[m, n, k]` the job cycles with 1
-    at an edge and `total` their sum over a copy. Loads and stores share the DRAM; iterations of a loop that cost the
-    same are counted, not walked.
-    """
-    ends = end_transfers(full, edge, per_element, bytes_per_cycle)
-    if compute.min() >= largest_transfer(trips, full, per_element, bytes_per_cycle):
-        return ends + count * total
+def tile_bytes(full, edge, per_element):
+    """Bytes of a tile of x, of w, and elements of a tile of y, each with 1 at an edge of its first and second
+    dimension (x: m, k; w: k, n; y: m, n)."""
     x_tile, w_tile, y_tile = np.empty((2, 2)), np.empty((2, 2)), np.empty((2, 2))
     for a in range(2):
         for b in range(2):
@@ -356,8 +350,61 @@ def pipeline_cycles(trips, full, edge, order, count, compute, total, per_element
             x_tile[a, b] = np.float64(mt) * (edge[2] if b else full[2]) * per_element[0]
             w_tile[a, b] = np.float64(edge[2] if a else full[2]) * nt * per_element[1]
             y_tile[a, b] = np.float64(mt) * nt
-    index, before, after = np.zeros(3, np.int64), np.zeros(3, np.int64), np.zeros(3, np.int64)
-    last, last_before, last_after = np.zeros(3, np.int64), np.zeros(3, np.int64), np.zeros(3, np.int64)
+    return x_tile, w_tile, y_tile
+
+
+@jit
+def beside_job(index, trips, order, x_tile, w_tile, y_tile, per_element, scratch):
+    """Bytes loaded for the job after `index` and stored of the job before it, and whether it is the last and the first
+    of its copy. Copies follow each other: after the last job comes the first of the next copy."""
+    before, after, last, last_before, last_after = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4]
+    carry, borrow = 1, 1
+    for position in range(2, -1, -1):
+        d = order[position]
+        after[d] = index[d] + carry
+        carry = 1 if after[d] == trips[d] else 0
+        if carry:
+            after[d] = 0
+        before[d] = index[d] - borrow
+        borrow = 1 if before[d] < 0 else 0
+        if borrow:
+            before[d] = trips[d] - 1
+        last[d] = 1 if index[d] == trips[d] - 1 else 0
+        last_after[d] = 1 if after[d] == trips[d] - 1 else 0
+        last_before[d] = 1 if before[d] == trips[d] - 1 else 0
+    m_new, n_new, k_new = after[0] != index[0], after[1] != index[1], after[2] != index[2]
+    new = carry == 1
+    load = load_bytes(
+        x_tile,
+        w_tile,
+        y_tile,
+        last_after,
+        after,
+        new or m_new or k_new,
+        new or n_new or k_new,
+        not new and (m_new or n_new),
+        per_element,
+    )
+    store = 0.0
+    if borrow == 1 or before[0] != index[0] or before[1] != index[1]:
+        kind = 2 if last_before[2] == 1 else 3
+        store = y_tile[last_before[0], last_before[1]] * per_element[kind]
+    return load, store, new, borrow == 1
+
+
+@jit
+def pipeline_cycles(trips, full, edge, order, count, compute, total, per_element, bytes_per_cycle):
+    """Cycles of `count` copies of a GEMM, double buffered: first load + sum of max(compute of job j, load of job j+1
+    with store of job j-1) + last store. `full` and `edge` are the tile sizes, `compute[m, n, k]` the job cycles with 1
+    at an edge and `total` their sum over a copy. Loads and stores share the DRAM; iterations of a loop that cost the
+    same are counted, not walked.
+    """
+    first_load, last_store = end_transfers(full, edge, per_element, bytes_per_cycle)
+    ends = first_load + last_store
+    if compute.min() >= largest_transfer(trips, full, per_element, bytes_per_cycle):
+        return ends + count * total
+    x_tile, w_tile, y_tile = tile_bytes(full, edge, per_element)
+    index, scratch = np.zeros(3, np.int64), np.zeros((5, 3), np.int64)
     middle, first_job, last_job = np.int64(0), np.int64(0), np.int64(0)
     outer, mid, inner = order[0], order[1], order[2]
     for i in range(min(trips[outer], 4)):
@@ -367,47 +414,49 @@ def pipeline_cycles(trips, full, edge, order, count, compute, total, per_element
             for h in range(min(trips[inner], 4)):
                 index[inner], weight_h = representative(trips[inner], h)
                 weight = weight_i * weight_j * weight_h
-                carry, borrow = 1, 1
-                for position in range(2, -1, -1):
-                    d = order[position]
-                    after[d] = index[d] + carry
-                    carry = 1 if after[d] == trips[d] else 0
-                    if carry:
-                        after[d] = 0
-                    before[d] = index[d] - borrow
-                    borrow = 1 if before[d] < 0 else 0
-                    if borrow:
-                        before[d] = trips[d] - 1
-                    last[d] = 1 if index[d] == trips[d] - 1 else 0
-                    last_after[d] = 1 if after[d] == trips[d] - 1 else 0
-                    last_before[d] = 1 if before[d] == trips[d] - 1 else 0
-                m_new, n_new, k_new = after[0] != index[0], after[1] != index[1], after[2] != index[2]
-                new = carry == 1
-                load = load_bytes(
-                    x_tile,
-                    w_tile,
-                    y_tile,
-                    last_after,
-                    after,
-                    new or m_new or k_new,
-                    new or n_new or k_new,
-                    not new and (m_new or n_new),
-                    per_element,
-                )
-                store = 0.0
-                if borrow == 1 or before[0] != index[0] or before[1] != index[1]:
-                    kind = 2 if last_before[2] == 1 else 3
-                    store = y_tile[last_before[0], last_before[1]] * per_element[kind]
-                busy = compute[last[0], last[1], last[2]]
+                load, store, last, first = beside_job(index, trips, order, x_tile, w_tile, y_tile, per_element, scratch)
+                busy = compute[scratch[2, 0], scratch[2, 1], scratch[2, 2]]
                 cost = max(busy, transfer_cycles(load + store, bytes_per_cycle))
                 middle += weight * cost
-                if borrow == 1:
+                if first:
                     first_job = max(busy, transfer_cycles(load, bytes_per_cycle)) - cost
-                if carry == 1:
+                if last:
                     last_job = max(busy, transfer_cycles(store, bytes_per_cycle)) - cost
-                if borrow == 1 and carry == 1 and count == 1:
+                if first and last and count == 1:
                     first_job, last_job = busy - cost, 0
     return ends + count * middle + first_job + last_job
+
+
+@jit
+def job_classes(shape, per_element, machine, bytes_per_cycle, mapping, tile, order):
+    """The jobs of a GEMM by class, for engines that run them one by one.
+
+    Returns trips; for up to four classes of each loop, outermost first, the array cycles of a job and the DRAM cycles
+    beside it: of the load of the next job with the store of the one before, of the load alone and of the store alone;
+    and the DRAM cycles of the first load and of the last store.
+    """
+    trips, edge = np.empty(3, np.int64), np.empty(3, np.int64)
+    for d in range(3):
+        trips[d] = ceil_div(shape[d], tile[d])
+        edge[d] = shape[d] - (trips[d] - 1) * tile[d]
+    compute, _ = job_table(trips, tile, edge, shape[4], shape[5], machine, mapping)
+    x_tile, w_tile, y_tile = tile_bytes(tile, edge, per_element)
+    index, scratch = np.zeros(3, np.int64), np.zeros((5, 3), np.int64)
+    jobs = np.zeros((4, 4, 4, 4), np.int64)
+    outer, mid, inner = order[0], order[1], order[2]
+    for i in range(min(trips[outer], 4)):
+        index[outer], _ = representative(trips[outer], i)
+        for j in range(min(trips[mid], 4)):
+            index[mid], _ = representative(trips[mid], j)
+            for h in range(min(trips[inner], 4)):
+                index[inner], _ = representative(trips[inner], h)
+                load, store, _, _ = beside_job(index, trips, order, x_tile, w_tile, y_tile, per_element, scratch)
+                jobs[i, j, h, 0] = compute[scratch[2, 0], scratch[2, 1], scratch[2, 2]]
+                jobs[i, j, h, 1] = transfer_cycles(load + store, bytes_per_cycle)
+                jobs[i, j, h, 2] = transfer_cycles(load, bytes_per_cycle)
+                jobs[i, j, h, 3] = transfer_cycles(store, bytes_per_cycle)
+    first_load, last_store = end_transfers(tile, edge, per_element, bytes_per_cycle)
+    return trips, jobs, first_load, last_store
 
 
 @jit
@@ -660,7 +709,8 @@ def search(shape, per_element, machine, buffers, bytes_per_cycle, fetch_cycles, 
                     for d in range(3):
                         edge[d] = whole[d] - (trips[d] - 1) * full[d]
                     m_index += 1
-                    ends = end_transfers(full, edge, per_element, bytes_per_cycle)
+                    first_load, last_store = end_transfers(full, edge, per_element, bytes_per_cycle)
+                    ends = first_load + last_store
                     if floor + ends > limit or (floor + ends == limit and least >= best_bytes):
                         pruned += 6
                         continue
