@@ -10,11 +10,13 @@ from accelsim.hardware.design import Design
 from accelsim.hardware.energy import load_energy_table
 from accelsim.performance import make_result
 from accelsim.results import Result, identity_of
-from accelsim.schedule.plan import MappingCache, Plan, make_plan
+from accelsim.schedule.mapping import MappingCache
+from accelsim.schedule.offline import make_plan
+from accelsim.schedule.plan import Plan
 from accelsim.sparsity.methods import Method, find_method
 from accelsim.sparsity.pattern import Pattern
 from accelsim.step import Overrides, Step, lower
-from accelsim.update import find_optimizer
+from accelsim.update import Optimizer, find_optimizer
 from accelsim.workload.trace import Trace
 
 __all__ = ["plan_step", "simulate"]
@@ -50,7 +52,7 @@ def simulate(
     cache: MappingCache = {}
 
     def timed(which: Method) -> tuple[Step, Timing]:
-        plan = plan_step(trace, design, which, pattern, batch, mode, overrides, cache)
+        plan = plan_step(trace, design, which, pattern, batch, mode, overrides, cache, update)
         timing: Timing = ENGINES[engine](plan, design, update)
         timing.check(design)
         return plan.step, timing
@@ -84,6 +86,7 @@ def plan_step(
     mode: str = "train",
     overrides: Overrides | None = None,
     cache: MappingCache | None = None,
+    optimizer: Optimizer | None = None,
 ) -> Plan:
     """Lower one step and decide how it runs (see `simulate`); calls that share `cache` search equal GEMMs once."""
     if mode not in _MODES:
@@ -91,4 +94,4 @@ def plan_step(
     parsed = Pattern.parse(pattern) if isinstance(pattern, str) else pattern
     usable = overrides if method.is_sparse else None
     step = lower(trace, design, method, pattern=parsed, batch=batch, mode=_MODES[mode], overrides=usable)
-    return make_plan(step, design, cache)
+    return make_plan(step, design, optimizer or find_optimizer("sgd"), cache)

@@ -6,10 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.hardware.design import Design
-from accelsim.sparsity.methods import Operand
 from accelsim.step import Gemm, Stage
 
-__all__ = ["GemmNumbers", "MachineNumbers", "gemm_numbers", "generated_online", "machine_numbers", "sore_cycles"]
+__all__ = ["GemmNumbers", "MachineNumbers", "MappingNumbers", "gemm_numbers", "machine_numbers", "sore_cycles"]
 
 
 class GemmNumbers(NamedTuple):
@@ -22,6 +21,14 @@ class GemmNumbers(NamedTuple):
     shape: tuple[int, int, int, int, int, int]
     per_element: tuple[float, float, float, float, float, float]
     fetch_cycles: int
+
+
+class MappingNumbers(NamedTuple):
+    """A mapping as kernels see it: (dataflow, variant, Ia, Ib, Z), buffer tile (m, n, k), loops from the outermost."""
+
+    codes: tuple[int, int, int, int, int]
+    tile: tuple[int, int, int]
+    order: tuple[int, int, int]
 
 
 class MachineNumbers(NamedTuple):
@@ -55,27 +62,23 @@ def machine_numbers(design: Design) -> MachineNumbers:
     return MachineNumbers(machine, buffers, design.dram_bytes_per_cycle)
 
 
-def generated_online(gemm: Gemm, pregenerate: bool) -> bool:
-    """Whether SORE stands in front of this GEMM: a pruned gradient always, a pruned weight without pre-generation."""
-    return gemm.pattern is not None and (gemm.w_operand is Operand.GRADIENT or not pregenerate)
-
-
 def sore_cycles(elements: int, group: int, lanes: int) -> int:
     """Cycles in which `lanes` lanes reduce `elements` in groups: one group takes as many cycles as it has elements."""
     groups = -(-elements // group)
     return -(-groups // lanes) * group
 
 
-def gemm_numbers(gemm: Gemm, design: Design, pregenerate: bool) -> GemmNumbers:
+def gemm_numbers(
+    gemm: Gemm, design: Design, *, online: bool, x_resident: bool = False, y_resident: bool = False
+) -> GemmNumbers:
     """Return the numbers of one GEMM.
 
     An im2col operand is fetched once per pass in its distinct elements and spread while the buffer fills, so its DRAM
     bytes per element of the matrix are the share of distinct ones. A compact operand carries its index bits; one that
-    is generated online is fetched dense and compact only in the buffer.
+    is generated `online` is fetched dense and compact only in the buffer. What is resident on the chip costs no DRAM.
     """
     bits = design.precision
     dense_w = bits.operand_bits / 8
-    online = generated_online(gemm, pregenerate)
     compact_w = dense_w if gemm.pattern is None else design.compact_bits(gemm.pattern) / 8
     x_share = gemm.x_elements / (gemm.m * gemm.k)
     w_share = gemm.w_elements / (gemm.k * gemm.n)
@@ -84,9 +87,9 @@ def gemm_numbers(gemm: Gemm, design: Design, pregenerate: bool) -> GemmNumbers:
     return GemmNumbers(
         shape=(gemm.m, gemm.n, gemm.k, gemm.count, kept, group),
         per_element=(
-            bits.operand_bits / 8 * x_share,
+            0.0 if x_resident else bits.operand_bits / 8 * x_share,
             (dense_w if online else compact_w) * w_share,
-            result_bits / 8,
+            0.0 if y_resident else result_bits / 8,
             bits.accumulator_bits / 8,
             bits.operand_bits / 8,
             compact_w,

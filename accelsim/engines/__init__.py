@@ -2,7 +2,8 @@
 
 from accelsim.engines.array import ArrayCounts, gemm_on_array
 from accelsim.engines.closed_form import run as closed_form
+from accelsim.engines.event import run as event
 
 __all__ = ["ENGINES", "ArrayCounts", "gemm_on_array"]
 
-ENGINES = {"closed": closed_form}
+ENGINES = {"closed": closed_form, "event": event}

@@ -1,43 +1,23 @@
-"""What an engine returns: one row per task, with the events that cost energy."""
+"""What an engine returns: one row per task, with the events that cost energy, and where in time each task ran."""
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 
+from accelsim.cost.charges import Bound, Events
 from accelsim.hardware.design import Design
 from accelsim.schedule.plan import Mapping
 from accelsim.sparsity.pattern import Pattern
 from accelsim.step import Stage
 
-__all__ = ["Bound", "Events", "TaskTiming", "Timing"]
-
-
-class Bound(StrEnum):
-    """What a task waits for most: op issue (or its engine), DRAM, an input port, the drain of results."""
-
-    COMPUTE = "compute"
-    DRAM = "dram"
-    PORT = "port"
-    DRAIN = "drain"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Events:
-    """Countable events that cost energy."""
-
-    macs: int = 0
-    register_words: int = 0
-    buffer_bytes: float = 0.0
-    sore_elements: int = 0
-    wuve_weights: int = 0
-    vector_elements: int = 0
-    dram_bytes: float = 0.0
+__all__ = ["Bound", "Events", "Span", "TaskTiming", "Timing"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskTiming:
     """Cycles and events of one task, all `count` copies; m, n, k and the mapping are None where it is no GEMM.
 
-    `array_cycles` is the part in which the array works; the rest of `cycles` is DRAM transfer that nothing hides.
+    `cycles` is what the task adds to the step; where units work side by side, what another hides is not in it.
+    `array_cycles` is the part in which the array works; the rest of a GEMM's cycles is DRAM transfer that nothing
+    hides.
     """
 
     name: str
@@ -58,14 +38,26 @@ class TaskTiming:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A stretch of time, in cycles from the start of the step, that a unit spends on a row (an index of the rows)."""
+
+    row: int
+    unit: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """All tasks of a step in order of execution."""
+    """All tasks of a step in order of execution; `spans` where the engine has a notion of time."""
 
     rows: tuple[TaskTiming, ...]
+    overlapped: bool = False
+    spans: tuple[Span, ...] = ()
 
     @property
     def cycles(self) -> int:
-        """Cycles of the step: rows run one after another."""
+        """Cycles of the step: each is counted in one row."""
         return sum(row.cycles for row in self.rows)
 
     def check(self, design: Design) -> None:
@@ -76,5 +68,7 @@ class Timing:
             assert row.array_cycles * peak >= row.macs_executed, f"{row.name}: more MACs than the array has"
             assert row.events.macs >= row.macs_executed, f"{row.name}: fewer issued than executed MACs"
             moved = row.events.dram_bytes / per_cycle
-            streamed = row.stage is Stage.GENERATE  # its bytes hide behind the update's
-            assert streamed or row.cycles * (1 + 1e-12) >= moved, f"{row.name}: faster than its DRAM traffic"
+            hidden = self.overlapped or row.stage is Stage.GENERATE  # its bytes hide behind the update's
+            assert hidden or row.cycles * (1 + 1e-12) >= moved, f"{row.name}: faster than its DRAM traffic"
+        traffic = sum(row.events.dram_bytes for row in self.rows) / per_cycle
+        assert self.cycles * (1 + 1e-9) >= traffic, "the step: faster than its DRAM traffic"

@@ -62,6 +62,9 @@ class Buffers(FileModel):
     x_bytes: Bytes = Field(description="operand of the row ports: activations, or gradients in BP")
     w_bytes: Bytes = Field(description="operand of the weight port, compact where it is sparse")
     y_bytes: Bytes = Field(description="partial sums and results")
+    resident_bytes: Annotated[int, Field(ge=0, le=2**40)] = Field(
+        description="whole tensors that stay on the chip from one task to the next; 0: none does"
+    )
 
 
 class Dram(FileModel):
@@ -70,6 +73,7 @@ class Dram(FileModel):
     channels: Count
     bandwidth_gb_per_s: Annotated[float, Field(gt=0, le=1e6, description="10^9 bytes/s, all channels together")]
     efficiency: Annotated[float, Field(gt=0, le=1, description="share of the bandwidth left by refresh and turnaround")]
+    dma_channels: Annotated[int, Field(ge=2, le=1024, description="transfers under way at once; one is the array's")]
 
 
 class Precision(FileModel):
@@ -99,6 +103,11 @@ class Schedule(FileModel):
     dataflow: Literal["auto", "os", "ws", "is"] = Field(description="auto: the fastest of the array's dataflows")
     interleave: bool = Field(description="use the accumulators of a PE in turn to fill the adder pipeline")
     pregenerate: bool = Field(description="generate compact weights right after their update, not before each use")
+    overlap: bool = Field(description="units work side by side where nothing waits for the other (engine event)")
+    scheduler: Literal["greedy", "optimal"] = Field(
+        description="greedy: the best mapping of each GEMM; optimal: also where compact copies are generated and what"
+        " stays on the chip"
+    )
 
 
 class Resources(FileModel):

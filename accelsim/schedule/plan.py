@@ -1,27 +1,20 @@
-"""The plan: for every GEMM of a step its mapping, found by exhaustive search.
+"""The plan: everything that is decided before a step runs. Engines execute plans and decide nothing.
 
-With every tensor in DRAM between stages and stages one after another, the cost of a step is the sum of the costs of its
-tasks, and the cost of a GEMM depends on its own mapping alone. Minimising each term over its whole space therefore
-minimises the sum: the greedy choice is exact. It stops being so where neighbours share buffers or overlap.
+For each GEMM its mapping and whether SORE generates its sparse operand in front of it; for the whole step the order of
+tasks, what stays on the chip from one task to the next, and whether units work side by side.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
+from accelsim.cost.gemm import MappingNumbers
+from accelsim.sparsity.pattern import Pattern
+from accelsim.step import Gemm, Generation, Step, Update
 
-from accelsim.cost import _kernels
-from accelsim.cost.gemm import GemmNumbers, MachineNumbers, gemm_numbers, machine_numbers
-from accelsim.errors import InfeasibleError
-from accelsim.hardware.design import Design
-from accelsim.step import Gemm, Step
-
-__all__ = ["DATAFLOWS", "VARIANTS", "Mapping", "MappingCache", "Plan", "make_plan"]
+__all__ = ["DATAFLOWS", "DIMENSIONS", "VARIANTS", "Mapping", "Plan", "copies_of", "readers_of"]
 
 DATAFLOWS = ("os", "ws", "is")
 VARIANTS = ("split", "chain", "flat")
-_DIMENSIONS = "mnk"
+DIMENSIONS = "mnk"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,132 +38,66 @@ class Mapping:
         return f"{self.ia}x{self.ib}" + (f"x{self.split}" if self.split > 1 else "")
 
     @property
-    def codes(self) -> tuple[int, int, int, int, int]:
+    def numbers(self) -> MappingNumbers:
         """The mapping as kernels see it."""
         variant = 0 if self.variant is None else VARIANTS.index(self.variant)
-        return DATAFLOWS.index(self.dataflow), variant, self.ia, self.ib, self.split
+        outer, middle, inner = (DIMENSIONS.index(letter) for letter in self.order)
+        return MappingNumbers(
+            (DATAFLOWS.index(self.dataflow), variant, self.ia, self.ib, self.split), self.tile, (outer, middle, inner)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A step with everything decided: `mappings[i]` belongs to task i (None where it is no GEMM).
+    """A step with everything decided.
 
-    `evaluated` and `pruned` count the mappings whose cost was computed and those excluded by a bound.
+    `mappings[i]` belongs to task i, None where it is no GEMM. `order`: all tasks; each unit takes its own in this
+    order, and with `overlap` false one task runs after another. `online`: GEMMs whose sparse operand SORE generates in
+    front of them. `ahead`: generations that run in the stream of the update they follow; others do not run, as their
+    readers generate for themselves. `resident`: tasks whose result stays on the chip for the next in order
+    (`accelsim.schedule.edges`). `evaluated` and `pruned` count the mappings whose cost was computed and those excluded
+    by a bound.
     """
 
     step: Step
     mappings: tuple[Mapping | None, ...]
-    pregenerate: bool
-    evaluated: int
-    pruned: int
+    order: tuple[int, ...]
+    online: frozenset[int] = frozenset()
+    ahead: frozenset[int] = frozenset()
+    resident: frozenset[int] = frozenset()
+    overlap: bool = False
+    evaluated: int = 0
+    pruned: int = 0
+
+    def copies_behind(self, update: int) -> tuple[int, ...]:
+        """Return the generations that run in the stream of an update."""
+        return tuple(index for index in copies_of(self.step, update) if index in self.ahead)
+
+    def reads_dense(self, update: int) -> int:
+        """Return the elements of an update that are written in the operands' precision besides compact copies."""
+        task = self.step.tasks[update]
+        assert isinstance(task, Update), "only updates write weights"
+        return task.dense_elements if self.ahead.issuperset(copies_of(self.step, update)) else task.elements
 
 
-MappingCache = dict[GemmNumbers, tuple[Mapping, int, int]]
+def copies_of(step: Step, update: int) -> tuple[int, ...]:
+    """Return the generations that belong to an update: those that follow it."""
+    found = []
+    for index in range(update + 1, len(step.tasks)):
+        if not isinstance(step.tasks[index], Generation):
+            break
+        found.append(index)
+    return tuple(found)
 
 
-def make_plan(step: Step, design: Design, cache: MappingCache | None = None) -> Plan:
-    """Choose the fastest mapping of every GEMM; equal GEMMs are searched once (across calls that share `cache`).
-
-    Raises `InfeasibleError` naming the buffer and the missing bytes when no tile of a GEMM fits.
-    """
-    known: MappingCache = {} if cache is None else cache
-    machine = machine_numbers(design)
-    tables = {sparse: _mapping_table(design, sparse) for sparse in (False, True)}
-    mappings: list[Mapping | None] = []
-    used: dict[GemmNumbers, None] = {}
-    for task in step.tasks:
-        if not isinstance(task, Gemm):
-            mappings.append(None)
-            continue
-        numbers = gemm_numbers(task, design, design.schedule.pregenerate)
-        if numbers not in known:
-            known[numbers] = _search(task, numbers, machine, tables[task.pattern is not None])
-        used[numbers] = None
-        mappings.append(known[numbers][0])
-    return Plan(
-        step=step,
-        mappings=tuple(mappings),
-        pregenerate=design.schedule.pregenerate,
-        evaluated=sum(known[numbers][1] for numbers in used),
-        pruned=sum(known[numbers][2] for numbers in used),
-    )
-
-
-def _mapping_table(design: Design, sparse: bool) -> NDArray[np.int64]:
-    """Array mappings of a design: (dataflow, variant, ia, ib, split) with powers of two up to the accumulators.
-
-    Without a pattern a slot row holds one slot, so the variants of WS and IS are one machine, here `split`.
-    """
-    schedule, array = design.schedule, design.array
-    accumulators = array.accumulators_per_pe if schedule.interleave else 1
-    rows: list[tuple[int, int, int, int, int]] = []
-    for dataflow in array.dataflows if schedule.dataflow == "auto" else (schedule.dataflow,):
-        code = DATAFLOWS.index(dataflow)
-        if dataflow == "os":
-            rows += [
-                (code, 0, ia, ib, split)
-                for ia in _powers(accumulators)
-                for ib in _powers(accumulators // ia)
-                for split in _powers(accumulators // (ia * ib))
-            ]
-            continue
-        for variant in array.stationary_variants if sparse else ("split",):
-            if variant == "chain":
-                rows += [(code, 1, depth, 1, 1) for depth in _powers(accumulators)]
-            elif not (variant == "flat" and dataflow == "is"):
-                rows.append((code, VARIANTS.index(variant), 1, 1, 1))
-    return np.array(rows, dtype=np.int64).reshape(len(rows), 5)
-
-
-def _powers(limit: int) -> Iterator[int]:
-    value = 1
-    while value <= limit:
-        yield value
-        value *= 2
-
-
-def _search(
-    gemm: Gemm, numbers: GemmNumbers, machine: MachineNumbers, table: NDArray[np.int64]
-) -> tuple[Mapping, int, int]:
-    shape, per_element = np.array(numbers.shape, dtype=np.int64), np.array(numbers.per_element)
-    best, cycles, _, _, evaluated, pruned = _kernels.search(
-        shape, per_element, machine.machine, machine.buffers, machine.bytes_per_cycle, numbers.fetch_cycles, table
-    )
-    if cycles < 0:
-        raise InfeasibleError(_why_nothing_fits(gemm, numbers, machine, table))
-    row, tm, tn, tk, order = (int(value) for value in best)
-    dataflow, variant, ia, ib, split = (int(value) for value in table[row])
-    mapping = Mapping(
-        dataflow=DATAFLOWS[dataflow],
-        variant=None if dataflow == _kernels.OS else VARIANTS[variant],
-        ia=ia,
-        ib=ib,
-        split=split,
-        tile=(tm, tn, tk),
-        order="".join(_DIMENSIONS[d] for d in _kernels.ORDERS[order]),
-    )
-    return mapping, int(evaluated), int(pruned)
-
-
-def _why_nothing_fits(gemm: Gemm, numbers: GemmNumbers, machine: MachineNumbers, table: NDArray[np.int64]) -> str:
-    """Name the buffer that the least demanding smallest tile overflows, and by how much."""
-    m, n, k, _, kept, group = numbers.shape
-    _, _, _, psum, x_bytes, w_bytes = numbers.per_element
-    fields = ("buffers.x_bytes", "buffers.w_bytes", "buffers.y_bytes")
-    shortages = []
-    for row in table:
-        steps = _kernels.tile_steps(kept, group, k, machine.machine, row)
-        tm, tn, tk = (min(size, int(step)) for size, step in zip((m, n, k), steps, strict=True))
-        needs = (2 * x_bytes * tm * tk, 2 * w_bytes * tk * tn, 2 * psum * tm * tn)
-        missing = [
-            (max(0.0, need - have), field, need, have)
-            for need, have, field in zip(needs, machine.buffers, fields, strict=True)
-        ]
-        worst = max(missing)
-        shortages.append((worst[0], worst[1], worst[2], worst[3], (tm, tn, tk)))
-    short, field, need, have, tile = min(shortages)
-    return (
-        f"operation '{gemm.operation}', {gemm.stage} {m} x {n} x {k}: no tile fits; the smallest,"
-        f" {' x '.join(str(size) for size in tile)} held twice, needs {need:.0f} bytes of {field},"
-        f" which has {have:.0f}: {short:.0f} bytes are missing"
-    )
+def readers_of(step: Step) -> dict[int, frozenset[int]]:
+    """Return for each generation the GEMMs that read the compact copy which it makes."""
+    readers: dict[tuple[str | None, str, Pattern | None], set[int]] = {}
+    for index, task in enumerate(step.tasks):
+        if isinstance(task, Gemm):
+            readers.setdefault((task.tensor, task.stage, task.pattern), set()).add(index)
+    return {
+        index: frozenset(readers[task.tensor, task.reader, task.pattern])
+        for index, task in enumerate(step.tasks)
+        if isinstance(task, Generation)
+    }

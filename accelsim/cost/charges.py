@@ -1,0 +1,168 @@
+"""What each task costs by itself: cycles of its unit, cycles of DRAM, and the events that cost energy.
+
+All engines charge the same; they differ in what they let run at the same time. A charge is `serial` when the task runs
+alone: GEMMs as the buffer pipeline of `accelsim.cost._kernels`, everything else as the longer of its unit and its DRAM
+traffic.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from math import ceil
+
+import numpy as np
+
+from accelsim.cost import _kernels
+from accelsim.cost.gemm import GemmNumbers, MachineNumbers, MappingNumbers, sore_cycles
+from accelsim.hardware.design import Design
+from accelsim.step import Generation, Update, VectorWork
+from accelsim.update import Optimizer
+
+__all__ = ["Bound", "Charge", "Events", "GemmCharge", "charge_gemm", "charge_online", "charge_update", "charge_vector"]
+
+
+class Bound(StrEnum):
+    """What a task waits for most: op issue (or its engine), DRAM, an input port, the drain of results."""
+
+    COMPUTE = "compute"
+    DRAM = "dram"
+    PORT = "port"
+    DRAIN = "drain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Events:
+    """Countable events that cost energy."""
+
+    macs: int = 0
+    register_words: int = 0
+    buffer_bytes: float = 0.0
+    sore_elements: int = 0
+    wuve_weights: int = 0
+    vector_elements: int = 0
+    dram_bytes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """A task alone: cycles in all, of its unit (array, SORE, WUVE or vector unit), and of the whole DRAM."""
+
+    serial: int
+    unit: int
+    dram: int
+    bound: Bound
+    events: Events = field(default_factory=Events)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GemmCharge(Charge):
+    """A GEMM, all copies; `fetches` of its weight operand in full."""
+
+    fetches: int
+
+
+def charge_gemm(numbers: GemmNumbers, mapping: MappingNumbers, machine: MachineNumbers, design: Design) -> GemmCharge:
+    """Return what a GEMM costs with a mapping, without the generation of its weight operand."""
+    whole, x_bytes, w_bytes, y_bytes = _kernels.evaluate(
+        np.array(numbers.shape, dtype=np.int64),
+        np.array(numbers.per_element),
+        machine.machine,
+        machine.bytes_per_cycle,
+        np.array(mapping.codes, dtype=np.int64),
+        np.array(mapping.tile, dtype=np.int64),
+        np.array(mapping.order, dtype=np.int64),
+    )
+    cycles, array_cycles, issue, drain, port, fetches, slots, x_words, w_words, y_words, _ = (int(v) for v in whole)
+    dram_bytes = float(x_bytes + w_bytes + y_bytes)
+    dram = dram_bytes / machine.bytes_per_cycle
+    limits = {Bound.COMPUTE: issue, Bound.DRAIN: drain, Bound.PORT: port}
+    bits = design.precision
+    x_width, w_width, psum_width = numbers.per_element[4], numbers.per_element[5], bits.accumulator_bits / 8
+    if numbers.shape[4]:  # w words count kept values; a compact operand's width is per dense element
+        w_width *= numbers.shape[5] / numbers.shape[4]
+    edge_bytes = x_words * x_width + w_words * w_width + y_words * psum_width
+    return GemmCharge(
+        serial=cycles,
+        unit=array_cycles,
+        dram=ceil(dram),
+        bound=Bound.DRAM if dram > array_cycles else max(limits, key=lambda kind: limits[kind]),
+        events=Events(
+            macs=slots * design.array.macs_per_pe,
+            register_words=3 * slots * design.array.macs_per_pe,
+            buffer_bytes=edge_bytes + dram_bytes,
+            dram_bytes=dram_bytes,
+        ),
+        fetches=fetches,
+    )
+
+
+def charge_online(elements: int, fetches: int, fetch_cycles: int) -> Charge:
+    """Return what SORE costs in front of a GEMM: its operand, reduced again for each full fetch."""
+    cycles = fetches * fetch_cycles
+    return Charge(
+        serial=cycles, unit=cycles, dram=0, bound=Bound.COMPUTE, events=Events(sore_elements=fetches * elements)
+    )
+
+
+def charge_update(
+    update: Update,
+    copies: Sequence[Generation],
+    design: Design,
+    optimizer: Optimizer,
+    *,
+    dense: int,
+    resident: int = 0,
+) -> list[Charge]:
+    """Return what an update costs, and what each compact copy adds that SORE makes of it in the same stream.
+
+    WUVE, SORE and DRAM work side by side, and the slowest sets the pace. `dense` elements are written in the operands'
+    precision; the gradients of `resident` elements are on the chip already.
+    """
+    bits = design.precision
+    words = update.elements * optimizer.words - resident
+    moved = words * bits.master_bits / 8 + dense * bits.operand_bits / 8
+    wuve = -(-update.elements // design.wuve.lanes)
+    dram = moved / design.dram_bytes_per_cycle
+    pace = max(wuve, ceil(dram))
+    charges = [
+        Charge(
+            serial=pace,
+            unit=wuve,
+            dram=ceil(dram),
+            bound=Bound.DRAM if dram > wuve else Bound.COMPUTE,
+            events=Events(wuve_weights=update.elements, dram_bytes=moved),
+        )
+    ]
+    sore = 0
+    for copy in copies:
+        written = copy.elements * design.compact_bits(copy.pattern) / 8
+        own = copy.passes * sore_cycles(copy.elements, copy.pattern.group, design.sore.lanes)
+        sore += own
+        before, moved = ceil(dram), moved + written
+        dram = moved / design.dram_bytes_per_cycle
+        slowest = max(wuve, sore, ceil(dram))
+        charges.append(
+            Charge(
+                serial=slowest - pace,
+                unit=own,
+                dram=ceil(dram) - before,
+                bound=Bound.COMPUTE if sore > dram else Bound.DRAM,
+                events=Events(sore_elements=copy.passes * copy.elements, dram_bytes=written),
+            )
+        )
+        pace = slowest
+    return charges
+
+
+def charge_vector(work: VectorWork, design: Design, *, resident: int = 0) -> Charge:
+    """Return what vector work costs; `resident` of the elements that it reads are on the chip already."""
+    elements = work.reads + work.writes
+    moved = (elements - resident) * design.precision.operand_bits / 8
+    unit, dram = -(-elements // design.vector.lanes), moved / design.dram_bytes_per_cycle
+    return Charge(
+        serial=max(unit, ceil(dram)),
+        unit=unit,
+        dram=ceil(dram),
+        bound=Bound.DRAM if dram > unit else Bound.COMPUTE,
+        events=Events(vector_elements=elements, dram_bytes=moved),
+    )

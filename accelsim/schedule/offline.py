@@ -1,0 +1,162 @@
+"""The offline scheduler: makes the plan of a step.
+
+`greedy` takes the best mapping of every GEMM and generates compact weights where the design says. `optimal` decides
+more, and each part exactly: where each compact copy is generated (the cost of a weight is that of its update and of the
+GEMMs that read it, so weights are decided one by one), and what stays on the chip from a task to the next (a shortest
+path over the tasks, as neighbours share the room). With overlap, `accelsim.schedule.overlap` orders the tasks.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain, combinations
+
+from accelsim.cost.charges import charge_update, charge_vector
+from accelsim.cost.gemm import gemm_numbers
+from accelsim.hardware.design import Design
+from accelsim.schedule.edges import Edge, edges_of
+from accelsim.schedule.mapping import MappingCache, Searcher
+from accelsim.schedule.overlap import list_schedule
+from accelsim.schedule.plan import Mapping as GemmMapping
+from accelsim.schedule.plan import Plan, copies_of, readers_of
+from accelsim.sparsity.methods import Operand
+from accelsim.step import Gemm, Generation, Step, Update, VectorWork
+from accelsim.update import Optimizer
+
+__all__ = ["kept_edges", "make_plan"]
+
+
+def make_plan(step: Step, design: Design, optimizer: Optimizer, cache: MappingCache | None = None) -> Plan:
+    """Decide how a step runs on a design; calls that share `cache` search equal GEMMs once.
+
+    Raises `InfeasibleError` naming the buffer and the missing bytes when no tile of a GEMM fits.
+    """
+    scheduler = _Scheduler(step, design, optimizer, Searcher(design, cache))
+    wanted = design.schedule
+    ahead = frozenset(scheduler.readers if wanted.pregenerate else ())
+    if wanted.pregenerate and wanted.scheduler == "optimal":
+        ahead = scheduler.best_ahead()
+    decided = Plan(step=step, mappings=(), order=tuple(range(len(step.tasks))), ahead=ahead,
+                   online=scheduler.online(ahead, pregenerate=wanted.pregenerate), overlap=wanted.overlap)  # fmt: skip
+    if wanted.scheduler == "optimal":
+        decided = replace(decided, resident=scheduler.best_resident(decided))
+    kept = kept_edges(decided, design)
+    decided = replace(decided, mappings=scheduler.mappings(decided, kept))
+    if wanted.overlap:
+        decided = replace(decided, order=tuple(list_schedule(step, scheduler.durations(decided, kept), kept)))
+    return replace(decided, evaluated=scheduler.searcher.evaluated, pruned=scheduler.searcher.pruned)
+
+
+def kept_edges(plan: Plan, design: Design) -> dict[int, Edge]:
+    """Return by producer the tensors that stay on the chip."""
+    if not plan.resident:
+        return {}
+    edges = edges_of(plan.step, range(len(plan.step.tasks)), design)
+    return {producer: edges[producer] for producer in sorted(plan.resident)}
+
+
+class _Scheduler:
+    """Costs of tasks under decisions, each computed once."""
+
+    def __init__(self, step: Step, design: Design, optimizer: Optimizer, searcher: Searcher) -> None:
+        self.step, self.design, self.optimizer, self.searcher = step, design, optimizer, searcher
+        self.readers = readers_of(step)
+
+    def online(self, ahead: frozenset[int], *, pregenerate: bool) -> frozenset[int]:
+        """Return the GEMMs in front of which SORE works.
+
+        Those of pruned gradients, which cannot exist before; those whose compact weights are not generated ahead; and
+        without pre-generation those whose weights this step does not update.
+        """
+        found = set(chain.from_iterable(readers for copy, readers in self.readers.items() if copy not in ahead))
+        for index, task in enumerate(self.step.tasks):
+            if isinstance(task, Gemm) and task.pattern and (task.w_operand is Operand.GRADIENT or not pregenerate):
+                found.add(index)
+        return frozenset(found)
+
+    def best_ahead(self) -> frozenset[int]:
+        """Return the compact copies that had better be generated behind their update, decided weight by weight."""
+        chosen: set[int] = set()
+        for update, task in enumerate(self.step.tasks):
+            copies = copies_of(self.step, update) if isinstance(task, Update) else ()
+            options = sorted(_subsets(copies), key=len, reverse=True)  # of equal cost the one with more ahead
+            costs = [self._weight_cycles(update, copies, option) for option in options]
+            chosen.update(options[costs.index(min(costs))])
+        return frozenset(chosen)
+
+    def _weight_cycles(self, update: int, copies: Sequence[int], ahead: Sequence[int]) -> int:
+        """Cycles of an update with its copies, and of the GEMMs that read them."""
+        if not copies:
+            return 0
+        plan = Plan(step=self.step, mappings=(), order=(), ahead=frozenset(ahead))
+        readers = ((reader, copy not in ahead) for copy in copies for reader in self.readers[copy])
+        return self._update_cycles(plan, update) + sum(self.gemm(index, online=online)[1] for index, online in readers)
+
+    def _update_cycles(self, plan: Plan, update: int, resident: int = 0) -> int:
+        task, behind = self.step.tasks[update], [self.step.tasks[copy] for copy in plan.copies_behind(update)]
+        assert isinstance(task, Update), "updates only"
+        copies = [copy for copy in behind if isinstance(copy, Generation)]
+        charges = charge_update(
+            task, copies, self.design, self.optimizer, dense=plan.reads_dense(update), resident=resident
+        )
+        return sum(charge.serial for charge in charges)
+
+    def gemm(self, index: int, *, online: bool, x: bool = False, y: bool = False) -> tuple[GemmMapping, int]:
+        """Return the best mapping of a GEMM and its cycles; `x`, `y`: that operand or result stays on the chip."""
+        task = self.step.tasks[index]
+        assert isinstance(task, Gemm), "GEMMs only"
+        numbers = gemm_numbers(task, self.design, online=online, x_resident=x, y_resident=y)
+        return self.searcher.fastest(task, numbers)
+
+    def cycles(self, plan: Plan, index: int, taken: Edge | None, handed: Edge | None) -> int:
+        """Cycles of a task that takes one tensor from the chip and leaves another there."""
+        task = self.step.tasks[index]
+        elements = 0 if taken is None else taken.elements
+        if isinstance(task, Gemm):
+            y = handed is not None and not handed.stored
+            return self.gemm(index, online=index in plan.online, x=taken is not None, y=y)[1]
+        if isinstance(task, Update):
+            return self._update_cycles(plan, index, elements)
+        return charge_vector(task, self.design, resident=elements).serial if isinstance(task, VectorWork) else 0
+
+    def best_resident(self, plan: Plan) -> frozenset[int]:
+        """Return the tasks whose result had better stay on the chip: a shortest path over the tasks in order.
+
+        The state between two tasks is the tensor that stays, if any; while a task runs, what it takes from the chip and
+        what it leaves there share the room.
+        """
+        room = self.design.buffers.resident_bytes
+        edges = {p: edge for p, edge in edges_of(self.step, plan.order, self.design).items() if edge.size <= room}
+        best: dict[Edge | None, tuple[int, tuple[int, ...]]] = {None: (0, ())}
+        for index in plan.order:
+            then: dict[Edge | None, tuple[int, tuple[int, ...]]] = {}
+            for handed in dict.fromkeys((None, edges.get(index))):
+                for taken, (before, kept) in best.items():
+                    if sum(edge.size for edge in (taken, handed) if edge is not None) > room:
+                        continue
+                    cycles = before + self.cycles(plan, index, taken, handed)
+                    if handed not in then or cycles < then[handed][0]:
+                        then[handed] = (cycles, kept if handed is None else (*kept, index))
+            best = then
+        return frozenset(min(best.values())[1])
+
+    def mappings(self, plan: Plan, kept: Mapping[int, Edge]) -> tuple[GemmMapping | None, ...]:
+        """Return the mapping of every GEMM under all other decisions."""
+        taken = {edge.consumer for edge in kept.values()}
+        found: list[GemmMapping | None] = []
+        for index, task in enumerate(self.step.tasks):
+            y = index in kept and not kept[index].stored
+            found.append(
+                self.gemm(index, online=index in plan.online, x=index in taken, y=y)[0]
+                if isinstance(task, Gemm)
+                else None
+            )
+        return tuple(found)
+
+    def durations(self, plan: Plan, kept: Mapping[int, Edge]) -> list[int]:
+        """Return the cycles of each task alone; generations run within their update."""
+        taken = {edge.consumer: edge for edge in kept.values()}
+        return [self.cycles(plan, index, taken.get(index), kept.get(index)) for index in range(len(self.step.tasks))]
+
+
+def _subsets(items: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    return chain.from_iterable(combinations(items, size) for size in range(len(items) + 1))

@@ -1,0 +1,81 @@
+"""The order of tasks where units work side by side: list scheduling by the longest path that a task still leads to.
+
+The array, WUVE (with SORE behind it) and the vector unit each run one task at a time. Whenever a unit is free it takes
+the ready task with the longest remaining path; so the chain of BP goes first, and WU fills the gaps in which the array
+would wait for vector work. DRAM is left out here: what shares it is for the event engine to find out.
+"""
+
+import heapq
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+
+from accelsim.schedule.edges import Edge
+from accelsim.step import Gemm, Generation, Step, Task, Update
+
+__all__ = ["Unit", "list_schedule", "unit_of", "waits_of"]
+
+
+class Unit(StrEnum):
+    """What executes tasks."""
+
+    ARRAY = "STCE"
+    UPDATE = "WUVE"
+    VECTOR = "VECTOR"
+    GENERATE = "SORE"
+
+
+def unit_of(task: Task) -> Unit:
+    """Return the unit that a task occupies first of all."""
+    if isinstance(task, Gemm):
+        return Unit.ARRAY
+    return Unit.UPDATE if isinstance(task, Update | Generation) else Unit.VECTOR
+
+
+def waits_of(step: Step, kept: Mapping[int, Edge]) -> list[tuple[int, ...]]:
+    """Return what each task waits for: its inputs, and what hands it a tensor on the chip."""
+    handed = {edge.consumer: producer for producer, edge in kept.items()}
+    return [
+        after if index not in handed or handed[index] in after else (*after, handed[index])
+        for index, after in enumerate(step.after)
+    ]
+
+
+def list_schedule(step: Step, durations: Sequence[int], kept: Mapping[int, Edge]) -> list[int]:
+    """Return all tasks in the order of their start."""
+    waits = waits_of(step, kept)
+    leads_to: list[list[int]] = [[] for _ in step.tasks]
+    for index, after in enumerate(waits):
+        for before in after:
+            leads_to[before].append(index)
+    urgency = _longest_paths(durations, leads_to)
+    units = [unit_of(task) for task in step.tasks]
+    open_waits = [len(after) for after in waits]
+    ready: dict[Unit, list[tuple[int, int]]] = {unit: [] for unit in Unit}
+    running: list[tuple[int, int]] = []  # end, task
+    busy: set[Unit] = set()
+    order: list[int] = []
+    now, released = 0, [index for index, count in enumerate(open_waits) if count == 0]
+    while True:
+        for index in released:
+            heapq.heappush(ready[units[index]], (-urgency[index], index))
+        for unit, waiting in ready.items():
+            if waiting and unit not in busy:
+                _, index = heapq.heappop(waiting)
+                order.append(index)
+                busy.add(unit)
+                heapq.heappush(running, (now + durations[index], index))
+        if not running:
+            return order
+        now, done = heapq.heappop(running)
+        busy.discard(units[done])
+        for later in leads_to[done]:
+            open_waits[later] -= 1
+        released = [later for later in leads_to[done] if open_waits[later] == 0]
+
+
+def _longest_paths(durations: Sequence[int], leads_to: Sequence[Sequence[int]]) -> list[int]:
+    """Cycles from the start of each task to the end of the longest chain of tasks that wait for it."""
+    longest = list(durations)
+    for index in reversed(range(len(durations))):
+        longest[index] += max((longest[later] for later in leads_to[index]), default=0)
+    return longest
