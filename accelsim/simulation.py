@@ -1,5 +1,6 @@
 """From a trace and a design to a result: the only module that chains the stages."""
 
+from functools import partial
 from typing import Literal
 
 from accelsim import __version__
@@ -52,7 +53,7 @@ def simulate(
     cache: MappingCache = {}
 
     def timed(which: Method) -> tuple[Step, Timing]:
-        plan = plan_step(trace, design, which, pattern, batch, mode, overrides, cache, update)
+        plan = plan_step(trace, design, which, pattern, batch, mode, overrides, cache, optimizer=update, engine=engine)
         timing: Timing = ENGINES[engine](plan, design, update)
         timing.check(design)
         return plan.step, timing
@@ -86,12 +87,24 @@ def plan_step(
     mode: str = "train",
     overrides: Overrides | None = None,
     cache: MappingCache | None = None,
+    *,
     optimizer: Optimizer | None = None,
+    engine: str = "closed",
 ) -> Plan:
-    """Lower one step and decide how it runs (see `simulate`); calls that share `cache` search equal GEMMs once."""
+    """Lower one step and decide how it runs (see `simulate`); calls that share `cache` search equal GEMMs once.
+
+    Where the design lets units overlap, the event engine judges plans made for it; the closed form runs one task after
+    another.
+    """
     if mode not in _MODES:
         raise InputError(f"mode: got '{mode}'{did_you_mean(mode, _MODES)}; allowed: {', '.join(_MODES)}")
     parsed = Pattern.parse(pattern) if isinstance(pattern, str) else pattern
     usable = overrides if method.is_sparse else None
     step = lower(trace, design, method, pattern=parsed, batch=batch, mode=_MODES[mode], overrides=usable)
-    return make_plan(step, design, optimizer or find_optimizer("sgd"), cache)
+    update = optimizer or find_optimizer("sgd")
+    judge = partial(_cycles_of, design=design, optimizer=update) if engine == "event" else None
+    return make_plan(step, design, update, cache, judge)
+
+
+def _cycles_of(plan: Plan, design: Design, optimizer: Optimizer) -> int:
+    return ENGINES["event"](plan, design, optimizer).cycles

@@ -1,12 +1,14 @@
 """The offline scheduler: makes the plan of a step.
 
-`greedy` takes the best mapping of every GEMM and generates compact weights where the design says. `optimal` decides
-more, and each part exactly: where each compact copy is generated (the cost of a weight is that of its update and of the
-GEMMs that read it, so weights are decided one by one), and what stays on the chip from a task to the next (a shortest
-path over the tasks, as neighbours share the room). With overlap, `accelsim.schedule.overlap` orders the tasks.
+`greedy` takes the best mapping of every GEMM, generates compact weights where the design says, and keeps the order in
+which the step was lowered. `optimal` decides more. Where one task runs after another each part is exact: where a
+compact copy is generated (the cost of a weight is that of its update and of the GEMMs that read it, so weights are
+decided one by one), and what stays on the chip from a task to the next (a shortest path over the tasks, as neighbours
+share the room). With overlap these and two orders of the tasks make a few plans; a judge that runs them picks the
+fastest, the greedy one among them. `accelsim.schedule.bounds` says how far from the best any plan can be.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, combinations
 
@@ -25,25 +27,30 @@ from accelsim.update import Optimizer
 __all__ = ["kept_edges", "make_plan"]
 
 
-def make_plan(step: Step, design: Design, optimizer: Optimizer, cache: MappingCache | None = None) -> Plan:
+Judge = Callable[[Plan], int]
+
+
+def make_plan(
+    step: Step,
+    design: Design,
+    optimizer: Optimizer,
+    cache: MappingCache | None = None,
+    judge: Judge | None = None,
+) -> Plan:
     """Decide how a step runs on a design; calls that share `cache` search equal GEMMs once.
 
+    `judge` returns the cycles of a plan whose units overlap; without one the plan is made for tasks one after another.
     Raises `InfeasibleError` naming the buffer and the missing bytes when no tile of a GEMM fits.
     """
     scheduler = _Scheduler(step, design, optimizer, Searcher(design, cache))
-    wanted = design.schedule
-    ahead = frozenset(scheduler.readers if wanted.pregenerate else ())
-    if wanted.pregenerate and wanted.scheduler == "optimal":
-        ahead = scheduler.best_ahead()
-    decided = Plan(step=step, mappings=(), order=tuple(range(len(step.tasks))), ahead=ahead,
-                   online=scheduler.online(ahead, pregenerate=wanted.pregenerate), overlap=wanted.overlap)  # fmt: skip
-    if wanted.scheduler == "optimal":
-        decided = replace(decided, resident=scheduler.best_resident(decided))
-    kept = kept_edges(decided, design)
-    decided = replace(decided, mappings=scheduler.mappings(decided, kept))
-    if wanted.overlap:
-        decided = replace(decided, order=tuple(list_schedule(step, scheduler.durations(decided, kept), kept)))
-    return replace(decided, evaluated=scheduler.searcher.evaluated, pruned=scheduler.searcher.pruned)
+    overlap = design.schedule.overlap and judge is not None
+    plans = [scheduler.plan(scheduler.readers if design.schedule.pregenerate else (), overlap=overlap, keep=False)]
+    if design.schedule.scheduler == "optimal":
+        ahead = scheduler.best_ahead() if design.schedule.pregenerate else frozenset()
+        best = scheduler.plan(ahead, overlap=overlap, keep=True)
+        plans = [*plans, best, *map(scheduler.by_longest_path, (*plans, best))] if overlap else [best]
+    chosen = min(plans, key=judge) if judge is not None and len(plans) > 1 else plans[0]
+    return replace(chosen, evaluated=scheduler.searcher.evaluated, pruned=scheduler.searcher.pruned)
 
 
 def kept_edges(plan: Plan, design: Design) -> dict[int, Edge]:
@@ -61,12 +68,27 @@ class _Scheduler:
         self.step, self.design, self.optimizer, self.searcher = step, design, optimizer, searcher
         self.readers = readers_of(step)
 
-    def online(self, ahead: frozenset[int], *, pregenerate: bool) -> frozenset[int]:
+    def plan(self, ahead: Collection[int], *, overlap: bool, keep: bool) -> Plan:
+        """Return the plan with the best mappings in program order; `keep`: what had better stay on the chip does."""
+        plan = Plan(
+            step=self.step, mappings=(), order=tuple(range(len(self.step.tasks))), ahead=frozenset(ahead),
+            online=self._online(ahead), overlap=overlap,
+        )  # fmt: skip
+        plan = replace(plan, resident=self._best_resident(plan)) if keep else plan
+        return replace(plan, mappings=self._mappings(plan, kept_edges(plan, self.design)))
+
+    def by_longest_path(self, plan: Plan) -> Plan:
+        """Return a plan with its tasks ordered by list scheduling."""
+        kept = kept_edges(plan, self.design)
+        return replace(plan, order=tuple(list_schedule(self.step, self._durations(plan, kept), kept)))
+
+    def _online(self, ahead: Collection[int]) -> frozenset[int]:
         """Return the GEMMs in front of which SORE works.
 
         Those of pruned gradients, which cannot exist before; those whose compact weights are not generated ahead; and
         without pre-generation those whose weights this step does not update.
         """
+        pregenerate = self.design.schedule.pregenerate
         found = set(chain.from_iterable(readers for copy, readers in self.readers.items() if copy not in ahead))
         for index, task in enumerate(self.step.tasks):
             if isinstance(task, Gemm) and task.pattern and (task.w_operand is Operand.GRADIENT or not pregenerate):
@@ -89,7 +111,7 @@ class _Scheduler:
             return 0
         plan = Plan(step=self.step, mappings=(), order=(), ahead=frozenset(ahead))
         readers = ((reader, copy not in ahead) for copy in copies for reader in self.readers[copy])
-        return self._update_cycles(plan, update) + sum(self.gemm(index, online=online)[1] for index, online in readers)
+        return self._update_cycles(plan, update) + sum(self._gemm(index, online=online)[1] for index, online in readers)
 
     def _update_cycles(self, plan: Plan, update: int, resident: int = 0) -> int:
         task, behind = self.step.tasks[update], [self.step.tasks[copy] for copy in plan.copies_behind(update)]
@@ -100,25 +122,25 @@ class _Scheduler:
         )
         return sum(charge.serial for charge in charges)
 
-    def gemm(self, index: int, *, online: bool, x: bool = False, y: bool = False) -> tuple[GemmMapping, int]:
+    def _gemm(self, index: int, *, online: bool, x: bool = False, y: bool = False) -> tuple[GemmMapping, int]:
         """Return the best mapping of a GEMM and its cycles; `x`, `y`: that operand or result stays on the chip."""
         task = self.step.tasks[index]
         assert isinstance(task, Gemm), "GEMMs only"
         numbers = gemm_numbers(task, self.design, online=online, x_resident=x, y_resident=y)
         return self.searcher.fastest(task, numbers)
 
-    def cycles(self, plan: Plan, index: int, taken: Edge | None, handed: Edge | None) -> int:
+    def _cycles(self, plan: Plan, index: int, taken: Edge | None, handed: Edge | None) -> int:
         """Cycles of a task that takes one tensor from the chip and leaves another there."""
         task = self.step.tasks[index]
         elements = 0 if taken is None else taken.elements
         if isinstance(task, Gemm):
             y = handed is not None and not handed.stored
-            return self.gemm(index, online=index in plan.online, x=taken is not None, y=y)[1]
+            return self._gemm(index, online=index in plan.online, x=taken is not None, y=y)[1]
         if isinstance(task, Update):
             return self._update_cycles(plan, index, elements)
         return charge_vector(task, self.design, resident=elements).serial if isinstance(task, VectorWork) else 0
 
-    def best_resident(self, plan: Plan) -> frozenset[int]:
+    def _best_resident(self, plan: Plan) -> frozenset[int]:
         """Return the tasks whose result had better stay on the chip: a shortest path over the tasks in order.
 
         The state between two tasks is the tensor that stays, if any; while a task runs, what it takes from the chip and
@@ -133,29 +155,29 @@ class _Scheduler:
                 for taken, (before, kept) in best.items():
                     if sum(edge.size for edge in (taken, handed) if edge is not None) > room:
                         continue
-                    cycles = before + self.cycles(plan, index, taken, handed)
+                    cycles = before + self._cycles(plan, index, taken, handed)
                     if handed not in then or cycles < then[handed][0]:
                         then[handed] = (cycles, kept if handed is None else (*kept, index))
             best = then
         return frozenset(min(best.values())[1])
 
-    def mappings(self, plan: Plan, kept: Mapping[int, Edge]) -> tuple[GemmMapping | None, ...]:
+    def _mappings(self, plan: Plan, kept: Mapping[int, Edge]) -> tuple[GemmMapping | None, ...]:
         """Return the mapping of every GEMM under all other decisions."""
         taken = {edge.consumer for edge in kept.values()}
         found: list[GemmMapping | None] = []
         for index, task in enumerate(self.step.tasks):
             y = index in kept and not kept[index].stored
             found.append(
-                self.gemm(index, online=index in plan.online, x=index in taken, y=y)[0]
+                self._gemm(index, online=index in plan.online, x=index in taken, y=y)[0]
                 if isinstance(task, Gemm)
                 else None
             )
         return tuple(found)
 
-    def durations(self, plan: Plan, kept: Mapping[int, Edge]) -> list[int]:
+    def _durations(self, plan: Plan, kept: Mapping[int, Edge]) -> list[int]:
         """Return the cycles of each task alone; generations run within their update."""
         taken = {edge.consumer: edge for edge in kept.values()}
-        return [self.cycles(plan, index, taken.get(index), kept.get(index)) for index in range(len(self.step.tasks))]
+        return [self._cycles(plan, index, taken.get(index), kept.get(index)) for index in range(len(self.step.tasks))]
 
 
 def _subsets(items: Sequence[int]) -> Iterator[tuple[int, ...]]:
