@@ -101,7 +101,7 @@ def test_lists_schemas_and_checks(run, tmp_path: Path) -> None:
     energy = packaged_path("hw_configs") / "energy" / "fpga_vu9p.yaml"
     code, out, err = run("check", str(good), str(bad), str(energy))
     assert code == 2
-    assert out.startswith(f"ok: {good}: design sat_vcu1525, 30 values: ")
+    assert out.startswith(f"ok: {good}: design sat_vcu1525, 32 values: ")
     assert f"ok: {energy}: energy table fpga_vu9p" in out
     assert f"error: {bad}: operations: missing\n" in err
 

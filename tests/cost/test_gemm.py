@@ -20,14 +20,14 @@ def gemm(stage: Stage = Stage.FF, pattern: acs.Pattern | None = None, operand: O
 
 @pytest.mark.parametrize(("stage", "result_bytes"), [(Stage.FF, 2), (Stage.BP, 2), (Stage.WU, 4)])
 def test_widths_follow_the_precision_of_the_design(sat: acs.Design, stage: Stage, result_bytes: int) -> None:
-    x, w, result, psum, x_held, w_held = gemm_numbers(gemm(stage), sat, pregenerate=True).per_element
+    x, w, result, psum, x_held, w_held = gemm_numbers(gemm(stage), sat, online=False).per_element
     assert x == 2 * 4096 / (256 * 144)  # im2col: only distinct elements come from DRAM
     assert (w, result, psum, x_held, w_held) == (2, result_bytes, 4, 2, 2)
 
 
 def test_compact_weights_are_narrow_in_the_buffer_and_in_dram_unless_generated_online(sat: acs.Design) -> None:
     sparse = gemm(pattern=acs.Pattern(2, 8))
-    ahead, online = (gemm_numbers(sparse, sat, pregenerate=pregenerate) for pregenerate in (True, False))
+    ahead, online = (gemm_numbers(sparse, sat, online=online) for online in (False, True))
     assert (ahead.per_element[1], ahead.per_element[5], ahead.fetch_cycles) == (0.59375, 0.59375, 0)
     assert (online.per_element[1], online.per_element[5]) == (2, 0.59375)
     assert online.fetch_cycles == 8 * 144 * 32 / 8 / sat.sore.lanes
