@@ -70,7 +70,7 @@ class _Shared:
         while self.now < until and not self.waits:
             spend()
             if self.job is not None:
-                self._go_on(self.job, until, report)
+                self._go_on(self.job, until, window, report)
             elif self.stack:
                 self._stride(until, window)
             elif self.others:
@@ -86,7 +86,7 @@ class _Shared:
             self.work += time
         self.now += time
 
-    def _go_on(self, job: Job, until: Time, report: Report | None) -> None:
+    def _go_on(self, job: Job, until: Time, window: Window | None, report: Report | None) -> None:
         """Go on with the job that runs, to the next end of anything."""
         if self.end is None:
             sharing = len(self.others) + 1
@@ -102,7 +102,7 @@ class _Shared:
             limits = [until - self.now, self.end - self.now]
             self._share(min([*limits, *(left * len(self.others) for left in self.others)]))
         if self.now == self.end:
-            if report is not None:
+            if report is not None and window is not None and self.started < window[1] and self.now > window[0]:
                 report(job, int(self.started), int(self.now))
             self.job = None
             self._close()

@@ -90,6 +90,7 @@ class _Machine:
         self._sore = simpy.Resource(self._env)
         room = max(1, design.buffers.resident_bytes)
         self._room = simpy.Container(self._env, room, room)
+        self._takes_room: dict[int, tuple[simpy.Event, simpy.Event]] = {}
         self._done = [self._env.event() for _ in plan.step.tasks]
         self._rows: list[TaskTiming] = [row for work in works for row in work.rows]
         starts = accumulate((len(work.rows) for work in works), initial=0)
@@ -124,6 +125,11 @@ class _Machine:
         tasks = self._plan.step.tasks
         kept = {work.task: work.handed for work in self._works.values() if work.handed is not None}
         waits = waits_of(self._plan.step, kept)
+        earlier = self._env.event().succeed()
+        for index in self._plan.order:
+            if index in kept:
+                self._takes_room[index] = earlier, self._env.event()
+                earlier = self._takes_room[index][1]
         turns = {unit: _Turn(self._env).over() for unit in Unit}
         previous: tuple[int, ...] = ()
         for index in self._plan.order:
@@ -138,9 +144,14 @@ class _Machine:
 
     def _task(self, work: Work, unit: Unit, after: Iterable[int], before: _Turn, turn: _Turn) -> Process:
         yield from self._wait(work.task, after)
-        if work.handed is not None:
+        if (
+            work.handed is not None
+        ):  # in the order of the plan: room for a later tensor must not keep out an earlier one
             self._waits_for[work.task] = "room on the chip (buffers.resident_bytes)"
+            earlier, taken = self._takes_room[work.task]
+            yield earlier
             yield self._room.get(work.handed.size)
+            taken.succeed()
         self._waits_for[work.task] = f"its turn on {unit}"
         execute = {Unit.ARRAY: self._gemm, Unit.UPDATE: self._update, Unit.VECTOR: self._vector}[unit]
         yield from execute(work, before, turn)

@@ -80,7 +80,8 @@ class _Scheduler:
     def by_longest_path(self, plan: Plan) -> Plan:
         """Return a plan with its tasks ordered by list scheduling."""
         kept = kept_edges(plan, self.design)
-        return replace(plan, order=tuple(list_schedule(self.step, self._durations(plan, kept), kept)))
+        room = self.design.buffers.resident_bytes
+        return replace(plan, order=tuple(list_schedule(self.step, self._durations(plan, kept), kept, room)))
 
     def _online(self, ahead: Collection[int]) -> frozenset[int]:
         """Return the GEMMs in front of which SORE works.

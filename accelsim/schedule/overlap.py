@@ -6,6 +6,7 @@ would wait for vector work. DRAM is left out here: what shares it is for the eve
 """
 
 import heapq
+from bisect import insort
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
@@ -40,8 +41,8 @@ def waits_of(step: Step, kept: Mapping[int, Edge]) -> list[tuple[int, ...]]:
     ]
 
 
-def list_schedule(step: Step, durations: Sequence[int], kept: Mapping[int, Edge]) -> list[int]:
-    """Return all tasks in the order of their start."""
+def list_schedule(step: Step, durations: Sequence[int], kept: Mapping[int, Edge], room: int) -> list[int]:
+    """Return all tasks in the order of their start; tensors that stay on the chip share `room` bytes."""
     waits = waits_of(step, kept)
     leads_to: list[list[int]] = [[] for _ in step.tasks]
     for index, after in enumerate(waits):
@@ -49,25 +50,29 @@ def list_schedule(step: Step, durations: Sequence[int], kept: Mapping[int, Edge]
             leads_to[before].append(index)
     urgency = _longest_paths(durations, leads_to)
     units = [unit_of(task) for task in step.tasks]
+    taken = {edge.consumer: edge.size for edge in kept.values()}
     open_waits = [len(after) for after in waits]
     ready: dict[Unit, list[tuple[int, int]]] = {unit: [] for unit in Unit}
     running: list[tuple[int, int]] = []  # end, task
-    busy: set[Unit] = set()
     order: list[int] = []
     now, released = 0, [index for index, count in enumerate(open_waits) if count == 0]
     while True:
         for index in released:
-            heapq.heappush(ready[units[index]], (-urgency[index], index))
-        for unit, waiting in ready.items():
-            if waiting and unit not in busy:
-                _, index = heapq.heappop(waiting)
+            insort(ready[units[index]], (-urgency[index], index))
+        for unit in Unit.__members__.values():
+            if any(units[index] is unit for _, index in running):
+                continue
+            fitting = (entry for entry in ready[unit] if entry[1] not in kept or kept[entry[1]].size <= room)
+            if (chosen := next(fitting, None)) is not None:
+                ready[unit].remove(chosen)
+                _, index = chosen
+                room -= kept[index].size if index in kept else 0
                 order.append(index)
-                busy.add(unit)
                 heapq.heappush(running, (now + durations[index], index))
         if not running:
             return order
         now, done = heapq.heappop(running)
-        busy.discard(units[done])
+        room += taken.get(done, 0)
         for later in leads_to[done]:
             open_waits[later] -= 1
         released = [later for later in leads_to[done] if open_waits[later] == 0]
