@@ -37,12 +37,16 @@ def simulate(
     optimizer: str = "sgd",
     engine: str = "closed",
     overrides: Overrides | None = None,
+    baseline: Result | None = None,
+    cache: MappingCache | None = None,
 ) -> Result:
     """Simulate one step of `trace` at `batch` samples on `design`.
 
     `method` is a name of `accelsim.sparsity.methods.METHODS`; `pattern` an N:M pattern, ignored by ``dense`` and
     ``traced``; `mode` ``infer`` is FF and its vector work alone; `overrides` forces single operations dense or sparse.
-    Raises `InputError` for input that cannot be used, `InfeasibleError` when a GEMM fits no buffer.
+    A `baseline`, the dense step under the same options, is not timed again; calls for one design that share `cache`
+    search equal GEMMs once. Raises `InputError` for input that cannot be used, `InfeasibleError` when a GEMM fits no
+    buffer.
     """
     if engine not in ENGINES:
         raise InputError(
@@ -50,7 +54,7 @@ def simulate(
         )
     chosen, update = find_method(method), find_optimizer(optimizer)
     table = load_energy_table(design.energy)
-    cache: MappingCache = {}
+    cache = {} if cache is None else cache
 
     def timed(which: Method) -> tuple[Step, Timing]:
         plan = plan_step(trace, design, which, pattern, batch, mode, overrides, cache, optimizer=update, engine=engine)
@@ -59,7 +63,9 @@ def simulate(
         return plan.step, timing
 
     step, timing = timed(chosen)
-    dense_cycles = timed(find_method("dense"))[1].cycles if chosen.is_sparse else timing.cycles
+    dense_cycles = timing.cycles
+    if chosen.is_sparse:
+        dense_cycles = baseline.step.cycles if baseline else timed(find_method("dense"))[1].cycles
     identity = identity_of(
         {
             "version": __version__,
@@ -75,7 +81,10 @@ def simulate(
             "trace": trace.model_dump(exclude={"origin"}, exclude_defaults=True),
         }
     )
-    return make_result(step, timing, design, table, engine, update, dense_cycles, identity)
+    result = make_result(step, timing, design, table, engine, update, dense_cycles, identity)
+    if baseline is not None and baseline.head != {**result.head, "method": "dense", "pattern": None}:
+        raise InputError("baseline: not the dense step of this trace on this design under the same options")
+    return result
 
 
 def plan_step(

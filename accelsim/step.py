@@ -31,7 +31,7 @@ from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.observed import OperandSparsity
 from accelsim.workload.trace import Conv, ConvTranspose, Linear, Matmul, Trace, Vector
 
-__all__ = ["Gemm", "Generation", "Note", "Overrides", "Stage", "Step", "Update", "VectorWork", "lower"]
+__all__ = ["Gemm", "Generation", "Note", "Overrides", "Stage", "Step", "Update", "VectorWork", "check_batch", "lower"]
 
 LARGEST_BATCH = 2**20
 LARGEST_MACS = 2**60
@@ -197,8 +197,7 @@ def lower(
     the design has no mode for; `notes` says which and why. Raises `InputError` for a batch or product that is too
     large and for overrides that match nothing or contradict each other.
     """
-    if not 1 <= batch <= LARGEST_BATCH:
-        raise InputError(f"batch: got {batch}; allowed: 1 to {LARGEST_BATCH}")
+    check_batch(batch)
     _check_supported(design, method, pattern, overrides)
     rules = _Rules(trace, design, method, pattern, overrides or Overrides())
     builder = _Builder(trace, design, rules, batch)
@@ -222,6 +221,12 @@ def lower(
         after=tuple(builder.after),
         notes=tuple(dict.fromkeys(rules.notes)),
     )
+
+
+def check_batch(batch: int) -> None:
+    """Raise `InputError` for a number of samples per step that cannot be."""
+    if not 1 <= batch <= LARGEST_BATCH:
+        raise InputError(f"batch: got {batch}; allowed: 1 to {LARGEST_BATCH}")
 
 
 def _check_supported(design: Design, method: Method, pattern: Pattern | None, overrides: Overrides | None) -> None:

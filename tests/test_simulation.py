@@ -158,6 +158,26 @@ def test_two_runs_in_either_order_give_identical_results() -> None:
     assert json.dumps(step_of().to_dict()) == json.dumps(first.to_dict())
 
 
+def test_a_baseline_and_a_cache_change_no_number_and_save_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    import accelsim.simulation as module
+
+    timed: list[str] = []
+    engine = module.ENGINES["closed"]
+    monkeypatch.setitem(
+        module.ENGINES, "closed", lambda plan, *more: (timed.append(plan.step.method), engine(plan, *more))[1]
+    )
+    alone, cache = step_of(), {}
+    dense = step_of(method="dense", cache=cache)
+    searched = len(cache)
+    assert step_of(baseline=dense, cache=cache) == alone
+    assert timed == ["bdwp", "dense", "dense", "bdwp"]
+    assert len(cache) > searched > 0
+    with pytest.raises(
+        acs.InputError, match=r"^baseline: not the dense step of this trace on this design under the same options$"
+    ):
+        step_of(baseline=dense, batch=65)
+
+
 def test_frame_has_a_row_per_layer_and_stage() -> None:
     result = step_of()
     frame = result.to_frame()
