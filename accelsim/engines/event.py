@@ -124,7 +124,7 @@ class _Machine:
         """Make a process of every task, in the order of the plan."""
         tasks = self._plan.step.tasks
         kept = {work.task: work.handed for work in self._works.values() if work.handed is not None}
-        waits = waits_of(self._plan.step, kept)
+        waits = waits_of(self._plan.step, kept, self._plan.also_after)
         earlier = self._env.event().succeed()
         for index in self._plan.order:
             if index in kept:

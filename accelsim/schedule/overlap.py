@@ -7,7 +7,7 @@ would wait for vector work. DRAM is left out here: what shares it is for the eve
 
 import heapq
 from bisect import insort
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
 from accelsim.schedule.edges import Edge
@@ -32,13 +32,13 @@ def unit_of(task: Task) -> Unit:
     return Unit.UPDATE if isinstance(task, Update | Generation) else Unit.VECTOR
 
 
-def waits_of(step: Step, kept: Mapping[int, Edge]) -> list[tuple[int, ...]]:
-    """Return what each task waits for: its inputs, and what hands it a tensor on the chip."""
-    handed = {edge.consumer: producer for producer, edge in kept.items()}
-    return [
-        after if index not in handed or handed[index] in after else (*after, handed[index])
-        for index, after in enumerate(step.after)
-    ]
+def waits_of(step: Step, kept: Mapping[int, Edge], also_after: Iterable[tuple[int, int]] = ()) -> list[tuple[int, ...]]:
+    """Return what each task waits for: its inputs, what hands it a tensor on the chip, what a plan asks for besides."""
+    waits = list(step.after)
+    for index, other in (*((edge.consumer, producer) for producer, edge in kept.items()), *also_after):
+        if other not in waits[index]:
+            waits[index] = (*waits[index], other)
+    return waits
 
 
 def list_schedule(step: Step, durations: Sequence[int], kept: Mapping[int, Edge], room: int) -> list[int]:

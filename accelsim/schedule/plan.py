@@ -4,7 +4,7 @@ For each GEMM its mapping and whether SORE generates its sparse operand in front
 tasks, what stays on the chip from one task to the next, and whether units work side by side.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from accelsim.cost.gemm import MappingNumbers
 from accelsim.sparsity.pattern import Pattern
@@ -55,8 +55,9 @@ class Plan:
     order, and with `overlap` false one task runs after another. `online`: GEMMs whose sparse operand SORE generates in
     front of them. `ahead`: generations that run in the stream of the update they follow; others do not run, as their
     readers generate for themselves. `resident`: tasks whose result stays on the chip for the next in order
-    (`accelsim.schedule.edges`). `evaluated` and `pruned` count the mappings whose cost was computed and those excluded
-    by a bound.
+    (`accelsim.schedule.edges`). `also_after`: pairs of a task and another that it waits for besides its inputs; of use
+    where units overlap. `evaluated` and `pruned` count the mappings whose cost was computed and those excluded by a
+    bound; they tell how the plan was found and are no part of it.
     """
 
     step: Step
@@ -66,8 +67,9 @@ class Plan:
     ahead: frozenset[int] = frozenset()
     resident: frozenset[int] = frozenset()
     overlap: bool = False
-    evaluated: int = 0
-    pruned: int = 0
+    also_after: tuple[tuple[int, int], ...] = ()
+    evaluated: int = field(default=0, compare=False)
+    pruned: int = field(default=0, compare=False)
 
     def copies_behind(self, update: int) -> tuple[int, ...]:
         """Return the generations that run in the stream of an update."""
