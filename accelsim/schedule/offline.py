@@ -12,16 +12,15 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, combinations
 
-from accelsim.cost.charges import charge_update, charge_vector
-from accelsim.cost.gemm import gemm_numbers
 from accelsim.hardware.design import Design
+from accelsim.schedule.costs import TaskCosts
 from accelsim.schedule.edges import Edge, edges_of
 from accelsim.schedule.mapping import MappingCache, Searcher
 from accelsim.schedule.overlap import list_schedule
 from accelsim.schedule.plan import Mapping as GemmMapping
 from accelsim.schedule.plan import Plan, copies_of, readers_of
 from accelsim.sparsity.methods import Operand
-from accelsim.step import Gemm, Generation, Step, Update, VectorWork
+from accelsim.step import Gemm, Step, Update
 from accelsim.update import Optimizer
 
 __all__ = ["kept_edges", "make_plan"]
@@ -62,10 +61,11 @@ def kept_edges(plan: Plan, design: Design) -> dict[int, Edge]:
 
 
 class _Scheduler:
-    """Costs of tasks under decisions, each computed once."""
+    """Plans of a step, and the choices that make them."""
 
     def __init__(self, step: Step, design: Design, optimizer: Optimizer, searcher: Searcher) -> None:
-        self.step, self.design, self.optimizer, self.searcher = step, design, optimizer, searcher
+        self.step, self.design, self.searcher = step, design, searcher
+        self.costs = TaskCosts(step, design, optimizer, searcher)
         self.readers = readers_of(step)
 
     def plan(self, ahead: Collection[int], *, overlap: bool, keep: bool) -> Plan:
@@ -112,34 +112,9 @@ class _Scheduler:
             return 0
         plan = Plan(step=self.step, mappings=(), order=(), ahead=frozenset(ahead))
         readers = ((reader, copy not in ahead) for copy in copies for reader in self.readers[copy])
-        return self._update_cycles(plan, update) + sum(self._gemm(index, online=online)[1] for index, online in readers)
-
-    def _update_cycles(self, plan: Plan, update: int, resident: int = 0) -> int:
-        task, behind = self.step.tasks[update], [self.step.tasks[copy] for copy in plan.copies_behind(update)]
-        assert isinstance(task, Update), "updates only"
-        copies = [copy for copy in behind if isinstance(copy, Generation)]
-        charges = charge_update(
-            task, copies, self.design, self.optimizer, dense=plan.reads_dense(update), resident=resident
+        return self.costs.update(plan, update) + sum(
+            self.costs.gemm(index, online=online)[1] for index, online in readers
         )
-        return sum(charge.serial for charge in charges)
-
-    def _gemm(self, index: int, *, online: bool, x: bool = False, y: bool = False) -> tuple[GemmMapping, int]:
-        """Return the best mapping of a GEMM and its cycles; `x`, `y`: that operand or result stays on the chip."""
-        task = self.step.tasks[index]
-        assert isinstance(task, Gemm), "GEMMs only"
-        numbers = gemm_numbers(task, self.design, online=online, x_resident=x, y_resident=y)
-        return self.searcher.fastest(task, numbers)
-
-    def _cycles(self, plan: Plan, index: int, taken: Edge | None, handed: Edge | None) -> int:
-        """Cycles of a task that takes one tensor from the chip and leaves another there."""
-        task = self.step.tasks[index]
-        elements = 0 if taken is None else taken.elements
-        if isinstance(task, Gemm):
-            y = handed is not None and not handed.stored
-            return self._gemm(index, online=index in plan.online, x=taken is not None, y=y)[1]
-        if isinstance(task, Update):
-            return self._update_cycles(plan, index, elements)
-        return charge_vector(task, self.design, resident=elements).serial if isinstance(task, VectorWork) else 0
 
     def _best_resident(self, plan: Plan) -> frozenset[int]:
         """Return the tasks whose result had better stay on the chip: a shortest path over the tasks in order.
@@ -156,7 +131,7 @@ class _Scheduler:
                 for taken, (before, kept) in best.items():
                     if sum(edge.size for edge in (taken, handed) if edge is not None) > room:
                         continue
-                    cycles = before + self._cycles(plan, index, taken, handed)
+                    cycles = before + self.costs.of(plan, index, taken, handed)
                     if handed not in then or cycles < then[handed][0]:
                         then[handed] = (cycles, kept if handed is None else (*kept, index))
             best = then
@@ -164,21 +139,18 @@ class _Scheduler:
 
     def _mappings(self, plan: Plan, kept: Mapping[int, Edge]) -> tuple[GemmMapping | None, ...]:
         """Return the mapping of every GEMM under all other decisions."""
-        taken = {edge.consumer for edge in kept.values()}
-        found: list[GemmMapping | None] = []
-        for index, task in enumerate(self.step.tasks):
-            y = index in kept and not kept[index].stored
-            found.append(
-                self._gemm(index, online=index in plan.online, x=index in taken, y=y)[0]
-                if isinstance(task, Gemm)
-                else None
-            )
-        return tuple(found)
+        taken = {edge.consumer: edge for edge in kept.values()}
+        return tuple(
+            self.costs.gemm(index, online=index in plan.online, taken=taken.get(index), handed=kept.get(index))[0]
+            if isinstance(task, Gemm)
+            else None
+            for index, task in enumerate(self.step.tasks)
+        )
 
     def _durations(self, plan: Plan, kept: Mapping[int, Edge]) -> list[int]:
         """Return the cycles of each task alone; generations run within their update."""
         taken = {edge.consumer: edge for edge in kept.values()}
-        return [self._cycles(plan, index, taken.get(index), kept.get(index)) for index in range(len(self.step.tasks))]
+        return [self.costs.of(plan, index, taken.get(index), kept.get(index)) for index in range(len(self.step.tasks))]
 
 
 def _subsets(items: Sequence[int]) -> Iterator[tuple[int, ...]]:
