@@ -8,19 +8,23 @@ import tempfile
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import GenericAlias
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from accelsim.errors import InputError, did_you_mean
 
 __all__ = [
     "FileModel",
     "errors_of",
+    "form_of",
+    "make_form",
     "packaged_names",
     "packaged_path",
     "parse_json",
     "read_text",
+    "several",
     "validate",
     "write_atomically",
     "write_bytes_atomically",
@@ -34,6 +38,22 @@ class FileModel(BaseModel):
     """Base of everything read from a file: immutable, unknown keys refused, no silent type conversion."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def form_of(values: type) -> type[FileModel]:
+    """Return what a dataclass looks like in a file: an object of its fields, all of them needed."""
+    return make_form(values.__name__, typing.get_type_hints(values))
+
+
+def make_form(name: str, hints: Mapping[str, Any]) -> type[FileModel]:
+    """Return what an object of fields of these types looks like in a file; all of them are needed."""
+    needed: dict[str, Any] = {field: (hint, ...) for field, hint in hints.items()}
+    return create_model(name, __base__=FileModel, **needed)
+
+
+def several(form: type[FileModel]) -> GenericAlias:
+    """Return the type of a list of such objects."""
+    return GenericAlias(tuple, (form, ...))
 
 
 def read_text(path: Path) -> str:

@@ -8,17 +8,14 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from types import GenericAlias
 from typing import TYPE_CHECKING, Any, Literal, get_type_hints
-
-from pydantic import create_model
 
 from accelsim.energy import Energy
 from accelsim.errors import InputError, did_you_mean
-from accelsim.files import FileModel, parse_json, read_text, validate, write_atomically
+from accelsim.files import form_of, make_form, parse_json, read_text, several, validate, write_atomically
 from accelsim.step import Note, Stage
 
 if TYPE_CHECKING:
@@ -32,7 +29,10 @@ __all__ = [
     "StepResult",
     "load_results",
     "read_results",
+    "result_form",
+    "result_of",
     "write_results",
+    "write_rows",
 ]
 
 FORMAT = "accelsim-result/1"
@@ -182,14 +182,18 @@ def write_results(path: Path, results: list[Result]) -> None:
         data = [result.to_dict() for result in results]
         write_atomically(path, json.dumps(data[0] if len(data) == 1 else data, indent=1) + "\n")
     elif path.suffix == ".csv":
-        rows = [row for result in results for row in result.layer_rows()]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_atomically(path, text.getvalue())
+        write_rows(path, [row for result in results for row in result.layer_rows()])
     else:
         raise InputError(f"{path}: results are written as .json or .csv, got '{path.suffix or 'no suffix'}'")
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write flat rows of the same fields as a ``.csv``. Raises `InputError` for a path that cannot be written."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue())
 
 
 def load_results(path: str | Path) -> tuple[Result, ...]:
@@ -206,46 +210,34 @@ def load_results(path: str | Path) -> tuple[Result, ...]:
 def read_results(data: Any, source: str) -> tuple[Result, ...]:
     """Return the results in the plain `data` of the file `source`. Raises `InputError` as `load_results`."""
     if isinstance(data, list):
-        read = [validate(_result_form(), entry, f"{source}[{index}]") for index, entry in enumerate(data)]
-        return tuple(_result(entry.model_dump()) for entry in read)
+        read = [validate(result_form(), entry, f"{source}[{index}]") for index, entry in enumerate(data)]
+        return tuple(result_of(entry.model_dump()) for entry in read)
     found, known = data.get("format") if isinstance(data, dict) else None, (FORMAT, COMPARISON_FORMAT)
     if found not in known:
         hint = did_you_mean(str(found), known)
         raise InputError(f"{source}: format: got {json.dumps(found)}{hint}; allowed: {', '.join(known)}")
     if found == FORMAT:
-        return (_result(validate(_result_form(), data, source).model_dump()),)
-    entry = _result_form(relative_speedup=float)
-    comparison = _form("Comparison", {"format": Literal["accelsim-comparison/1"], "results": _several(entry)})
-    return tuple(map(_result, validate(comparison, data, source).model_dump()["results"]))
+        return (result_of(validate(result_form(), data, source).model_dump()),)
+    entry = result_form(relative_speedup=float)
+    comparison = make_form("Comparison", {"format": Literal["accelsim-comparison/1"], "results": several(entry)})
+    return tuple(map(result_of, validate(comparison, data, source).model_dump()["results"]))
 
 
-def _result_form(**more: Any) -> Any:
+def result_form(**more: Any) -> Any:
     """What a result in a file looks like: every field of the dataclasses here, and nothing else but `more`."""
     nested = {
-        "step": _form_of(StepResult),
-        "stages": _form("Stages", dict.fromkeys(Stage, _form_of(StageResult))),
-        "energy": _form_of(Energy),
-        "layers": _several(_form_of(LayerResult)),
-        "notes": _several(_form_of(Note)),
+        "step": form_of(StepResult),
+        "stages": make_form("Stages", dict.fromkeys(Stage, form_of(StageResult))),
+        "energy": form_of(Energy),
+        "layers": several(form_of(LayerResult)),
+        "notes": several(form_of(Note)),
     }
     plain = {name: hint for name, hint in get_type_hints(Result).items() if name not in {*nested, "stage_items"}}
-    return _form("Result", {"format": Literal["accelsim-result/1"], **plain, **nested, **more})
+    return make_form("Result", {"format": Literal["accelsim-result/1"], **plain, **nested, **more})
 
 
-def _form_of(values: type) -> Any:
-    return _form(values.__name__, get_type_hints(values))
-
-
-def _form(name: str, hints: Mapping[str, Any]) -> Any:
-    needed: dict[str, Any] = {field: (hint, ...) for field, hint in hints.items()}
-    return create_model(name, __base__=FileModel, **needed)
-
-
-def _several(form: Any) -> Any:
-    return GenericAlias(tuple, (form, ...))
-
-
-def _result(data: dict[str, Any]) -> Result:
+def result_of(data: dict[str, Any]) -> Result:
+    """Return the result in plain data that `result_form` has checked."""
     nested: dict[str, Any] = {
         "step": StepResult(**data["step"]),
         "stage_items": tuple((name, StageResult(**stage)) for name, stage in data["stages"].items()),

@@ -31,7 +31,19 @@ from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.observed import OperandSparsity
 from accelsim.workload.trace import Conv, ConvTranspose, Linear, Matmul, Trace, Vector
 
-__all__ = ["Gemm", "Generation", "Note", "Overrides", "Stage", "Step", "Update", "VectorWork", "check_batch", "lower"]
+__all__ = [
+    "Gemm",
+    "Generation",
+    "Note",
+    "Overrides",
+    "Stage",
+    "Step",
+    "Update",
+    "VectorWork",
+    "check_batch",
+    "check_supported",
+    "lower",
+]
 
 LARGEST_BATCH = 2**20
 LARGEST_MACS = 2**60
@@ -198,7 +210,7 @@ def lower(
     large and for overrides that match nothing or contradict each other.
     """
     check_batch(batch)
-    _check_supported(design, method, pattern, overrides)
+    check_supported(design, method, pattern, overrides)
     rules = _Rules(trace, design, method, pattern, overrides or Overrides())
     builder = _Builder(trace, design, rules, batch)
     builder.forward()
@@ -229,7 +241,7 @@ def check_batch(batch: int) -> None:
         raise InputError(f"batch: got {batch}; allowed: 1 to {LARGEST_BATCH}")
 
 
-def _check_supported(design: Design, method: Method, pattern: Pattern | None, overrides: Overrides | None) -> None:
+def check_supported(design: Design, method: Method, pattern: Pattern | None, overrides: Overrides | None) -> None:
     """Refuse a pattern that a sparse design lacks; a design without any sparse mode runs everything dense instead."""
     if not method.is_sparse or not design.patterns:
         return
