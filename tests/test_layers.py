@@ -31,6 +31,8 @@ ORDER = (
     "comparison",
     "performance",
     "simulation",
+    "timeline_file",
+    "timeline",
     "random_checks",
     "validation",
     "plots",

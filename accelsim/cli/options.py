@@ -84,15 +84,15 @@ def read_overrides(dense: Sequence[str], sparse: Sequence[str]) -> "Overrides":
     return Overrides(dense=tuple(dense), sparse=tuple(forced))
 
 
-def check_output(path: str | None, suffixes: Sequence[str]) -> Path | None:
+def check_output(path: str | None, suffixes: Sequence[str], option: str = "-o") -> Path | None:
     """Refuse an output that could not be written, before anything is computed."""
     if path is None:
         return None
     target = Path(path)
-    if target.suffix not in suffixes:
-        raise InputError(f"-o {path}: got suffix '{target.suffix}'; allowed: {', '.join(suffixes)}")
+    if not target.name.endswith(tuple(suffixes)):
+        raise InputError(f"{option} {path}: got suffix '{target.suffix}'; allowed: {', '.join(suffixes)}")
     if target.is_dir() or not target.parent.is_dir():
-        raise InputError(f"-o {path}: {'is a directory' if target.is_dir() else f'no directory {target.parent}'}")
+        raise InputError(f"{option} {path}: {'is a directory' if target.is_dir() else f'no directory {target.parent}'}")
     return target
 
 

@@ -5,6 +5,7 @@ import json
 import click
 
 from accelsim.cli.options import announce_compilation, check_output, open_design, read_overrides, step_options
+from accelsim.cli.recording import check_timeline, record, timeline_options
 
 __all__ = ["simulate_command"]
 
@@ -15,6 +16,7 @@ __all__ = ["simulate_command"]
 @click.option("--method", default="bdwp", show_default=True, help="Sparse-training method (accelsim list methods).")
 @click.option("--pattern", default="2:8", show_default=True, metavar="N:M", help="N of every M elements are kept.")
 @step_options
+@timeline_options
 @click.option("-o", "--output", metavar="FILE", help="Write the result: .json (everything) or .csv (layers).")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def simulate_command(
@@ -29,15 +31,20 @@ def simulate_command(
     settings: tuple[str, ...],
     dense: tuple[str, ...],
     sparse: tuple[str, ...],
+    timeline: str | None,
+    window: str | None,
     output: str | None,
     as_json: bool,
 ) -> None:
     """Time one training step of TRACE (a shipped name or a file) and say where cycles and energy go."""
     from accelsim.results import write_results
-    from accelsim.simulation import simulate
+    from accelsim.simulation import plan_step, simulate
+    from accelsim.sparsity.methods import find_method
+    from accelsim.timeline_file import write_timeline
+    from accelsim.update import find_optimizer
     from accelsim.workload.trace import load_trace
 
-    target = check_output(output, (".json", ".csv"))
+    target, recording = check_output(output, (".json", ".csv")), check_timeline(timeline, window, engine)
     workload, design = load_trace(trace), open_design(hw, settings)
     overrides = read_overrides(dense, sparse)
     announce_compilation()
@@ -52,8 +59,16 @@ def simulate_command(
         engine=engine,
         overrides=overrides,
     )
+    update, recorded = find_optimizer(optimizer), None
+    if recording is not None:
+        plan = plan_step(
+            workload, design, find_method(method), pattern, batch, mode, overrides, optimizer=update, engine=engine
+        )
+        recorded = record(plan, design, update, window, result.step.cycles)
     if target is not None:
         write_results(target, [result])
+    if recording is not None and recorded is not None:
+        write_timeline(recording, recorded)
     if as_json:
         click.echo(json.dumps(result.to_dict()))
         return
@@ -65,5 +80,6 @@ def simulate_command(
             workload, design, method="dense", batch=batch, mode=mode, optimizer=optimizer, engine=engine
         )
     show_result(result, baseline)
-    if target is not None:
-        click.echo(f"written: {target}")
+    for path in (target, recording):
+        if path is not None:
+            click.echo(f"written: {path}")
