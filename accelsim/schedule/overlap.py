@@ -35,7 +35,8 @@ def unit_of(task: Task) -> Unit:
 def waits_of(step: Step, kept: Mapping[int, Edge], also_after: Iterable[tuple[int, int]] = ()) -> list[tuple[int, ...]]:
     """Return what each task waits for: its inputs, what hands it a tensor on the chip, what a plan asks for besides."""
     waits = list(step.after)
-    for index, other in (*((edge.consumer, producer) for producer, edge in kept.items()), *also_after):
+    handed = ((edge.consumer, producer) for producer, edge in kept.items())
+    for index, other in (*handed, *sorted(also_after)):
         if other not in waits[index]:
             waits[index] = (*waits[index], other)
     return waits

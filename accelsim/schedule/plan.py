@@ -67,7 +67,7 @@ class Plan:
     ahead: frozenset[int] = frozenset()
     resident: frozenset[int] = frozenset()
     overlap: bool = False
-    also_after: tuple[tuple[int, int], ...] = ()
+    also_after: frozenset[tuple[int, int]] = frozenset()
     evaluated: int = field(default=0, compare=False)
     pruned: int = field(default=0, compare=False)
 
