@@ -5,7 +5,7 @@ tasks, and the cost of a GEMM depends on its own mapping alone. Minimising each 
 minimises the sum: the greedy choice is exact. It stops being so where neighbours share buffers or overlap.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,17 @@ from accelsim.hardware.design import Design
 from accelsim.schedule.plan import DATAFLOWS, DIMENSIONS, VARIANTS, Mapping
 from accelsim.step import Gemm
 
-__all__ = ["Found", "MappingCache", "Searcher", "mapping_table"]
+__all__ = ["BufferNeed", "Found", "MappingCache", "Searcher", "buffer_needs", "mapping_table"]
+
+BufferNeed = tuple[str, float, float]
+"""A buffer, the bytes that two tiles of its operand need, and those it has."""
 
 Found = tuple[Mapping, int, int, int]
 """A mapping, its cycles with the generation in front of it, and the numbers of mappings evaluated and pruned."""
 
 MappingCache = dict[GemmNumbers, Found]
+
+_BUFFERS = ("buffers.x_bytes", "buffers.w_bytes", "buffers.y_bytes")
 
 
 class Searcher:
@@ -44,6 +49,13 @@ class Searcher:
             self._known[numbers] = _search(gemm, numbers, self._machine, self._tables[gemm.pattern is not None])
         self._asked[numbers] = None
         return self._known[numbers][:2]
+
+    def best_of_each(self, gemm: Gemm, numbers: GemmNumbers) -> list[tuple[Mapping, int]]:
+        """Return every array mapping that fits, each with its best tile and loop order and their cycles, as they come
+        in `mapping_table`."""
+        table = self._tables[gemm.pattern is not None]
+        each = (_best_of(numbers, self._machine, table[row : row + 1]) for row in range(len(table)))
+        return [found[:2] for found in each if found is not None]
 
     @property
     def evaluated(self) -> int:
@@ -89,13 +101,29 @@ def _powers(limit: int) -> Iterator[int]:
         value *= 2
 
 
+def buffer_needs(numbers: GemmNumbers, tile: Sequence[int], machine: MachineNumbers) -> tuple[BufferNeed, ...]:
+    """Return what a buffer tile (m, n, k) needs of each buffer, held twice."""
+    tm, tn, tk = tile
+    _, _, _, psum, x_bytes, w_bytes = numbers.per_element
+    needs = (2 * x_bytes * tm * tk, 2 * w_bytes * tk * tn, 2 * psum * tm * tn)
+    return tuple(zip(_BUFFERS, needs, map(float, machine.buffers), strict=True))
+
+
 def _search(gemm: Gemm, numbers: GemmNumbers, machine: MachineNumbers, table: NDArray[np.int64]) -> Found:
+    found = _best_of(numbers, machine, table)
+    if found is None:
+        raise InfeasibleError(_why_nothing_fits(gemm, numbers, machine, table))
+    return found
+
+
+def _best_of(numbers: GemmNumbers, machine: MachineNumbers, table: NDArray[np.int64]) -> Found | None:
+    """Return the fastest of some array mappings, None where no tile of any fits."""
     shape, per_element = np.array(numbers.shape, dtype=np.int64), np.array(numbers.per_element)
     best, cycles, _, _, evaluated, pruned = _kernels.search(
         shape, per_element, machine.machine, machine.buffers, machine.bytes_per_cycle, numbers.fetch_cycles, table
     )
     if cycles < 0:
-        raise InfeasibleError(_why_nothing_fits(gemm, numbers, machine, table))
+        return None
     row, tm, tn, tk, order = (int(value) for value in best)
     dataflow, variant, ia, ib, split = (int(value) for value in table[row])
     mapping = Mapping(
@@ -113,19 +141,14 @@ def _search(gemm: Gemm, numbers: GemmNumbers, machine: MachineNumbers, table: ND
 def _why_nothing_fits(gemm: Gemm, numbers: GemmNumbers, machine: MachineNumbers, table: NDArray[np.int64]) -> str:
     """Name the buffer that the least demanding smallest tile overflows, and by how much."""
     m, n, k, _, kept, group = numbers.shape
-    _, _, _, psum, x_bytes, w_bytes = numbers.per_element
-    fields = ("buffers.x_bytes", "buffers.w_bytes", "buffers.y_bytes")
     shortages = []
     for row in table:
         steps = _kernels.tile_steps(kept, group, k, machine.machine, row)
-        tm, tn, tk = (min(size, int(step)) for size, step in zip((m, n, k), steps, strict=True))
-        needs = (2 * x_bytes * tm * tk, 2 * w_bytes * tk * tn, 2 * psum * tm * tn)
-        missing = [
-            (max(0.0, need - have), field, need, have)
-            for need, have, field in zip(needs, machine.buffers, fields, strict=True)
-        ]
-        worst = max(missing)
-        shortages.append((worst[0], worst[1], worst[2], worst[3], (tm, tn, tk)))
+        tile = tuple(min(size, int(step)) for size, step in zip((m, n, k), steps, strict=True))
+        missing = (
+            (max(0.0, need - have), field, need, have) for field, need, have in buffer_needs(numbers, tile, machine)
+        )
+        shortages.append((*max(missing), tile))
     short, field, need, have, tile = min(shortages)
     return (
         f"operation '{gemm.operation}', {gemm.stage} {m} x {n} x {k}: no tile fits; the smallest,"
