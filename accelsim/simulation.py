@@ -1,6 +1,7 @@
 """From a trace and a design to a result: the only module that chains the stages."""
 
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 from accelsim import __version__
@@ -14,9 +15,11 @@ from accelsim.results import Result, identity_of
 from accelsim.schedule.mapping import MappingCache
 from accelsim.schedule.offline import make_plan
 from accelsim.schedule.plan import Plan
+from accelsim.schedule.plan_checks import check_plan
+from accelsim.schedule.plan_file import decisions_of, load_plan
 from accelsim.sparsity.methods import Method, find_method
 from accelsim.sparsity.pattern import Pattern
-from accelsim.step import Overrides, Step, lower
+from accelsim.step import Overrides, lower
 from accelsim.update import Optimizer, find_optimizer
 from accelsim.workload.trace import Trace
 
@@ -37,6 +40,7 @@ def simulate(
     optimizer: str = "sgd",
     engine: str = "closed",
     overrides: Overrides | None = None,
+    plan: Plan | str | Path | None = None,
     baseline: Result | None = None,
     cache: MappingCache | None = None,
 ) -> Result:
@@ -44,27 +48,26 @@ def simulate(
 
     `method` is a name of `accelsim.sparsity.methods.METHODS`; `pattern` an N:M pattern, ignored by ``dense`` and
     ``traced``; `mode` ``infer`` is FF and its vector work alone; `overrides` forces single operations dense or sparse.
-    A `baseline`, the dense step under the same options, is not timed again; calls for one design that share `cache`
-    search equal GEMMs once. Raises `InputError` for input that cannot be used, `InfeasibleError` when a GEMM fits no
-    buffer.
+    `plan`, a plan of this step or the file of one, is executed instead of the scheduler's, but not for the dense step
+    that the speedup is over. A `baseline`, the dense step under the same options, is not timed again; calls for one
+    design that share `cache` search equal GEMMs once. Raises `InputError` for input that cannot be used,
+    `InfeasibleError` when a GEMM fits no buffer.
     """
-    if engine not in ENGINES:
-        raise InputError(
-            f"engine '{engine}' is not known{did_you_mean(engine, ENGINES)}; allowed: {', '.join(ENGINES)}"
-        )
     chosen, update = find_method(method), find_optimizer(optimizer)
     table = load_energy_table(design.energy)
     cache = {} if cache is None else cache
 
-    def timed(which: Method) -> tuple[Step, Timing]:
-        plan = plan_step(trace, design, which, pattern, batch, mode, overrides, cache, optimizer=update, engine=engine)
-        timing: Timing = ENGINES[engine](plan, design, update)
+    def timed(which: Method, given: Plan | str | Path | None = None) -> tuple[Plan, Timing]:
+        made = plan_step(
+            trace, design, which, pattern, batch, mode, overrides, cache, optimizer=update, engine=engine, plan=given
+        )
+        timing: Timing = ENGINES[engine](made, design, update)
         timing.check(design)
-        return plan.step, timing
+        return made, timing
 
-    step, timing = timed(chosen)
-    dense_cycles = timing.cycles
-    if chosen.is_sparse:
+    executed, timing = timed(chosen, plan)
+    step, dense_cycles = executed.step, timing.cycles
+    if chosen.is_sparse or plan is not None:
         dense_cycles = baseline.step.cycles if baseline else timed(find_method("dense"))[1].cycles
     identity = identity_of(
         {
@@ -76,6 +79,7 @@ def simulate(
             "method": method,
             "pattern": str(step.pattern),
             "overrides": repr(overrides or Overrides()),
+            "plan": decisions_of(executed),
             "design": design.model_dump(),
             "energy": table.model_dump(),
             "trace": trace.model_dump(exclude={"origin"}, exclude_defaults=True),
@@ -99,17 +103,26 @@ def plan_step(
     *,
     optimizer: Optimizer | None = None,
     engine: str = "closed",
+    plan: Plan | str | Path | None = None,
 ) -> Plan:
     """Lower one step and decide how it runs (see `simulate`); calls that share `cache` search equal GEMMs once.
 
     Where the design lets units overlap, the event engine judges plans made for it; the closed form runs one task after
-    another.
+    another. A `plan` of this step, or the file of one, is checked and returned.
     """
+    if engine not in ENGINES:
+        hint = did_you_mean(engine, ENGINES)
+        raise InputError(f"engine '{engine}' is not known{hint}; allowed: {', '.join(ENGINES)}")
     if mode not in _MODES:
         raise InputError(f"mode: got '{mode}'{did_you_mean(mode, _MODES)}; allowed: {', '.join(_MODES)}")
     parsed = Pattern.parse(pattern) if isinstance(pattern, str) else pattern
     usable = overrides if method.is_sparse else None
     step = lower(trace, design, method, pattern=parsed, batch=batch, mode=_MODES[mode], overrides=usable)
+    if isinstance(plan, Plan):
+        check_plan(plan, step, design)
+        return plan
+    if plan is not None:
+        return load_plan(plan, step, design)
     update = optimizer or find_optimizer("sgd")
     judge = partial(_cycles_of, design=design, optimizer=update) if engine == "event" else None
     return make_plan(step, design, update, cache, judge)

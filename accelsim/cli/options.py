@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from accelsim.hardware.design import Design
     from accelsim.step import Overrides
 
-__all__ = ["announce_compilation", "check_output", "open_design", "read_overrides", "step_options"]
+__all__ = ["announce_compilation", "check_output", "open_design", "plan_option", "read_overrides", "step_options"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -35,6 +35,10 @@ _STEP_OPTIONS = (
         metavar="GLOB[=N:M]",
         help="Run matching operations sparse, also where they would stay dense. Repeatable.",
     ),
+)
+
+plan_option = click.option(
+    "--plan", metavar="FILE", help="Execute the plan in FILE (see accelsim schedule -o) instead of the scheduler's."
 )
 
 
