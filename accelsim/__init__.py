@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from accelsim.results import Result
     from accelsim.simulation import simulate
     from accelsim.sparsity.pattern import Pattern
+    from accelsim.training import simulate_training
+    from accelsim.training_results import TrainingResult
     from accelsim.workload.trace import Trace, load_trace, save_trace
     from accelsim.workload.tracer import InputSpec, trace, trace_model, tracing
 
@@ -30,11 +32,13 @@ _HOMES = {
     "Pattern": "accelsim.sparsity.pattern",
     "Result": "accelsim.results",
     "Trace": "accelsim.workload.trace",
+    "TrainingResult": "accelsim.training_results",
     "gemm_on_array": "accelsim.engines",
     "load_design": "accelsim.hardware.design",
     "load_trace": "accelsim.workload.trace",
     "save_trace": "accelsim.workload.trace",
     "simulate": "accelsim.simulation",
+    "simulate_training": "accelsim.training",
     "trace": "accelsim.workload.tracer",
     "trace_model": "accelsim.workload.tracer",
     "tracing": "accelsim.workload.tracer",
@@ -49,11 +53,13 @@ __all__ = [
     "Pattern",
     "Result",
     "Trace",
+    "TrainingResult",
     "gemm_on_array",
     "load_design",
     "load_trace",
     "save_trace",
     "simulate",
+    "simulate_training",
     "trace",
     "trace_model",
     "tracing",

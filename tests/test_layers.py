@@ -28,9 +28,11 @@ ORDER = (
     "engines",
     "energy",
     "results",
+    "training_results",
     "comparison",
     "performance",
     "simulation",
+    "training",
     "timeline_file",
     "timeline",
     "random_checks",
@@ -46,7 +48,7 @@ HOMES = {
     "yaml": {"hardware/sourced.py"},
     "rich": {"cli"},
     "click": {"cli"},
-    "pandas": {"results.py", "plots", "report.py"},
+    "pandas": {"results.py", "training_results.py", "plots", "report.py"},
     "matplotlib": {"plots"},
 }
 

@@ -12,18 +12,23 @@ if TYPE_CHECKING:
 
 __all__ = ["list_command"]
 
-_KINDS = ("workloads", "designs", "methods")
+_KINDS = ("workloads", "designs", "methods", "recipes")
 
 
 @click.command("list")
 @click.argument("kind", metavar="|".join(_KINDS))
 def list_command(kind: str) -> None:
-    """List shipped workloads, designs or methods."""
+    """List shipped workloads, designs, methods of a step, or recipes of a training run."""
     if kind not in _KINDS:
         raise InputError(f"list {kind}: not known{did_you_mean(kind, _KINDS)}; allowed: {', '.join(_KINDS)}")
     from accelsim.cli.screen import console
 
-    tables: dict[str, Callable[[], Table]] = {"workloads": _workloads, "designs": _designs, "methods": _methods}
+    tables: dict[str, Callable[[], Table]] = {
+        "workloads": _workloads,
+        "designs": _designs,
+        "methods": _methods,
+        "recipes": _recipes,
+    }
     console().print(tables[kind]())
 
 
@@ -74,4 +79,17 @@ def _methods() -> "Table":
         if method.traced:
             cells = ["as traced"] * 3
         table.add_row(method.name, *cells, method.title, method.source)
+    return table
+
+
+def _recipes() -> "Table":
+    from accelsim.cli.screen import table_of
+    from accelsim.sparsity.recipes import RECIPES
+
+    table = table_of("recipe", "method", "dense share", "fine-tune share", "what is in force", "source")
+    for column in table.columns:
+        column.justify = "left"
+    for recipe in RECIPES.values():
+        shares = ("-" if share is None else f"{share.value:g}" for share in (recipe.dense, recipe.fine_tuning))
+        table.add_row(recipe.name, recipe.method.name, *shares, recipe.title, recipe.source)
     return table

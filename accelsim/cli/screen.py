@@ -13,7 +13,7 @@ from accelsim.results import LayerResult, Result
 from accelsim.step import Note
 from accelsim.units import show
 
-__all__ = ["console", "show_comparison", "show_result", "table_of"]
+__all__ = ["console", "show_comparison", "show_notes", "show_result", "table_of"]
 
 _SLOWEST = 5
 _WIDTH_IN_FILES = 118
@@ -27,7 +27,9 @@ def console() -> Console:
 def show_result(result: Result, dense: Result) -> None:
     """Print a result beside the dense step on the same design."""
     out = console()
-    what = "dense" if result.method == "dense" else f"{result.method} {result.pattern or ''}".strip()
+    what = f"{result.method} {result.pattern or ''}".strip()
+    if result.method == "dense" and result is not dense:
+        what = "dense, as planned"
     step = "training step" if result.mode == "train" else "forward pass"
     out.print(
         f"[bold]{result.workload}[/bold], one {step} of {result.batch} samples on [bold]{result.design}[/bold]"
@@ -43,7 +45,7 @@ def show_result(result: Result, dense: Result) -> None:
         )
     _stages(out, both, ["dense", what])
     _slowest(out, result)
-    _notes(out, result.notes)
+    show_notes(out, result.notes)
 
 
 def _totals(out: Console, results: Sequence[Result], titles: Sequence[str]) -> None:
@@ -105,7 +107,7 @@ def _mapping(layer: LayerResult) -> str:
     return f"{layer.dataflow}{variant}"
 
 
-def _notes(out: Console, notes: Iterable[Note]) -> None:
+def show_notes(out: Console, notes: Iterable[Note]) -> None:
     """Group notes by their text: which operations, in which stages."""
     groups: dict[str, dict[str, list[str]]] = {}
     for note in notes:
@@ -146,7 +148,7 @@ def show_comparison(groups: Sequence[Sequence[Result]]) -> None:
             table.add_row("geometric mean", result.design, result.method, result.pattern or "-", "", f"{mean:.2f}x")
     out.print(table)
     out.print(f"speedup: step latency of the first row of a workload over this; batch {groups[0][0].batch}")
-    _notes(out, dict.fromkeys(note for group in groups for result in group for note in result.notes))
+    show_notes(out, dict.fromkeys(note for group in groups for result in group for note in result.notes))
 
 
 class _PlainTable(Table):
@@ -160,7 +162,7 @@ def table_of(*columns: str) -> Table:
     """A borderless table; columns of numbers are right-aligned."""
     table = _PlainTable(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     text = {"", "layer", "workload", "design", "method", "pattern", "mapping", "stage", "bound", "loops", "kind"}
-    text |= {"why dense", "which", "operation", "field", "text"}
+    text |= {"why dense", "which", "operation", "field", "text", "phase"}
     for column in columns:
         table.add_column(column, justify="left" if column in text else "right", overflow="fold")
     return table

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from accelsim.errors import InputError, did_you_mean
 
-__all__ = ["METHODS", "Axis", "Method", "Operand", "SparseOperand", "find_method"]
+__all__ = ["METHODS", "RECIPE_NAMES", "Axis", "Method", "Operand", "SparseOperand", "find_method"]
 
 
 class Operand(StrEnum):
@@ -57,6 +57,11 @@ class Method:
     def is_sparse(self) -> bool:
         """Whether any stage can be sparse."""
         return self.traced or any((self.ff, self.bp, self.wu))
+
+    @property
+    def takes_pattern(self) -> bool:
+        """Whether it prunes by an N:M pattern."""
+        return self.is_sparse and not self.traced
 
 
 _W_IN = SparseOperand(operand=Operand.WEIGHT, axis=Axis.INPUT)
@@ -107,8 +112,17 @@ METHODS: dict[str, Method] = {
 }
 
 
+RECIPE_NAMES = ("constant", "stepwise-decay", "mask-decay", "dense-then-sparse")
+"""Names of `accelsim.sparsity.recipes.RECIPES`, which stand where a method does, but for a whole run."""
+
+
 def find_method(name: str) -> Method:
     """Return the method called `name`. Raises `InputError` with the nearest name otherwise."""
+    if name.partition(":")[0] in RECIPE_NAMES:
+        raise InputError(
+            f"method '{name}' is a recipe for a training run, not for one step; say how long the run is: simulate with"
+            " --epochs and --dataset-size, or with --steps (in Python simulate_training)"
+        )
     if name not in METHODS:
         raise InputError(f"method '{name}' is not known{did_you_mean(name, METHODS)}; allowed: {', '.join(METHODS)}")
     return METHODS[name]

@@ -17,7 +17,7 @@ from typing import Any
 from torch import nn
 
 from accelsim.errors import InputError
-from accelsim.sparsity.pattern import Pattern
+from accelsim.sparsity.recipes import stepwise_patterns
 from accelsim.torch.methods import adjust, target
 
 __all__ = ["Schedule", "mask_decay", "stepwise_decay"]
@@ -50,13 +50,10 @@ def stepwise_decay(model: nn.Module, steps: int, *, done: int = 0) -> Schedule:
     Raises `InputError` where no method is on the model, and for numbers of steps that cannot be.
     """
     _check(steps, done)
-    last = target(model)
-    halves = [last.group >> shift for shift in range(1, last.group.bit_length())]
-    frames = [kept for kept in dict.fromkeys([last.group - 1, *halves]) if kept > last.kept] + [last.kept]
+    frames = stepwise_patterns(target(model))
 
     def at(step: int) -> dict[str, Any]:
-        frame = min(step * len(frames) // steps, len(frames) - 1)
-        return {"pattern": Pattern(kept=frames[frame], group=last.group)}
+        return {"pattern": frames[min(step * len(frames) // steps, len(frames) - 1)]}
 
     return Schedule(model, at, done)
 

@@ -1,0 +1,172 @@
+"""``accelsim simulate`` of a whole training run: its options, and what it looks like on a screen."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from accelsim.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from accelsim.sparsity.recipes import Share
+    from accelsim.training_results import TrainingResult
+
+__all__ = ["read_run", "run_training", "training_options"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option("--epochs", type=int, metavar="E", help="Simulate a training run of E epochs (with --dataset-size)."),
+    click.option("--dataset-size", type=int, metavar="D", help="Samples of an epoch of a training run."),
+    click.option("--steps", type=int, metavar="S", help="Simulate a training run of S steps."),
+    click.option(
+        "--dense-share",
+        type=float,
+        metavar="0..1",
+        help="Share of the run that a recipe trains dense at first  [default: the recipe's]",
+    ),
+    click.option(
+        "--fine-tune-share",
+        type=float,
+        metavar="0..1",
+        help="Share of the run that a recipe fine-tunes at the pattern at last  [default: the recipe's]",
+    ),
+)
+
+
+def training_options(function: Function) -> Function:
+    """Add the options that make a training run of a step."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def read_run(
+    epochs: int | None,
+    dataset_size: int | None,
+    steps: int | None,
+    dense_share: float | None,
+    fine_tune_share: float | None,
+    mode: str,
+    of_a_step: Mapping[str, str | None],
+) -> dict[str, Any] | None:
+    """Return the arguments of `accelsim.simulate_training` that make a run, None where one step is asked for.
+
+    `of_a_step` are options that only a single step has, with their values.
+    """
+    shares = {"dense_share": dense_share, "fine_tune_share": fine_tune_share}
+    if epochs is steps is dataset_size is None:
+        for name, share in shares.items():
+            if share is not None:
+                option = f"--{name.replace('_', '-')}"
+                raise InputError(
+                    f"{option} {share:g}: is a part of a training run; add --epochs and --dataset-size, or --steps"
+                )
+        return None
+    for option, value in of_a_step.items():
+        if value is not None:
+            raise InputError(f"{option} {value}: is about one step; leave --epochs, --dataset-size and --steps out")
+    if mode != "train":
+        raise InputError(f"mode: got '{mode}'; the steps of a training run have the mode train")
+    return {"epochs": epochs, "dataset_size": dataset_size, "steps": steps, **shares}
+
+
+def run_training(target: Path | None, as_json: bool, *given: Any, **options: Any) -> None:
+    """Simulate a training run, write it to `target` and show it; the rest is for `accelsim.simulate_training`."""
+    from accelsim.training import simulate_training
+    from accelsim.training_results import write_training
+
+    training = simulate_training(*given, **options)
+    if target is not None:
+        write_training(target, training)
+    if as_json:
+        click.echo(json.dumps(training.to_dict()))
+        return
+    from accelsim.cli.screen import console, show_notes
+
+    out = console()
+    _head(out, training)
+    _phases(out, training)
+    _totals(out, training)
+    if training.notes:
+        out.print("\n[yellow]notes[/yellow]")
+    for note in training.notes:
+        out.print(f"  {note}", soft_wrap=True, markup=False)
+    show_notes(out, dict.fromkeys(note for phase in training.phases for note in phase.result.notes))
+    if target is not None:
+        click.echo(f"written: {target}")
+
+
+def _head(out: "Console", training: "TrainingResult") -> None:
+    dense = training.dense
+    length = f"{training.totals.steps:,} training steps of {dense.batch} samples"
+    if training.epochs is not None:
+        plural = "s" * (training.epochs > 1)
+        length += f" ({training.epochs:,} epoch{plural} of {training.dataset_size:,} samples)"
+    out.print(
+        f"[bold]{dense.workload}[/bold], {length} on [bold]{dense.design}[/bold] ({dense.engine} engine)",
+        soft_wrap=True,
+    )
+    if training.title != "dense":
+        out.print(training.title)
+    for words, share in (("dense at first", training.dense_share), ("fine-tuning at last", training.fine_tune_share)):
+        if share is not None:
+            out.print(f"  {words}: {_of_run(share)}", soft_wrap=True, markup=False)
+    out.print()
+
+
+def _of_run(share: "Share") -> str:
+    return f"{share.value:.3g} of the steps ({share.source})"
+
+
+def _phases(out: "Console", training: "TrainingResult") -> None:
+    from accelsim.cli.screen import table_of
+    from accelsim.units import show, show_duration
+
+    table = table_of("phase", "method", "pattern", "steps", "step time", "phase time", "energy", "speedup")
+    for phase in training.phases:
+        runs_dense = phase.result.method == "dense" != phase.method
+        table.add_row(
+            phase.name,
+            phase.method,
+            f"{phase.pattern or '-'}{', runs dense' * runs_dense}",
+            f"{phase.steps:,}",
+            show(phase.result.step.latency_s, "s"),
+            show_duration(phase.latency_s),
+            show(phase.energy_j, "J"),
+            f"{phase.result.step.speedup:.2f}x",
+        )
+    out.print(table)
+
+
+def _totals(out: "Console", training: "TrainingResult") -> None:
+    from accelsim.cli.screen import table_of
+    from accelsim.units import show_duration
+
+    totals = training.totals
+    rows = {
+        "training time": [show_duration(time) for time in (totals.dense_latency_s, totals.latency_s)],
+        "energy": [_energy(energy) for energy in (totals.dense_energy_j, totals.energy_j)],
+    }
+    dense = training.title == "dense"
+    table = table_of("", *["dense", training.title][dense:])
+    for name, cells in rows.items():
+        table.add_row(name, *cells[dense:])
+    out.print()
+    out.print(table)
+    if not dense:
+        out.print(
+            f"\n{training.title} takes {rows['training time'][1]} instead of {rows['training time'][0]}:"
+            f" [bold]{totals.speedup:.2f}x[/bold] faster for {totals.energy_gain:.2f}x less energy.",
+            soft_wrap=True,
+        )
+
+
+def _energy(joules: float) -> str:
+    from accelsim.units import JOULES_PER_WH, show
+
+    return f"{show(joules / JOULES_PER_WH, 'Wh')} ({show(joules, 'J')})"

@@ -1,0 +1,161 @@
+"""From a trace, a design and a recipe to a training run: the sum of its phases, each distinct step simulated once."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from accelsim.errors import InputError
+from accelsim.hardware.design import Design
+from accelsim.results import Result
+from accelsim.simulation import simulate
+from accelsim.sparsity.pattern import Pattern
+from accelsim.sparsity.recipes import Phase, Recipe, find_recipe, phases_of
+from accelsim.step import Overrides, check_batch, check_supported
+from accelsim.training_results import PhaseResult, TrainingResult
+from accelsim.workload.trace import Trace
+
+__all__ = ["simulate_training", "steps_of"]
+
+LARGEST_STEPS = 10**12
+
+_UNCOUNTED = "choosing the masks meanwhile is not counted"
+
+
+def simulate_training(
+    trace: Trace,
+    design: Design,
+    *,
+    method: str = "bdwp",
+    pattern: str | Pattern | None = "2:8",
+    epochs: int | None = None,
+    dataset_size: int | None = None,
+    steps: int | None = None,
+    dense_share: float | None = None,
+    fine_tune_share: float | None = None,
+    batch: int = 512,
+    optimizer: str = "sgd",
+    engine: str = "closed",
+    overrides: Overrides | None = None,
+) -> TrainingResult:
+    """Simulate a training run of `trace` on `design`: `steps` of them, or `epochs` over `dataset_size` samples.
+
+    `method` is one that stays (a name of `accelsim.sparsity.methods.METHODS`), a recipe (of
+    `accelsim.sparsity.recipes.RECIPES`), or ``RECIPE:METHOD``; `dense_share` and `fine_tune_share`, from 0 to below 1,
+    replace the shares of the recipe; all else is as in `accelsim.simulate`. Steps alone are counted: no evaluation,
+    loading of data or saving. A pattern on the way that the design has no mode for runs dense; `notes` says so. Raises
+    `InputError` for input that cannot be used, `InfeasibleError` when a GEMM fits no buffer.
+
+    >>> import accelsim as acs
+    >>> run = acs.simulate_training(acs.load_trace("resnet9_cifar10"), acs.load_design("sat_vcu1525"),
+    ...                             method="stepwise-decay", epochs=30, dataset_size=50_000)
+    >>> [(phase.name, phase.pattern, phase.steps) for phase in run.phases], run.totals.steps
+    ([('decay 1 of 3', '7:8', 980), ('decay 2 of 3', '4:8', 980), ('decay 3 of 3', '2:8', 980)], 2940)
+    """
+    recipe = find_recipe(method, dense_share=dense_share, fine_tune_share=fine_tune_share)
+    target = Pattern.parse(pattern) if isinstance(pattern, str) else pattern
+    phases = phases_of(recipe, target, steps_of(batch, steps=steps, epochs=epochs, dataset_size=dataset_size))
+    check_supported(design, recipe.method, target, overrides)
+    _check_overrides(recipe, overrides)
+    step = partial(
+        simulate, trace, design, batch=batch, optimizer=optimizer, engine=engine, overrides=overrides, cache={}
+    )
+    lacking = [phase for phase in phases if _lacks_mode(phase, target, design)]
+    dense, results = _phase_results(phases, lacking, step)
+    return TrainingResult(
+        recipe=recipe.name,
+        method=recipe.method.name,
+        pattern=str(target) if recipe.method.takes_pattern else None,
+        epochs=epochs,
+        dataset_size=dataset_size,
+        dense_share=recipe.dense,
+        fine_tune_share=recipe.fine_tuning,
+        phases=results,
+        dense=dense,
+        notes=_notes(design, phases, lacking, batch, dataset_size),
+    )
+
+
+def _phase_results(
+    phases: Sequence[Phase], lacking: Sequence[Phase], step: Callable[..., Result]
+) -> tuple[Result, tuple[PhaseResult, ...]]:
+    """Return the dense step and every phase with its step, those of `lacking` dense; equal steps are simulated once."""
+    dense = step(method="dense")
+    simulated: dict[tuple[str, Pattern | None], Result] = {("dense", None): dense}
+    results = []
+    for phase in phases:
+        name, pattern = ("dense", None) if phase in lacking else (phase.method.name, phase.pattern)
+        if (name, pattern) not in simulated:
+            simulated[name, pattern] = step(method=name, pattern=pattern, baseline=dense)
+        results.append(
+            PhaseResult(
+                name=phase.name,
+                steps=phase.steps,
+                method=phase.method.name,
+                pattern=None if phase.pattern is None else str(phase.pattern),
+                result=simulated[name, pattern],
+            )
+        )
+    return dense, tuple(results)
+
+
+def steps_of(
+    batch: int, *, steps: int | None = None, epochs: int | None = None, dataset_size: int | None = None
+) -> int:
+    """Return the steps of a run: `steps`, or for each of `epochs` the batches that `dataset_size` samples fill.
+
+    The last, smaller batch of an epoch counts as a whole step. Raises `InputError` where both lengths or none are
+    given, and for numbers that cannot be.
+
+    >>> steps_of(512, epochs=2, dataset_size=50_000)
+    196
+    """
+    check_batch(batch)
+    for name, value in (("steps", steps), ("epochs", epochs), ("dataset_size", dataset_size)):
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise InputError(f"{name}: got {value}; a whole number of at least 1 is needed")
+    if steps is not None and (epochs, dataset_size) != (None, None):
+        given = "dataset_size" if epochs is None else "epochs"
+        raise InputError(f"steps: {given} is given as well; a run is as long as one of the two says")
+    if steps is None:
+        if epochs is None or dataset_size is None:
+            raise InputError(_what_is_missing(epochs, dataset_size))
+        steps = epochs * -(-dataset_size // batch)
+    if steps > LARGEST_STEPS:
+        raise InputError(f"length of the run: {steps} steps; allowed: 1 to {LARGEST_STEPS}")
+    return steps
+
+
+def _what_is_missing(epochs: int | None, dataset_size: int | None) -> str:
+    if epochs is not None:
+        return "epochs: dataset_size is missing, the samples of an epoch (1281167 in ImageNet-1k)"
+    if dataset_size is not None:
+        return "dataset_size: says nothing without epochs"
+    return "steps: missing; a run is so many steps, or so many epochs over dataset_size samples"
+
+
+def _check_overrides(recipe: Recipe, overrides: Overrides | None) -> None:
+    """Refuse patterns of single operations where the recipe changes the pattern."""
+    own = [f"{glob}={pattern}" for glob, pattern in overrides.sparse if pattern] if overrides else []
+    if own and recipe.name == "stepwise-decay":
+        raise InputError(
+            f"--sparse {own[0]}: an operation with a pattern of its own does not follow '{recipe.name}'; leave the"
+            " pattern out"
+        )
+
+
+def _lacks_mode(phase: Phase, target: Pattern | None, design: Design) -> bool:
+    """Whether a sparse design runs a phase dense because it has no mode for a pattern on the way to the target."""
+    return bool(design.patterns) and phase.pattern not in {None, target} and phase.pattern not in design.patterns
+
+
+def _notes(
+    design: Design, phases: Sequence[Phase], lacking: Sequence[Phase], batch: int, dataset_size: int | None
+) -> tuple[str, ...]:
+    notes = [
+        f"{phase.name}: {phase.pattern} runs dense, design '{design.name}' has no such mode; {_UNCOUNTED}"
+        for phase in lacking
+    ]
+    if any(phase.name == "mask decay" for phase in phases):
+        notes.append(f"mask decay: pruned weights are scaled, not zero, so products run dense; {_UNCOUNTED}")
+    if dataset_size is not None and dataset_size % batch:
+        notes.append(f"the last batch of an epoch, {dataset_size % batch} samples, counts as a whole step")
+    return tuple(notes)
