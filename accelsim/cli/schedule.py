@@ -1,14 +1,26 @@
-"""``accelsim schedule``: the mapping of every layer and stage, and why it was chosen."""
+"""``accelsim schedule``: the plan of a step, and why it is so."""
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import click
 
-from accelsim.cli.options import announce_compilation, open_design, read_overrides, step_options
+from accelsim.cli.options import (
+    announce_compilation,
+    check_output,
+    open_design,
+    plan_option,
+    read_overrides,
+    step_options,
+)
+from accelsim.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from accelsim.hardware.design import Design
-    from accelsim.results import Result
+    from accelsim.schedule.plan import Plan
+    from accelsim.update import Optimizer
 
 __all__ = ["schedule_command"]
 
@@ -19,6 +31,12 @@ __all__ = ["schedule_command"]
 @click.option("--method", default="bdwp", show_default=True, help="Sparse-training method (accelsim list methods).")
 @click.option("--pattern", default="2:8", show_default=True, metavar="N:M", help="N of every M elements are kept.")
 @step_options
+@plan_option
+@click.option("--explain", metavar="LAYER", help="Show the alternatives to what is planned for this operation.")
+@click.option("--all", "every", is_flag=True, help="With --explain: every mapping, not only the best dozen.")
+@click.option(
+    "-o", "--output", metavar="FILE", help="Write the plan (.json), to be changed or executed (simulate --plan)."
+)
 def schedule_command(
     trace: str,
     hw: str,
@@ -31,68 +49,111 @@ def schedule_command(
     settings: tuple[str, ...],
     dense: tuple[str, ...],
     sparse: tuple[str, ...],
+    plan: str | None,
+    explain: str | None,
+    every: bool,
+    output: str | None,
 ) -> None:
-    """Show for each layer and stage of TRACE the mapping chosen, and what the best of each dataflow would have cost."""
-    from accelsim.cli.screen import console, table_of
-    from accelsim.hardware.sourced import override
-    from accelsim.simulation import plan_step, simulate
+    """Show the plan that accelsim simulate executes under the same options: for each layer and stage of TRACE the
+    mapping chosen beside the best of each dataflow, then what is decided of the step as a whole, and how far that is
+    from the best that any order of its tasks could do.
+
+    --explain LAYER shows what else there was for one operation, with exact costs.
+    """
+    from accelsim.schedule.plan_file import save_plan
+    from accelsim.simulation import plan_step
     from accelsim.sparsity.methods import find_method
+    from accelsim.update import find_optimizer
     from accelsim.workload.trace import load_trace
 
+    if every and explain is None:
+        raise InputError("--all: shows every mapping of one layer; add --explain LAYER")
+    target = check_output(output, (".json",))
     workload, design = load_trace(trace), open_design(hw, settings)
-    overrides = read_overrides(dense, sparse)
+    overrides, update = read_overrides(dense, sparse), find_optimizer(optimizer)
     announce_compilation()
+    made = plan_step(
+        workload, design, find_method(method), pattern, batch, mode, overrides,
+        optimizer=update, engine=engine, plan=plan,
+    )  # fmt: skip
+    from accelsim.cli.screen import console
 
-    def run(on: "Design") -> "Result":
-        return simulate(
-            workload,
-            on,
-            method=method,
-            pattern=pattern,
-            batch=batch,
-            mode=mode,
-            optimizer=optimizer,
-            engine=engine,
-            overrides=overrides,
-        )
-
-    chosen = run(design)
-    flows = design.array.dataflows if design.schedule.dataflow == "auto" else (design.schedule.dataflow,)
-    fixed = {flow: run(override(design, {"schedule.dataflow": flow})) for flow in flows}
-    plan = plan_step(workload, design, find_method(method), pattern, batch, mode, overrides)
     out = console()
-    table = table_of(
-        "layer",
-        "stage",
-        "m x n x k",
-        "pattern",
-        "mapping",
-        "tile",
-        "loops",
-        "cycles",
-        *(f"best {flow}" for flow in flows),
-        "bound",
-    )
-    for index, layer in enumerate(chosen.layers):
-        if layer.m is None:
-            continue
-        copies = f" (x{layer.count})" if layer.count > 1 else ""
-        variant = layer.variant if layer.variant and layer.pattern else ""
-        alternatives = (fixed[flow].layers[index].cycles for flow in flows)
+    if explain is None:
+        _show_gemms(out, made, design, update)
+        _show_step(out, made, design, update, engine)
+    else:
+        from accelsim.cli.explaining import show_explanation
+        from accelsim.schedule.explain import explain as explained
+
+        show_explanation(out, explained(made, design, update, explain), made, design, every=every)
+    if target is not None:
+        save_plan(target, made, design, update)
+        click.echo(f"written: {target}")
+
+
+def _show_gemms(out: "Console", plan: "Plan", design: "Design", optimizer: "Optimizer") -> None:
+    from accelsim.cli.explaining import mapping_cells, shape_of
+    from accelsim.cli.screen import table_of
+    from accelsim.schedule.explain import dataflows_of, mapped_gemms
+
+    flows = dataflows_of(design)
+    table = table_of("layer", "stage", "m x n x k", "pattern", "mapping", "tile", "loops", "cycles", *flows, "bound")
+    for row in mapped_gemms(plan, design, optimizer):
+        chosen = row.chosen
         table.add_row(
-            layer.name,
-            layer.stage,
-            f"{layer.m} x {layer.n} x {layer.k}{copies}",
-            layer.pattern or "dense",
-            f"{layer.dataflow} {variant or layer.interleave}",
-            "x".join(str(size) for size in layer.tile or ()),
-            layer.loop_order,
-            f"{layer.cycles:,}",
-            *(f"{cycles / layer.cycles:.3f}x" for cycles in alternatives),
-            layer.bound,
+            row.gemm.name,
+            row.gemm.stage,
+            shape_of(row.gemm),
+            str(row.gemm.pattern or "dense"),
+            *mapping_cells(row.gemm, chosen.mapping),
+            f"{chosen.cycles:,}",
+            *("none" if cycles is None else f"{cycles / chosen.cycles:.3f}x" for cycles in row.best_cycles),
+            chosen.bound,
         )
     out.print(table)
+    names = ", ".join(flows)
     out.print(
-        f"best os, ws, is: cycles of the best mapping of that dataflow over those of the one chosen.\n"
-        f"{plan.evaluated:,} mappings evaluated, {plan.pruned:,} excluded by lower bounds, of the whole space."
+        f"cycles: of the GEMM alone, with the generation in front of it; {names}: the best mapping of that dataflow\n"
+        "over the one planned"
     )
+    if plan.evaluated:
+        out.print(
+            f"{plan.evaluated:,} mappings evaluated, {plan.pruned:,} excluded by lower bounds, of the whole space"
+        )
+
+
+def _show_step(out: "Console", plan: "Plan", design: "Design", optimizer: "Optimizer", engine: str) -> None:
+    """Cycles of the step beside their lower bound, and the decisions that are not about one GEMM."""
+    from accelsim.cli.screen import table_of
+    from accelsim.engines import ENGINES
+    from accelsim.engines.bound import step_bound
+
+    cycles = ENGINES[engine](plan, design, optimizer).cycles
+    bound, limit = step_bound(plan, design, optimizer)
+    how = "units side by side" if plan.overlap and engine == "event" else "one task after another"
+    table = table_of("", "text")
+    table.show_header = False
+    table.add_row("the step", f"{cycles:,} cycles, {how} ({engine} engine)")
+    table.add_row(
+        "lower bound", f"{bound:,} cycles in any order, set by {limit}; the step is {cycles / bound - 1:.1%} above"
+    )
+    table.add_row("generated ahead", _listed(plan, plan.ahead, "copies behind the update of their weight"))
+    table.add_row("generated online", _listed(plan, plan.online, "operands in front of their GEMM"))
+    table.add_row("stays on the chip", _listed(plan, plan.resident, "results for the next task"))
+    out.print()
+    out.print(table)
+
+
+def _listed(plan: "Plan", tasks: Collection[int], what: str) -> str:
+    """How many tasks, and the first few."""
+    from accelsim.schedule.plan_checks import task_names
+    from accelsim.step import Gemm
+    from accelsim.workload.names import few
+
+    names = task_names(plan.step)
+    labels = [
+        f"{names[index][0]} ({names[index][1]})" if isinstance(plan.step.tasks[index], Gemm) else names[index][0]
+        for index in sorted(tasks)
+    ]
+    return f"{len(labels)} {what}: {few(labels)}" if labels else "nothing"
