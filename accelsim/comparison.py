@@ -1,8 +1,9 @@
-"""What differs between two traces or two sets of results: every value, by identity, with both values side by side.
+"""What differs between two traces, sets of results or training runs: every value, by identity, both side by side.
 
 Everything compared is a row: named fields under a key. A trace is the row of its head and one row per operation, found
 by its name; a result is a row of inputs, one of step totals, and rows of stages, of energy, of layers by name and
-stage, and of notes. Rows found on one side only are added or removed, and rows in another order have moved.
+stage, and of notes; a training run is a row of inputs, one of totals, one per phase, and the rows of its steps. Rows
+found on one side only are added or removed, and rows in another order have moved.
 """
 
 from bisect import bisect_left
@@ -16,10 +17,21 @@ from accelsim.errors import InputError
 from accelsim.files import parse_json, read_text, validate
 from accelsim.results import COMPARISON_FORMAT, Result, read_results
 from accelsim.results import FORMAT as RESULT_FORMAT
+from accelsim.training_results import FORMAT as TRAINING_FORMAT
+from accelsim.training_results import TrainingResult, read_training
 from accelsim.workload.trace import FORMAT as TRACE_FORMAT
 from accelsim.workload.trace import Trace, load_trace, workload_names
 
-__all__ = ["Change", "Comparison", "Section", "compare_files", "compare_results", "compare_rows", "compare_traces"]
+__all__ = [
+    "Change",
+    "Comparison",
+    "Section",
+    "compare_files",
+    "compare_results",
+    "compare_rows",
+    "compare_traces",
+    "compare_trainings",
+]
 
 FORMAT = "accelsim-diff/1"
 
@@ -71,9 +83,9 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Two traces or two sets of results, section by section."""
+    """Two traces, sets of results or training runs, section by section."""
 
-    kind: Literal["trace", "results"]
+    kind: Literal["trace", "results", "training"]
     sections: tuple[Section, ...]
 
     @property
@@ -91,28 +103,35 @@ class Comparison:
 
 
 def compare_files(old: str | Path, new: str | Path, *, rtol: float = 0.0) -> Comparison:
-    """Compare two files of traces or two of results, told apart by their `format`; shipped traces go by name.
+    """Compare two files of traces, of results or of training runs, told apart by their `format`.
 
-    Numbers differ where they are further apart than `rtol` times the larger one. Raises `InputError` for files that
-    cannot be read, or of which one holds a trace and the other results.
+    Shipped traces go by name. Numbers differ where they are further apart than `rtol` times the larger one. Raises
+    `InputError` for files that cannot be read or do not hold the same kind of thing.
     """
     if not 0 <= rtol < 1:
         raise InputError(f"rtol: got {rtol}; a number from 0 to below 1 is needed")
     first, second = _load(old), _load(new)
     if isinstance(first, Trace) and isinstance(second, Trace):
         return compare_traces(first, second, rtol=rtol)
-    if isinstance(first, Trace) or isinstance(second, Trace):
-        kinds = ["a trace" if isinstance(side, Trace) else "results" for side in (first, second)]
-        raise InputError(f"{old} holds {kinds[0]}, {new} {kinds[1]}: two of a kind can be compared")
-    return compare_results(first, second, rtol=rtol)
+    if isinstance(first, TrainingResult) and isinstance(second, TrainingResult):
+        return compare_trainings(first, second, rtol=rtol)
+    if isinstance(first, tuple) and isinstance(second, tuple):
+        return compare_results(first, second, rtol=rtol)
+    raise InputError(f"{old} holds {_words(first)}, {new} {_words(second)}: two of a kind can be compared")
 
 
-def _load(name: str | Path) -> Trace | tuple[Result, ...]:
+def _words(side: Trace | TrainingResult | tuple[Result, ...]) -> str:
+    if isinstance(side, tuple):
+        return "results"
+    return "a trace" if isinstance(side, Trace) else "a training run"
+
+
+def _load(name: str | Path) -> Trace | TrainingResult | tuple[Result, ...]:
     path = Path(name)
     if str(name) in workload_names() or not path.exists():
         return load_trace(name)
     if path.suffix not in {".json", ".gz"}:
-        raise InputError(f"{path}: got suffix '{path.suffix}'; traces and results are compared as .json or .json.gz")
+        raise InputError(f"{path}: got suffix '{path.suffix}'; files are compared as .json or .json.gz")
     text = read_text(path)
     data = parse_json(text, str(path))
     kind = str(data.get("format")).partition("/")[0] if isinstance(data, dict) else ""
@@ -120,8 +139,12 @@ def _load(name: str | Path) -> Trace | tuple[Result, ...]:
         return validate(Trace, data, str(path), text=text)
     if kind in {RESULT_FORMAT.partition("/")[0], COMPARISON_FORMAT.partition("/")[0]} or isinstance(data, list):
         return read_results(data, str(path))
-    known = ", ".join((TRACE_FORMAT, RESULT_FORMAT, COMPARISON_FORMAT))
-    raise InputError(f"{path}: neither a trace nor results; the format is one of {known}, or a list of results")
+    if kind == TRAINING_FORMAT.partition("/")[0]:
+        return read_training(data, str(path))
+    known = ", ".join((TRACE_FORMAT, RESULT_FORMAT, COMPARISON_FORMAT, TRAINING_FORMAT))
+    raise InputError(
+        f"{path}: neither a trace nor results nor a training run; the format is one of {known}, or a list of results"
+    )
 
 
 def compare_traces(old: Trace, new: Trace, *, rtol: float = 0.0) -> Comparison:
@@ -165,10 +188,13 @@ def compare_results(old: Sequence[Result], new: Sequence[Result], *, rtol: float
     sections = [compare_rows("results", columns, {key: {} for key in first}, {key: {} for key in second}, rtol=rtol)]
     for key, before in first.items():
         if key in second:
-            rows = zip(_result_rows(before), _result_rows(second[key]), strict=True)
-            for (title, names, older), (_, _, newer) in rows:
-                sections.append(compare_rows(title, names, older, newer, rtol=rtol, of=" ".join(key)))
+            sections += _result_sections(before, second[key], rtol, " ".join(key))
     return Comparison(kind="results", sections=tuple(sections))
+
+
+def _result_sections(old: Result, new: Result, rtol: float, of: str) -> list[Section]:
+    rows = zip(_result_rows(old), _result_rows(new), strict=True)
+    return [compare_rows(title, names, older, newer, rtol=rtol, of=of) for (title, names, older), (_, _, newer) in rows]
 
 
 def _texts(item: Any, names: Iterable[str]) -> Key:
@@ -195,6 +221,30 @@ def _result_rows(result: Result) -> Iterator[tuple[str, Sequence[str], dict[Key,
     yield "layers", ("layer", "stage"), _by_key(layers)
     notes = ("operation", "stage", "text")
     yield "notes", notes, {_texts(note, notes): {} for note in result.notes}
+
+
+def compare_trainings(old: TrainingResult, new: TrainingResult, *, rtol: float = 0.0) -> Comparison:
+    """Compare training runs: inputs, totals, phases by name, notes, then the distinct steps of phases on both sides."""
+    rows = zip(_training_rows(old), _training_rows(new), strict=True)
+    sections = [compare_rows(title, names, before, after, rtol=rtol) for (title, names, before), (_, _, after) in rows]
+    steps = {phase.name: phase.result for phase in new.phases}
+    pairs: dict[tuple[Result, Result], str] = {}
+    for phase in old.phases:
+        if phase.name in steps:
+            pairs.setdefault((phase.result, steps[phase.name]), phase.name)
+    for (before, after), name in pairs.items():
+        sections += _result_sections(before, after, rtol, name)
+    return Comparison(kind="training", sections=tuple(sections))
+
+
+def _training_rows(run: TrainingResult) -> Iterator[tuple[str, Sequence[str], dict[Key, Row]]]:
+    shares = {"dense_share": run.dense_share, "fine_tune_share": run.fine_tune_share}
+    inputs = {**run.head, **{name: share and share.value for name, share in shares.items()}}
+    yield "inputs", (), {(): {**inputs, "version": run.dense.version, "identity": run.identity}}
+    yield "totals", (), {(): asdict(run.totals)}
+    rows = ({name: value for name, value in phase.row.items() if name != "phase"} for phase in run.phases)
+    yield "phases", ("phase",), _by_key(zip(((phase.name,) for phase in run.phases), rows, strict=True))
+    yield "notes", ("text",), {(text,): {} for text in run.notes}
 
 
 def compare_rows(

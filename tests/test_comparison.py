@@ -13,9 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import accelsim as acs
-from accelsim.comparison import Change, Section, compare_files, compare_results, compare_rows, compare_traces
+from accelsim.comparison import (
+    Change,
+    Section,
+    compare_files,
+    compare_results,
+    compare_rows,
+    compare_traces,
+    compare_trainings,
+)
 from accelsim.files import validate
 from accelsim.results import write_results
+from accelsim.training import simulate_training
+from accelsim.training_results import write_training
 from accelsim.workload.trace import Trace
 
 
@@ -199,18 +209,48 @@ def test_files_of_every_form(result: acs.Result, documented: dict[str, Any], tmp
     assert json.loads(json.dumps(data))["sections"][0]["added"] == [["9"]]
 
 
+def test_training_runs_by_phase_and_each_pair_of_steps_once(tmp_path: Path) -> None:
+    trace, design = acs.load_trace("resnet9_cifar10"), acs.load_design("sat_vcu1525")
+    options = {"method": "stepwise-decay", "steps": 100, "fine_tune_share": 0.25, "batch": 8}
+    first = simulate_training(trace, design, **options)
+    second = simulate_training(trace, design, **{**options, "optimizer": "adam"})
+    assert compare_trainings(first, first).equal
+    everything = compare_trainings(first, second)
+    assert everything.kind == "training"
+    # fine-tuning has the step of the last decay, which is compared once
+    steps = [section.of for section in everything.sections if section.title == "step"]
+    assert steps == ["decay 1 of 3", "decay 2 of 3", "decay 3 of 3"]
+    heads = {section.title: section for section in everything.sections[:4]}
+    assert [change.field for change in heads["inputs"].changes] == ["optimizer", "identity"]
+    assert {change.key for change in heads["phases"].changes} == {(phase.name,) for phase in first.phases}
+    assert heads["totals"].changes[0].old == first.totals.cycles
+    assert heads["notes"].equal
+    write_training(tmp_path / "a.json", first)
+    write_training(tmp_path / "b.json", second)
+    assert compare_files(tmp_path / "a.json", tmp_path / "b.json") == everything
+    other = compare_trainings(first, simulate_training(trace, design, **{**options, "method": "mask-decay"}))
+    phases = next(section for section in other.sections if section.title == "phases")
+    assert phases.added == (("mask decay",),)
+    assert phases.removed == (("decay 1 of 3",), ("decay 2 of 3",), ("decay 3 of 3",))
+
+
 def test_files_that_cannot_be_compared(result: acs.Result, documented: dict[str, Any], tmp_path: Path) -> None:
-    one, trace, info, table = (tmp_path / name for name in ("one.json", "trace.json", "info.json", "t.csv"))
+    names = ("one.json", "trace.json", "info.json", "t.csv", "run.json")
+    one, trace, info, table, run = (tmp_path / name for name in names)
     write_results(one, [result])
+    write_training(
+        run, simulate_training(acs.load_trace("resnet9_cifar10"), acs.load_design("sat_vcu1525"), batch=8, steps=1)
+    )
     trace.write_text(json.dumps(documented))
     info.write_text('{"format": "accelsim-info/1"}')
     table.write_text("")
     for old, new, message in (
         (one, trace, f"{one} holds results, {trace} a trace: two of a kind can be compared"),
         ("vit_cifar100", one, f"vit_cifar100 holds a trace, {one} results: two of a kind can be compared"),
-        (one, info, f"{info}: neither a trace nor results; the format is one of accelsim-trace/1, accelsim-result/1,"
-         " accelsim-comparison/1, or a list of results"),
-        (one, table, f"{table}: got suffix '.csv'; traces and results are compared as .json or .json.gz"),
+        (one, info, f"{info}: neither a trace nor results nor a training run; the format is one of accelsim-trace/1,"
+         " accelsim-result/1, accelsim-comparison/1, accelsim-training/1, or a list of results"),
+        (one, run, f"{one} holds results, {run} a training run: two of a kind can be compared"),
+        (one, table, f"{table}: got suffix '.csv'; files are compared as .json or .json.gz"),
         (tmp_path / "none.json", one, f"{tmp_path}/none.json: no such file"),
     ):  # fmt: skip
         with pytest.raises(acs.InputError) as caught:

@@ -17,9 +17,10 @@ __all__ = ["check_command"]
 @click.command("check")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 def check_command(files: tuple[str, ...]) -> int:
-    """Check trace (.json, .json.gz), design and energy files (.yaml), and report every error of each.
+    """Check traces and training runs (.json, .json.gz), design and energy files (.yaml); report every error of each.
 
-    Masks that a trace refers to are checked too: their shapes, densities and N:M patterns.
+    Masks that a trace refers to are checked too: their shapes, densities and N:M patterns. What a training run sums up
+    has to follow from its steps.
     """
     worst = 0
     for name in files:
@@ -39,7 +40,7 @@ def _describe(path: Path) -> str:
     from accelsim.hardware.machine import load_machine
 
     if path.suffix in {".json", ".gz"}:
-        return _describe_trace(path)
+        return _describe_training(path) if "accelsim-training/" in read_text(path) else _describe_trace(path)
     if path.suffix not in {".yaml", ".yml"}:
         raise InputError(f"{path}: got suffix '{path.suffix}'; allowed: .json, .json.gz, .yaml, .yml")
     if "accelsim-machine/" in read_text(path):
@@ -61,6 +62,15 @@ def _describe_trace(path: Path) -> str:
     masks = check_masks(trace, path)
     size = f"trace of {trace.model}, {len(trace.operations)} operations, {trace.parameters:,} parameters"
     return f"{size}, {masks}" if masks else size
+
+
+def _describe_training(path: Path) -> str:
+    from accelsim.training_results import load_training
+
+    training = load_training(path)
+    phases = f"{len(training.phases)} phase{'s' * (len(training.phases) > 1)}"
+    where = f"{training.dense.workload} on {training.dense.design}"
+    return f"training run of {where}, {training.title}: {training.totals.steps:,} steps in {phases}"
 
 
 def _origins(provenance: "Iterable[Provenance]") -> str:

@@ -1,4 +1,4 @@
-"""``accelsim diff``: what differs between two traces or two sets of results."""
+"""``accelsim diff``: what differs between two traces, two sets of results or two training runs."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -27,8 +27,8 @@ _IDENTITY = 12
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the differences as one JSON object.")
 def diff_command(old: str, new: str, rtol: float, as_json: bool) -> int:
-    """Show every value that differs between A and B, two traces (shipped names or files) or two files of results (as
-    written by -o, simulate --json and compare --json).
+    """Show every value that differs between A and B, two traces (shipped names or files), two files of results or two
+    training runs (as written by -o, simulate --json and compare --json).
 
     The exit code is 0 where nothing differs and 1 where something does.
     """

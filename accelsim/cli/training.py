@@ -103,10 +103,9 @@ def run_training(target: Path | None, as_json: bool, *given: Any, **options: Any
 
 def _head(out: "Console", training: "TrainingResult") -> None:
     dense = training.dense
-    length = f"{training.totals.steps:,} training steps of {dense.batch} samples"
-    if training.epochs is not None:
-        plural = "s" * (training.epochs > 1)
-        length += f" ({training.epochs:,} epoch{plural} of {training.dataset_size:,} samples)"
+    length = f"{_count(training.totals.steps, 'training step')} of {_count(dense.batch, 'sample')}"
+    if training.epochs is not None and training.dataset_size is not None:
+        length += f" ({_count(training.epochs, 'epoch')} of {_count(training.dataset_size, 'sample')})"
     out.print(
         f"[bold]{dense.workload}[/bold], {length} on [bold]{dense.design}[/bold] ({dense.engine} engine)",
         soft_wrap=True,
@@ -117,6 +116,10 @@ def _head(out: "Console", training: "TrainingResult") -> None:
         if share is not None:
             out.print(f"  {words}: {_of_run(share)}", soft_wrap=True, markup=False)
     out.print()
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number > 1)}"
 
 
 def _of_run(share: "Share") -> str:
