@@ -12,17 +12,17 @@ from accelsim.errors import AccelsimError, did_you_mean
 __all__ = ["main"]
 
 _COMMANDS = {
-    "simulate": ("simulate", "Time one training step of a trace on a design."),
+    "simulate": ("simulate", "Time one training step of a trace on a design, or a whole run."),
     "compare": ("compare", "Time designs, methods and patterns side by side."),
     "schedule": ("schedule", "Show the mapping chosen for each layer and stage, and why."),
     "info": ("info", "Show what a trace holds, and what a method would leave dense."),
-    "diff": ("diff", "Show what differs between two traces or two sets of results."),
+    "diff": ("diff", "Show what differs between two traces, results or training runs."),
     "trace": ("trace", "Export the layer trace of a PyTorch model (needs the torch extra)."),
     "import": ("importing", "Make a trace of a SCALE-Sim topology, an ONNX model or a PyTorch profile."),
     "export": ("exporting", "Write a trace for SCALE-Sim or Timeloop."),
     "validate": ("validate", "Check the model against independent numbers."),
-    "check": ("check", "Check trace, design and energy files."),
-    "list": ("listing", "List shipped workloads, designs or methods."),
+    "check": ("check", "Check traces, training runs, design and energy files."),
+    "list": ("listing", "List shipped workloads, designs, methods or recipes."),
     "schema": ("schema", "Print the JSON Schema of a file format."),
 }
 
