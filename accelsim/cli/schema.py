@@ -8,21 +8,23 @@ from accelsim.errors import InputError, did_you_mean
 
 __all__ = ["schema_command"]
 
-_KINDS = ("trace", "design", "energy")
+_KINDS = ("trace", "design", "energy", "plan")
 
 
 @click.command("schema")
 @click.argument("kind", metavar="|".join(_KINDS))
 def schema_command(kind: str) -> None:
-    """Print the JSON Schema of a trace, design or energy file."""
+    """Print the JSON Schema of a trace, design, energy or plan file."""
     from accelsim.hardware.design import Design
     from accelsim.hardware.energy import EnergyTable
     from accelsim.hardware.sourced import sourced_schema
+    from accelsim.schedule.plan_file import PlanFile
     from accelsim.workload.trace import Trace
 
     if kind not in _KINDS:
         raise InputError(f"schema {kind}: not known{did_you_mean(kind, _KINDS)}; allowed: {', '.join(_KINDS)}")
-    schema = (
-        Trace.model_json_schema() if kind == "trace" else sourced_schema(Design if kind == "design" else EnergyTable)
-    )
+    if kind in {"trace", "plan"}:
+        schema = (Trace if kind == "trace" else PlanFile).model_json_schema()
+    else:
+        schema = sourced_schema(Design if kind == "design" else EnergyTable)
     click.echo(json.dumps(schema, indent=2))

@@ -192,12 +192,17 @@ def load_plan(path: str | Path, step: Step, design: Design) -> Plan:
     file = read_plan(path)
     plan, problems = _matched(file, step)
     problems += problems_of(plan, design, complete=len(plan.order) == len(step.tasks))
-    here = _made_for(step, design, file.made_for.optimizer)
-    if problems and here != file.made_for:
+    others = _differences(file.made_for, _made_for(step, design, file.made_for.optimizer))
+    if problems and others:
         room = all(problem.room for problem in problems)
-        problems.insert(0, Problem(text=f"was made for {file.made_for}; here: {here}", room=room))
+        problems.insert(0, Problem(text=f"made for {others}", room=room))
     raise_problems(str(path), step, problems)
     return plan
+
+
+def _differences(made_for: MadeFor, here: MadeFor) -> str:
+    values = made_for.model_dump().items()
+    return ", ".join(f"{name} {value} (here {now})" for name, value in values if (now := getattr(here, name)) != value)
 
 
 def _matched(file: PlanFile, step: Step) -> tuple[Plan, list[Problem]]:

@@ -91,7 +91,7 @@ def test_lists_schemas_and_checks(run, tmp_path: Path) -> None:
     assert TRACE in run("list", "workloads")[1]
     assert "sat_vcu1525_dense" in run("list", "designs")[1]
     assert "transposable" in run("list", "methods")[1]
-    for kind in ("trace", "design", "energy"):
+    for kind in ("trace", "design", "energy", "plan"):
         assert json.loads(run("schema", kind)[1])["type"] == "object"
     bad = tmp_path / "bad.json"
     bad.write_text('{"format": "accelsim-trace/1"}')
@@ -147,7 +147,7 @@ def test_shipped_files_pass_the_check(run) -> None:
         (["simulate"], "error: Missing argument 'TRACE'. (try: accelsim simulate --help)\n"),
         (["simulte", TRACE], "error: no such command 'simulte'; did you mean 'simulate'?; allowed: simulate, compare,"),
         (["list", "workload"], "error: list workload: not known; did you mean 'workloads'?; allowed: workloads, designs,"),
-        (["schema", "trase"], "error: schema trase: not known; did you mean 'trace'?; allowed: trace, design, energy\n"),
+        (["schema", "trase"], "error: schema trase: not known; did you mean 'trace'?; allowed: trace, design, energy, plan\n"),
         (["check", "notes.txt"], "error: notes.txt: got suffix '.txt'; allowed: .json, .json.gz, .yaml, .yml\n"),
         (["compare", TRACE, "--method", "bdwp", "--method", "bdwp"], "error: --method bdwp: is given twice\n"),
     ],
