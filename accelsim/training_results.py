@@ -167,7 +167,7 @@ class TrainingResult:
     def identity(self) -> str:
         """SHA-256 of what the run depends on: the identities of its steps, how many there are, and the recipe."""
         phases = [(phase.name, phase.steps, phase.result.identity) for phase in self.phases]
-        return identity_of({"phases": phases, "dense": self.dense.identity, **self.head, **self._shares})
+        return identity_of({"phases": phases, **self.head, **self._shares})
 
     @property
     def _shares(self) -> dict[str, Any]:
