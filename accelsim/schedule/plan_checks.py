@@ -23,6 +23,8 @@ from accelsim.workload.names import unique_names
 
 __all__ = ["Problem", "check_plan", "problems_of", "raise_problems", "task_label", "task_names"]
 
+_SHOWN_IN_CYCLE = 5
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
@@ -163,7 +165,8 @@ def _variant_problems(gemm: Gemm, mapping: Mapping, design: Design) -> Iterator[
         legal = ["split"]
     if variant not in legal:
         why = "dense, the variants are one machine" if gemm.pattern is None else "array.stationary_variants"
-        yield f"variant {'missing' if variant is None else variant}: {flow} has {', '.join(legal)} here ({why})"
+        has = ", ".join(legal) or "none"
+        yield f"variant {'missing' if variant is None else variant}: {flow} has {has} here ({why})"
 
 
 def _interleave_problems(mapping: Mapping, design: Design) -> Iterator[str]:
@@ -239,14 +242,24 @@ def _of_order(plan: Plan, edges: dict[int, Edge]) -> Iterator[Problem]:
     try:
         TopologicalSorter(dict(enumerate(waits))).prepare()
     except CycleError as error:
-        cycle = " waits for ".join(_label(plan.step, index) for index in reversed(error.args[1]))
-        yield Problem(text=f"tasks wait for each other: {cycle}")
+        yield Problem(text=f"tasks wait for each other: {_cycle(plan, error.args[1][:0:-1])}")
         return
     position = {index: at for at, index in enumerate(plan.order)}
     for index in plan.order:
         for other in waits[index]:
             if position[other] > position[index]:
                 yield Problem(task=index, text=f"it stands before {_label(plan.step, other)}, which it waits for")
+
+
+def _cycle(plan: Plan, tasks: Sequence[int]) -> str:
+    """Name tasks of which each waits for the next, and the last for the first; begin where the plan asked for it."""
+    pairs = list(zip(tasks, [*tasks[1:], tasks[0]], strict=True))
+    start = next((at for at, pair in enumerate(pairs) if pair in plan.also_after), 0)
+    labels = [_label(plan.step, index) for index in (*tasks[start:], *tasks[:start])]
+    more = len(labels) - _SHOWN_IN_CYCLE
+    if more > 1:
+        labels[_SHOWN_IN_CYCLE - 1 : -1] = [f"{more} others, the last of which"]
+    return " waits for ".join([*labels, labels[0]])
 
 
 def _of_room(plan: Plan, edges: dict[int, Edge], design: Design) -> Iterator[Problem]:
