@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from accelsim.errors import AccelsimError, InputError
+from accelsim.workload.names import counted
 
 if TYPE_CHECKING:
     from accelsim.hardware.sourced import Provenance
@@ -17,10 +18,12 @@ __all__ = ["check_command"]
 @click.command("check")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 def check_command(files: tuple[str, ...]) -> int:
-    """Check traces and training runs (.json, .json.gz), design and energy files (.yaml); report every error of each.
+    """Check traces, plans and training runs (.json, .json.gz), design and energy files (.yaml); report every error of
+    each.
 
     Masks that a trace refers to are checked too: their shapes, densities and N:M patterns. What a training run sums up
-    has to follow from its steps.
+    has to follow from its steps. Of a plan the form is checked; accelsim schedule TRACE --plan FILE holds it against a
+    trace and a design.
     """
     worst = 0
     for name in files:
@@ -40,7 +43,9 @@ def _describe(path: Path) -> str:
     from accelsim.hardware.machine import load_machine
 
     if path.suffix in {".json", ".gz"}:
-        return _describe_training(path) if "accelsim-training/" in read_text(path) else _describe_trace(path)
+        text = read_text(path)
+        known = (describe for format_, describe in _JSON_FORMATS.items() if f'"{format_}' in text)
+        return next(known, _describe_trace)(path)
     if path.suffix not in {".yaml", ".yml"}:
         raise InputError(f"{path}: got suffix '{path.suffix}'; allowed: .json, .json.gz, .yaml, .yml")
     if "accelsim-machine/" in read_text(path):
@@ -71,6 +76,20 @@ def _describe_training(path: Path) -> str:
     phases = f"{len(training.phases)} phase{'s' * (len(training.phases) > 1)}"
     where = f"{training.dense.workload} on {training.dense.design}"
     return f"training run of {where}, {training.title}: {training.totals.steps:,} steps in {phases}"
+
+
+def _describe_plan(path: Path) -> str:
+    from accelsim.schedule.plan_file import read_plan
+
+    plan = read_plan(path)
+    how = "units side by side" if plan.overlap else "one after another"
+    return (
+        f"plan of {counted(len(plan.tasks), 'task')} {how}, made for {plan.made_for}; its form alone was checked, not"
+        " whether a step and a design can use it (accelsim schedule TRACE --plan)"
+    )
+
+
+_JSON_FORMATS = {"accelsim-training/": _describe_training, "accelsim-plan/": _describe_plan}
 
 
 def _origins(provenance: "Iterable[Provenance]") -> str:

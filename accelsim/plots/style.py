@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+
+from accelsim.files import write_bytes_atomically
 
 __all__ = ["COLOURS", "HATCHES", "WIDTHS_IN", "new_figure", "save_figure"]
 
@@ -43,7 +46,12 @@ def new_figure(width: str = "double", height_in: float = 2.4) -> Iterator[Figure
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure, byte-identical from run to run; the suffix chooses the format."""
+    """Write a figure as ``.png``, ``.svg`` (text stays text) or ``.pdf`` (fonts embedded), as the suffix says.
+
+    Byte-identical from run to run; a reader never sees half of it. Raises `InputError` when it cannot be written.
+    """
     stamp = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {"Software": None}}
+    payload = BytesIO()
     with mpl.rc_context(_RC):
-        figure.savefig(path, metadata=stamp.get(path.suffix))
+        figure.savefig(payload, format=path.suffix.removeprefix("."), metadata=stamp[path.suffix])
+    write_bytes_atomically(path, payload.getvalue())
