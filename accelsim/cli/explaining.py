@@ -73,7 +73,7 @@ def _show_choice(out: "Console", choice: GemmChoice, plan: Plan, alike: GemmChoi
     what = f"  {shape_of(gemm)}, {gemm.pattern or 'dense'}{online}{kept}"
     out.print(Text.assemble("\n", (f"{stage}  {name}", "bold"), what))
     if alike is not None:
-        out.print(Text(f"   as {alike.gemm.name}"))
+        out.print(Text(f"   as {alike.gemm.stage}  {alike.gemm.name}"))
         return
     groups = _grouped(choice)
     shown = [group for at, group in enumerate(groups) if every or at < _SHOWN or chosen in group]
