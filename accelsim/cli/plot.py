@@ -1,19 +1,14 @@
 """``accelsim plot``: figures of what other commands wrote, each with its data beside it as .csv.
 
-A kind of figure is a command in the table `_KINDS`: it reads its input, draws a frame and hands both to `_write`.
+A kind of figure is a command in the table `_KINDS`: it reads its input, draws a frame and saves both.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from accelsim.cli.options import check_output
 from accelsim.errors import did_you_mean
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
 
 __all__ = ["plot_command"]
 
@@ -31,17 +26,6 @@ def _figure_path(output: str) -> Path:
     return target
 
 
-def _write(frame: "pd.DataFrame", figure: "Figure", target: Path) -> None:
-    """Write a figure, and its data under the same name."""
-    from accelsim.files import write_atomically
-    from accelsim.plots.style import save_figure
-
-    data = target.with_suffix(".csv")
-    write_atomically(data, frame.to_csv(index=False, float_format="%.12g", lineterminator="\n"))
-    save_figure(figure, target)
-    click.echo(f"written: {target}, {data}")
-
-
 @click.command("timeline")
 @click.argument("file")
 @click.option("--layer", metavar="NAME", help="Show this layer: a panel around each of its stages, with jobs if few.")
@@ -51,7 +35,7 @@ def _timeline(file: str, layer: str | None, output: str) -> None:
 
     FILE was written by accelsim simulate --timeline; below the units stands how much of the DRAM's bandwidth is in use.
     """
-    from accelsim.plots.style import new_figure
+    from accelsim.plots.style import new_figure, save_with_data
     from accelsim.plots.timeline import MOST_JOBS, draw_timeline, timeline_frame
     from accelsim.timeline_file import load_timeline
 
@@ -63,7 +47,8 @@ def _timeline(file: str, layer: str | None, output: str) -> None:
     title = timeline.about.title if layer is None else f"{timeline.about.title}: {layer}"
     with new_figure("double", 2.9) as figure:
         draw_timeline(frame, figure, title)
-        _write(frame, figure, target)
+        data = save_with_data(frame, figure, target)
+    click.echo(f"written: {target}, {data}")
 
 
 _KINDS = {"timeline": _timeline}

@@ -6,11 +6,12 @@ from io import BytesIO
 from pathlib import Path
 
 import matplotlib as mpl
+import pandas as pd
 from matplotlib.figure import Figure
 
-from accelsim.files import write_bytes_atomically
+from accelsim.files import write_atomically, write_bytes_atomically
 
-__all__ = ["COLOURS", "HATCHES", "WIDTHS_IN", "new_figure", "save_figure"]
+__all__ = ["COLOURS", "HATCHES", "WIDTHS_IN", "new_figure", "save_figure", "save_with_data"]
 
 WIDTHS_IN = {"single": 3.5, "double": 7.16}
 COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#F0E442", "#999999")  # Okabe and Ito
@@ -55,3 +56,11 @@ def save_figure(figure: Figure, path: Path) -> None:
     with mpl.rc_context(_RC):
         figure.savefig(payload, format=path.suffix.removeprefix("."), metadata=stamp[path.suffix])
     write_bytes_atomically(path, payload.getvalue())
+
+
+def save_with_data(frame: pd.DataFrame, figure: Figure, path: Path) -> Path:
+    """Write a figure and, under the same name, what it shows as ``.csv``, and return where that is."""
+    data = path.with_suffix(".csv")
+    write_atomically(data, frame.to_csv(index=False, float_format="%.12g", lineterminator="\n"))
+    save_figure(figure, path)
+    return data
