@@ -11,6 +11,7 @@ import pandas as pd
 
 from accelsim.files import write_atomically
 from accelsim.hardware.design import load_design
+from accelsim.paper import WORKLOADS
 from accelsim.plots.stages import plot_stage_stacks
 from accelsim.plots.style import new_figure, save_figure
 from accelsim.results import Result
@@ -19,7 +20,6 @@ from accelsim.workload.trace import load_trace
 
 __all__ = ["METHODS", "WORKLOADS", "compare_paper_workloads", "speedup_table", "write_paper_workloads"]
 
-WORKLOADS = ("resnet9_cifar10", "vgg19_cifar100", "vit_cifar100", "resnet18_tinyimagenet", "resnet50_imagenet")
 METHODS = ("dense", "sr-ste", "sdgp", "bdwp")
 
 

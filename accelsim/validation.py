@@ -11,7 +11,7 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
@@ -21,10 +21,11 @@ from accelsim.engines.register import estimate_seconds
 from accelsim.errors import AccelsimError, InputError
 from accelsim.files import read_text
 from accelsim.hardware.machine import load_machine, machine_names
+from accelsim.overlap_check import EngineComparison, compare_engines
 from accelsim.random_checks import array_agreement, buffer_agreement, sore_agreement
 from accelsim.sparsity.pattern import Pattern
 
-__all__ = ["CHECKS", "RANDOM_CHECKS", "CheckResult", "describe", "register_effort", "run_check"]
+__all__ = ["CHECKS", "NAMES", "OVERLAP", "RANDOM_CHECKS", "CheckResult", "describe", "register_effort", "run_check"]
 
 Row = Mapping[str, str]
 
@@ -46,7 +47,10 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckResult:
-    """Outcome of a check: compared rows, those equal in every number, and relative errors; unsupported by reason."""
+    """Outcome of a check: compared rows, those equal in every number, and relative errors; unsupported by reason.
+
+    `comparisons`: the steps that the check `OVERLAP` compared under both engines.
+    """
 
     check: str
     cases: int
@@ -54,6 +58,7 @@ class CheckResult:
     worst_relative_error: float
     median_relative_error: float
     unsupported: tuple[tuple[str, int], ...]
+    comparisons: tuple[EngineComparison, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -69,6 +74,7 @@ class CheckResult:
             "worst_relative_error": self.worst_relative_error,
             "median_relative_error": self.median_relative_error,
             "unsupported": dict(self.unsupported),
+            **({"comparisons": [each.to_dict() for each in self.comparisons]} if self.comparisons else {}),
         }
 
 
@@ -215,8 +221,16 @@ RANDOM_CHECKS: dict[str, tuple[str, str, Callable[[], Iterator[list[tuple[float,
 }
 
 
+OVERLAP = "overlap"
+"""The check of the event engine: as the closed form without overlap, and never below the bound with it."""
+
+NAMES = (*CHECKS, *RANDOM_CHECKS, OVERLAP)
+
+
 def describe(name: str) -> tuple[str, str]:
     """Title and source of a check."""
+    if name == OVERLAP:
+        return "event engine", "the closed form without overlap, and a bound with it"
     if name in RANDOM_CHECKS:
         return RANDOM_CHECKS[name][:2]
     return CHECKS[name].title, CHECKS[name].source
@@ -265,14 +279,17 @@ def _rows(name: str, path: Path | None) -> tuple[str, list[tuple[int, dict[str, 
 
 
 def run_check(name: str, path: Path | None = None, progress: Callable[[int], None] | None = None) -> CheckResult:
-    """Run one check on its shipped rows, or on a CSV file with the same columns; or one of `RANDOM_CHECKS`.
+    """Run one check on its shipped rows, or on a CSV file with the same columns; or one that makes its own cases.
 
     `progress` is called with 1 after each row. Raises `InputError` naming file, line and column for a file that lacks
     columns, has no rows or holds bad values.
     """
+    if name not in CHECKS and path is not None:
+        raise InputError(f"check '{name}': makes its own cases and reads no file, got {path}")
+    if name == OVERLAP:
+        found = tuple(compare_engines())
+        return replace(_summary(name, [_error(each.pairs) for each in found], Counter()), comparisons=found)
     if name in RANDOM_CHECKS:
-        if path is not None:
-            raise InputError(f"check '{name}': makes its own cases and reads no file, got {path}")
         return _summary(name, [_error(pairs) for pairs in RANDOM_CHECKS[name][2]()], Counter())
     source, rows = _rows(name, path)
     errors: list[float] = []

@@ -35,10 +35,16 @@ ORDER = (
     "training",
     "timeline_file",
     "timeline",
+    "paper",
+    "sensitivity",
+    "ablation",
     "random_checks",
+    "overlap_check",
     "validation",
     "plots",
     "report",
+    "ablation_report",
+    "paper_report",
     "cli",
 )
 HOMES = {
@@ -48,7 +54,7 @@ HOMES = {
     "yaml": {"hardware/sourced.py"},
     "rich": {"cli"},
     "click": {"cli"},
-    "pandas": {"results.py", "training_results.py", "plots", "report.py"},
+    "pandas": {"results.py", "training_results.py", "plots", "report.py", "ablation_report.py", "paper_report.py"},
     "matplotlib": {"plots"},
 }
 

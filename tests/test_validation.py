@@ -40,8 +40,18 @@ def test_random_cases_agree(name: str) -> None:
 
 
 def test_random_checks_read_no_file() -> None:
-    with pytest.raises(InputError, match=r"^check 'sore': makes its own cases and reads no file, got x\.csv$"):
-        run_check("sore", Path("x.csv"))
+    for name in ("sore", "overlap"):
+        with pytest.raises(InputError, match=rf"^check '{name}': makes its own cases and reads no file, got x\.csv$"):
+            run_check(name, Path("x.csv"))
+
+
+def test_both_engines_agree_without_overlap_on_every_workload(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", "overlap", "--json"]) == 0
+    got = json.loads(capsys.readouterr().out)
+    assert (got["check"], got["cases"], got["exact"], got["worst_relative_error"]) == ("overlap", 20, 20, 0)
+    assert len(got["comparisons"]) == 20
+    assert all(each["rows"] == each["equal_rows"] > 50 for each in got["comparisons"])
+    assert all(each["event_cycles"] >= each["bound_cycles"] for each in got["comparisons"])
 
 
 def changed_file(tmp_path: Path, name: str, column: str, value: str) -> Path:
@@ -104,7 +114,7 @@ def test_the_table_is_written_and_is_the_committed_one(tmp_path: Path, capsys: p
     out = capsys.readouterr().out
     assert "SCALE-Sim, dense" in out
     committed = Path(__file__).parents[1] / "reports" / "validation"
-    for name in ("validation.csv", "validation.md"):
+    for name in ("validation.csv", "validation.md", "overlap.csv"):
         assert (tmp_path / "v" / name).read_text() == (committed / name).read_text()
 
 

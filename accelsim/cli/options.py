@@ -1,5 +1,6 @@
 """Options and checks that several commands share."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,7 +13,15 @@ if TYPE_CHECKING:
     from accelsim.hardware.design import Design
     from accelsim.step import Overrides
 
-__all__ = ["announce_compilation", "check_output", "open_design", "plan_option", "read_overrides", "step_options"]
+__all__ = [
+    "announce_compilation",
+    "check_folder",
+    "check_output",
+    "open_design",
+    "plan_option",
+    "read_overrides",
+    "step_options",
+]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -98,6 +107,19 @@ def check_output(path: str | None, suffixes: Sequence[str], option: str = "-o") 
     if target.is_dir() or not target.parent.is_dir():
         raise InputError(f"{option} {path}: {'is a directory' if target.is_dir() else f'no directory {target.parent}'}")
     return target
+
+
+def check_folder(path: str | None) -> Path | None:
+    """Refuse a folder for reports that could not be made, before anything is computed."""
+    if path is None:
+        return None
+    folder = Path(path)
+    nearest = next(part for part in (folder, *folder.absolute().parents) if part.exists())
+    if not nearest.is_dir():
+        raise InputError(f"-o {path}: {nearest} is no directory")
+    if not os.access(nearest, os.W_OK):
+        raise InputError(f"-o {path}: {nearest} cannot be written to")
+    return folder
 
 
 def announce_compilation() -> None:

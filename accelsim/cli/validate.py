@@ -1,4 +1,4 @@
-"""``accelsim validate``: the model against independent numbers."""
+"""``accelsim validate``: the model against independent numbers, and the claims of the paper."""
 
 import csv
 import io
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from accelsim.cli.options import check_folder
 from accelsim.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -23,48 +24,74 @@ _LONG_RUN_S = 60.0
 @click.command("validate")
 @click.argument("check", required=False)
 @click.argument("file", required=False, metavar="[FILE.csv]")
-@click.option("-o", "--output", metavar="DIR", help="Write the table there as validation.csv and validation.md.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: one object for one check, else a list.")
-def validate_command(check: str | None, file: str | None, output: str | None, as_json: bool) -> int:
+@click.option("--paper", is_flag=True, help="Instead of checks, show what the paper claims beside what the model says.")
+@click.option("-o", "--output", metavar="DIR", help="Write the report there: tables, and with --paper figures.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: one object for one check or --paper, else a list.")
+def validate_command(check: str | None, file: str | None, paper: bool, output: str | None, as_json: bool) -> int:
     """Check the model against independent numbers: all checks, one CHECK, or one CHECK on rows of your own.
 
     With rows of your own CHECK is tiles, register-tiles, scalesim, scalesim-sparse, tensor-core or stonne; array,
-    buffers and sore make their own cases. The exit code is 1 if a compared number differs.
+    buffers, sore and overlap make their own cases. The exit code is 1 if a compared number differs. Nothing can fail
+    with --paper: it is a report.
     """
-    from accelsim.validation import CHECKS, RANDOM_CHECKS, describe, run_check
+    from accelsim.validation import NAMES, run_check
 
-    known = [*CHECKS, *RANDOM_CHECKS]
+    if paper:
+        if check is not None:
+            raise InputError(f"--paper: runs no check, got '{check}'")
+        from accelsim.cli.claims import report_claims
 
-    if check is not None and check not in known:
-        raise InputError(f"check '{check}': not known{did_you_mean(check, known)}; allowed: {', '.join(known)}")
-    names = [check] if check else known
+        report_claims(output, as_json=as_json)
+        return 0
+    if check is not None and check not in NAMES:
+        raise InputError(f"check '{check}': not known{did_you_mean(check, NAMES)}; allowed: {', '.join(NAMES)}")
+    names, folder = [check] if check else NAMES, check_folder(output)
     path = Path(file) if file else None
     results = [_announced(path) if name == "register-tiles" else run_check(name, path) for name in names]
     if as_json:
         entries = [result.to_dict() for result in results]
         click.echo(json.dumps(entries[0] if check else entries))
     else:
-        from accelsim.cli.screen import console, table_of
-
-        table = table_of("check", "cases", "exact", "worst error", "unsupported", "source")
-        for result in results:
-            left_out = sum(count for _, count in result.unsupported)
-            title, source = describe(result.check)
-            table.add_row(
-                title,
-                f"{result.cases:,}",
-                f"{result.exact:,}",
-                f"{result.worst_relative_error:.2%}",
-                str(left_out),
-                source,
-            )
-        console().print(table)
-        reasons = [(result, reason) for result in results for reason in result.unsupported]
-        for result, (reason, count) in reasons:
-            click.echo(f"  {result.check}: {count} rows unsupported: {reason}")
-    if output is not None:
-        _write(Path(output), results)
+        _show(results)
+    if folder is not None:
+        _write(folder, results)
     return 0 if all(result.passed for result in results) else 1
+
+
+def _show(results: "Sequence[CheckResult]") -> None:
+    from accelsim.cli.screen import console, table_of
+    from accelsim.validation import describe
+
+    table = table_of("check", "cases", "exact", "worst error", "unsupported", "source")
+    for result in results:
+        left_out = sum(count for _, count in result.unsupported)
+        title, source = describe(result.check)
+        table.add_row(
+            title,
+            f"{result.cases:,}",
+            f"{result.exact:,}",
+            f"{result.worst_relative_error:.2%}",
+            str(left_out),
+            source,
+        )
+    console().print(table)
+    for check, (reason, count) in [(result.check, reason) for result in results for reason in result.unsupported]:
+        click.echo(f"  {check}: {count} rows unsupported: {reason}")
+    comparisons = [each for result in results for each in result.comparisons]
+    if comparisons:
+        table = table_of("workload", "method", "GB/s", "closed form", "event engine", "error", "above bound")
+        for each in comparisons:
+            table.add_row(
+                each.workload,
+                each.method,
+                f"{each.bandwidth_gb_per_s:g}",
+                f"{each.closed_cycles:,}",
+                f"{each.event_cycles:,}",
+                f"{each.relative_error:+.2%}",
+                f"{each.gap:.2%}",
+            )
+        console().print("\nclosed form against event engine with overlap, in cycles of a step (BDWP at 2:8)")
+        console().print(table)
 
 
 def _announced(path: Path | None) -> "CheckResult":
@@ -81,12 +108,10 @@ def _announced(path: Path | None) -> "CheckResult":
 
 def _write(folder: Path, results: "Sequence[CheckResult]") -> None:
     from accelsim.files import write_atomically
+    from accelsim.overlap_check import comparison_lines
     from accelsim.validation import describe
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"-o {folder}: {error.strerror}") from None
+    folder.mkdir(parents=True, exist_ok=True)
     rows = [
         (
             result.check,
@@ -109,5 +134,13 @@ def _write(folder: Path, results: "Sequence[CheckResult]") -> None:
         for result in results
         for reason, count in result.unsupported
     ]
-    text = "\n".join(["Made by `accelsim validate -o reports/validation`.", "", *table, "", *notes])
-    write_atomically(folder / "validation.md", text.rstrip() + "\n")
+    comparisons = [each for result in results for each in result.comparisons]
+    text = ["Made by `accelsim validate -o reports/validation`.", "", *table, *(["", *notes] if notes else [])]
+    if comparisons:
+        text += ["", *comparison_lines(comparisons)]
+        lines = io.StringIO()
+        writer = csv.DictWriter(lines, fieldnames=list(comparisons[0].to_dict()), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(each.to_dict() for each in comparisons)
+        write_atomically(folder / "overlap.csv", lines.getvalue())
+    write_atomically(folder / "validation.md", "\n".join(text).rstrip() + "\n")

@@ -9,7 +9,7 @@ from accelsim.engines import closed_form
 from accelsim.hardware.sourced import override
 from accelsim.schedule.explain import dataflows_of, explain, mapped_gemms
 from accelsim.schedule.mapping import Searcher, mapping_table
-from accelsim.schedule.offline import kept_edges, make_plan
+from accelsim.schedule.offline import _Scheduler, kept_edges, make_plan
 from accelsim.schedule.plan import copies_of
 from accelsim.simulation import plan_step
 from accelsim.sparsity.methods import METHODS, find_method
@@ -103,26 +103,26 @@ def _numbers(plan, design, index):
     "changes", [{}, {"schedule.pregenerate": "false"}, {"sore.lanes": "1"}, {"wuve.lanes": "1024"}]
 )
 @pytest.mark.parametrize("method", ["bdwp", "sr-ste", "transposable"])
-def test_placements_of_copies_cost_what_the_plans_with_them_do(method, changes):
-    """The difference of two placements is that of the steps planned with them."""
-    plan, design = planned({"schedule.scheduler": "optimal", "buffers.resident_bytes": "0", **changes}, method)
+@pytest.mark.parametrize("room", ["0", "8388608"])
+def test_placements_of_copies_cost_what_the_steps_with_them_do(method, changes, room):
+    bandwidth = {"dram.bandwidth_gb_per_s": "9.6"}
+    plan, design = planned(
+        {"schedule.scheduler": "optimal", "buffers.resident_bytes": room, **bandwidth, **changes}, method
+    )
+    assert bool(plan.resident) is (room != "0")
     placements = explain(plan, design, SGD, "layer2.0.conv1").placements
-    step = plan.step
-    assert sum(item.chosen for item in placements) == 1
-    assert placements[0].cycles == next(item.cycles for item in placements if item.chosen)
-    ways = {item.ahead: item for item in placements}
-    copies = placements[0].copies
-    allowed = design.schedule.pregenerate
-    assert len(ways) == ((3 if method == "transposable" else 2 ** len(copies)) if allowed else 1)
-    total = closed_form(plan, design, SGD).cycles
     chosen = next(item for item in placements if item.chosen)
-    for way, placement in ways.items():
-        from accelsim.schedule.offline import _Scheduler
-
-        scheduler = _Scheduler(step, design, SGD, Searcher(design))
-        changed = scheduler.plan(plan.ahead.difference(copies).union(way), overlap=False, keep=False)
-        assert closed_form(changed, design, SGD).cycles - total == placement.cycles - chosen.cycles
-        assert copies == copies_of(step, placement.update)
+    copies, allowed = chosen.copies, design.schedule.pregenerate
+    assert copies == copies_of(plan.step, chosen.update)
+    assert len(placements) == ((3 if method == "transposable" else 2 ** len(copies)) if allowed else 1)
+    assert room != "0" or placements[0].cycles == chosen.cycles
+    scheduler = _Scheduler(plan.step, design, SGD, Searcher(design))
+    for placement in placements:
+        ahead = plan.ahead.difference(copies).union(placement.ahead)
+        changed = replace(plan, ahead=ahead, online=scheduler._online(ahead))
+        changed = replace(changed, mappings=scheduler._mappings(changed, kept_edges(changed, design)))
+        difference = closed_form(changed, design, SGD).cycles - closed_form(plan, design, SGD).cycles
+        assert placement.cycles - chosen.cycles == difference
 
 
 def test_placements_belong_to_the_weight_and_not_to_dense_layers_or_vector_work():
@@ -138,8 +138,6 @@ def test_placements_belong_to_the_weight_and_not_to_dense_layers_or_vector_work(
 def test_what_staying_saves_is_the_difference_of_the_steps():
     changes = {"schedule.scheduler": "optimal", "dram.bandwidth_gb_per_s": "9.6"}
     plan, design = planned(changes)
-    from accelsim.schedule.offline import _Scheduler
-
     scheduler = _Scheduler(plan.step, design, SGD, Searcher(design))
     seen = set()
     for operation in ("conv1", "layer1.0.conv1", "layer2.0.bn1", "layer4.1.conv2"):

@@ -1,0 +1,68 @@
+"""``accelsim validate --paper``: the claims on the screen, as JSON and as a report; its errors."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from accelsim.paper import compare_with_paper
+from accelsim.sensitivity import Average, Sensitivity
+
+SHOWN = """\
+which                                            published    closed form  event engine, overlap
+average speedup                                      1.75x          1.82x                  1.86x
+throughput over earlier accelerators         2.97 - 25.22x  0.28 - 29.59x          0.29 - 31.07x
+energy efficiency over earlier accelerators   1.36 - 3.58x          6.39x                  6.61x
+
+speedup of BDWP at 2:8 over dense training
+workload               closed form  event engine, overlap
+resnet9_cifar10              1.92x                  1.96x
+vgg19_cifar100               1.93x                  1.97x
+vit_cifar100                 1.73x                  1.75x
+resnet18_tinyimagenet        1.80x                  1.86x
+resnet50_imagenet            1.73x                  1.78x
+
+SAT, mean of the workloads, over earlier accelerators (GOP/s; GOP/s/W)
+which              design                       its number  closed form  event engine, overlap
+throughput         F-CNN                             62.06       22.40x                 23.53x
+throughput         Automatic compiler (FPL'19)         479        2.90x                  3.05x
+throughput         ETA                              610.98        2.28x                  2.39x
+throughput         ETA (CIFAR-ResNet20)             658.64        2.11x                  2.22x
+throughput         ETA (ResNet18)                   811.24        1.71x                  1.80x
+throughput         EF-Train                          46.99       29.59x                 31.07x
+energy efficiency  EF-Train                           6.09        6.39x                  6.61x
+throughput         BFLOAT MLP training                5000        0.28x                  0.29x
+"""
+
+
+def test_claims_on_the_screen(run) -> None:
+    code, out, err = run("validate", "--paper")
+    assert (code, err) == (0, "")
+    assert "".join(f"{line.rstrip()}\n" for line in out.splitlines()) == SHOWN
+
+
+def test_claims_as_json(run) -> None:
+    code, out, err = run("validate", "--paper", "--json")
+    assert (code, err) == (0, "")
+    want = {"format": "accelsim-paper/1", **asdict(compare_with_paper())}
+    assert json.loads(out) == json.loads(json.dumps(want))
+    assert list(want) == ["format", "claims", "workloads", "ratios", "accelerators"]
+
+
+def test_a_folder_gets_the_report(run, tmp_path: Path, monkeypatch) -> None:
+    known = Average(speedup=1.5, gops=1.0)
+    moved = Sensitivity(assumption="batch", value="1", reason="least", closed=known, event=known)
+    monkeypatch.setattr("accelsim.paper_report.sensitivities", lambda: (moved,))
+    monkeypatch.setattr("accelsim.paper_report.bandwidth_for", lambda *_: None)
+    folder = tmp_path / "new" / "paper"
+    code, out, err = run("validate", "--paper", "-o", str(folder))
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == f"written: {folder}"
+    assert (folder / "report.md").read_text().startswith("# What the paper claims, and what the model says\n")
+
+
+def test_errors_are_whole_messages(run, tmp_path: Path) -> None:
+    assert run("validate", "tiles", "--paper") == (2, "", "error: --paper: runs no check, got 'tiles'\n")
+    file = tmp_path / "file"
+    file.write_text("")
+    assert run("validate", "--paper", "-o", str(file)) == (2, "", f"error: -o {file}: {file} is no directory\n")
+    assert run("validate", "sore", "-o", str(file / "x")) == (2, "", f"error: -o {file}/x: {file} is no directory\n")
