@@ -35,6 +35,7 @@ ORDER = (
     "training",
     "timeline_file",
     "timeline",
+    "sweep",
     "paper",
     "sensitivity",
     "ablation",

@@ -1,0 +1,1 @@
+"""Sweeps: many designs, patterns, methods and batches, one row each."""

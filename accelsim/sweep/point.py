@@ -1,0 +1,71 @@
+"""One point of a sweep, and what it is worth: the metrics of its training step, flat."""
+
+from dataclasses import asdict, dataclass, fields
+
+from accelsim.energy import COMPONENTS
+from accelsim.errors import AccelsimError, InfeasibleError
+from accelsim.hardware.design import load_design
+from accelsim.hardware.sourced import override
+from accelsim.results import Result, StageResult, StepResult
+from accelsim.simulation import simulate
+from accelsim.step import Stage
+from accelsim.workload.trace import load_trace
+
+__all__ = ["METRICS", "Point", "evaluate_one", "failed", "metrics_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One training step to be timed.
+
+    `workload` and `design` are shipped names or files; `changes` are dotted paths of the design and their values, as
+    texts that ``--set`` would take. `pattern` is None where the method takes none.
+    """
+
+    workload: str
+    design: str
+    changes: tuple[tuple[str, str], ...]
+    method: str
+    pattern: str | None
+    batch: int
+    optimizer: str
+    engine: str
+
+
+_STEP = tuple(item.name for item in fields(StepResult))
+_STAGE = tuple(item.name for item in fields(StageResult))
+
+METRICS = (*_STEP, *COMPONENTS, *(f"{stage.lower()}_{name}" for stage in Stage for name in _STAGE))
+"""Names of what is known of a point: the step, its energy by component, and each stage as in ``ff_latency_s``."""
+
+
+def metrics_of(result: Result) -> dict[str, object]:
+    """Return the metrics of a result, in the order of `METRICS`."""
+    stages = {
+        f"{stage.lower()}_{name}": value
+        for stage, item in result.stages.items()
+        for name, value in asdict(item).items()
+    }
+    return {**asdict(result.step), **asdict(result.energy), **stages}
+
+
+def evaluate_one(point: Point) -> dict[str, object]:
+    """Simulate a point: ``status`` ``ok`` with its metrics, or what `failed` makes of the error."""
+    try:
+        result = simulate(
+            load_trace(point.workload),
+            override(load_design(point.design), dict(point.changes), origin="vary"),
+            method=point.method,
+            pattern=point.pattern,
+            batch=point.batch,
+            optimizer=point.optimizer,
+            engine=point.engine,
+        )
+    except AccelsimError as error:
+        return failed(error)
+    return {"status": "ok", **metrics_of(result)}
+
+
+def failed(error: AccelsimError) -> dict[str, object]:
+    """Return what a point is worth that cannot be simulated: ``status`` ``infeasible`` or ``error``, and ``reason``."""
+    return {"status": "infeasible" if isinstance(error, InfeasibleError) else "error", "reason": str(error)}
