@@ -46,6 +46,8 @@ ORDER = (
     "report",
     "ablation_report",
     "paper_report",
+    "validation_report",
+    "shipped_reports",
     "cli",
 )
 HOMES = {

@@ -19,22 +19,24 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL) if README.exists() else []
 
 
-def commands() -> list[str]:
-    lines = [line for block in blocks("sh") for line in block.splitlines()]
-    return [line[line.index("accelsim ") :] for line in lines if re.search(r"(^|/bin/)accelsim ", line)]
+def commands(block: str) -> list[str]:
+    """The accelsim commands of a block; later ones may read what earlier ones wrote."""
+    return [line[line.index("accelsim ") :] for line in block.splitlines() if re.search(r"(^|/bin/)accelsim ", line)]
 
 
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize("block", [block for block in blocks("sh") if commands(block)], ids=lambda block: block[:30])
 def test_commands_run(
-    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if " trace " in command:
+    if " trace " in block:
         pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
-    words = shlex.split(command)[1:]
-    assert main([str(ROOT / word) if word.startswith("workloads/") else word for word in words]) == 0
-    assert capsys.readouterr().out
-    assert "-o" not in words or (tmp_path / words[words.index("-o") + 1]).exists()
+    for command in commands(block):
+        words = shlex.split(command)[1:]
+        given = [str(ROOT / word) if word.startswith("workloads/") else word for word in words]
+        assert main(given) == 0, command
+        assert capsys.readouterr().out, command
+        assert "-o" not in words or (tmp_path / words[words.index("-o") + 1]).exists(), command
 
 
 def test_both_commands_of_the_introduction_set_up_everything() -> None:

@@ -1,7 +1,5 @@
 """``accelsim validate``: the model against independent numbers, and the claims of the paper."""
 
-import csv
-import io
 import json
 import sys
 from collections.abc import Sequence
@@ -54,7 +52,9 @@ def validate_command(check: str | None, file: str | None, paper: bool, output: s
     else:
         _show(results)
     if folder is not None:
-        _write(folder, results)
+        from accelsim.validation_report import write_validation
+
+        write_validation(folder, results)
     return 0 if all(result.passed for result in results) else 1
 
 
@@ -104,43 +104,3 @@ def _announced(path: Path | None) -> "CheckResult":
     click.echo(f"note: stepping the registers of these tiles takes about {seconds / 60:.1f} minutes", err=True)
     with click.progressbar(length=rows, label="tiles", file=sys.stderr) as bar:
         return run_check("register-tiles", path, bar.update)
-
-
-def _write(folder: Path, results: "Sequence[CheckResult]") -> None:
-    from accelsim.files import write_atomically
-    from accelsim.overlap_check import comparison_lines
-    from accelsim.validation import describe
-
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = [
-        (
-            result.check,
-            result.cases,
-            result.exact,
-            f"{result.worst_relative_error:.6g}",
-            f"{result.median_relative_error:.6g}",
-            sum(count for _, count in result.unsupported),
-            describe(result.check)[1],
-        )
-        for result in results
-    ]
-    head = ("check", "cases", "exact", "worst_relative_error", "median_relative_error", "unsupported", "source")
-    lines = io.StringIO()
-    csv.writer(lines, lineterminator="\n").writerows((head, *rows))
-    write_atomically(folder / "validation.csv", lines.getvalue())
-    table = ["| " + " | ".join(str(cell) for cell in row) + " |" for row in (head, ("---",) * len(head), *rows)]
-    notes = [
-        f"- {result.check}: {count} rows unsupported: {reason}"
-        for result in results
-        for reason, count in result.unsupported
-    ]
-    comparisons = [each for result in results for each in result.comparisons]
-    text = ["Made by `accelsim validate -o reports/validation`.", "", *table, *(["", *notes] if notes else [])]
-    if comparisons:
-        text += ["", *comparison_lines(comparisons)]
-        lines = io.StringIO()
-        writer = csv.DictWriter(lines, fieldnames=list(comparisons[0].to_dict()), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(each.to_dict() for each in comparisons)
-        write_atomically(folder / "overlap.csv", lines.getvalue())
-    write_atomically(folder / "validation.md", "\n".join(text).rstrip() + "\n")

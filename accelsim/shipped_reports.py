@@ -1,0 +1,70 @@
+"""The reports that stand in ``reports/``, each made again by one call.
+
+``python -m accelsim.shipped_reports reports`` makes them all, with further arguments those named: CSV files and text
+come out byte for byte as they are committed.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from accelsim.ablation import ablate
+from accelsim.ablation_report import write_ablation
+from accelsim.errors import InputError, did_you_mean
+from accelsim.hardware.design import load_design
+from accelsim.paper import DESIGN, WORKLOADS
+from accelsim.paper_report import write_paper
+from accelsim.report import METHODS, write_paper_workloads
+from accelsim.validation import NAMES, run_check
+from accelsim.validation_report import write_validation
+from accelsim.workload.trace import load_trace
+
+__all__ = ["REPORTS", "write_reports"]
+
+_PATTERNS = ("2:4", "1:4", "2:8", "1:8", "2:16", "1:16")
+_BATCH = 512
+
+
+def _ablation(folder: Path) -> None:
+    design = load_design(DESIGN)
+    rows = [
+        row
+        for name in WORKLOADS
+        for row in ablate(load_trace(name), design, methods=METHODS, patterns=_PATTERNS, batch=_BATCH)
+    ]
+    options = [
+        f"--hw {DESIGN}",
+        *(f"--method {name}" for name in METHODS),
+        *(f"--pattern {item}" for item in _PATTERNS),
+    ]
+    write_ablation(folder, rows, " ".join(["accelsim ablate", *WORKLOADS, *options, f"--batch {_BATCH} -o DIR"]))
+
+
+def _paper(folder: Path) -> None:
+    write_paper(folder)
+
+
+def _validation(folder: Path) -> None:
+    write_validation(folder, [run_check(name) for name in NAMES])
+
+
+REPORTS: Mapping[str, Callable[[Path], None]] = {
+    "paper_workloads": write_paper_workloads,
+    "ablation": _ablation,
+    "paper": _paper,
+    "validation": _validation,
+}
+"""What writes each report into a folder, by the name of its folder."""
+
+
+def write_reports(folder: Path, *names: str) -> None:
+    """Write the named reports, or all, each into a folder of its name below `folder`. Raises `InputError`."""
+    for name in names:
+        if name not in REPORTS:
+            raise InputError(f"report '{name}': not known{did_you_mean(name, REPORTS)}; allowed: {', '.join(REPORTS)}")
+    for name in names or REPORTS:
+        REPORTS[name](folder / name)
+
+
+if __name__ == "__main__":
+    write_reports(Path(sys.argv[1]), *sys.argv[2:])
