@@ -1,9 +1,10 @@
 """Powers of ten and two, and the only number formatting that users see."""
 
-__all__ = ["GIGA", "JOULES_PER_WH", "KIBI", "MEBI", "PICO", "show", "show_duration"]
+__all__ = ["GIGA", "JOULES_PER_WH", "KIBI", "MEBI", "PICO", "TERA", "show", "show_duration"]
 
 PICO = 1e-12
 GIGA = 1e9
+TERA = 1e12
 KIBI = 2**10
 MEBI = 2**20
 JOULES_PER_WH = 3600

@@ -8,7 +8,8 @@ validates the values; `override` changes single values by dotted path.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from types import NoneType
+from typing import Any, ClassVar, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, Field
@@ -19,7 +20,7 @@ from accelsim.files import FileModel, read_text, validate
 __all__ = ["CONFIDENCES", "Provenance", "SourcedModel", "load_sourced", "override", "sourced_schema"]
 
 # quoted: a third party's account of a paper, data sheet or measurement that we have not read ourselves
-CONFIDENCES = ("paper", "datasheet", "measured", "quoted", "derived", "recalled", "assumption")
+CONFIDENCES = ("paper", "datasheet", "measured", "quoted", "derived", "fitted", "recalled", "assumption")
 _LEAF_KEYS = ("value", "source", "confidence", "low", "high")
 
 
@@ -91,8 +92,11 @@ def _parse_yaml(text: str, source: str) -> tuple[Any, dict[str, int]]:
 
 
 def _section(model: type[BaseModel], key: str) -> type[BaseModel] | None:
+    """The model of a section, also of one that may be left out; None for a value."""
     annotation = model.model_fields[key].annotation if key in model.model_fields else None
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    choices = [item for item in get_args(annotation) if item is not NoneType] or [annotation]
+    found = choices[0] if len(choices) == 1 else None
+    return found if isinstance(found, type) and issubclass(found, BaseModel) else None
 
 
 def _split(

@@ -1,0 +1,202 @@
+"""Platforms that SAT is compared with: GPUs, edge modules, CPUs, FPGA boards and published FPGA accelerators.
+
+A platform is one YAML file (``hw_configs/platforms/*.yaml``) of facts, each with source and confidence: what a data
+sheet states. How much of it software reaches is a *behaviour*, a few numbers fitted for a whole family of platforms
+(``hw_configs/behaviours/*.yaml``) by ``python -m accelsim.fit_platforms``, or measured by ``accelsim calibrate``.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from accelsim.errors import InputError, did_you_mean
+from accelsim.files import FileModel, packaged_names
+from accelsim.hardware.sourced import SourcedModel, load_sourced
+from accelsim.units import TERA
+
+__all__ = ["PRECISIONS", "Behaviour", "Platform", "find_platform", "load_behaviour", "load_platform", "platform_names"]
+
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8")
+"""Arithmetic types of a GEMM's operands; FP16 and narrower accumulate in FP32."""
+
+_RATES = {name: f"{name}_tops" if name == "int8" else f"{name}_tflops" for name in PRECISIONS}
+
+Tflops = Annotated[float, Field(gt=0, le=1e6)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1, le=2**30)]
+Watts = Annotated[float, Field(gt=0, le=1e5)]
+Microseconds = Annotated[float, Field(ge=0, le=1e6)]
+
+
+class Compute(FileModel):
+    """Peak rates of dense GEMMs, in 10^12 operations/s (a multiply-accumulate is two); null: the platform lacks it."""
+
+    multiprocessors: Count = Field(description="SMs of a GPU, cores of a CPU: what tiles are spread over")
+    fp32_tflops: Tflops
+    tf32_tflops: Tflops | None = None
+    fp16_tflops: Tflops | None = Field(
+        default=None, description="with FP32 accumulation, on matrix units where it has any"
+    )
+    bf16_tflops: Tflops | None = None
+    fp8_tflops: Tflops | None = None
+    int8_tops: Tflops | None = None
+    matrix_units: bool = Field(description="FP16 runs on tensor cores or the like")
+    sparse_2_4: bool = Field(description="matrix units skip the zeros of 2:4 operands")
+
+
+class Memory(FileModel):
+    """Main memory and the last-level cache in front of it."""
+
+    bandwidth_gb_per_s: Annotated[float, Field(gt=0, le=1e6, description="10^9 bytes/s")]
+    capacity_gb: Annotated[float, Field(gt=0, le=1e6, description="10^9 bytes")]
+    cache_mb: Annotated[float, Field(gt=0, le=1e5, description="last-level cache, 10^6 bytes")]
+
+
+class Power(FileModel):
+    """Power of the whole card or module."""
+
+    idle_w: Watts
+    peak_w: Watts = Field(description="sustained at full load: the power limit")
+
+
+class DeviceResources(FileModel):
+    """What an FPGA offers."""
+
+    dsp: Count
+    lut: Count
+    ff: Count
+    bram36: Count
+    uram288: Annotated[int, Field(ge=0, le=2**30)]
+
+
+class Published(FileModel):
+    """What the paper of an accelerator states for its own networks."""
+
+    throughput_gops: Annotated[float, Field(gt=0, le=1e9, description="10^9 operations/s, training")]
+    gops_per_w: Annotated[float, Field(gt=0, le=1e6)] | None = None
+
+
+class Platform(SourcedModel):
+    """A platform; which sections it has depends on what it is."""
+
+    plain: ClassVar[tuple[str, ...]] = ("format", "name", "description", "kind", "behaviour", "aliases")
+
+    format: Literal["accelsim-platform/1"]
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    description: str
+    kind: Literal["gpu", "edge", "cpu", "fpga"]
+    aliases: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        default=(), description="other names, as measurements have them"
+    )
+    behaviour: str | None = Field(default=None, description="a shipped behaviour or a file; what estimates rest on")
+    compute: Compute | None = None
+    memory: Memory | None = None
+    power: Power | None = None
+    resources: DeviceResources | None = None
+    published: Published | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        missing = [name for name in ("compute", "memory", "power", "behaviour") if getattr(self, name) is None]
+        if self.kind != "fpga" and missing:
+            raise ValueError(f"{missing[0]}: missing; a platform of kind {self.kind} needs it")
+        if self.kind == "fpga" and self.resources is None and self.published is None:
+            raise ValueError("resources: missing; a platform of kind fpga needs resources (a device) or published")
+        if self.power is not None and self.power.idle_w > self.power.peak_w:
+            raise ValueError(f"power.idle_w: got {self.power.idle_w:g}, above power.peak_w {self.power.peak_w:g}")
+        return self
+
+    def peak_flops(self, precision: str) -> float:
+        """Operations per second of dense GEMMs. Raises `InputError` for a precision that the platform lacks."""
+        rates = {name: getattr(self.compute, _RATES[name], None) for name in PRECISIONS}
+        rate = rates.get(precision)
+        if rate is None:
+            known = [name for name in PRECISIONS if rates[name] is not None]
+            raise InputError(
+                f"precision '{precision}': platform '{self.name}' has none{did_you_mean(precision, known)};"
+                f" allowed: {', '.join(known)}"
+            )
+        return float(rate) * TERA
+
+    @property
+    def recalled(self) -> tuple[str, ...]:
+        """Paths of the values that nobody read anywhere; tables mark what they enter."""
+        return tuple(item.path for item in self.provenance if item.confidence == "recalled")
+
+
+class Behaviour(SourcedModel):
+    """How a family of platforms uses its peak rates; see `accelsim.platforms.kernels` for the equations."""
+
+    format: Literal["accelsim-behaviour/1"]
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    description: str
+    matrix_efficiency: Share = Field(
+        description="share of the peak that large GEMMs reach on matrix units, FP16 and less"
+    )
+    tf32_efficiency: Share = Field(description="the same for TF32")
+    fp32_efficiency: Share = Field(description="the same without matrix units")
+    conv_factor: Share = Field(description="rate of a convolution relative to a GEMM of its size")
+    memory_efficiency: Share = Field(description="share of the bandwidth that kernels bound by memory reach")
+    kernel_us: Microseconds = Field(description="time of the smallest kernel on the device")
+    host_us: Microseconds = Field(description="time until the host has issued one more kernel, without graphs")
+    sparse_gain: Annotated[float, Field(ge=1, le=2)] = Field(
+        description="rate of large 2:4 GEMMs relative to dense ones, of at most 2; 1 where the platform has none"
+    )
+    sparse_kernel_us: Microseconds = Field(description="what a 2:4 GEMM takes on top")
+
+
+def platform_names() -> list[str]:
+    """Return the names of the shipped platforms."""
+    return list(packaged_names("hw_configs/platforms", (".yaml",)))
+
+
+def load_platform(name_or_path: str | Path) -> Platform:
+    """Return a shipped platform by name or alias, or one in a YAML file. Raises `InputError` listing every error."""
+    shipped = packaged_names("hw_configs/platforms", (".yaml",))
+    text = str(name_or_path)
+    if text in shipped:
+        return load_sourced(Platform, shipped[text])
+    path = Path(name_or_path)
+    if path.exists() or path.suffix in {".yaml", ".yml"}:
+        return load_sourced(Platform, path)
+    found = find_platform(text)
+    if found is None:
+        raise InputError(
+            f"platform '{text}': neither a file nor a shipped platform{did_you_mean(text, shipped)};"
+            f" shipped: {', '.join(shipped)}"
+        )
+    return found
+
+
+def find_platform(alias: str) -> Platform | None:
+    """Return the shipped platform that a measurement calls `alias`, whatever its case; None where none is."""
+    wanted = alias.strip().casefold()
+    return _by_alias().get(wanted)
+
+
+@cache
+def _by_alias() -> dict[str, Platform]:
+    found: dict[str, Platform] = {}
+    for name, path in packaged_names("hw_configs/platforms", (".yaml",)).items():
+        platform = load_sourced(Platform, path)
+        for alias in (name, platform.name, *platform.aliases):
+            if found.setdefault(alias.casefold(), platform) is not platform:
+                raise InputError(
+                    f"platform '{platform.name}': alias '{alias}' is also one of '{found[alias.casefold()].name}'"
+                )
+    return found
+
+
+def load_behaviour(name_or_path: str | Path) -> Behaviour:
+    """Return a shipped behaviour by name, or the one in a YAML file. Raises `InputError` listing every error."""
+    shipped = packaged_names("hw_configs/behaviours", (".yaml",))
+    text = str(name_or_path)
+    path = shipped.get(text) or Path(name_or_path)
+    if text not in shipped and not path.exists():
+        raise InputError(
+            f"behaviour '{text}': neither a file nor a shipped behaviour{did_you_mean(text, shipped)};"
+            f" shipped: {', '.join(shipped)}"
+        )
+    return load_sourced(Behaviour, path)
