@@ -17,7 +17,17 @@ from pydantic import BaseModel, Field
 from accelsim.errors import InputError, did_you_mean
 from accelsim.files import FileModel, read_text, validate
 
-__all__ = ["CONFIDENCES", "Provenance", "SourcedModel", "load_sourced", "override", "sourced_schema"]
+__all__ = [
+    "CONFIDENCES",
+    "Provenance",
+    "SourcedModel",
+    "leaf_paths",
+    "load_sourced",
+    "override",
+    "parse_yaml",
+    "read_scalar",
+    "sourced_schema",
+]
 
 # quoted: a third party's account of a paper, data sheet or measurement that we have not read ourselves
 CONFIDENCES = ("paper", "datasheet", "measured", "quoted", "derived", "fitted", "recalled", "assumption")
@@ -48,7 +58,7 @@ Sourced = TypeVar("Sourced", bound=SourcedModel)
 def load_sourced(model: type[Sourced], path: Path) -> Sourced:
     """Read `path` as `model`. Raises `InputError` that lists every error with its line and path."""
     source = str(path)
-    data, lines = _parse_yaml(read_text(path), source)
+    data, lines = parse_yaml(read_text(path), source)
     if not isinstance(data, dict):
         raise InputError(f"{source}: a mapping of keys to values is needed")
     problems: list[str] = []
@@ -63,9 +73,20 @@ def load_sourced(model: type[Sourced], path: Path) -> Sourced:
     return built.model_copy(update={"provenance": tuple(origins)})
 
 
-def _parse_yaml(text: str, source: str) -> tuple[Any, dict[str, int]]:
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_SafeLoader):  # type: ignore[misc]
+    """YAML without its numbers to the base of sixty: 2:8 is a pattern and 10:50:10 a range, not 128 and 38,410."""
+
+    def resolve(self, kind: type[yaml.Node], value: str | None, implicit: Any) -> str:
+        tag: str = super().resolve(kind, value, implicit)
+        return "tag:yaml.org,2002:str" if value and ":" in value and tag.endswith((":int", ":float")) else tag
+
+
+def parse_yaml(text: str, source: str) -> tuple[Any, dict[str, int]]:
     """Plain data and the line of each dotted path; duplicate keys are refused."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+    loader = _Loader(text)
     lines: dict[str, int] = {}
 
     def build(node: yaml.Node, path: str) -> Any:
@@ -180,7 +201,7 @@ def override(value: Sourced, changes: Mapping[str, str], *, origin: str = "--set
         here = data
         for section in sections:
             here = here[section]
-        here[last] = _scalar(text)
+        here[last] = read_scalar(text)
     built = validate(model, data, origin)
     kept = [item for item in value.provenance if item.path not in changes]
     new = [
@@ -190,12 +211,13 @@ def override(value: Sourced, changes: Mapping[str, str], *, origin: str = "--set
     return built.model_copy(update={"provenance": (*kept, *new)})
 
 
-def _scalar(text: str) -> Any:
+def read_scalar(text: str) -> Any:
+    """Return what `text` is in YAML: a number (also ``1e6``), truth value, list or else the text itself."""
     try:
-        return float(text) if "e" in text.lower() else yaml.safe_load(text)
+        return float(text) if "e" in text.lower() else yaml.load(text, _Loader)
     except (ValueError, yaml.YAMLError):
         try:
-            return yaml.safe_load(text)
+            return yaml.load(text, _Loader)
         except yaml.YAMLError:
             return text
 

@@ -12,7 +12,7 @@ import accelsim as acs
 from accelsim.files import packaged_names
 from accelsim.hardware.design import Design, design_names, load_design
 from accelsim.hardware.energy import EnergyTable, energy_table_names, load_energy_table
-from accelsim.hardware.sourced import CONFIDENCES, leaf_paths, override, sourced_schema
+from accelsim.hardware.sourced import CONFIDENCES, leaf_paths, override, parse_yaml, read_scalar, sourced_schema
 
 DESIGNS = packaged_names("hw_configs", (".yaml",))
 TABLES = packaged_names("hw_configs/energy", (".yaml",))
@@ -148,3 +148,9 @@ def test_duplicate_keys_and_broken_yaml_are_refused(tmp_path: Path) -> None:
     file.write_text("name: [a\n")
     with pytest.raises(acs.InputError, match=r"^.*twice\.yaml: not valid YAML: .*$"):
         load_design(file)
+
+
+def test_numbers_with_colons_are_texts() -> None:
+    data, _ = parse_yaml("a: [2:8, 10:50:10, 1:2.5, 3, 1.5]", "test")
+    assert data == {"a": ["2:8", "10:50:10", "1:2.5", 3, 1.5]}
+    assert read_scalar("[2:4, 1:8]") == ["2:4", "1:8"]
