@@ -22,10 +22,9 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from itertools import product
 from math import prod
-from typing import Literal
+from typing import Literal, Protocol
 
 from accelsim.errors import InputError, did_you_mean
-from accelsim.hardware.design import Design
 from accelsim.sparsity.methods import Axis, Method, Operand, SparseOperand
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.observed import OperandSparsity
@@ -38,6 +37,7 @@ __all__ = [
     "Overrides",
     "Stage",
     "Step",
+    "Target",
     "Update",
     "VectorWork",
     "check_batch",
@@ -49,6 +49,22 @@ LARGEST_BATCH = 2**20
 LARGEST_MACS = 2**60
 
 Weighted = Conv | ConvTranspose | Linear
+
+
+class Target(Protocol):
+    """What lowering has to know of a machine: its N:M modes, and whether an activation rides on its producer."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+
+    @property
+    def patterns(self) -> frozenset[Pattern]:
+        """N:M patterns that it executes."""
+
+    @property
+    def fuses_activations(self) -> bool:
+        """Whether an activation right after a norm or an addition costs no pass of its own."""
 
 
 class Stage(StrEnum):
@@ -195,7 +211,7 @@ _PASSES: Mapping[str, tuple[tuple[int, int], tuple[int, int], tuple[int, int], t
 
 def lower(
     trace: Trace,
-    design: Design,
+    design: Target,
     method: Method,
     *,
     pattern: Pattern | None,
@@ -241,7 +257,7 @@ def check_batch(batch: int) -> None:
         raise InputError(f"batch: got {batch}; allowed: 1 to {LARGEST_BATCH}")
 
 
-def check_supported(design: Design, method: Method, pattern: Pattern | None, overrides: Overrides | None) -> None:
+def check_supported(design: Target, method: Method, pattern: Pattern | None, overrides: Overrides | None) -> None:
     """Refuse a pattern that a sparse design lacks; a design without any sparse mode runs everything dense instead."""
     if not method.is_sparse or not design.patterns:
         return
@@ -262,7 +278,7 @@ class _Rules:
     """Decides which operand of which stage runs sparse, and keeps notes."""
 
     def __init__(
-        self, trace: Trace, design: Design, method: Method, pattern: Pattern | None, overrides: Overrides
+        self, trace: Trace, design: Target, method: Method, pattern: Pattern | None, overrides: Overrides
     ) -> None:
         self.method = method
         self.pattern = pattern
@@ -404,9 +420,9 @@ def _phases(sizes: Sequence[int], operation: Conv | ConvTranspose) -> Iterator[_
 class _Builder:
     """Collects the tasks of a step with what each waits for."""
 
-    def __init__(self, trace: Trace, design: Design, rules: _Rules, batch: int) -> None:
+    def __init__(self, trace: Trace, design: Target, rules: _Rules, batch: int) -> None:
         self.trace = trace
-        self.fuse = design.vector.fuse_activations
+        self.fuse = design.fuses_activations
         self.rules = rules
         self.batch = batch
         self.gradients = input_gradients(trace)

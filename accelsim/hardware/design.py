@@ -154,6 +154,11 @@ class Design(SourcedModel):
         return frozenset(Pattern.parse(text) for text in self.array.patterns)
 
     @property
+    def fuses_activations(self) -> bool:
+        """Whether an activation right after a norm or an addition costs no pass of its own."""
+        return self.vector.fuse_activations
+
+    @property
     def dram_bytes_per_cycle(self) -> float:
         """Bytes per clock cycle that all DRAM channels deliver."""
         return self.dram.bandwidth_gb_per_s * GIGA * self.dram.efficiency / self.clock_hz
