@@ -324,19 +324,25 @@ def load_bytes(x_tile, w_tile, y_tile, last, index, fetch_x, fetch_w, fetch_psum
 
 
 @jit
-def end_transfers(full, edge, per_element, bytes_per_cycle):
-    """Cycles of the first load and of the last store, which nothing hides."""
+def end_bytes(full, edge, per_element):
+    """Bytes of the first load and of the last store, which nothing hides."""
     first = np.float64(full[2]) * (np.float64(full[0]) * per_element[0] + np.float64(full[1]) * per_element[1])
-    last = np.float64(edge[0]) * edge[1] * per_element[2]
+    return first, np.float64(edge[0]) * edge[1] * per_element[2]
+
+
+@jit
+def end_transfers(full, edge, per_element, bytes_per_cycle):
+    """Cycles of the first load and of the last store."""
+    first, last = end_bytes(full, edge, per_element)
     return transfer_cycles(first, bytes_per_cycle), transfer_cycles(last, bytes_per_cycle)
 
 
 @jit
-def largest_transfer(trips, full, per_element, bytes_per_cycle):
-    """Upper bound of the cycles of the transfers beside any job of a tiling."""
+def largest_transfer(trips, full, per_element):
+    """Upper bound of the bytes of the transfers beside any job of a tiling."""
     load = np.float64(full[2]) * (np.float64(full[0]) * per_element[0] + np.float64(full[1]) * per_element[1])
     psums = per_element[2] if trips[2] == 1 else 2 * max(per_element[2], per_element[3])
-    return transfer_cycles(load + np.float64(full[0]) * full[1] * psums, bytes_per_cycle)
+    return load + np.float64(full[0]) * full[1] * psums
 
 
 @jit
@@ -396,16 +402,37 @@ def beside_job(index, trips, order, x_tile, w_tile, y_tile, per_element, scratch
 def pipeline_cycles(trips, full, edge, order, count, compute, total, per_element, bytes_per_cycle):
     """Cycles of `count` copies of a GEMM, double buffered: first load + sum of max(compute of job j, load of job j+1
     with store of job j-1) + last store. `full` and `edge` are the tile sizes, `compute[m, n, k]` the job cycles with 1
-    at an edge and `total` their sum over a copy. Loads and stores share the DRAM; iterations of a loop that cost the
-    same are counted, not walked.
+    at an edge and `total` their sum over a copy. Loads and stores share the DRAM.
     """
     first_load, last_store = end_transfers(full, edge, per_element, bytes_per_cycle)
     ends = first_load + last_store
-    if compute.min() >= largest_transfer(trips, full, per_element, bytes_per_cycle):
+    if compute.min() >= transfer_cycles(largest_transfer(trips, full, per_element), bytes_per_cycle):
         return ends + count * total
+    jobs, beside = np.empty((JOBS, 2), np.int64), np.empty(JOBS)
+    found = jobs_beside_transfers(trips, full, edge, order, count, compute, per_element, jobs, beside)
+    return ends + jobs_cycles(jobs[:found], beside[:found], bytes_per_cycle)
+
+
+@jit
+def jobs_cycles(jobs, beside, bytes_per_cycle):
+    """Cycles of jobs (number, array cycles) with the bytes that pass beside each."""
+    cycles = np.int64(0)
+    for index in range(jobs.shape[0]):
+        cycles += jobs[index, 0] * max(jobs[index, 1], transfer_cycles(beside[index], bytes_per_cycle))
+    return cycles
+
+
+JOBS = 68  # four classes of iterations of three loops, and corrections of the first and the last job
+
+
+@jit
+def jobs_beside_transfers(trips, full, edge, order, count, compute, per_element, jobs, beside):
+    """Fill in the jobs of `count` copies (number, array cycles) and the bytes that pass `beside` each; return how many
+    entries that takes. Iterations of a loop that cost the same are counted, not walked; copies are alike but for the
+    first job of the first, which stores nothing, and the last job of the last, which loads nothing."""
     x_tile, w_tile, y_tile = tile_bytes(full, edge, per_element)
     index, scratch = np.zeros(3, np.int64), np.zeros((5, 3), np.int64)
-    middle, first_job, last_job = np.int64(0), np.int64(0), np.int64(0)
+    found = 0
     outer, mid, inner = order[0], order[1], order[2]
     for i in range(min(trips[outer], 4)):
         index[outer], weight_i = representative(trips[outer], i)
@@ -413,18 +440,27 @@ def pipeline_cycles(trips, full, edge, order, count, compute, total, per_element
             index[mid], weight_j = representative(trips[mid], j)
             for h in range(min(trips[inner], 4)):
                 index[inner], weight_h = representative(trips[inner], h)
-                weight = weight_i * weight_j * weight_h
                 load, store, last, first = beside_job(index, trips, order, x_tile, w_tile, y_tile, per_element, scratch)
                 busy = compute[scratch[2, 0], scratch[2, 1], scratch[2, 2]]
-                cost = max(busy, transfer_cycles(load + store, bytes_per_cycle))
-                middle += weight * cost
-                if first:
-                    first_job = max(busy, transfer_cycles(load, bytes_per_cycle)) - cost
-                if last:
-                    last_job = max(busy, transfer_cycles(store, bytes_per_cycle)) - cost
+                jobs[found, 0], jobs[found, 1], beside[found] = (
+                    count * weight_i * weight_j * weight_h,
+                    busy,
+                    load + store,
+                )
+                whole = found
+                found += 1
                 if first and last and count == 1:
-                    first_job, last_job = busy - cost, 0
-    return ends + count * middle + first_job + last_job
+                    beside[whole] = 0.0
+                    continue
+                if first:
+                    jobs[whole, 0] -= 1
+                    jobs[found, 0], jobs[found, 1], beside[found] = 1, busy, load
+                    found += 1
+                if last:
+                    jobs[whole, 0] -= 1
+                    jobs[found, 0], jobs[found, 1], beside[found] = 1, busy, store
+                    found += 1
+    return found
 
 
 @jit
@@ -605,6 +641,13 @@ def traffic_of_orders(m, n, k, x_bytes, w_bytes, y_bytes, psum_bytes, order_byte
 
 
 @jit
+def dram_floor(moved, bytes_per_cycle):
+    """Lower bound of the cycles in which `moved` bytes pass: a hair less than their quotient, because the transfers
+    beside the jobs, which add up to `moved`, are rounded one by one."""
+    return moved * (1 - 1e-12) / bytes_per_cycle
+
+
+@jit
 def search(shape, per_element, machine, buffers, bytes_per_cycle, fetch_cycles, mappings):
     """Exhaustive search for the fastest mapping of one GEMM; ties go to fewer DRAM bytes, then to the first found.
 
@@ -622,9 +665,34 @@ def search(shape, per_element, machine, buffers, bytes_per_cycle, fetch_cycles, 
     Returns the best (mapping row, Tm, Tn, Tk, order), its cycles, array cycles and DRAM bytes, and the numbers of
     candidates evaluated and pruned; cycles -1 when nothing fits.
     """
+    none_codes, none_numbers = np.empty((0, CODES), np.int64), np.empty((0, NUMBERS))
+    return walk(
+        shape, per_element, machine, buffers, bytes_per_cycle, fetch_cycles, mappings, np.inf, True, none_codes,
+        none_numbers,
+    )[:6]  # fmt: skip
+
+
+CODES, NUMBERS = 15, 4  # of a kept candidate
+
+
+@jit
+def walk(
+    shape, per_element, machine, buffers, bytes_per_cycle, fetch_cycles, mappings, limit, lowering, codes, numbers
+):
+    """Walk the space of `search`: for its fastest candidate, or for all that may take at most `limit` cycles.
+
+    Only candidates with a bound of at most `limit` are looked at. With `lowering` that falls to the best found; a first
+    value that some candidate reaches saves time and changes nothing. Without, the limit stays; an infinite one
+    evaluates the whole space. Where `codes` has rows, candidates are not evaluated but kept, in the order of the walk:
+    `codes` (mapping row, Tm, Tn, Tk, order, cycles of SORE, of all jobs, of a job by edge class m, n, k) and `numbers`
+    (DRAM bytes; bytes of the first load, of the last store, the most beside a job), as many as there is room for.
+
+    Returns as `search`, and the number of candidates kept or, where they exceed the room, that would have been.
+    """
+    stored = np.int64(0)
     m, n, k, count, kept, group = shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]
     best = np.zeros(5, np.int64)
-    best_cycles, best_compute, best_bytes, limit = np.int64(-1), np.int64(0), np.inf, np.inf
+    best_cycles, best_compute, best_bytes = np.int64(-1), np.int64(0), np.inf
     evaluated, pruned = np.int64(0), np.int64(0)
     trips, full, edge, whole = np.empty(3, np.int64), np.empty(3, np.int64), np.empty(3, np.int64), shape[:3]
     order_bytes = np.empty(6)
@@ -681,7 +749,7 @@ def search(shape, per_element, machine, buffers, bytes_per_cycle, fetch_cycles, 
                     psum_bytes,
                     order_bytes,
                 )
-                floor = max(floor, least / bytes_per_cycle)
+                floor = max(floor, dram_floor(least, bytes_per_cycle))
             excluded = floor > limit
             for n_index in range(n_first, found[1]):
                 tn = sizes[1, n_index]
@@ -702,7 +770,7 @@ def search(shape, per_element, machine, buffers, bytes_per_cycle, fetch_cycles, 
                         psum_bytes,
                         order_bytes,
                     )
-                    if least / bytes_per_cycle > limit:
+                    if dram_floor(least, bytes_per_cycle) > limit:
                         break
                     full[0], full[1], full[2] = sizes[0, m_index], tn, tk
                     trips[0], trips[1], trips[2] = trips_of[0, m_index], trips_of[1, n_index], k_trips
@@ -717,20 +785,187 @@ def search(shape, per_element, machine, buffers, bytes_per_cycle, fetch_cycles, 
                     compute, total = job_table(trips, full, edge, kept, group, machine, mapping)
                     for o in range(6):
                         generation = count * fetch_cycles * loads_of(0, trips, ORDERS[o])
-                        bound = generation + max(ends + count * total, order_bytes[o] / bytes_per_cycle)
+                        bound = generation + max(ends + count * total, dram_floor(order_bytes[o], bytes_per_cycle))
                         if bound > limit or (bound == limit and order_bytes[o] >= best_bytes):
                             pruned += 1
+                            continue
+                        if codes.shape[0] > 0:
+                            if stored < codes.shape[0]:
+                                row = codes[stored]
+                                row[0], row[1], row[2], row[3], row[4] = v, full[0], full[1], full[2], o
+                                row[5], row[6] = generation, count * total
+                                row[7:] = compute.ravel()
+                                bytes_in, bytes_out = end_bytes(full, edge, per_element)
+                                numbers[stored, 0], numbers[stored, 1] = order_bytes[o], bytes_in
+                                numbers[stored, 2] = bytes_out
+                                numbers[stored, 3] = largest_transfer(trips, full, per_element)
+                            stored += 1
                             continue
                         evaluated += 1
                         cycles = generation + pipeline_cycles(
                             trips, full, edge, ORDERS[o], count, compute, total, per_element, bytes_per_cycle
                         )
-                        if cycles < limit or (cycles == limit and order_bytes[o] < best_bytes):
+                        fewer = cycles < best_cycles or (cycles == best_cycles and order_bytes[o] < best_bytes)
+                        if cycles <= limit and (best_cycles < 0 or fewer):
                             best_cycles, best_compute, best_bytes = cycles, count * total, order_bytes[o]
-                            limit = np.float64(cycles)
                             best[0], best[1], best[2], best[3], best[4] = v, full[0], full[1], full[2], o
+                            if lowering:
+                                limit = np.float64(cycles)
                 pruned += 6 * (found[0] - m_index)
-    return best, best_cycles, best_compute, best_bytes, evaluated, pruned
+    return best, best_cycles, best_compute, best_bytes, evaluated, pruned, stored
+
+
+@jit
+def cycles_again(shape, per_element, machine, bytes_per_cycle, fetch_cycles, mappings, found):
+    """Cycles of what `search` found, at another bandwidth."""
+    trips, edge = np.empty(3, np.int64), np.empty(3, np.int64)
+    tile, order = found[1:4], ORDERS[found[4]]
+    for d in range(3):
+        trips[d] = ceil_div(shape[d], tile[d])
+        edge[d] = shape[d] - (trips[d] - 1) * tile[d]
+    compute, total = job_table(trips, tile, edge, shape[4], shape[5], machine, mappings[found[0]])
+    cycles = pipeline_cycles(trips, tile, edge, order, shape[3], compute, total, per_element, bytes_per_cycle)
+    return np.float64(cycles + shape[3] * fetch_cycles * loads_of(0, trips, order))
+
+
+@jit
+def undominated(codes, numbers):
+    """Move to the front, in their order, the kept candidates (`walk`) that no earlier one with the same tile and order
+    equals or beats in every job; return their number. Their transfers being the same, no other can be the fastest."""
+    heads, links = np.full(2 * codes.shape[0] + 1, -1), np.empty(codes.shape[0], np.int64)
+    found = 0
+    for index in range(codes.shape[0]):
+        code = codes[index]
+        place = (code[1] * 31 + code[2] * 961 + code[3] * 29791 + code[4]) % heads.shape[0]
+        other, beaten = heads[place], False
+        while other >= 0 and not beaten:
+            beaten = True
+            for field in range(1, 5):
+                beaten &= codes[other, field] == code[field]
+            for field in range(7, CODES):
+                beaten &= codes[other, field] <= code[field]
+            other = links[other]
+        if beaten:
+            continue
+        codes[found], numbers[found] = code, numbers[index]
+        links[found], heads[place] = heads[place], found
+        found += 1
+    return found
+
+
+@jit
+def fastest_kept(kept, codes, numbers, starts, jobs, beside, bytes_per_cycle, limit, best):
+    """Find the fastest of `kept` candidates, as `search` would find it among them, and write it to `best`.
+
+    `starts`: where the jobs of each candidate begin in `jobs` and `beside`. `limit`: cycles that one of them reaches.
+    Returns its cycles and the number of candidates evaluated.
+    """
+    best_cycles, best_bytes, evaluated = np.int64(-1), np.inf, np.int64(0)
+    for index in range(kept):
+        code, moved = codes[index], numbers[index, 0]
+        ends = transfer_cycles(numbers[index, 1], bytes_per_cycle) + transfer_cycles(numbers[index, 2], bytes_per_cycle)
+        smooth = code[5] + ends + code[6]
+        bound = max(np.float64(smooth), code[5] + dram_floor(moved, bytes_per_cycle))
+        if bound > limit or (bound == limit and moved >= best_bytes):
+            continue
+        evaluated += 1
+        cycles = smooth
+        if code[7:].min() < transfer_cycles(numbers[index, 3], bytes_per_cycle):
+            here = slice(starts[index], starts[index + 1])
+            cycles = code[5] + ends + jobs_cycles(jobs[here], beside[here], bytes_per_cycle)
+        fewer = cycles < best_cycles or (cycles == best_cycles and moved < best_bytes)
+        if cycles <= limit and (best_cycles < 0 or fewer):
+            best_cycles, best_bytes, limit = cycles, moved, np.float64(cycles)
+            best[:] = code[:5]
+    return best_cycles, evaluated
+
+
+@jit
+def jobs_of_kept(shape, per_element, codes, starts, jobs, beside):
+    """Fill in the jobs of kept candidates (`jobs_beside_transfers`), equal ones counted together."""
+    trips, edge = np.empty(3, np.int64), np.empty(3, np.int64)
+    starts[0] = 0
+    for index in range(codes.shape[0]):
+        code, first = codes[index], starts[index]
+        for d in range(3):
+            trips[d] = ceil_div(shape[d], code[1 + d])
+            edge[d] = shape[d] - (trips[d] - 1) * code[1 + d]
+        found = jobs_beside_transfers(
+            trips, code[1:4], edge, ORDERS[code[4]], shape[3], code[7:].reshape((2, 2, 2)), per_element, jobs[first:],
+            beside[first:],
+        )  # fmt: skip
+        end = first
+        for job in range(first, first + found):
+            same = first
+            while same < end and not (jobs[same, 1] == jobs[job, 1] and beside[same] == beside[job]):
+                same += 1
+            if same < end:
+                jobs[same, 0] += jobs[job, 0]
+            elif jobs[job, 0] != 0:
+                jobs[end], beside[end] = jobs[job], beside[job]
+                end += 1
+        starts[index + 1] = end
+
+
+SHARED_RANGE = 1.25  # of bandwidths that share kept candidates
+LEAST_SHARED = 4  # bandwidths for which keeping candidates pays
+ROOM = 4096  # candidates
+
+
+@jit
+def search_bandwidths(shape, per_element, machine, buffers, bandwidths, fetch_cycles, mappings, best, cycles, seen):
+    """`search` at each of some rising `bandwidths` (bytes per cycle): same mappings, less work.
+
+    The cycles of a candidate never grow with the bandwidth b, nor does its lower bound L(b), that of `search`. So a
+    candidate that is fastest at b in [lo, hi] has L(hi) <= L(b) <= cycles(b) = fastest(b) <= fastest(lo). All with
+    L(hi) <= fastest(lo) are kept, in the order in which `search` meets them, and for each b the same choice is made
+    among them. A single bandwidth is searched, from the cycles that the best mapping before takes there.
+
+    Fills in, by bandwidth, `best` (mapping row, Tm, Tn, Tk, order), `cycles` (-1 where nothing fits) and `seen`
+    (candidates evaluated, pruned).
+    """
+    codes, numbers = np.empty((ROOM, CODES), np.int64), np.empty((ROOM, NUMBERS))
+    none_codes, none_numbers = codes[:0], numbers[:0]
+    index, total, room = 0, bandwidths.shape[0], 0
+    while index < total:
+        here, limit = bandwidths[index], np.inf
+        if index > 0:
+            limit = cycles_again(shape, per_element, machine, here, fetch_cycles, mappings, best[index - 1])
+        found, least, _, _, evaluated, pruned, _ = walk(
+            shape, per_element, machine, buffers, here, fetch_cycles, mappings, limit, True, none_codes, none_numbers
+        )
+        best[index], cycles[index], seen[index, 0], seen[index, 1] = found, least, evaluated, pruned
+        if least < 0:
+            cycles[:] = -1
+            return
+        space = evaluated + pruned
+        last = index
+        while last + 1 < total and bandwidths[last + 1] <= here * SHARED_RANGE:
+            last += 1
+        stored = ROOM + 1
+        while last - index + 1 >= LEAST_SHARED:
+            walked = walk(
+                shape, per_element, machine, buffers, bandwidths[last], fetch_cycles, mappings, np.float64(least), False,
+                codes, numbers,
+            )  # fmt: skip
+            stored = walked[6]
+            if stored <= ROOM:
+                break
+            last = (index + last) // 2
+        index += 1
+        if stored > ROOM:
+            continue
+        kept = undominated(codes[:stored], numbers[:stored])
+        starts, jobs, beside = np.empty(kept + 1, np.int64), np.empty((kept * JOBS, 2), np.int64), np.empty(kept * JOBS)
+        jobs_of_kept(shape, per_element, codes[:kept], starts, jobs, beside)
+        while index <= last:
+            here = bandwidths[index]
+            limit = cycles_again(shape, per_element, machine, here, fetch_cycles, mappings, best[index - 1])
+            cycles[index], seen[index, 0] = fastest_kept(
+                kept, codes, numbers, starts, jobs, beside, here, limit, best[index]
+            )
+            seen[index, 1] = space - seen[index, 0]
+            index += 1
 
 
 @jit
