@@ -1,6 +1,7 @@
 """``accelsim list``: what is shipped."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -12,13 +13,15 @@ if TYPE_CHECKING:
 
 __all__ = ["list_command"]
 
-_KINDS = ("workloads", "designs", "methods", "recipes")
+_KINDS = ("workloads", "designs", "methods", "recipes", "measured")
 
 
 @click.command("list")
 @click.argument("kind", metavar="|".join(_KINDS))
 def list_command(kind: str) -> None:
-    """List shipped workloads, designs, methods of a step, or recipes of a training run."""
+    """List shipped workloads, designs, methods of a step, recipes of a training run, or networks whose training
+    throughput was measured.
+    """
     if kind not in _KINDS:
         raise InputError(f"list {kind}: not known{did_you_mean(kind, _KINDS)}; allowed: {', '.join(_KINDS)}")
     from accelsim.cli.screen import console
@@ -28,17 +31,18 @@ def list_command(kind: str) -> None:
         "designs": _designs,
         "methods": _methods,
         "recipes": _recipes,
+        "measured": partial(_workloads, measured=True),
     }
     console().print(tables[kind]())
 
 
-def _workloads() -> "Table":
+def _workloads(*, measured: bool = False) -> "Table":
     from accelsim.cli.screen import table_of
     from accelsim.units import show
     from accelsim.workload.trace import load_trace, workload_names
 
     table = table_of("workload", "inputs", "parameters", "MACs/sample", "operations")
-    for name in workload_names():
+    for name in workload_names(measured=measured):
         trace = load_trace(name)
         shapes = ", ".join("x".join(str(size) for size in shape) for shape in trace.input_shapes)
         table.add_row(name, shapes, show(trace.parameters, ""), show(trace.macs, ""), str(len(trace.operations)))

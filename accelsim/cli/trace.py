@@ -98,7 +98,8 @@ def trace_command(
     check_output(output, (".json", ".gz"))
     steps = max(steps, int(masks))
     words = ["accelsim", "trace", f"{_portable(module)}:{factory}", *(f"--input={spec}" for spec in specs)]
-    words += [f"--batch={batch}"] * (batch != 2) + ["--infer"] * (not train) + [f"--loss={loss}"] * bool(loss)
+    words += [f"--batch={batch}"] * (batch != 2) + ["--infer"] * (not train)
+    words += [f"--loss={_portable_loss(loss)}"] if loss else []
     words += [f"--steps={steps}"] * bool(steps) + ["--masks"] * masks + [f"--name={name}"] * bool(name)
     with _importable_neighbours(module):
         model = _build(module, factory, target)
@@ -125,6 +126,12 @@ def _portable(name: str) -> str:
     path = Path(name).resolve()
     roots = [folder for folder in path.parents if (folder / "pyproject.toml").exists() or (folder / ".git").exists()]
     return path.relative_to(roots[0]).as_posix() if roots else path.name
+
+
+def _portable_loss(loss: str) -> str:
+    """Return the name of a loss, or MODULE:FUNCTION with a portable module."""
+    module, colon, function = loss.rpartition(":")
+    return f"{_portable(module)}{colon}{function}"
 
 
 @contextmanager

@@ -58,6 +58,7 @@ __all__ = [
 ]
 
 FORMAT = "accelsim-trace/1"
+_SUFFIXES = (".json", ".json.gz")
 LARGEST_DIMENSION = 2**24
 LARGEST_TENSOR = 2**44
 
@@ -371,9 +372,9 @@ class Trace(FileModel):
         return self
 
 
-def workload_names() -> list[str]:
-    """Return the names of the shipped traces."""
-    return list(packaged_names("workloads", (".json", ".json.gz")))
+def workload_names(*, measured: bool = False) -> list[str]:
+    """Return the names of the shipped traces, or of those shipped because their training throughput was measured."""
+    return list(packaged_names("workloads/measured" if measured else "workloads", _SUFFIXES))
 
 
 def load_trace(name_or_path: str | Path) -> Trace:
@@ -381,13 +382,13 @@ def load_trace(name_or_path: str | Path) -> Trace:
 
     Raises `InputError` that lists every error of the file with its path.
     """
-    shipped = packaged_names("workloads", (".json", ".json.gz"))
+    shipped = {**packaged_names("workloads/measured", _SUFFIXES), **packaged_names("workloads", _SUFFIXES)}
     text = str(name_or_path)
     path = shipped.get(text) or Path(name_or_path)
     if text not in shipped and not path.exists() and path.suffix not in {".json", ".gz"}:
         raise InputError(
             f"trace '{text}': neither a file nor a shipped workload{did_you_mean(text, shipped)};"
-            f" shipped: {', '.join(shipped)}"
+            f" shipped: {', '.join(workload_names())}, and what accelsim list measured shows"
         )
     if path.suffix in {".csv", ".onnx"}:
         raise InputError(f"{path}: not a trace; make one with: accelsim import {path} -o {path.stem}.json")

@@ -56,6 +56,11 @@ WORKLOADS = {
 }  # fmt: skip
 """Shipped name: definition, input, and what the definition decides that its source leaves open."""
 
+_CLASSES, _IMAGE = "cross-entropy", "3x224x224"
+_STRIDE = "the stride of a block stands on its 3x3 convolution (v1.5)"
+_NO_DROP_PATH = "no stochastic depth"
+_VIT = ("no dropout; the class token is classified",)
+_WORDS = "the vocabulary filled up to 30528, as in NVIDIA's scripts"
 _DATA = "scikit-learn's handwritten digits (1x8x8); operands of four training steps of 64 images, masks of the last"
 SPARSE = {
     "resnet9_digits_bdwp_2of8": ("resnet9_digits_bdwp", (_DATA, "a narrow ResNet-9, trained 6 epochs with BDWP 2:8")),
@@ -66,15 +71,67 @@ SPARSE = {
 }  # fmt: skip
 """Traces of sparse models by name: factory in digits.py, what was done."""
 
+MEASURED = {
+    **{f"resnet{depth}_imagenet": (f"resnet.py:resnet{depth}_imagenet", _IMAGE, _CLASSES, (_STRIDE,))
+       for depth in (18, 34, 101, 152)},
+    **{f"{name}_imagenet": (f"resnet.py:{name}_imagenet", _IMAGE, _CLASSES, (_STRIDE,))
+       for name in ("wide_resnet50_2", "resnext50_32x4d", "resnext101_32x4d")},
+    "se_resnext101_32x4d_imagenet": ("resnet.py:se_resnext101_32x4d_imagenet", _IMAGE, _CLASSES, (
+        _STRIDE, "squeeze to a 16th of the channels, with biases, as in NVIDIA's DeepLearningExamples",
+    )),
+    **{f"vgg{depth}_imagenet": (f"vgg.py:vgg{depth}_imagenet", _IMAGE, _CLASSES, (
+        "no batch normalisation; three linear layers, dropout 0.5",
+    )) for depth in (11, 16, 19)},
+    **{f"densenet{depth}_imagenet": (f"densenet.py:densenet{depth}_imagenet", _IMAGE, _CLASSES, (
+        "each layer concatenates its inputs anew, as in torchvision without checkpointing",
+    )) for depth in (121, 161)},
+    "efficientnet_b0_imagenet": ("efficientnet.py:efficientnet_b0_imagenet", _IMAGE, _CLASSES, (_NO_DROP_PATH,)),
+    "efficientnet_b4_imagenet": ("efficientnet.py:efficientnet_b4_imagenet", "3x380x380", _CLASSES, (_NO_DROP_PATH,)),
+    "convnext_tiny_imagenet": ("convnext.py:convnext_tiny_imagenet", _IMAGE, _CLASSES, (_NO_DROP_PATH,)),
+    "vit_b32_imagenet": ("vit.py:vit_b32_imagenet", _IMAGE, _CLASSES, _VIT),
+    "vit_l16_imagenet": ("vit.py:vit_l16_imagenet", _IMAGE, _CLASSES, _VIT),
+    "sam_vit_l_1024": ("sam.py:sam_vit_l", "3x1024x1024", None, (
+        "windows of 14x14 on the 64x64 patches filled up to 70x70; four global blocks",
+        "what follows the encoder is left out",
+    )),
+    "ssd300_resnet50_coco": ("ssd.py:ssd300_resnet50", "3x300x300", "ssd.py:loss", (
+        "the sizes of NVIDIA's DeepLearningExamples: ResNet-50 to its third stage, which keeps 38x38",
+        "8732 boxes of 81 classes; random boxes as targets, the hardest negatives by sorting",
+    )),
+    **{f"bert_{size}_squad_384": (f"transformers.py:bert_{size}_squad", "384:int64:30528", _CLASSES, (
+        _WORDS, "sequence 384 without padding; no pooler; start and end of the answer are scored; dropout 0.1",
+    )) for size in ("base", "large")},
+    **{f"bert_large_pretraining_{length}": (
+        "transformers.py:bert_large_pretraining", (f"{length}:int64:30528", f"{masked}:int64:{length}"),
+        "transformers.py:pretraining_loss",
+        (_WORDS, f"sequence {length} without padding, {masked} masked positions; dropout 0.1"),
+    ) for length, masked in ((128, 20), (512, 80))},
+    "bert_large_layer_128": ("transformers.py:bert_large_layer", "128x1024", None, (
+        "one layer with the sizes of BERT-large, sequence 128, as in mli/transformers-benchmarks; dropout 0.1",
+    )),
+    "gpt2_medium_layer_512": ("transformers.py:gpt2_medium_layer", "512x1024", None, (
+        "one layer with the sizes of GPT-2 medium, sequence 512, as in mli/transformers-benchmarks; dropout 0.1",
+        "attention is computed in full: the causal mask saves no work",
+    )),
+}  # fmt: skip
+"""Networks whose training throughput was measured (`accelsim.workload.measured`): with a loss, shipped packed."""
+
 
 def export(name: str, folder: Path) -> Path:
     """Trace one shipped workload into `folder` and return the file."""
     if name in SPARSE:
         return _export_sparse(name, folder)
-    target, spec, assumptions = WORKLOADS[name]
-    output = folder / f"{name}.json"
-    options = [word for text in assumptions for word in ("--assume", text)]
-    words = [str(MODELS / target), "--input", spec, "--name", name, *options, "-o", str(output)]
+    if name in MEASURED:
+        target, specs, loss, assumptions = MEASURED[name]
+        loss = str(MODELS / loss) if loss and ":" in loss else loss
+        output = folder / "measured" / f"{name}.json.gz"
+        output.parent.mkdir(exist_ok=True)
+    else:
+        (target, specs, assumptions), loss = WORKLOADS[name], None
+        output = folder / f"{name}.json"
+    inputs = [f"--input={spec}" for spec in ([specs] if isinstance(specs, str) else specs)]
+    options = [f"--loss={loss}"] * bool(loss) + [word for text in assumptions for word in ("--assume", text)]
+    words = [str(MODELS / target), *inputs, "--name", name, *options, "-o", str(output)]
     with torch.device("meta"):  # nothing to initialise
         trace_command.main(words, prog_name="accelsim trace", standalone_mode=False)
     return output
@@ -105,7 +162,7 @@ def _export_sparse(name: str, folder: Path) -> Path:
 
 if __name__ == "__main__":
     try:
-        shipped = [*WORKLOADS, *SPARSE]
+        shipped = [*WORKLOADS, *MEASURED, *SPARSE]
         for chosen in sys.argv[1:] or shipped:
             if chosen not in shipped:
                 sys.exit(f"'{chosen}' is not shipped; shipped: {', '.join(shipped)}")

@@ -1,13 +1,28 @@
-"""Residual networks: ResNet-18 and ResNet-50 (He et al., 2016; stride on the 3x3, "v1.5"), ResNet-9 (DAWNBench)."""
+"""Residual networks: ResNet (He et al., 2016; stride on the 3x3, "v1.5"), wide (Zagoruyko and Komodakis, 2016), ResNeXt
+(Xie et al., 2017) and with squeeze and excitation (Hu et al., 2018); ResNet-9 (DAWNBench).
+"""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
+def conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
     """Return a convolution that keeps the size (over `stride`) and its batch normalisation."""
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(outputs))
+
+
+class SqueezeExcitation(nn.Module):
+    """Weigh each channel by a small network of the means of all channels."""
+
+    def __init__(self, channels: int, hidden: int, activation: nn.Module) -> None:
+        super().__init__()
+        self.squeeze, self.expand = nn.Linear(channels, hidden), nn.Linear(hidden, channels)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = self.expand(self.activation(self.squeeze(x.mean((2, 3))))).sigmoid()
+        return x * weights[:, :, None, None]
 
 
 class BasicBlock(nn.Module):
@@ -29,20 +44,39 @@ class BasicBlock(nn.Module):
 class Bottleneck(nn.Module):
     """1x1, 3x3 (with the stride) and 1x1 convolutions around a shortcut."""
 
-    expansion = 4
+    expansion, widening, groups, squeezed = 4, 1, 1, False
 
     def __init__(self, inputs: int, width: int, stride: int) -> None:
         super().__init__()
-        outputs = self.expansion * width
-        self.conv1, self.bn1 = conv_bn(inputs, width, 1)
-        self.conv2, self.bn2 = conv_bn(width, width, 3, stride)
-        self.conv3, self.bn3 = conv_bn(width, outputs, 1)
+        inner, outputs = self.widening * width, self.expansion * width
+        self.conv1, self.bn1 = conv_bn(inputs, inner, 1)
+        self.conv2, self.bn2 = conv_bn(inner, inner, 3, stride, self.groups)
+        self.conv3, self.bn3 = conv_bn(inner, outputs, 1)
+        self.se = SqueezeExcitation(outputs, outputs // 16, nn.ReLU()) if self.squeezed else nn.Identity()
         self.shortcut = conv_bn(inputs, outputs, 1, stride) if stride > 1 or inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)))
         y = F.relu(self.bn2(self.conv2(y)))
-        return F.relu(self.bn3(self.conv3(y)) + self.shortcut(x))
+        return F.relu(self.se(self.bn3(self.conv3(y))) + self.shortcut(x))
+
+
+class WideBottleneck(Bottleneck):
+    """A bottleneck that is half as narrow."""
+
+    widening = 2
+
+
+class GroupedBottleneck(WideBottleneck):
+    """The bottleneck of ResNeXt "32x4d": 32 groups, of 4 channels each in the first stage."""
+
+    groups = 32
+
+
+class SqueezedBottleneck(GroupedBottleneck):
+    """The same with squeeze and excitation by a 16th of the channels, before the sum."""
+
+    squeezed = True
 
 
 class ResNet(nn.Module):
@@ -125,3 +159,38 @@ def resnet18_imagenet() -> nn.Module:
 def resnet50_imagenet() -> nn.Module:
     """Return ResNet-50 for ImageNet."""
     return ResNet(Bottleneck, (3, 4, 6, 3), 1000)
+
+
+def resnet34_imagenet() -> nn.Module:
+    """Return ResNet-34 for ImageNet."""
+    return ResNet(BasicBlock, (3, 4, 6, 3), 1000)
+
+
+def resnet101_imagenet() -> nn.Module:
+    """Return ResNet-101 for ImageNet."""
+    return ResNet(Bottleneck, (3, 4, 23, 3), 1000)
+
+
+def resnet152_imagenet() -> nn.Module:
+    """Return ResNet-152 for ImageNet."""
+    return ResNet(Bottleneck, (3, 8, 36, 3), 1000)
+
+
+def wide_resnet50_2_imagenet() -> nn.Module:
+    """Return the ResNet-50 of twice the inner width for ImageNet."""
+    return ResNet(WideBottleneck, (3, 4, 6, 3), 1000)
+
+
+def resnext50_32x4d_imagenet() -> nn.Module:
+    """Return ResNeXt-50 32x4d for ImageNet."""
+    return ResNet(GroupedBottleneck, (3, 4, 6, 3), 1000)
+
+
+def resnext101_32x4d_imagenet() -> nn.Module:
+    """Return ResNeXt-101 32x4d for ImageNet."""
+    return ResNet(GroupedBottleneck, (3, 4, 23, 3), 1000)
+
+
+def se_resnext101_32x4d_imagenet() -> nn.Module:
+    """Return ResNeXt-101 32x4d with squeeze and excitation for ImageNet."""
+    return ResNet(SqueezedBottleneck, (3, 4, 23, 3), 1000)

@@ -61,3 +61,13 @@ def vit_cifar100() -> nn.Module:
 def vit_b16_imagenet() -> nn.Module:
     """Return ViT-B/16 for ImageNet at 224x224."""
     return VisionTransformer(image=224, patch=16, width=768, depth=12, heads=12, hidden=3072, classes=1000)
+
+
+def vit_b32_imagenet() -> nn.Module:
+    """Return ViT-B/32 for ImageNet at 224x224."""
+    return VisionTransformer(image=224, patch=32, width=768, depth=12, heads=12, hidden=3072, classes=1000)
+
+
+def vit_l16_imagenet() -> nn.Module:
+    """Return ViT-L/16 for ImageNet at 224x224."""
+    return VisionTransformer(image=224, patch=16, width=1024, depth=24, heads=16, hidden=4096, classes=1000)
