@@ -1,0 +1,99 @@
+"""What the points of a sweep rest on, by content: the design they change, traces and energy tables.
+
+A point's identity is the SHA-256 of everything its numbers depend on but the version of the model, so that rows of two
+versions can be held against each other.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from accelsim.errors import InputError
+from accelsim.hardware.design import Design, load_design
+from accelsim.hardware.energy import load_energy_table
+from accelsim.hardware.sourced import leaf_paths, read_scalar
+from accelsim.results import identity_of
+from accelsim.sweep.point import Point
+from accelsim.workload.trace import load_trace
+
+__all__ = ["Inputs", "base_values", "check_inputs", "identity_of_point", "read_inputs"]
+
+_Digests = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """The design by name and digest, and the digests of the traces and energy tables by name."""
+
+    design: str
+    design_digest: str
+    traces: _Digests
+    tables: _Digests
+
+
+def read_inputs(design: str, traces: tuple[str, ...], tables: tuple[str, ...]) -> Inputs:
+    """Load everything and return its digests. Raises `InputError` for what cannot be read."""
+    return Inputs(
+        design=design,
+        design_digest=_digest(base_values(load_design(design))),
+        traces=tuple((name, _trace_digest(name)) for name in traces),
+        tables=tuple((name, _digest(load_energy_table(name).model_dump(mode="json"))) for name in tables),
+    )
+
+
+@lru_cache(maxsize=8)
+def check_inputs(inputs: Inputs) -> None:
+    """Refuse to go on where this process reads other inputs under the same names, as on another machine."""
+    found = read_inputs(inputs.design, *(tuple(name for name, _ in part) for part in (inputs.traces, inputs.tables)))
+    pairs = [(inputs.design, inputs.design_digest), *inputs.traces, *inputs.tables]
+    others = [(found.design, found.design_digest), *found.traces, *found.tables]
+    changed = [name for (name, digest), (_, other) in zip(pairs, others, strict=True) if digest != other]
+    if changed:
+        raise InputError(
+            f"{changed[0]}: holds something else where the points are evaluated than where the sweep began"
+        )
+
+
+def base_values(design: Design) -> dict[str, Any]:
+    """Return the values of a design by dotted path, lists as tuples; its name and description are none of them."""
+    values: dict[str, Any] = {}
+    for path in leaf_paths(Design):
+        here: Any = design
+        for name in path.split("."):
+            here = getattr(here, name)
+        values[path] = here
+    return values
+
+
+def identity_of_point(point: Point, base: Mapping[str, Any], inputs: Inputs) -> str:
+    """Return the identity of a point that changes the design of the values `base`.
+
+    A value changed to what the design says anyway makes no difference, nor does ``80`` for a field that reads ``80.0``.
+    """
+    design = dict(base)
+    for path, text in point.changes:
+        value = read_scalar(text)
+        design[path] = float(value) if isinstance(base[path], float) and isinstance(value, int) else value
+    return identity_of(
+        {
+            "trace": dict(inputs.traces)[point.workload],
+            "design": design,
+            "energy": dict(inputs.tables)[design["energy"]],
+            "method": point.method,
+            "pattern": point.pattern,
+            "batch": point.batch,
+            "optimizer": point.optimizer,
+            "engine": point.engine,
+        }
+    )
+
+
+def _trace_digest(name: str) -> str:
+    return _digest(load_trace(name).model_dump(mode="json", exclude={"origin"}, exclude_defaults=True))
+
+
+def _digest(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,170 @@
+"""The points of a sweep: axes, what is linked to them, and which of their combinations are wanted.
+
+Points are made one after another and never held: a million of them take no memory. Their order, and so the order of
+the rows, follows from the sweep alone.
+"""
+
+import itertools
+import math
+import random
+import sys
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from accelsim.hardware.design import load_design
+from accelsim.results import identity_of
+from accelsim.sparsity.methods import METHODS
+from accelsim.sweep.axes import RESERVED, Axis, Interval, Levels, Value, text_of, whole_where_counted
+from accelsim.sweep.expression import Expression
+from accelsim.sweep.inputs import Inputs, base_values
+from accelsim.sweep.point import Point
+
+__all__ = ["SAMPLINGS", "Link", "Sampling", "Sweep"]
+
+SAMPLINGS = ("random", "latin-hypercube")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A field that follows from others: `path` has the value of `expression`."""
+
+    path: str
+    expression: Expression
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How many combinations are drawn, and how.
+
+    ``random``: each value on its own, or, where all axes are lists, different combinations of the grid.
+    ``latin-hypercube``: each axis is cut into `points` parts, and every part is met once.
+    """
+
+    kind: Literal["random", "latin-hypercube"]
+    points: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """A sweep over a design: the grid of its `axes`, the last one fastest, or combinations drawn from it.
+
+    `links` are set after the axes. A combination that a constraint does not hold for is no point. Under a method that
+    takes no pattern, the values of the axis `pattern` are one point, not several. `fits`: points whose design is more
+    than its device holds are not simulated.
+    """
+
+    name: str
+    description: str
+    axes: tuple[Axis, ...]
+    links: tuple[Link, ...]
+    constraints: tuple[Expression, ...]
+    fits: bool
+    sampling: Sampling | None
+    inputs: Inputs
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """Fields of the design that the points change, by path."""
+        paths = [item.path for item in (*self.axes, *self.links)]
+        return tuple(path for path in paths if path not in RESERVED)
+
+    @property
+    def identity(self) -> str:
+        """Sixteen digits that tell this sweep from others: what it varies, how, and of which inputs."""
+        axes = [
+            [axis.path, *map(text_of, axis.values)]
+            if isinstance(axis, Levels)
+            else [axis.path, axis.low, axis.high, axis.log, axis.whole]
+            for axis in self.axes
+        ]
+        inputs = self.inputs
+        return identity_of(
+            {
+                "axes": axes,
+                "links": [[link.path, link.expression.text] for link in self.links],
+                "where": [constraint.text for constraint in self.constraints],
+                "fits": self.fits,
+                "sample": self.sampling and [self.sampling.kind, self.sampling.points, self.sampling.seed],
+                "inputs": [inputs.design, inputs.design_digest, inputs.traces, inputs.tables],
+            }
+        )[:16]
+
+    def combinations(self) -> Iterator[tuple[Value, ...]]:
+        """Yield the values of the axes, before links and constraints."""
+        if self.sampling is None:
+            yield from itertools.product(*(axis.values for axis in self.axes if isinstance(axis, Levels)))
+        else:
+            # a combination drawn again is the same point
+            yield from dict.fromkeys(_drawn(self.axes, self.sampling))
+
+    def settings(self) -> Iterator[dict[str, Value]]:
+        """Yield the values of every field of the design and of every reserved axis, point by point."""
+        base, paths = base_values(load_design(self.inputs.design)), [axis.path for axis in self.axes]
+        patterns = next(axis.values for axis in self.axes if isinstance(axis, Levels) and axis.path == "pattern")
+        for combination in self.combinations():
+            values = {**base, **dict(zip(paths, combination, strict=True))}
+            if not METHODS[values["method"]].takes_pattern:
+                if values["pattern"] != patterns[0]:
+                    continue
+                values["pattern"] = None
+            for link in self.links:
+                values[link.path] = whole_where_counted(link.path, link.expression.value(values))
+            if all(constraint.holds(values) for constraint in self.constraints):
+                yield values
+
+    def points(self) -> Iterator[Point]:
+        """Yield the points in the order of their rows."""
+        changed = self.changed
+        for values in self.settings():
+            yield Point(
+                workload=values["workload"],
+                design=self.inputs.design,
+                changes=tuple((path, text_of(values[path])) for path in changed),
+                method=values["method"],
+                pattern=values["pattern"],
+                batch=values["batch"],
+                optimizer=values["optimizer"],
+                engine=values["engine"],
+            )
+
+    def count(self) -> int:
+        """Return the number of points; where anything can leave some out, they are all made and counted."""
+        methods = next(axis.values for axis in self.axes if isinstance(axis, Levels) and axis.path == "method")
+        if self.sampling or self.links or self.constraints or not all(METHODS[name].takes_pattern for name in methods):
+            return sum(1 for _ in self.settings())
+        return math.prod(len(axis.values) for axis in self.axes if isinstance(axis, Levels))
+
+
+def _drawn(axes: tuple[Axis, ...], sampling: Sampling) -> Iterator[tuple[Value, ...]]:
+    # the generator of the standard library: its numbers are promised to stay the same from version to version
+    generator = random.Random(sampling.seed)
+    sizes = [len(axis.values) for axis in axes if isinstance(axis, Levels)]
+    if sampling.kind == "random" and len(sizes) == len(axes) and math.prod(sizes) <= sys.maxsize:
+        for index in generator.sample(range(math.prod(sizes)), sampling.points):
+            yield _combination(axes, index)
+    elif sampling.kind == "random":
+        for _ in range(sampling.points):
+            yield tuple(axis.at(generator.random()) for axis in axes)
+    else:
+        columns = [_strata(generator, sampling.points) for _ in axes]
+        for shares in zip(*columns, strict=True):
+            yield tuple(axis.at(share) for axis, share in zip(axes, shares, strict=True))
+
+
+def _combination(axes: tuple[Axis, ...], index: int) -> tuple[Value, ...]:
+    values: list[Value] = []
+    for axis in reversed(axes):
+        assert not isinstance(axis, Interval)
+        index, place = divmod(index, len(axis.values))
+        values.append(axis.values[place])
+    return tuple(reversed(values))
+
+
+def _strata(generator: random.Random, points: int) -> "array[float]":
+    """One share in each of `points` equal parts from 0 to 1, in random order."""
+    places = array("q", range(points))
+    generator.shuffle(places)
+    return array("d", ((place + generator.random()) / points for place in places))
