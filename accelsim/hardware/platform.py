@@ -16,12 +16,25 @@ from accelsim.files import FileModel, packaged_names
 from accelsim.hardware.sourced import SourcedModel, load_sourced
 from accelsim.units import TERA
 
-__all__ = ["PRECISIONS", "Behaviour", "Platform", "find_platform", "load_behaviour", "load_platform", "platform_names"]
+__all__ = [
+    "PRECISIONS",
+    "Behaviour",
+    "Platform",
+    "find_platform",
+    "load_behaviour",
+    "load_platform",
+    "platform_names",
+    "rate_field",
+]
 
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8")
 """Arithmetic types of a GEMM's operands; FP16 and narrower accumulate in FP32."""
 
-_RATES = {name: f"{name}_tops" if name == "int8" else f"{name}_tflops" for name in PRECISIONS}
+
+def rate_field(precision: str) -> str:
+    """Return the name of the field of `Compute` with the peak rate of a precision."""
+    return f"{precision}_tops" if precision == "int8" else f"{precision}_tflops"
+
 
 Tflops = Annotated[float, Field(gt=0, le=1e6)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -110,7 +123,7 @@ class Platform(SourcedModel):
 
     def peak_flops(self, precision: str) -> float:
         """Operations per second of dense GEMMs. Raises `InputError` for a precision that the platform lacks."""
-        rates = {name: getattr(self.compute, _RATES[name], None) for name in PRECISIONS}
+        rates = {name: getattr(self.compute, rate_field(name), None) for name in PRECISIONS}
         rate = rates.get(precision)
         if rate is None:
             known = [name for name in PRECISIONS if rates[name] is not None]
@@ -160,7 +173,7 @@ def load_platform(name_or_path: str | Path) -> Platform:
         return load_sourced(Platform, shipped[text])
     path = Path(name_or_path)
     if path.exists() or path.suffix in {".yaml", ".yml"}:
-        return load_sourced(Platform, path)
+        return _with_behaviour_beside(load_sourced(Platform, path), path)
     found = find_platform(text)
     if found is None:
         raise InputError(
@@ -168,6 +181,13 @@ def load_platform(name_or_path: str | Path) -> Platform:
             f" shipped: {', '.join(shipped)}"
         )
     return found
+
+
+def _with_behaviour_beside(platform: Platform, path: Path) -> Platform:
+    """A behaviour named as a file is found relative to the file of its platform."""
+    if platform.behaviour is None or not platform.behaviour.endswith((".yaml", ".yml")):
+        return platform
+    return platform.model_copy(update={"behaviour": str(path.parent / platform.behaviour)})
 
 
 def find_platform(alias: str) -> Platform | None:
