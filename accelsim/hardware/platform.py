@@ -5,6 +5,7 @@ sheet states. How much of it software reaches is a *behaviour*, a few numbers fi
 (``hw_configs/behaviours/*.yaml``) by ``python -m accelsim.fit_platforms``, or measured by ``accelsim calibrate``.
 """
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
@@ -35,6 +36,8 @@ def rate_field(precision: str) -> str:
     """Return the name of the field of `Compute` with the peak rate of a precision."""
     return f"{precision}_tops" if precision == "int8" else f"{precision}_tflops"
 
+
+_UNSAID = re.compile(r"\b(nvidia|geforce|tesla|amd|intel|xilinx)\b|\((r|tm)\)|[\s_-]+")
 
 Tflops = Annotated[float, Field(gt=0, le=1e6)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -151,6 +154,15 @@ class Behaviour(SourcedModel):
     tf32_efficiency: Share = Field(description="the same for TF32")
     fp32_efficiency: Share = Field(description="the same without matrix units")
     conv_factor: Share = Field(description="rate of a convolution relative to a GEMM of its size")
+    winograd_gain: Annotated[float, Field(ge=1, le=4)] = Field(
+        description="rate of 3 x 3 convolutions without matrix units relative to others: fewer multiplications"
+    )
+    direct_share: Share = Field(
+        description="rate of grouped convolutions without matrix units, relative to a GEMM there"
+    )
+    pj_per_operation: Annotated[float, Field(gt=0, le=1e3)] = Field(
+        description="dynamic energy of an operation on matrix units at FP16; with the power limit it caps their rate"
+    )
     memory_efficiency: Share = Field(description="share of the bandwidth that kernels bound by memory reach")
     kernel_us: Microseconds = Field(description="time of the smallest kernel on the device")
     host_us: Microseconds = Field(description="time until the host has issued one more kernel, without graphs")
@@ -191,9 +203,15 @@ def _with_behaviour_beside(platform: Platform, path: Path) -> Platform:
 
 
 def find_platform(alias: str) -> Platform | None:
-    """Return the shipped platform that a measurement calls `alias`, whatever its case; None where none is."""
-    wanted = alias.strip().casefold()
-    return _by_alias().get(wanted)
+    """Return the shipped platform that a measurement calls `alias`; None where none is.
+
+    Case, spaces, hyphens and the maker's name do not matter: ``NVIDIA A100-SXM4-80GB`` is ``a100 sxm4 80gb``.
+    """
+    return _by_alias().get(_key(alias))
+
+
+def _key(name: str) -> str:
+    return _UNSAID.sub("", name.casefold())
 
 
 @cache
@@ -202,9 +220,9 @@ def _by_alias() -> dict[str, Platform]:
     for name, path in packaged_names("hw_configs/platforms", (".yaml",)).items():
         platform = load_sourced(Platform, path)
         for alias in (name, platform.name, *platform.aliases):
-            if found.setdefault(alias.casefold(), platform) is not platform:
+            if found.setdefault(_key(alias), platform) is not platform:
                 raise InputError(
-                    f"platform '{platform.name}': alias '{alias}' is also one of '{found[alias.casefold()].name}'"
+                    f"platform '{platform.name}': alias '{alias}' is also one of '{found[_key(alias)].name}'"
                 )
     return found
 
