@@ -32,29 +32,26 @@ class _Network:
     named: bool = False
 
 
-_RESNET = r"resnet{}(v15|v1b)?|rn{}(v15)?"
-_VGG = r"vgg{}"
 _BERT_BASE, _BERT_LARGE = r"bertb(ase)?(uncased)?", r"bertl(arge)?(uncased)?(wholewordmasking)?"
-_EFFICIENTNET = r"efficientnet(v1)?{}|enet{}"
 
 _NETWORKS = (
-    *(_Network(f"resnet{n}_imagenet", _RESNET.replace("{}", str(n)), 224) for n in (18, 34, 50, 101, 152)),
+    *(_Network(f"resnet{n}_imagenet", rf"(resnet|rn){n}(v15|v1b)?", 224) for n in (18, 34, 50, 101, 152)),
     _Network("resnext50_32x4d_imagenet", r"resnext50(32x4d)?", 224),
     _Network("resnext101_32x4d_imagenet", r"resnext10132x4d", 224),
     _Network("se_resnext101_32x4d_imagenet", r"(legacy)?seresnext10132x4d", 224),
     _Network("wide_resnet50_2_imagenet", r"wideresnet502|wrn502", 224),
-    *(_Network(f"vgg{n}_imagenet", _VGG.replace("{}", str(n)), 224) for n in (11, 16, 19)),
+    *(_Network(f"vgg{n}_imagenet", f"vgg{n}", 224) for n in (11, 16, 19)),
     _Network("densenet121_imagenet", r"densenet121", 224),
     _Network("densenet161_imagenet", r"densenet161", 224),
-    _Network("efficientnet_b0_imagenet", _EFFICIENTNET.replace("{}", "b0"), 224),
-    _Network("efficientnet_b4_imagenet", _EFFICIENTNET.replace("{}", "b4"), 380),
+    _Network("efficientnet_b0_imagenet", r"efficientnet(v1)?b0", 224),
+    _Network("efficientnet_b4_imagenet", r"efficientnet(v1)?b4", 380),
     _Network("mobilenet_v2_imagenet", r"mobilenetv2(100|10)?|mobilenetv210224", 224),
     _Network("vit_b16_imagenet", r"vitb(ase)?(patch)?16(224)?", 224),
     _Network("vit_b32_imagenet", r"vitb(ase)?(patch)?32(224)?", 224),
     _Network("vit_l16_imagenet", r"vitl(arge)?(patch)?16(224)?", 224),
     _Network("convnext_tiny_imagenet", r"convnextt(iny)?", 224),
     _Network("sam_vit_l_1024", r"vitlsam((image)?encoder)?(size)?|sam(imageencoder)?vitl(arge)?", 1024, context="sa1b"),
-    _Network("ssd300_resnet50_coco", r"ssd300(v11)?(resnet50|rn50)?|ssd(resnet50|rn50)", 300, context="coco"),
+    _Network("ssd300_resnet50_coco", r"ssd(300)?(v11)?(resnet50|rn50)|ssd300v11", 300, context="coco"),
     _Network("bert_base_128", _BERT_BASE, 128, "sequence", "classification"),
     _Network("bert_base_squad_384", _BERT_BASE, 384, "sequence", "squad"),
     _Network("bert_large_squad_384", _BERT_LARGE, 384, "sequence", "squad"),
@@ -70,7 +67,7 @@ _NETWORKS = (
 )  # fmt: skip
 
 _CONTEXTS = {
-    "tinyimagenet": r"tiny[\s_-]*imagenet(?:[\s_-]*200)?",
+    "tinyimagenet": r"(?<!next)(?<!next.)tiny[\s_-]*imagenet(?:[\s_-]*200)?",
     "imagenet": r"imagenet(?:[\s_-]*(?:1k|2012))?(?![\s_-]*\d\dk|[a-z0-9])|ilsvrc(?:[\s_-]*2012)?|(?<![a-z0-9])in1k",
     "another": r"imagenet[\s_-]*[a-z0-9]*|in2[12]k|mnist|svhn|food[\s_-]*101|flowers|celeba|lsun|openimages|pascal|voc",
     "cifar100": r"cifar[\s_-]*100",
@@ -78,25 +75,26 @@ _CONTEXTS = {
     "coco": r"(?:ms[\s_-]*)?coco(?:[\s_-]*20\d\d)?",
     "sa1b": r"sa[\s_-]*1b",
     "squad": r"squad(?:[\s_-]*v?[12]\.\d)?|question[\s_-]*answering|(?<![a-z])qa(?![a-z])",
-    "pretraining": r"pre[\s_-]*train(?:ing|ed)?|phase[\s_-]*[12]|(?<![a-z])(?:mlm|nsp)(?![a-z])"
+    "pretraining": r"pre[\s_-]*train(?:ing)?(?!ed)|phase[\s_-]*[12]|(?<![a-z])(?:mlm|nsp)(?![a-z])"
     r"|language[\s_-]*model(?:l?ing)?|wiki(?:pedia|corpus|text)?(?:[\s_-]*(?:2|103))?|book[\s_-]*s?corpus|books",
     "classification": r"(?:sequence[\s_-]*)?classification|glue|mnli|mrpc|cola|sst[\s_-]*2|qqp|qnli|imdb",
 }  # fmt: skip
 """Data sets and tasks, each removed before the next is looked for."""
 
 _SIZES = (
-    r"(?<![a-z0-9.])(?:3\s*[x*]\s*)?(\d{2,5})\s*[x*]\s*(\d{2,5})(?:\s*[x*]\s*3)?(?![a-z0-9])",
-    r"(?<![a-z0-9.])(\d{2,5})[\s_-]*(?:px|pixels?)(?![a-z0-9])",
-    r"(?<![a-z])(?:max[\s_-]*)?(?:seq(?:uence)?(?:[\s_-]*len(?:gth)?)?|sl|len(?:gth)?|context)[\s_=:-]*(\d{2,5})(?!\d)",
-    r"(?<![a-z0-9.])(\d{2,5})[\s_-]*(?:tok(?:en)?s?|seq(?:uence)?)(?![a-z0-9])",
-    r"@[\s_]*(\d{2,5})(?![a-z0-9])",
+    r"(?<![a-z0-9.])(?:3\s*[x*\u00d7]\s*)?(\d{2,6})\s*[x*\u00d7]\s*(\d{2,6})(?:\s*[x*\u00d7]\s*3)?(?![a-z0-9])",
+    r"(?<![a-z0-9.])(\d{2,6})[\s_-]*(?:px|pixels?)(?![a-z0-9])",
+    r"(?<![a-z])(?:max[\s_-]*)?(?:seq(?:uence)?(?:[\s_-]*len(?:gth)?)?|sl|len(?:gth)?|context)[\s_=:-]*(\d{2,6})(?!\d)",
+    r"(?<![a-z0-9.])(\d{2,6})[\s_-]*(?:tok(?:en)?s?|seq(?:uence)?)(?![a-z0-9])",
+    r"@[\s_]*(\d{2,6})(?![a-z0-9])",
 )
-_BARE_SIZE = r"(?<![a-z0-9.])(\d{2,5})(?![a-z0-9.])"
+_BARE_SIZE = r"(?<![a-z0-9.])(\d{2,6})(?![a-z0-9.])"
+_THOUSANDS = r"(?<![a-z0-9.])(\d{1,3})[\s_-]*k(?![a-z0-9])"
 _NO_SIZE = r"(?:batch(?:[\s_-]*size)?|bs)[\s_=:-]*\d+|1000[\s_-]*classes|ssd[\s_-]*300|squad[\s_-]*v?[12]\.\d"
 
 _SAYS_NOTHING = re.compile(
     r"torchvision|timm|pytorch|tensorflow|mxnet|jax|keras|huggingface|hf|nvidia|dle|google|facebook|openai|meta|mlperf"
-    r"|train|training|fine|tune|tuning|finetune|finetuning|fwd|bwd|forward|backward|step|models?|network|dense"
+    r"|train|training|fine|tune|tuning|finetune|finetuning|fwd|bwd|forward|backward|step|models?|network|dense|pre|pretrained"
     r"|synthetic|for|on|with|and|the|tv|a[123]|ra[23]?|fb|augreg|nhwc|nchw|amp|fp16|fp32|tf32|bf16|dataset|data"
 )
 _PART = re.compile(r"[a-z0-9]+")
@@ -121,13 +119,15 @@ def trace_for(model: str, input: str, unit: str) -> str | None:  # noqa: A002 - 
     name, contexts_of_model = _without_contexts(model.lower())
     rest, contexts_of_input = _without_contexts(input.lower())
     name, sizes_of_model = _without_sizes(name)
-    sizes = sizes_of_model | _without_sizes(rest)[1] | {int(size) for size in re.findall(_BARE_SIZE, _cleared(rest))}
+    rest, sizes_of_input = _without_sizes(rest)
+    bare = {int(size) for size in re.findall(_BARE_SIZE, re.sub(_NO_SIZE, " ", rest))}
+    sizes = sizes_of_model | sizes_of_input | bare
     contexts = contexts_of_model | contexts_of_input
     compact = "".join(part for part in _PART.findall(name) if not _SAYS_NOTHING.fullmatch(part))
     found = [
         network.trace
         for network in _NETWORKS
-        if re.fullmatch(network.name, compact)
+        if (re.fullmatch(network.name, compact) or model.lower() == network.trace)
         and sizes <= {network.size}
         and contexts <= {network.context}
         and (contexts or not network.named)
@@ -147,14 +147,9 @@ def _without_contexts(text: str) -> tuple[str, set[str]]:
 
 
 def _without_sizes(text: str) -> tuple[str, set[int]]:
-    """Return a text without the sizes marked as such, and those."""
-    found: set[int] = set()
+    """Return a text without the sizes marked as such, and those; 2k is 2048."""
+    found = {1024 * int(size) for size in re.findall(_THOUSANDS, text)}
     for pattern in _SIZES:
         found |= {int(size) for match in re.finditer(pattern, text) for size in match.groups() if size}
         text = re.sub(pattern, " ", text)
     return text, found
-
-
-def _cleared(text: str) -> str:
-    """Return a text without the numbers that are no size of the input."""
-    return re.sub(_NO_SIZE, " ", text)

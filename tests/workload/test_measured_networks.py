@@ -165,6 +165,31 @@ def test_only_products_on_data_need_no_input_gradient():
         assert products == [starts_inside, *[True] * (len(products) - 1)], name
 
 
+OF_EACH_FILE = (
+    *("resnet18_imagenet", "vgg11_imagenet", "densenet121_imagenet", "efficientnet_b0_imagenet", "vit_b32_imagenet"),
+    *("convnext_tiny_imagenet", "sam_vit_l_1024", "ssd300_resnet50_coco", "bert_large_pretraining_128"),
+)
+
+
+@pytest.mark.parametrize("name", OF_EACH_FILE)
+def test_exported_again_it_is_the_same(name, tmp_path, capsys):
+    pytest.importorskip("torch", reason="tracing needs the torch extra")
+    from shipped_exporter import export_all
+
+    again, shipped = load_trace(export_all().export(name, tmp_path)), load_trace(name)
+    capsys.readouterr()
+    assert again.model_copy(update={"origin": shipped.origin}) == shipped
+    same = {"versions", "command", "exporter"}  # torch, the path of the output, accelsim
+    assert again.origin.model_dump(exclude=same) == shipped.origin.model_dump(exclude=same)
+
+
+def test_the_exporter_knows_every_measured_network():
+    pytest.importorskip("torch", reason="tracing needs the torch extra")
+    from shipped_exporter import export_all
+
+    assert sorted(export_all().MEASURED) == workload_names(measured=True)
+
+
 def test_they_are_listed_apart(capsys):
     assert main(["list", "workloads"]) == 0
     assert "resnet152_imagenet" not in capsys.readouterr().out
@@ -252,6 +277,7 @@ def test_every_named_trace_is_shipped_and_every_measured_one_is_named():
         ("ResNet-50 v1.5 (ImageNet)", "", "img/s", "resnet50_imagenet"),
         ("torchvision.models.resnet50", "synthetic 224x224x3, bs 64", "img/s", "resnet50_imagenet"),
         ("resnet50.a1_in1k", "synthetic 224px", "img/s", "resnet50_imagenet"),
+        ("resnet50 (pretrained)", "224\u00d7224", "img/s", "resnet50_imagenet"),
         ("RN50", "ILSVRC2012", "ips", "resnet50_imagenet"),
         ("resnet-152", "224px", "img/s", "resnet152_imagenet"),
         ("Wide ResNet-50-2", "ImageNet", "img/s", "wide_resnet50_2_imagenet"),
@@ -263,6 +289,7 @@ def test_every_named_trace_is_shipped_and_every_measured_one_is_named():
         ("MobileNetV2 1.0", "224", "img/s", "mobilenet_v2_imagenet"),
         ("EfficientNet B0", "", "img/s", "efficientnet_b0_imagenet"),
         ("efficientnet-b4", "380x380", "img/s", "efficientnet_b4_imagenet"),
+        ("ConvNeXt Tiny ImageNet", "", "img/s", "convnext_tiny_imagenet"),
         ("ConvNeXt-T", "224", "img/s", "convnext_tiny_imagenet"),
         ("vit_b_16", "ImageNet", "img/s", "vit_b16_imagenet"),
         ("ViT-B/16", "224", "img/s", "vit_b16_imagenet"),
@@ -281,6 +308,7 @@ def test_every_named_trace_is_shipped_and_every_measured_one_is_named():
         ("GPT-2 small", "seq 1024", "tokens/s", "gpt2_1024"),
         ("gpt2", "", "seq/s", "gpt2_1024"),
         ("GPT2", "WikiText-103, context 1024", "seq/s", "gpt2_1024"),
+        ("gpt2", "1k context", "seq/s", "gpt2_1024"),
         ("Llama 3.2 1B", "seq 2048", "tok/s", "llama_1b_2048"),
         ("VGG-19", "CIFAR-100", "img/s", "vgg19_cifar100"),
         ("ResNet-18", "Tiny-ImageNet 64x64", "img/s", "resnet18_tinyimagenet"),
@@ -290,6 +318,11 @@ def test_every_named_trace_is_shipped_and_every_measured_one_is_named():
 def test_spellings(model, input_, unit, expected):
     assert trace_for(model, input_, unit) == expected
     assert trace_for(model.upper(), input_.upper(), unit.upper()) == expected
+
+
+@pytest.mark.parametrize("name", measured_traces())
+def test_the_name_of_a_trace_is_a_spelling(name):
+    assert trace_for(name, "", "") == name
 
 
 @pytest.mark.parametrize(
@@ -315,6 +348,7 @@ def test_spellings(model, input_, unit, expected):
         ("deit_base_patch16_224", "224px", "img/s"),
         ("vit_large_patch14_224", "224px", "img/s"),
         ("ViT-L (SAM encoder size, dense)", "512px", "img/s"),
+        ("SSD300", "COCO 300x300", "img/s"),  # VGG-16 in the paper
         ("SSD300-ResNet34", "COCO 300x300", "img/s"),
         ("SSD512-ResNet50", "COCO 512x512", "img/s"),
         ("bert-base-cased", "seq 128", "seq/s"),  # another vocabulary
@@ -353,6 +387,8 @@ def test_another_network_is_none(model, input_, unit):
         ("bert-base-uncased", "", "seq/s"),
         ("bert-base-uncased", "seq 256", "seq/s"),
         ("gpt2", "seq 512", "seq/s"),
+        ("Llama 3.2 1B", "4k", "seq/s"),
+        ("Llama 3.2 1B", "131072 tokens", "seq/s"),
         ("GPT-2 layer fwd+bwd", "seq 1024", "TFLOP/s"),
         ("resnet50", "ImageNet", "seq/s"),
         ("bert-base-uncased", "seq 128", "img/s"),

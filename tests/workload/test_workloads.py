@@ -1,6 +1,5 @@
 """The shipped traces: complete, plausible, and what the exporter makes today."""
 
-import importlib.util
 import sys
 
 import pytest
@@ -127,20 +126,13 @@ def test_mobilenet_by_hand():
     assert load_trace("mobilenet_v2_imagenet").macs == macs + 320 * 1280 * 49 + 1280 * 1000
 
 
-def exporter():
-    path = packaged_path("workloads") / "models" / "export_all.py"
-    spec = importlib.util.spec_from_file_location("export_all", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("name", PARAMETERS_AND_MACS)
 def test_exported_again_it_is_the_same(name, tmp_path, capsys):
     pytest.importorskip("torch", reason="tracing needs the torch extra")
-    export_all = exporter()
-    assert set(export_all.WORKLOADS) == set(PARAMETERS_AND_MACS)
-    again = load_trace(export_all.export(name, tmp_path))
+    from shipped_exporter import export_all
+
+    assert set(export_all().WORKLOADS) == set(PARAMETERS_AND_MACS)
+    again = load_trace(export_all().export(name, tmp_path))
     capsys.readouterr()
     shipped = load_trace(name)
     assert again.operations == shipped.operations
@@ -186,7 +178,9 @@ def test_a_sparse_model_trained_again_gives_the_same_trace(name, tmp_path):
     """Sums may differ in their last bits from one processor to the next, so densities are compared loosely."""
     pytest.importorskip("torch", reason="tracing needs the torch extra")
     pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
-    again, shipped = load_trace(exporter().export(name, tmp_path)), load_trace(name)
+    from shipped_exporter import export_all
+
+    again, shipped = load_trace(export_all().export(name, tmp_path)), load_trace(name)
     plain = [
         [op.model_copy(update={"observed": None}) if op.macs else op for op in trace.operations]
         for trace in (again, shipped)
