@@ -22,15 +22,24 @@ TORCHVISION = {
     "resnet101_imagenet": (44_549_160, 7.801),
     "resnet152_imagenet": (60_192_808, 11.514),
     "resnext50_32x4d_imagenet": (25_028_904, 4.230),
+    "resnext101_32x8d_imagenet": (88_791_336, 16.414),
     "wide_resnet50_2_imagenet": (68_883_240, 11.398),
+    "wide_resnet101_2_imagenet": (126_886_696, 22.753),
     "vgg11_imagenet": (132_863_336, 7.609),
+    "vgg13_imagenet": (133_047_848, 11.308),
     "vgg16_imagenet": (138_357_544, 15.470),
+    "vgg16_bn_imagenet": (138_365_992, 15.470),
     "vgg19_imagenet": (143_667_240, 19.632),
+    "vgg19_bn_imagenet": (143_678_248, 19.632),
     "densenet121_imagenet": (7_978_856, 2.834),
     "densenet161_imagenet": (28_681_000, 7.728),
+    "densenet169_imagenet": (14_149_480, 3.360),
+    "densenet201_imagenet": (20_013_928, 4.291),
     "efficientnet_b0_imagenet": (5_288_548, 0.386),
     "efficientnet_b4_imagenet": (19_341_616, 4.394),
     "convnext_tiny_imagenet": (28_589_128, 4.456),
+    "convnext_small_imagenet": (50_223_688, 8.684),
+    "convnext_base_imagenet": (88_591_464, 15.355),
     "mobilenet_v2_imagenet": (3_504_872, 0.301),
     "vit_b16_imagenet": (86_567_656, 17.564),
     "vit_b32_imagenet": (88_224_232, 4.409),
@@ -41,6 +50,7 @@ TORCHVISION = {
 TIMM = {
     "resnext101_32x4d_imagenet": 44_177_704,
     "se_resnext101_32x4d_imagenet": 48_955_416,  # legacy_seresnext101_32x4d
+    "vit_s16_imagenet": 22_050_664,  # vit_small_patch16_224
     "sam_vit_l_1024": 308_278_272,  # samvit_large_patch16
 }
 """Parameters of the models of pytorch-image-models 1.0."""
@@ -294,6 +304,8 @@ def test_every_named_trace_is_shipped_and_every_measured_one_is_named():
         ("vit_b_16", "ImageNet", "img/s", "vit_b16_imagenet"),
         ("ViT-B/16", "224", "img/s", "vit_b16_imagenet"),
         ("google/vit-base-patch16-224", "", "img/s", "vit_b16_imagenet"),
+        ("deit_small_patch16_224", "224px", "img/s", "vit_s16_imagenet"),  # the same network
+        ("vgg16_bn", "224", "img/s", "vgg16_bn_imagenet"),
         ("ViT-B/32", "224", "img/s", "vit_b32_imagenet"),
         ("vit_l_16", "224", "img/s", "vit_l16_imagenet"),
         ("SSD300 v1.1", "COCO 2017", "img/s", "ssd300_resnet50_coco"),
@@ -333,11 +345,11 @@ def test_the_name_of_a_trace_is_a_spelling(name):
         ("resnet50_gn", "224px", "img/s"),
         ("seresnet50", "224px", "img/s"),
         ("resnet5", "224px", "img/s"),
-        ("wide_resnet101_2", "224px", "img/s"),
-        ("resnext101_32x8d", "224px", "img/s"),
-        ("vgg16_bn", "224px", "img/s"),
-        ("vgg13", "224px", "img/s"),
-        ("densenet169", "224px", "img/s"),
+        ("wide_resnet101", "224px", "img/s"),
+        ("resnext101_64x4d", "224px", "img/s"),
+        ("resnext101", "224px", "img/s"),  # 32x4d or 32x8d
+        ("vgg11_bn", "224px", "img/s"),
+        ("densenet264", "224px", "img/s"),
         ("efficientnetv2_b0", "224px", "img/s"),
         ("efficientnet_lite0", "224px", "img/s"),
         ("mobilenetv2_050", "224px", "img/s"),
@@ -345,7 +357,8 @@ def test_the_name_of_a_trace_is_a_spelling(name):
         ("convnextv2_tiny", "224px", "img/s"),
         ("vit_base_patch16_384", "384px", "img/s"),
         ("vit_base_patch8_224", "224px", "img/s"),
-        ("deit_base_patch16_224", "224px", "img/s"),
+        ("deit_base_distilled_patch16_224", "224px", "img/s"),
+        ("deit3_base_patch16_224", "224px", "img/s"),
         ("vit_large_patch14_224", "224px", "img/s"),
         ("ViT-L (SAM encoder size, dense)", "512px", "img/s"),
         ("SSD300", "COCO 300x300", "img/s"),  # VGG-16 in the paper

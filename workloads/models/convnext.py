@@ -46,3 +46,13 @@ class ConvNeXt(nn.Module):
 def convnext_tiny_imagenet() -> nn.Module:
     """Return ConvNeXt-T."""
     return ConvNeXt((96, 192, 384, 768), (3, 3, 9, 3), 1000)
+
+
+def convnext_small_imagenet() -> nn.Module:
+    """Return ConvNeXt-S."""
+    return ConvNeXt((96, 192, 384, 768), (3, 3, 27, 3), 1000)
+
+
+def convnext_base_imagenet() -> nn.Module:
+    """Return ConvNeXt-B."""
+    return ConvNeXt((128, 256, 512, 1024), (3, 3, 27, 3), 1000)

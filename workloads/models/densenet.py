@@ -75,3 +75,13 @@ def densenet121_imagenet() -> nn.Module:
 def densenet161_imagenet() -> nn.Module:
     """Return DenseNet-161."""
     return DenseNet(48, 96, (6, 12, 36, 24), 1000)
+
+
+def densenet169_imagenet() -> nn.Module:
+    """Return DenseNet-169."""
+    return DenseNet(32, 64, (6, 12, 32, 32), 1000)
+
+
+def densenet201_imagenet() -> nn.Module:
+    """Return DenseNet-201."""
+    return DenseNet(32, 64, (6, 12, 48, 32), 1000)

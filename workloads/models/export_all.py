@@ -75,21 +75,25 @@ MEASURED = {
     **{f"resnet{depth}_imagenet": (f"resnet.py:resnet{depth}_imagenet", _IMAGE, _CLASSES, (_STRIDE,))
        for depth in (18, 34, 101, 152)},
     **{f"{name}_imagenet": (f"resnet.py:{name}_imagenet", _IMAGE, _CLASSES, (_STRIDE,))
-       for name in ("wide_resnet50_2", "resnext50_32x4d", "resnext101_32x4d")},
+       for name in ("wide_resnet50_2", "wide_resnet101_2", "resnext50_32x4d", "resnext101_32x4d", "resnext101_32x8d")},
     "se_resnext101_32x4d_imagenet": ("resnet.py:se_resnext101_32x4d_imagenet", _IMAGE, _CLASSES, (
         _STRIDE, "squeeze to a 16th of the channels, with biases, as in NVIDIA's DeepLearningExamples",
     )),
     **{f"vgg{depth}_imagenet": (f"vgg.py:vgg{depth}_imagenet", _IMAGE, _CLASSES, (
         "no batch normalisation; three linear layers, dropout 0.5",
-    )) for depth in (11, 16, 19)},
+    )) for depth in (11, 13, 16, 19)},
+    **{f"vgg{depth}_bn_imagenet": (f"vgg.py:vgg{depth}_bn_imagenet", _IMAGE, _CLASSES, (
+        "batch normalisation after every convolution; three linear layers, dropout 0.5",
+    )) for depth in (16, 19)},
     **{f"densenet{depth}_imagenet": (f"densenet.py:densenet{depth}_imagenet", _IMAGE, _CLASSES, (
         "each layer concatenates its inputs anew, as in torchvision without checkpointing",
-    )) for depth in (121, 161)},
+    )) for depth in (121, 161, 169, 201)},
     "efficientnet_b0_imagenet": ("efficientnet.py:efficientnet_b0_imagenet", _IMAGE, _CLASSES, (_NO_DROP_PATH,)),
     "efficientnet_b4_imagenet": ("efficientnet.py:efficientnet_b4_imagenet", "3x380x380", _CLASSES, (_NO_DROP_PATH,)),
-    "convnext_tiny_imagenet": ("convnext.py:convnext_tiny_imagenet", _IMAGE, _CLASSES, (_NO_DROP_PATH,)),
-    "vit_b32_imagenet": ("vit.py:vit_b32_imagenet", _IMAGE, _CLASSES, _VIT),
-    "vit_l16_imagenet": ("vit.py:vit_l16_imagenet", _IMAGE, _CLASSES, _VIT),
+    **{f"convnext_{size}_imagenet": (f"convnext.py:convnext_{size}_imagenet", _IMAGE, _CLASSES, (_NO_DROP_PATH,))
+       for size in ("tiny", "small", "base")},
+    **{f"vit_{size}_imagenet": (f"vit.py:vit_{size}_imagenet", _IMAGE, _CLASSES, _VIT)
+       for size in ("s16", "b32", "l16")},
     "sam_vit_l_1024": ("sam.py:sam_vit_l", "3x1024x1024", None, (
         "windows of 14x14 on the 64x64 patches filled up to 70x70; four global blocks",
         "what follows the encoder is left out",
@@ -114,7 +118,9 @@ MEASURED = {
         "attention is computed in full: the causal mask saves no work",
     )),
 }  # fmt: skip
-"""Networks whose training throughput was measured (`accelsim.workload.measured`): with a loss, shipped packed."""
+"""Networks whose training throughput was measured (`accelsim.workload.measured`), and their larger and smaller
+relatives: with a loss, shipped packed.
+"""
 
 
 def export(name: str, folder: Path) -> Path:

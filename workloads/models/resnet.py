@@ -73,8 +73,14 @@ class GroupedBottleneck(WideBottleneck):
     groups = 32
 
 
+class WideGroupedBottleneck(GroupedBottleneck):
+    """The bottleneck of ResNeXt "32x8d": 32 groups, of 8 channels each in the first stage."""
+
+    widening = 4
+
+
 class SqueezedBottleneck(GroupedBottleneck):
-    """The same with squeeze and excitation by a 16th of the channels, before the sum."""
+    """The bottleneck of "32x4d" with squeeze and excitation by a 16th of the channels, before the sum."""
 
     squeezed = True
 
@@ -194,3 +200,13 @@ def resnext101_32x4d_imagenet() -> nn.Module:
 def se_resnext101_32x4d_imagenet() -> nn.Module:
     """Return ResNeXt-101 32x4d with squeeze and excitation for ImageNet."""
     return ResNet(SqueezedBottleneck, (3, 4, 23, 3), 1000)
+
+
+def wide_resnet101_2_imagenet() -> nn.Module:
+    """Return the ResNet-101 of twice the inner width for ImageNet."""
+    return ResNet(WideBottleneck, (3, 4, 23, 3), 1000)
+
+
+def resnext101_32x8d_imagenet() -> nn.Module:
+    """Return ResNeXt-101 32x8d for ImageNet."""
+    return ResNet(WideGroupedBottleneck, (3, 4, 23, 3), 1000)

@@ -71,3 +71,8 @@ def vit_b32_imagenet() -> nn.Module:
 def vit_l16_imagenet() -> nn.Module:
     """Return ViT-L/16 for ImageNet at 224x224."""
     return VisionTransformer(image=224, patch=16, width=1024, depth=24, heads=16, hidden=4096, classes=1000)
+
+
+def vit_s16_imagenet() -> nn.Module:
+    """Return ViT-S/16 for ImageNet at 224x224."""
+    return VisionTransformer(image=224, patch=16, width=384, depth=12, heads=6, hidden=1536, classes=1000)
