@@ -1,8 +1,10 @@
 """Powers of ten and two, and the only number formatting that users see."""
 
-__all__ = ["GIGA", "JOULES_PER_WH", "KIBI", "MEBI", "PICO", "TERA", "show", "show_duration"]
+__all__ = ["GIGA", "JOULES_PER_WH", "KIBI", "MEBI", "MEGA", "MICRO", "PICO", "TERA", "show", "show_duration"]
 
 PICO = 1e-12
+MICRO = 1e-6
+MEGA = 1e6
 GIGA = 1e9
 TERA = 1e12
 KIBI = 2**10

@@ -2,7 +2,7 @@
 
 A platform is one YAML file (``hw_configs/platforms/*.yaml``) of facts, each with source and confidence: what a data
 sheet states. How much of it software reaches is a *behaviour*, a few numbers fitted for a whole family of platforms
-(``hw_configs/behaviours/*.yaml``) by ``python -m accelsim.fit_platforms``, or measured by ``accelsim calibrate``.
+(``hw_configs/behaviours/*.yaml``) by ``python -m accelsim.platforms.fit``, or measured by ``accelsim calibrate``.
 """
 
 import re
@@ -41,6 +41,7 @@ _UNSAID = re.compile(r"\b(nvidia|geforce|tesla|amd|intel|xilinx)\b|\((r|tm)\)|[\
 
 Tflops = Annotated[float, Field(gt=0, le=1e6)]
 Share = Annotated[float, Field(gt=0, le=1)]
+Efficiency = Annotated[float, Field(gt=0, le=1.3)]  # clocks may exceed those that a data sheet counts with
 Count = Annotated[int, Field(ge=1, le=2**30)]
 Watts = Annotated[float, Field(gt=0, le=1e5)]
 Microseconds = Annotated[float, Field(ge=0, le=1e6)]
@@ -130,9 +131,9 @@ class Platform(SourcedModel):
         rate = rates.get(precision)
         if rate is None:
             known = [name for name in PRECISIONS if rates[name] is not None]
+            allowed = f"; allowed: {', '.join(known)}" if known else ", nor any other"
             raise InputError(
-                f"precision '{precision}': platform '{self.name}' has none{did_you_mean(precision, known)};"
-                f" allowed: {', '.join(known)}"
+                f"precision '{precision}': platform '{self.name}' has none{did_you_mean(precision, known)}{allowed}"
             )
         return float(rate) * TERA
 
@@ -143,16 +144,20 @@ class Platform(SourcedModel):
 
 
 class Behaviour(SourcedModel):
-    """How a family of platforms uses its peak rates; see `accelsim.platforms.kernels` for the equations."""
+    """How a family of platforms uses its peak rates; see `accelsim.platforms.timing` for the equations.
+
+    The first ten values describe kernels within a training step of a framework, the next four products alone, run by
+    the best kernel that a library has, the last two what 2:4 changes in either.
+    """
 
     format: Literal["accelsim-behaviour/1"]
     name: Annotated[str, Field(min_length=1, max_length=200)]
     description: str
-    matrix_efficiency: Share = Field(
+    matrix_efficiency: Efficiency = Field(
         description="share of the peak that large GEMMs reach on matrix units, FP16 and less"
     )
-    tf32_efficiency: Share = Field(description="the same for TF32")
-    fp32_efficiency: Share = Field(description="the same without matrix units")
+    tf32_efficiency: Efficiency = Field(description="the same for TF32")
+    fp32_efficiency: Efficiency = Field(description="the same without matrix units")
     conv_factor: Share = Field(description="rate of a convolution relative to a GEMM of its size")
     winograd_gain: Annotated[float, Field(ge=1, le=4)] = Field(
         description="rate of 3 x 3 convolutions without matrix units relative to others: fewer multiplications"
@@ -166,6 +171,12 @@ class Behaviour(SourcedModel):
     memory_efficiency: Share = Field(description="share of the bandwidth that kernels bound by memory reach")
     kernel_us: Microseconds = Field(description="time of the smallest kernel on the device")
     host_us: Microseconds = Field(description="time until the host has issued one more kernel, without graphs")
+    product_efficiency: Efficiency = Field(description="share of the peak that the best kernel of a large GEMM reaches")
+    product_memory_efficiency: Share = Field(description="share of the bandwidth that it reaches where memory binds it")
+    product_kernel_us: Microseconds = Field(description="time of the smallest such kernel")
+    cache_gain: Annotated[float, Field(ge=1, le=20)] = Field(
+        description="bandwidth of the last-level cache relative to that of memory"
+    )
     sparse_gain: Annotated[float, Field(ge=1, le=2)] = Field(
         description="rate of large 2:4 GEMMs relative to dense ones, of at most 2; 1 where the platform has none"
     )

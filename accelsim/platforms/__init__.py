@@ -1,0 +1,1 @@
+"""Training steps on GPUs, edge modules, CPUs and published accelerators."""

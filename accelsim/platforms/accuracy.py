@@ -1,0 +1,188 @@
+"""How far platform estimates are from measurements: ``accelsim validate throughput`` and ``sparse-gemm``.
+
+Of the shipped rows only the held-out third is compared, which no fit has seen; of a file with the same columns every
+row. The relative error is |predicted - measured| / measured.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from accelsim.errors import InputError
+from accelsim.hardware.platform import Behaviour, load_behaviour
+from accelsim.platforms.measurements import (
+    SparseCase,
+    ThroughputCase,
+    Unsupported,
+    held_out,
+    read_sparse,
+    read_throughput,
+)
+from accelsim.platforms.predictions import predict_pairs, prepare
+
+__all__ = ["PLATFORM_CHECKS", "Accuracy", "Compared", "Spread", "check_platforms", "error_band"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """A measured row beside its prediction, in samples/s, operations/s, or as a speedup."""
+
+    line: int
+    platform: str
+    label: str
+    measured: float
+    predicted: float
+    held_out: bool
+
+    @property
+    def relative_error(self) -> float:
+        """|predicted - measured| / measured."""
+        return abs(self.predicted - self.measured) / self.measured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """Relative errors of some rows: how many, their median, 90th percentile and the row that is worst."""
+
+    rows: int
+    median: float
+    p90: float
+    worst: Compared
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accuracy:
+    """Outcome of a check of platform estimates: compared rows, and those that cannot be, with platform and reason."""
+
+    check: str
+    compared: tuple[Compared, ...]
+    unsupported: tuple[Unsupported, ...]
+
+    @property
+    def overall(self) -> Spread | None:
+        """The errors of all compared rows; None where there are none."""
+        return _spread(self.compared)
+
+    @property
+    def by_platform(self) -> dict[str, Spread]:
+        """The errors of each platform that has rows, by name."""
+        groups: dict[str, list[Compared]] = {}
+        for row in self.compared:
+            groups.setdefault(row.platform, []).append(row)
+        spreads = {name: _spread(groups[name]) for name in sorted(groups)}
+        return {name: spread for name, spread in spreads.items() if spread is not None}
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How many rows cannot be compared, by platform and reason."""
+        return dict(Counter(f"{row.platform}: {row.reason}" for row in self.unsupported))
+
+    def to_dict(self) -> dict[str, object]:
+        """The result as printed by ``--json``; no number of an estimate is exact, so `exact` is None."""
+        overall = self.overall
+        return {
+            "check": self.check,
+            "cases": len(self.compared),
+            "exact": None,
+            "worst_relative_error": overall.worst.relative_error if overall else None,
+            "median_relative_error": overall.median if overall else None,
+            "p90_relative_error": overall.p90 if overall else None,
+            "unsupported": self.reasons,
+            "platforms": {
+                name: {
+                    "cases": spread.rows,
+                    "median_relative_error": spread.median,
+                    "p90_relative_error": spread.p90,
+                    "worst": spread.worst.label,
+                }
+                for name, spread in self.by_platform.items()
+            },
+        }
+
+
+def _spread(rows: Sequence[Compared]) -> Spread | None:
+    if not rows:
+        return None
+    errors = np.array([row.relative_error for row in rows])
+    return Spread(
+        rows=len(rows),
+        median=float(np.median(errors)),
+        p90=float(np.quantile(errors, 0.9)),
+        worst=rows[int(errors.argmax())],
+    )
+
+
+def _throughput(path: Path | None) -> tuple[list[Compared], list[Unsupported]]:
+    compared, unsupported = [], []
+    for case in read_throughput(path):
+        if isinstance(case, Unsupported):
+            unsupported.append(case)
+            continue
+        try:
+            predicted = prepare(case).predict(_behaviour(case))
+        except InputError as error:
+            unsupported.append(Unsupported(line=case.line, platform=case.platform.name, reason=str(error)))
+            continue
+        compared.append(_compared(case, case.measured, predicted))
+    return compared, unsupported
+
+
+def _sparse(path: Path | None) -> tuple[list[Compared], list[Unsupported]]:
+    compared, unsupported = [], []
+    for case in read_sparse(path):
+        if isinstance(case, Unsupported):
+            unsupported.append(case)
+            continue
+        try:
+            speedups, _ = predict_pairs([case], _behaviour(case))
+        except InputError as error:
+            unsupported.append(Unsupported(line=case.line, platform=case.platform.name, reason=str(error)))
+            continue
+        compared.append(_compared(case, case.speedup, float(speedups[0])))
+    return compared, unsupported
+
+
+def _behaviour(case: ThroughputCase | SparseCase) -> Behaviour:
+    return _load(str(case.platform.behaviour))
+
+
+_load = cache(load_behaviour)
+
+
+def _compared(case: ThroughputCase | SparseCase, measured: float, predicted: float) -> Compared:
+    return Compared(
+        line=case.line,
+        platform=case.platform.name,
+        label=case.label,
+        measured=measured,
+        predicted=predicted,
+        held_out=held_out(case),
+    )
+
+
+PLATFORM_CHECKS: Mapping[str, Callable[[Path | None], tuple[list[Compared], list[Unsupported]]]] = {
+    "throughput": _throughput,
+    "sparse-gemm": _sparse,
+}
+"""Checks of platform estimates, by name."""
+
+
+def check_platforms(name: str, path: Path | None = None, *, everything: bool = False) -> Accuracy:
+    """Compare the rows of a check: every row of the file `path`, else the held-out shipped ones, or `everything`.
+
+    Raises `InputError` naming file, line and column for a file that lacks columns, has no rows or holds bad values.
+    """
+    compared, unsupported = PLATFORM_CHECKS[name](path)
+    if path is None and not everything:
+        compared = [row for row in compared if row.held_out]
+    return Accuracy(check=name, compared=tuple(compared), unsupported=tuple(unsupported))
+
+
+@cache
+def error_band(platform: str) -> Spread | None:
+    """Errors of the training throughput of a platform over all its shipped rows; None where it has none."""
+    return check_platforms("throughput", everything=True).by_platform.get(platform)

@@ -1,0 +1,263 @@
+"""A training step as the kernels that a GPU or CPU runs, from the tasks of a lowered step.
+
+Products: one kernel for FF, BP and WU of each operation; the phases of a strided BP are one kernel here. Everything
+else is bound by memory and counts by the elements that it reads and writes:
+
+============  ==================================================================================================
+kind          passes over the elements that the forward reads (r) and writes (w)
+============  ==================================================================================================
+norm          FF reads r twice (statistics, then the result), writes w; BP reads the gradient and the input twice
+activation    FF r to w; BP reads output and gradient, writes one
+pooling       FF r to w; BP reads w, writes r
+add           FF r to w; BP adds the gradients of both branches: reads 2 w, writes w
+softmax       FF r to w; BP reads result and gradient, writes one
+embedding     FF r to w; BP reads w and writes the whole table of gradients
+others        FF r to w; BP as its mirror
+============  ==================================================================================================
+
+Passes are those of eager frameworks. A graph compiler fuses elementwise work into its producer: an operation of
+`_FUSED_KINDS` right after another operation leaves only the side that nothing else reads, one half of its passes.
+Mixed precision adds a cast of each weight and of its gradient, and the update reads and writes master weights in FP32.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accelsim.step import Gemm, Generation, Stage, Step, Update, VectorWork
+from accelsim.update import Optimizer
+from accelsim.workload.trace import Conv, ConvTranspose, Trace, Vector
+
+__all__ = ["Kernels", "Software", "kernels_of"]
+
+Passes = tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]]
+
+# forward reads, forward writes, backward reads, backward writes, each as (multiple of r, multiple of w)
+_PASSES: Mapping[str, Passes] = {
+    "norm": ((2, 0), (0, 1), (0, 4), (1, 0)),
+    "activation": ((1, 0), (0, 1), (0, 2), (1, 0)),
+    "pooling": ((1, 0), (0, 1), (0, 1), (1, 0)),
+    "add": ((1, 0), (0, 1), (0, 2), (0, 1)),
+    "multiply": ((1, 0), (0, 1), (1, 1), (1, 0)),
+    "softmax": ((1, 0), (0, 1), (0, 2), (1, 0)),
+    "embedding": ((1, 0), (0, 1), (0, 1), (0, 1)),
+    "dropout": ((1, 0), (0, 1), (0, 1), (1, 0)),
+    "reduce": ((1, 0), (0, 1), (0, 1), (1, 0)),
+    "loss": ((1, 0), (0, 1), (1, 0), (1, 0)),
+    "copy": ((1, 0), (0, 1), (0, 1), (1, 0)),
+    "elementwise": ((1, 0), (0, 1), (1, 1), (1, 0)),
+}
+_FUSED_KINDS = frozenset({"activation", "add", "multiply", "dropout", "copy", "elementwise", "softmax"})
+_CASTS = ("amp", "bf16")
+MASTER_BYTES = 4
+_ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "amp": 2, "bf16": 2}
+
+# words per weight that an update moves and kernels it takes per tensor when each arithmetic step is a kernel
+# of its own: weight decay, momentum, step (SGD); two moments, root, quotient, step (Adam)
+_UNFUSED = {"sgd": (11, 4), "adam": (17, 8)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Software:
+    """How a framework runs the step.
+
+    `precision`: fp32, tf32 (products only), fp16 (everything), amp or bf16 (products and activations in 16 bits, master
+    weights in FP32). `channels_last`: the layout that matrix units want; without it 16-bit and TF32 convolutions
+    transpose what they read and write. `compiled`: elementwise work fused and the step issued as a graph.
+    `fused_update`: one kernel updates all weights. `optimizer` None: FF, BP and WU alone.
+    """
+
+    precision: Literal["fp32", "tf32", "fp16", "amp", "bf16"] = "amp"
+    channels_last: bool = True
+    compiled: bool = False
+    fused_update: bool = True
+    optimizer: Optimizer | None = None
+
+    @property
+    def element_bytes(self) -> int:
+        """Bytes of an activation."""
+        return _ELEMENT_BYTES[self.precision]
+
+    @property
+    def arithmetic(self) -> str:
+        """The arithmetic type of products."""
+        return "fp16" if self.precision == "amp" else self.precision
+
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Kernels:
+    """The kernels of a step, one entry each in every array.
+
+    `m`, `n`, `k`, `count`: `count` products of that size, 0 where a kernel is bound by memory. `flops`: operations of
+    all of them without padding. `bytes`: distinct bytes read and written. `launches`: kernels that are issued.
+    `sparse`: the weight is 2:4. `spatial`: convolutions; `winograd`: those that Winograd's algorithm suits.
+    """
+
+    operations: tuple[str, ...]
+    stages: tuple[Stage, ...]
+    m: Floats
+    n: Floats
+    k: Floats
+    count: Floats
+    flops: Floats
+    bytes: Floats
+    launches: Floats
+    sparse: Flags
+    spatial: Flags
+    winograd: Flags
+
+    def __len__(self) -> int:
+        return len(self.operations)
+
+
+_Row = tuple[str, Stage, float, float, float, float, float, float, float, bool, bool, bool]
+
+
+def kernels_of(trace: Trace, step: Step, software: Software, *, matrix_units: bool = True) -> Kernels:
+    """Return the kernels of `step`, which was lowered from `trace`."""
+    rows = list(_rows(trace, step, software, matrix_units))
+    columns = list(zip(*rows, strict=True))
+    floats = [np.array(column, dtype=np.float64) for column in columns[2:9]]
+    m, n, k, count, flops, moved, launches = floats
+    return Kernels(
+        operations=columns[0],
+        stages=columns[1],
+        m=m,
+        n=n,
+        k=k,
+        count=count,
+        flops=flops,
+        bytes=moved,
+        launches=launches,
+        sparse=np.array(columns[9], dtype=np.bool_),
+        spatial=np.array(columns[10], dtype=np.bool_),
+        winograd=np.array(columns[11], dtype=np.bool_),
+    )
+
+
+def _rows(trace: Trace, step: Step, software: Software, matrix_units: bool) -> Iterator[_Row]:
+    operations = {operation.name: operation for operation in trace.operations}
+    fused = _fused_operations(trace) if software.compiled else frozenset()
+    width = software.element_bytes
+    transposes = not software.channels_last and matrix_units and software.arithmetic != "fp32"
+    for group in _products(step):
+        first = group[0]
+        m = float(sum(task.m for task in group))
+        flops = 2.0 * sum(task.macs for task in group)
+        spatial = isinstance(operations[first.operation], Conv | ConvTranspose)
+        k = flops / (2.0 * m * first.n * first.count)
+        # all phases read the same operand
+        operand = float(first.count * first.x_elements)
+        weight = float(sum(task.count * task.w_elements for task in group))
+        result = first.count * m * first.n
+        sparse = first.pattern is not None
+        moved = operand + weight * (_COMPACT if sparse else 1.0) + result
+        launches = 1.0
+        if spatial and transposes:
+            moved += 2.0 * (operand + result + weight) - 2.0 * min(operand, result, weight)
+            launches += 2.0
+        yield (
+            first.operation,
+            first.stage,
+            m,
+            float(first.n),
+            k,
+            float(first.count),
+            flops,
+            moved * width,
+            launches,
+            sparse,
+            spatial,
+            spatial and _suits_winograd(operations[first.operation]),
+        )
+    tensors = trace.tensors
+    for task in step.tasks:
+        if isinstance(task, VectorWork):
+            operation = operations[task.operation]
+            assert isinstance(operation, Vector)
+            elements = _passes(operation, task.direction, step.batch if operation.scales_with_batch else 1)
+            if operation.kind == "embedding" and task.direction == "BP":
+                elements += sum(other.elements for other in operation.other_parameters)
+            half = operation.name in fused
+            yield _memory(task.operation, task.stage, elements * width * (0.5 if half else 1.0), 0.0 if half else 1.0)
+        elif isinstance(task, Generation):
+            # reads the master weight, writes kept values and positions
+            yield _memory(task.operation, task.stage, task.elements * (MASTER_BYTES + _COMPACT * width), 1.0)
+        elif isinstance(task, Update) and software.optimizer is not None:
+            names = [other.name for other in operations[task.operation].other_parameters]
+            if task.tensor is not None:
+                names.append(task.tensor)
+            count = len([name for name in names if name in tensors])
+            yield _memory(task.operation, task.stage, *_update(task.elements, count, software))
+
+
+def _suits_winograd(operation: object) -> bool:
+    """Say whether an operation is a 3 x 3 convolution that moves by one: what Winograd's algorithm is for."""
+    return (
+        isinstance(operation, Conv)
+        and operation.groups == 1
+        and operation.kernel == (3, 3)
+        and operation.stride == (1, 1)
+        and operation.dilation == (1, 1)
+    )
+
+
+_COMPACT = 0.5625
+"""Share of a 16-bit matrix that is left at 2:4: half the values and two bits for each."""
+
+
+def _update(elements: int, tensors: int, software: Software) -> tuple[float, float]:
+    """Bytes and launches of the update of some tensors, with the casts of mixed precision."""
+    optimizer = software.optimizer
+    assert optimizer is not None
+    fused = software.fused_update or software.compiled
+    words, kernels = (optimizer.words, 0.0) if fused else _UNFUSED[optimizer.name]
+    moved = float(words * MASTER_BYTES)
+    launches = float(kernels * tensors)
+    if software.precision in _CASTS:
+        # the weight to 16 bits for FF and BP, its gradient back to 32, and that once more to undo the scale of the loss
+        moved += (MASTER_BYTES + 2) + (2 + MASTER_BYTES) + 2 * MASTER_BYTES
+        launches += 0.0 if software.compiled else 2.0 * tensors
+    return elements * moved, launches
+
+
+def _memory(operation: str, stage: Stage, moved: float, launches: float) -> _Row:
+    return operation, stage, 0.0, 0.0, 0.0, 0.0, 0.0, float(moved), launches, False, False, False
+
+
+def _passes(operation: Vector, direction: str, batch: int) -> float:
+    forward_reads, forward_writes, backward_reads, backward_writes = _PASSES[operation.kind]
+    chosen = (forward_reads, forward_writes) if direction == "FF" else (backward_reads, backward_writes)
+    return float(batch * sum(reads * operation.reads + writes * operation.writes for reads, writes in chosen))
+
+
+def _products(step: Step) -> Iterator[Sequence[Gemm]]:
+    """The GEMM tasks of a step, the phases of one strided product together."""
+    group: list[Gemm] = []
+    for task in step.tasks:
+        if not isinstance(task, Gemm):
+            continue
+        if group and "[phase" in task.name and (task.operation, task.stage) == (group[0].operation, group[0].stage):
+            group.append(task)
+            continue
+        if group:
+            yield group
+        group = [task]
+    if group:
+        yield group
+
+
+def _fused_operations(trace: Trace) -> frozenset[str]:
+    """Elementwise operations that a graph compiler puts into the kernel in front of them."""
+    return frozenset(
+        later.name
+        for _, later in zip(trace.operations, trace.operations[1:], strict=False)
+        if isinstance(later, Vector) and later.kind in _FUSED_KINDS
+    )

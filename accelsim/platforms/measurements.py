@@ -1,0 +1,285 @@
+"""Published measurements that platform estimates are held against: training throughputs and 2:4 products.
+
+A row says which network, input, batch, precision and framework was measured; this module says which trace and
+`Software` that is, and why a row cannot be compared where it cannot. What a source leaves open is decided by the rules
+below, never by the measured number:
+
+- the precision "FP32" is TF32 where the row says that TF32 was allowed; "FP16" in PyTorch's own model zoo is a network
+  in half precision altogether, every other 16-bit precision is mixed;
+- channels-last where the row says NHWC, and for mixed precision in MXNet, TensorFlow and PaddlePaddle, whose NGC
+  scripts choose it; no layout matters to transformers;
+- elementwise work is fused where the row says XLA, fused or compile, and in TensorFlow's BERT, whose script uses XLA;
+- NGC scripts update all weights with one kernel; BERT is trained by Adam (LAMB moves about the same), others by SGD; a
+  row that says it timed no optimizer step has none;
+- where no batch is given it is the largest power of two, 256 at most, whose step fits the memory.
+"""
+
+import csv
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from io import StringIO
+from pathlib import Path
+from typing import Literal
+
+from accelsim.errors import InputError
+from accelsim.files import read_text
+from accelsim.hardware.platform import Platform, find_platform
+from accelsim.platforms.kernels import Software
+from accelsim.update import find_optimizer
+from accelsim.workload.measured import trace_for
+
+__all__ = [
+    "SPARSE_COLUMNS",
+    "THROUGHPUT_COLUMNS",
+    "SparseCase",
+    "ThroughputCase",
+    "Unsupported",
+    "held_out",
+    "read_sparse",
+    "read_throughput",
+]
+
+THROUGHPUT_COLUMNS = (
+    "platform",
+    "n_devices",
+    "model",
+    "input",
+    "batch_per_device",
+    "precision",
+    "framework_layout",
+    "throughput",
+    "unit",
+)
+SPARSE_COLUMNS = ("platform", "dtype", "sparsity", "M", "N", "K", "dense_us", "sparse_us", "speedup", "scope")
+
+Precision = Literal["fp32", "tf32", "fp16", "amp", "bf16"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThroughputCase:
+    """A measured training throughput: `batch` None where the source gives none; in samples/s, or operations/s."""
+
+    line: int
+    platform: Platform
+    trace: str
+    batch: int | None
+    software: Software
+    measured: float
+    unit: Literal["samples/s", "operations/s"]
+
+    @property
+    def label(self) -> str:
+        """What was measured, in short."""
+        batch = "" if self.batch is None else f" batch {self.batch}"
+        return f"{self.trace}{batch} {self.software.precision} on {self.platform.name}"
+
+    @property
+    def key(self) -> str:
+        """Network and shape: what decides on which side of the split a row is."""
+        return f"{self.trace}|{self.batch}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SparseCase:
+    """A measured pair of a dense product and the same with a 2:4 weight; microseconds None where only the ratio is."""
+
+    line: int
+    platform: Platform
+    arithmetic: str
+    m: int
+    n: int
+    k: int
+    dense_us: float | None
+    sparse_us: float | None
+    speedup: float
+
+    @property
+    def label(self) -> str:
+        """What was measured, in short."""
+        return f"{self.m} x {self.n} x {self.k} {self.arithmetic} on {self.platform.name}"
+
+    @property
+    def key(self) -> str:
+        """The shape: what decides on which side of the split a row is."""
+        return f"{self.m}x{self.n}x{self.k}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsupported:
+    """A row that cannot be compared, and why."""
+
+    line: int
+    platform: str
+    reason: str
+
+
+def held_out(case: ThroughputCase | SparseCase) -> bool:
+    """Say whether a case is in the third that is never used for fitting."""
+    return int(hashlib.sha256(case.key.encode()).hexdigest(), 16) % 3 == 0
+
+
+def read_throughput(path: Path | None = None) -> list[ThroughputCase | Unsupported]:
+    """Return the rows of a CSV file with the columns `THROUGHPUT_COLUMNS`, by default the shipped one.
+
+    Raises `InputError` naming file, line and column for a file that lacks columns, has no rows or holds bad values.
+    """
+    source, rows = _rows("training_throughput.csv", path, THROUGHPUT_COLUMNS)
+    found: list[ThroughputCase | Unsupported] = []
+    for line, row in rows:
+        where = f"{source}:{line}"
+        measured = _number(row, "throughput", where)
+        devices = _whole(row, "n_devices", where)
+        platform = find_platform(row["platform"])
+        trace = trace_for(row["model"], row["input"], row["unit"])
+        software = _software(row, platform)
+        reason = None
+        if platform is None:
+            reason = "no profile of this platform"
+        elif devices != 1:
+            reason = "several devices: their links are not stated"
+        elif trace is None:
+            reason = f"no trace of {row['model']}, {row['input']}"
+        elif isinstance(software, str):
+            reason = software
+        if reason is not None or platform is None or trace is None or isinstance(software, str):
+            found.append(Unsupported(line=line, platform=row["platform"], reason=str(reason)))
+            continue
+        teraflops = row["unit"].strip().casefold().startswith("tflop")
+        found.append(
+            ThroughputCase(
+                line=line,
+                platform=platform,
+                trace=trace,
+                batch=_batch(row["batch_per_device"]),
+                software=software,
+                measured=measured * (1e12 if teraflops else 1.0),
+                unit="operations/s" if teraflops else "samples/s",
+            )
+        )
+    return found
+
+
+def read_sparse(path: Path | None = None) -> list[SparseCase | Unsupported]:
+    """Return the rows of a CSV file with the columns `SPARSE_COLUMNS`, by default the shipped one.
+
+    Raises `InputError` as `read_throughput`.
+    """
+    source, rows = _rows("sparse_speedups.csv", path, SPARSE_COLUMNS)
+    found: list[SparseCase | Unsupported] = []
+    for line, row in rows:
+        where = f"{source}:{line}"
+        m, n, k = (_whole(row, column, where) for column in "MNK")
+        times = [_number(row, column, where) if row[column].strip() else None for column in ("dense_us", "sparse_us")]
+        speedup = _number(row, "speedup", where)
+        platform = find_platform(row["platform"])
+        arithmetic = _ARITHMETIC.get(row["dtype"].strip().casefold())
+        reason = None
+        if platform is None:
+            reason = "no profile of this platform"
+        elif row["sparsity"].strip() != "2:4":
+            reason = f"sparsity {row['sparsity']}, not of one operand at 2:4"
+        elif not row["scope"].startswith(("GEMM", "linear fwd")):
+            reason = f"scope '{row['scope']}': more than one product"
+        elif arithmetic is None:
+            reason = f"dtype {row['dtype']}: not stated"
+        elif platform.compute is None or not platform.compute.sparse_2_4:
+            reason = "the platform has no 2:4 products"
+        if reason is not None or platform is None or arithmetic is None:
+            found.append(Unsupported(line=line, platform=row["platform"], reason=str(reason)))
+            continue
+        found.append(
+            SparseCase(
+                line=line,
+                platform=platform,
+                arithmetic=arithmetic,
+                m=m,
+                n=n,
+                k=k,
+                dense_us=times[0],
+                sparse_us=times[1],
+                speedup=speedup,
+            )
+        )
+    return found
+
+
+_ARITHMETIC = {"fp16": "fp16", "fp16?": "fp16", "bf16": "bf16", "int8": "int8", "fp8": "fp8", "tf32": "tf32"}
+
+
+def _software(row: dict[str, str], platform: Platform | None) -> Software | str:
+    """The software of a row, or why it is not known."""
+    precision = _precision(row)
+    if precision is None:
+        return f"precision {row['precision']}: not known"
+    if platform is not None and platform.compute is None:
+        return "the profile has no compute rates"
+    framework = row["framework_layout"].casefold()
+    notes = row.get("notes", "").casefold()
+    bert = "bert" in row["model"].casefold()
+    zoo = "torchvision" in framework or framework in {"pytorch 0.3", "pytorch 1.0"}
+    own_layout = precision == "amp" and any(name in framework for name in ("mxnet", "tf1", "tf2", "paddle"))
+    optimizer = None if "no optimizer" in notes else find_optimizer("adam" if bert else "sgd")
+    return Software(
+        precision=precision,
+        channels_last=any(word in framework for word in ("nhwc", "channels_last", "channels-last")) or own_layout,
+        compiled=any(word in framework for word in ("xla", "fused", "compile")) or (bert and "tf" in framework),
+        fused_update=not zoo,
+        optimizer=optimizer,
+    )
+
+
+def _precision(row: dict[str, str]) -> Precision | None:
+    text, zoo = row["precision"].casefold(), "torchvision" in row["framework_layout"].casefold()
+    if text.startswith("fp32"):
+        return "tf32" if "tf32" in text else "fp32"
+    if text.startswith("tf32"):
+        return "tf32"
+    if text.startswith("bf16"):
+        return "bf16"
+    old = row["framework_layout"].casefold() in {"pytorch 0.3", "pytorch 1.0"}
+    if text == "fp16":
+        return "fp16" if zoo or old else "amp"
+    return "amp" if text in {"amp", "fp16/amp", "mixed", "mixed precision"} else None
+
+
+def _batch(text: str) -> int | None:
+    return int(text) if text.strip().isdigit() and int(text) > 0 else None
+
+
+def _rows(shipped: str, path: Path | None, columns: Sequence[str]) -> tuple[str, list[tuple[int, dict[str, str]]]]:
+    """The rows of a CSV file with their line numbers; every column that is used has to be there."""
+    source = shipped if path is None else str(path)
+    text = (resources.files("accelsim") / "data" / shipped).read_text() if path is None else read_text(path)
+    reader = csv.DictReader(StringIO(text))
+    missing = [column for column in columns if column not in (reader.fieldnames or ())]
+    if missing:
+        raise InputError(f"{source}: column '{missing[0]}' is missing; needed: {', '.join(columns)}")
+    rows = []
+    for row in reader:
+        if None in row or None in row.values():
+            raise InputError(
+                f"{source}:{reader.line_num}: {len(reader.fieldnames or ())} columns are needed (truncated?)"
+            )
+        rows.append((reader.line_num, row))
+    if not rows:
+        raise InputError(f"{source}: no rows to check")
+    return source, rows
+
+
+def _number(row: dict[str, str], column: str, where: str) -> float:
+    try:
+        value = float(row[column])
+    except ValueError:
+        value = float("nan")
+    if not 0 < value < float("inf"):
+        raise InputError(f"{where}: {column}: got '{row[column]}'; a number above 0 is needed")
+    return value
+
+
+def _whole(row: dict[str, str], column: str, where: str) -> int:
+    text = row[column].strip()
+    if not text.isdigit() or int(text) < 1:
+        raise InputError(f"{where}: {column}: got '{row[column]}'; a whole number above 0 is needed")
+    return int(text)

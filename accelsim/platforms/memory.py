@@ -1,0 +1,64 @@
+"""The device memory that a training step needs.
+
+Parameters in master precision, their gradients and optimizer state, a 16-bit copy where precision is mixed; and what FF
+keeps for BP: the results of products, and of vector work unless BP needs no more of it than a result already kept
+(normalisation and addition under an activation, which are overwritten in place; copies; additions). Workspaces,
+fragmentation and the framework's own share are left out, so a step that fits here may still fail to.
+"""
+
+from math import prod
+
+from accelsim.platforms.kernels import MASTER_BYTES, Software
+from accelsim.workload.trace import Conv, ConvTranspose, Linear, Matmul, Trace, Vector
+
+__all__ = ["kept_elements", "largest_batch", "step_bytes"]
+
+_STATE_WORDS = {"sgd": 1, "adam": 2}
+_NOT_KEPT = frozenset({"add", "copy"})
+_LARGEST_ASSUMED_BATCH = 256
+
+
+def step_bytes(trace: Trace, batch: int, software: Software) -> float:
+    """Bytes of device memory that a step of `batch` samples needs."""
+    fixed, per_sample = _parts(trace, software)
+    return fixed + batch * per_sample
+
+
+def largest_batch(trace: Trace, software: Software, capacity_bytes: float) -> int:
+    """The largest power of two, 256 at most, whose step fits; 1 where none does."""
+    fixed, per_sample = _parts(trace, software)
+    batch = _LARGEST_ASSUMED_BATCH
+    while batch > 1 and fixed + batch * per_sample > capacity_bytes:
+        batch //= 2
+    return batch
+
+
+def _parts(trace: Trace, software: Software) -> tuple[float, float]:
+    mixed = software.precision in ("amp", "bf16")
+    parameter = 2 if software.precision == "fp16" else MASTER_BYTES
+    state = 0 if software.optimizer is None else MASTER_BYTES * _STATE_WORDS[software.optimizer.name]
+    fixed = trace.parameters * (2 * parameter + state + (2 if mixed else 0))
+    return float(fixed), float(kept_elements(trace) * software.element_bytes)
+
+
+def kept_elements(trace: Trace) -> int:
+    """Elements per sample that FF keeps for BP."""
+    kept = 0
+    operations = [operation for operation in trace.operations if not operation.backward_only]
+    for index, operation in enumerate(operations):
+        later = operations[index + 1] if index + 1 < len(operations) else None
+        overwritten = isinstance(later, Vector) and later.kind == "activation"
+        if isinstance(operation, Vector):
+            in_place = operation.kind == "norm" and overwritten
+            kept += 0 if operation.kind in _NOT_KEPT or in_place else operation.writes
+        else:
+            kept += _result(operation)
+    return kept
+
+
+def _result(operation: Conv | ConvTranspose | Linear | Matmul) -> int:
+    if isinstance(operation, Linear):
+        return operation.rows * operation.out_features
+    if isinstance(operation, Matmul):
+        return operation.batch * operation.m * operation.n
+    return operation.out_channels * prod(operation.out_size)

@@ -1,0 +1,82 @@
+"""Predictions for measured rows: the prepared kernels of each, so that many behaviours can be tried on them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from accelsim.hardware.platform import Behaviour
+from accelsim.platforms.kernels import Floats, Kernels, kernels_of
+from accelsim.platforms.measurements import SparseCase, ThroughputCase
+from accelsim.platforms.memory import largest_batch
+from accelsim.platforms.timing import pair_seconds, step_seconds
+from accelsim.sparsity.methods import find_method
+from accelsim.sparsity.pattern import Pattern
+from accelsim.step import Step, lower
+from accelsim.units import GIGA, MICRO
+from accelsim.workload.trace import Trace, load_trace
+
+__all__ = ["DENSE", "PreparedThroughput", "predict_pairs", "prepare"]
+
+
+@dataclass(frozen=True, slots=True)
+class _DenseTarget:
+    """A machine without N:M modes that fuses nothing; see `accelsim.step.Target`."""
+
+    name: str = "dense"
+    patterns: frozenset[Pattern] = frozenset()
+    fuses_activations: bool = False
+
+
+DENSE = _DenseTarget()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PreparedThroughput:
+    """A measured training throughput with the kernels of its step and the batch that was measured or assumed."""
+
+    case: ThroughputCase
+    batch: int
+    kernels: Kernels
+
+    def predict(self, behaviour: Behaviour) -> float:
+        """Return what the row would measure: samples/s, or operations/s."""
+        done = self.batch if self.case.unit == "samples/s" else float(self.kernels.flops.sum())
+        return done / step_seconds(self.kernels, self.case.platform, behaviour, self.case.software).step_s
+
+
+def prepare(case: ThroughputCase) -> PreparedThroughput:
+    """Lower the step of a row."""
+    platform, trace = case.platform, _trace(case.trace)
+    assert platform.memory is not None
+    assert platform.compute is not None
+    capacity = platform.memory.capacity_gb * GIGA
+    batch = largest_batch(trace, case.software, capacity) if case.batch is None else case.batch
+    kernels = kernels_of(
+        trace, _dense_step(case.trace, batch), case.software, matrix_units=platform.compute.matrix_units
+    )
+    return PreparedThroughput(case=case, batch=batch, kernels=kernels)
+
+
+@cache
+def _trace(name: str) -> Trace:
+    return load_trace(name)
+
+
+@cache
+def _dense_step(name: str, batch: int) -> Step:
+    return lower(_trace(name), DENSE, find_method("dense"), pattern=None, batch=batch)
+
+
+def predict_pairs(cases: Sequence[SparseCase], behaviour: Behaviour) -> tuple[Floats, Floats]:
+    """Return the speedup of 2:4 over dense and the dense microseconds of each case, all of one behaviour."""
+    speedups, dense_us = np.zeros(len(cases)), np.zeros(len(cases))
+    groups: dict[tuple[str, str], list[int]] = {}
+    for index, case in enumerate(cases):
+        groups.setdefault((case.platform.name, case.arithmetic), []).append(index)
+    for (_, arithmetic), members in groups.items():
+        m, n, k = np.array([(cases[i].m, cases[i].n, cases[i].k) for i in members], dtype=np.float64).T
+        dense, sparse = pair_seconds(m, n, k, cases[members[0]].platform, behaviour, arithmetic)
+        speedups[members], dense_us[members] = dense / sparse, dense / MICRO
+    return speedups, dense_us
