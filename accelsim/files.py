@@ -24,6 +24,7 @@ __all__ = [
     "packaged_path",
     "parse_json",
     "read_text",
+    "replacing",
     "several",
     "validate",
     "write_atomically",
@@ -208,13 +209,25 @@ def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
 
 
 @contextlib.contextmanager
-def _temporary_beside(path: Path) -> Iterator[Path]:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, to be written; it takes the place of `path` where nothing was raised.
+
+    Raises `InputError` when it cannot be written.
+    """
     try:
-        yield Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            mask = os.umask(0)
+            os.umask(mask)
+            temporary.chmod(0o666 & ~mask)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -228,15 +241,8 @@ def write_atomically(path: Path, text: str) -> None:
 
 def write_bytes_atomically(path: Path, payload: bytes) -> None:
     """Write `payload` as `write_atomically` does, as it is."""
-    try:
-        with _temporary_beside(path) as temporary:
-            temporary.write_bytes(payload)
-            mask = os.umask(0)
-            os.umask(mask)
-            temporary.chmod(0o666 & ~mask)
-            temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
+    with replacing(path) as temporary:
+        temporary.write_bytes(payload)
 
 
 def packaged_path(folder: str) -> Path:

@@ -46,6 +46,8 @@ ORDER = (
     "report",
     "ablation_report",
     "paper_report",
+    "figures",
+    "gallery",
     "validation_report",
     "shipped_reports",
     "cli",
@@ -56,8 +58,18 @@ HOMES = {
     "onnx": {"workload/importers/onnx.py"},
     "yaml": {"hardware/sourced.py"},
     "rich": {"cli"},
+    "pyarrow": {"sweep/parquet.py"},
+    "distributed": {"sweep/cluster.py"},
     "click": {"cli"},
-    "pandas": {"results.py", "training_results.py", "plots", "report.py", "ablation_report.py", "paper_report.py"},
+    "pandas": {
+        "results.py",
+        "training_results.py",
+        "plots",
+        "figures.py",
+        "report.py",
+        "ablation_report.py",
+        "paper_report.py",
+    },
     "matplotlib": {"plots"},
 }
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from accelsim.errors import InputError, did_you_mean
 
-__all__ = ["Expression", "parse_expression"]
+__all__ = ["Expression", "parse_expression", "shown"]
 
 Value = Any  # a number, text, truth value, None, or a tuple of them
 _Function = Callable[[Mapping[str, Value]], Value]

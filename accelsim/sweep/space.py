@@ -9,15 +9,16 @@ import math
 import random
 import sys
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from accelsim.errors import InputError
 from accelsim.hardware.design import load_design
 from accelsim.results import identity_of
 from accelsim.sparsity.methods import METHODS
 from accelsim.sweep.axes import RESERVED, Axis, Interval, Levels, Value, text_of, whole_where_counted
-from accelsim.sweep.expression import Expression
+from accelsim.sweep.expression import Expression, shown
 from accelsim.sweep.inputs import Inputs, base_values
 from accelsim.sweep.point import Point
 
@@ -32,6 +33,13 @@ class Link:
 
     path: str
     expression: Expression
+
+    def value(self, values: Mapping[str, Value]) -> Value:
+        """Return the value of the field. Raises `InputError` where it has none."""
+        value = whole_where_counted(self.path, self.expression.value(values))
+        if self.path == "batch" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise InputError(f"'{self.expression.text}': a batch of {shown(value)}; a whole number from 1 is needed")
+        return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +119,7 @@ class Sweep:
                     continue
                 values["pattern"] = None
             for link in self.links:
-                values[link.path] = whole_where_counted(link.path, link.expression.value(values))
+                values[link.path] = link.value(values)
             if all(constraint.holds(values) for constraint in self.constraints):
                 yield values
 

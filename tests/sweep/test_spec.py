@@ -60,7 +60,7 @@ def test_intervals() -> None:
     assert rows == Interval(path="array.rows", low=1, high=4, log=False, whole=True)
     assert [bandwidth.at(share) for share in (0, 0.25, 0.5, 1)] == [10, 31.6228, 100, 1000]
     assert [rows.at(share / 8) for share in range(8)] == [1, 1, 2, 2, 3, 3, 4, 4]
-    assert read_axis("batch", "1..512 log").at(0.5) == 28  # between 0.5 and 512.5
+    assert read_axis("batch", "1..512 log").at(0.5) == 16  # the root of 0.5 x 512.5
 
 
 def test_a_spec_file_and_the_same_from_python(tmp_path: Path) -> None:
@@ -203,6 +203,7 @@ MANY = {"vary": {"array.rows": "16,32"}}
         ({**MANY, "where": ["array.rows"]}, "--where: 'array.rows': is 16, not true or false; write a comparison"),
         ({**MANY, "where": ["1 / (array.rows - 32) < 0"]}, "--where: '1 / (array.rows - 32) < 0': a division by zero where array.rows = 32"),
         ({**MANY, "link": {"array.cols": "16 // (array.rows - 32)"}}, "--link: '16 // (array.rows - 32)': a division by zero where array.rows = 32"),
+        ({**MANY, "link": {"batch": "array.rows / 32"}}, "--link: 'array.rows / 32': a batch of 0.5; a whole number from 1 is needed"),
         ({**MANY, "sample": 3}, "--sample: 3 points of a grid of 2; sweep the grid itself"),
         ({**MANY, "sample": 0}, "--sample: points: got 0; should be greater than or equal to 1"),
         ({**MANY, "sample": 2, "sampling": "lhs"}, "--sampling: got 'lhs'; allowed: random, latin-hypercube"),

@@ -1,0 +1,35 @@
+"""Sweeps on other machines, by a Dask scheduler (extra ``dask``)."""
+
+import contextlib
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from importlib.util import find_spec
+
+from accelsim.errors import InputError
+
+__all__ = ["cluster_executor"]
+
+_PATIENCE_S = 10
+
+
+@contextlib.contextmanager
+def cluster_executor(address: str) -> Iterator[tuple[Executor, int]]:
+    """Connect to the Dask scheduler at `address`; yield an executor, and how many tasks run at once.
+
+    The scheduler gives the points of a worker that is lost to others. Raises `InputError` where nothing answers at
+    `address`, and where no worker is connected.
+    """
+    if find_spec("distributed") is None:
+        raise InputError("--dask needs Dask: pip install 'accelsim[dask]'")
+    from distributed import Client  # noqa: PLC0415  an extra
+
+    try:
+        client = Client(address, timeout=_PATIENCE_S, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"--dask {address}: no scheduler answers there within {_PATIENCE_S} s ({reason})") from None
+    with client:
+        tasks = sum(client.nthreads().values())
+        if not tasks:
+            raise InputError(f"--dask {address}: the scheduler has no workers")
+        yield client.get_executor(pure=False), tasks

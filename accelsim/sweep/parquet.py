@@ -1,0 +1,73 @@
+"""Results as Parquet, made of their CSV block by block (extra ``parquet``)."""
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from accelsim.errors import InputError
+from accelsim.files import replacing
+from accelsim.hardware.design import load_design
+from accelsim.sweep.axes import Interval, Value
+from accelsim.sweep.inputs import base_values
+from accelsim.sweep.point import METRICS
+from accelsim.sweep.rows import columns_of
+from accelsim.sweep.space import Sweep
+
+__all__ = ["check_parquet", "write_parquet"]
+
+_BLOCK_BYTES = 1 << 22
+
+
+def check_parquet() -> None:
+    """Refuse to go on without the library that writes Parquet."""
+    if find_spec("pyarrow") is None:
+        raise InputError("results as .parquet need pyarrow: pip install 'accelsim[parquet]'; .csv needs nothing")
+
+
+def write_parquet(sweep: Sweep, journal: Path, output: Path) -> None:
+    """Write the rows of a finished sweep's CSV as Parquet; what is empty there is null, and numbers are numbers.
+
+    Raises `InputError` when it cannot be written.
+    """
+    import pyarrow.csv  # noqa: PLC0415  an extra
+    import pyarrow.parquet  # noqa: PLC0415
+
+    types = {name: pyarrow.type_for_alias(alias) for name, alias in _types(sweep)}
+    options = pyarrow.csv.ConvertOptions(
+        column_types=types, null_values=["", "null"], strings_can_be_null=True, quoted_strings_can_be_null=True
+    )
+    reading = pyarrow.csv.ReadOptions(block_size=_BLOCK_BYTES)
+    with (
+        replacing(output) as temporary,
+        pyarrow.csv.open_csv(journal, reading, convert_options=options) as blocks,
+        pyarrow.parquet.ParquetWriter(temporary, blocks.schema) as writer,
+    ):
+        for block in blocks:
+            writer.write_batch(block)
+
+
+def _types(sweep: Sweep) -> Iterator[tuple[str, str]]:
+    """Yield each column with its Arrow type."""
+    fields = {"batch": 1, **base_values(load_design(sweep.inputs.design))}
+    varied = {
+        axis.path: ("int64" if axis.whole else "float64") if isinstance(axis, Interval) else _type_of(*axis.values)
+        for axis in sweep.axes
+    }
+    # a count that a division sets need not be whole, in a row that says so
+    varied |= {
+        link.path: "float64" if "/" in link.expression.text else _type_of(fields[link.path]) for link in sweep.links
+    }
+    for name in columns_of(sweep):
+        if name in METRICS:
+            yield name, "int64" if name.endswith("cycles") or name.startswith("macs_") else "float64"
+        else:
+            yield name, varied.get(name, "string")
+
+
+def _type_of(*values: Value) -> str:
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {bool}:
+        return "bool"
+    if kinds and kinds <= {int, float}:
+        return "float64" if float in kinds else "int64"
+    return "string"

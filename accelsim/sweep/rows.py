@@ -1,0 +1,92 @@
+"""Rows of a sweep's results: the lines of its CSV.
+
+Columns: what was simulated (`workload` ... `engine`), each field of the design that varies by its dotted path, `status`
+(``ok``, ``infeasible`` or ``error``) and `reason`, the metrics, `identity` (of the point's inputs), `sweep` and
+`version`. A point that could not be simulated has no metrics.
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+from accelsim import __version__
+from accelsim.errors import InputError
+from accelsim.hardware.design import load_design
+from accelsim.sweep.inputs import Inputs, base_values, check_inputs, identity_of_point
+from accelsim.sweep.point import METRICS, Point, evaluate_one
+from accelsim.sweep.space import Sweep
+
+__all__ = ["HEADS", "Chunk", "Lines", "columns_of", "end_of_line", "lines_of"]
+
+HEADS = ("workload", "design", "method", "pattern", "batch", "optimizer", "engine")
+_OUTCOME = ("status", "reason")
+_ENDS = ("identity", "sweep", "version")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """Some points in a row, for one process to evaluate, of a sweep of this identity on this version of the model."""
+
+    points: tuple[Point, ...]
+    inputs: Inputs
+    sweep: str
+    version: str
+    fits: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lines:
+    """The lines of a chunk, and how long they took."""
+
+    text: bytes
+    points: int
+    seconds: float
+
+
+def columns_of(sweep: Sweep) -> tuple[str, ...]:
+    """Return the columns of a sweep's results."""
+    return (*HEADS, *sweep.changed, *_OUTCOME, *METRICS, *_ENDS)
+
+
+def end_of_line(sweep: Sweep) -> bytes:
+    """Return what every line of this sweep on this version ends in."""
+    return f",{sweep.identity},{__version__}\n".encode()
+
+
+def lines_of(chunk: Chunk) -> Lines:
+    """Evaluate the points of a chunk, wherever this runs.
+
+    Raises `InputError` where this process has another version of the model or other inputs than the sweep.
+    """
+    began = perf_counter()
+    if chunk.version != __version__:
+        raise InputError(f"the sweep began with accelsim {chunk.version}; a process that evaluates has {__version__}")
+    check_inputs(chunk.inputs)
+    base = base_values(load_design(chunk.inputs.design))
+    rows = zip(chunk.points, _evaluate(chunk.points, fits=chunk.fits), strict=True)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for point, found in rows:
+        outcome = [found.get(name) for name in (*_OUTCOME, *METRICS)]
+        ends = (identity_of_point(point, base, chunk.inputs), chunk.sweep, chunk.version)
+        writer.writerow(map(_cell, (*_inputs_of(point), *outcome, *ends)))
+    return Lines(text=text.getvalue().encode(), points=len(chunk.points), seconds=perf_counter() - began)
+
+
+def _evaluate(points: Sequence[Point], *, fits: bool) -> list[dict[str, Any]]:
+    return [evaluate_one(point) for point in points]
+
+
+def _inputs_of(point: Point) -> Iterator[Any]:
+    yield from (getattr(point, name) for name in HEADS)
+    yield from (text for _, text in point.changes)
+
+
+def _cell(value: Any) -> str:
+    """One line per row, whatever a reason says; a float has all its digits."""
+    if value is None:
+        return ""
+    return repr(float(value)) if isinstance(value, float) else " ".join(str(value).splitlines())
