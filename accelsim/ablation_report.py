@@ -1,7 +1,8 @@
 """The report of an ablation: every row as CSV, the ladder and the grid as tables and as a figure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -10,16 +11,18 @@ from accelsim.ablation import (
     GROUPS,
     LADDER,
     OS_BASE,
+    VARIANTS,
     AblationRow,
     Summary,
     Variant,
     summarise,
 )
+from accelsim.errors import InputError, did_you_mean
 from accelsim.files import write_atomically
-from accelsim.plots.ablation import plot_grid, plot_ladder
+from accelsim.plots.compose import draw_ablation
 from accelsim.plots.style import new_figure, save_figure
 
-__all__ = ["ablation_table", "grid_frame", "ladder_frame", "write_ablation"]
+__all__ = ["ablation_table", "grid_frame", "ladder_frame", "panel_frame", "read_rows", "write_ablation"]
 
 _HEADLINE = ("bdwp", "2:8")
 _OS_INTERLEAVED = Variant(dataflow="os", interleave=True)
@@ -59,12 +62,8 @@ def write_ablation(folder: Path, rows: Sequence[AblationRow], command: str) -> N
     frame = pd.DataFrame([row.to_dict() for row in rows])
     write_atomically(folder / "ablation.csv", frame.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
     write_atomically(folder / "table.md", ablation_table(rows, command))
-    grid = grid_frame(rows)
-    with new_figure("double", 2.4 if grid.empty else 4.6) as figure:
-        axes = figure.subplots(1 if grid.empty else 2, squeeze=False)[:, 0]
-        plot_ladder(ladder_frame(rows), axes[0])
-        if not grid.empty:
-            plot_grid(grid, axes[1])
+    with new_figure("double") as figure:
+        draw_ablation(panel_frame(rows), figure)
         for suffix in (".svg", ".png"):
             save_figure(figure, folder / f"ablation{suffix}")
 
@@ -93,6 +92,51 @@ def grid_frame(rows: Sequence[AblationRow]) -> pd.DataFrame:
             for name, variant in (("base (ws)", BASE), ("everything on", _OPTIMAL))
         ]
     )
+
+
+def panel_frame(rows: Sequence[AblationRow]) -> pd.DataFrame:
+    """The ladder and the grid as one frame; `panel` says which of them a row belongs to."""
+    parts = {"ladder": ladder_frame(rows), "grid": grid_frame(rows)}
+    return pd.concat([part.assign(panel=name) for name, part in parts.items() if not part.empty], ignore_index=True)
+
+
+def read_rows(table: Sequence[Mapping[str, Any]], source: str) -> list[AblationRow]:
+    """Return rows as they stand in ``ablation.csv`` or in the JSON of ``accelsim ablate``; times are not read.
+
+    Raises `InputError` naming `source` for a variant that is not known and where rows that others refer to are missing.
+    """
+    by_name = {variant.name: variant for variant in VARIANTS}
+    cycles = {(row["workload"], *_case_of(row), row["variant"]): int(row["cycles"]) for row in table}
+    found = []
+    for row in table:
+        if row["variant"] not in by_name:
+            hint = did_you_mean(str(row["variant"]), by_name)
+            raise InputError(f"{source}: variant '{row['variant']}' is not known{hint}; allowed: {', '.join(by_name)}")
+        method, pattern = _case_of(row)
+        base = cycles.get((row["workload"], method, pattern, BASE.name))
+        if base is None:
+            raise InputError(f"{source}: {row['workload']}, {method}: the variant {BASE.name}, the base, is missing")
+        found.append(
+            AblationRow(
+                workload=row["workload"],
+                design=row["design"],
+                method=method,
+                pattern=pattern,
+                batch=int(row["batch"]),
+                variant=by_name[row["variant"]],
+                cycles=int(row["cycles"]),
+                latency_s=0.0,
+                dram_bytes=float(row["dram_bytes"]),
+                base_cycles=base,
+                dense_cycles=round(row["speedup"] * row["cycles"]),
+            )
+        )
+    return found
+
+
+def _case_of(row: Mapping[str, Any]) -> Case:
+    pattern = row.get("pattern")
+    return row["method"], pattern if isinstance(pattern, str) and pattern else None
 
 
 def ablation_table(rows: Sequence[AblationRow], command: str) -> str:

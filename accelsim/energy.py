@@ -1,13 +1,18 @@
 """Energy of a task: counted events times the energy table, plus static power over its time."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from operator import attrgetter
+from functools import reduce
+from operator import add, attrgetter
+from typing import TYPE_CHECKING, Any
 
-from accelsim.engines.timing import TaskTiming
 from accelsim.hardware.energy import EnergyTable
 from accelsim.units import PICO
 
-__all__ = ["COMPONENTS", "Energy", "energy_of", "total_energy"]
+if TYPE_CHECKING:
+    from accelsim.engines.timing import TaskTiming  # compiled kernels, which readers of results do not need
+
+__all__ = ["COMPONENTS", "Energy", "add_up", "energy_of", "total_energy"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +38,7 @@ class Energy:
 COMPONENTS = tuple(item.name for item in fields(Energy))
 
 
-def energy_of(row: TaskTiming, table: EnergyTable, clock_hz: float) -> Energy:
+def energy_of(row: "TaskTiming", table: EnergyTable, clock_hz: float) -> Energy:
     """Return the energy of one task: event counts times picojoules per event, static power times its latency."""
     events = row.events
     return Energy(
@@ -50,4 +55,10 @@ def energy_of(row: TaskTiming, table: EnergyTable, clock_hz: float) -> Energy:
 
 def total_energy(parts: list[Energy]) -> Energy:
     """Sum component by component."""
-    return Energy(**{name: sum(map(attrgetter(name), parts)) for name in COMPONENTS})
+    return Energy(**{name: add_up(map(attrgetter(name), parts)) for name in COMPONENTS})
+
+
+def add_up(values: Iterable[Any]) -> Any:
+    """Sum numbers, or arrays element by element, from the first to the last: `sum` does so for floats only before
+    Python 3.12, and results are the same on all versions."""
+    return reduce(add, values, 0.0)

@@ -9,17 +9,15 @@ import pandas as pd
 from accelsim.files import write_atomically
 from accelsim.hardware.design import load_design
 from accelsim.paper import DESIGN, ENGINES_COMPARED, WORKLOADS, Claim, Paper, compare_with_paper
-from accelsim.plots.paper import plot_speedups, plot_tornado
+from accelsim.plots import frames
+from accelsim.plots.compose import draw_claims, draw_tornado
 from accelsim.plots.style import new_figure, save_figure
 from accelsim.sensitivity import UNVARIED, Sensitivity, bandwidth_for, sensitivities
 
 __all__ = ["paper_frames", "paper_text", "speedup_frame", "tornado_frame", "write_paper"]
 
-_SHOWN_MOVE = 0.004
-"""Assumptions that move the average speedup less than this stand in the table alone, not in the figure."""
-
-_SEEN_MOVE = 0.001
-"""Values that move it less than this are not named in the figure."""
+TORNADO_LABEL = "average speedup of BDWP 2:8 over dense, closed form"
+"""What the axis of the figure on sensitivity says."""
 
 
 def write_paper(folder: Path) -> Paper:
@@ -35,12 +33,13 @@ def write_paper(folder: Path) -> Paper:
         write_atomically(folder / f"{name}.csv", frame.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
     write_atomically(folder / "report.md", paper_text(paper, moved, needed))
     tornado = tornado_frame(paper, moved)
-    with new_figure("double", 2.4) as figure:
-        plot_speedups(speedup_frame(paper), figure.subplots(), target)
+    with new_figure("double") as figure:
+        draw_claims(speedup_frame(paper).assign(published=target), figure)
         for suffix in (".svg", ".png"):
             save_figure(figure, folder / f"speedups{suffix}")
-    with new_figure("double", 0.8 + 0.2 * len(tornado)) as figure:
-        plot_tornado(tornado, figure.subplots(), paper.average_speedup("closed"), target)
+    with new_figure("double") as figure:
+        base = paper.average_speedup("closed")
+        draw_tornado(tornado.assign(base=base, published=target), figure, label=TORNADO_LABEL)
         for suffix in (".svg", ".png"):
             save_figure(figure, folder / f"sensitivity{suffix}")
     return paper
@@ -79,16 +78,8 @@ def speedup_frame(paper: Paper) -> pd.DataFrame:
 
 def tornado_frame(paper: Paper, moved: Sequence[Sensitivity]) -> pd.DataFrame:
     """Lowest and highest average speedup (closed form) that each assumption can give, the widest first."""
-    base = paper.average_speedup("closed")
-    rows: list[tuple[str, float, str, float, str]] = []
-    for name, items in _by_assumption(moved).items():
-        moves = [(item.closed.speedup, item.value) for item in items]
-        ends = [(base, ""), *(end for end in moves if abs(end[0] - base) >= _SEEN_MOVE)]
-        (low, low_value), (high, high_value) = min(ends), max(ends)
-        if high - low >= _SHOWN_MOVE:
-            rows.append((name, low, low_value, high, high_value))
-    rows.sort(key=lambda row: row[1] - row[3])
-    return pd.DataFrame(rows, columns=["assumption", "low", "low_value", "high", "high_value"])
+    rows = [{"assumption": item.assumption, "value": item.value, "speedup": item.closed.speedup} for item in moved]
+    return frames.tornado_frame(pd.DataFrame(rows), paper.average_speedup("closed"))
 
 
 def _by_assumption(moved: Sequence[Sensitivity]) -> dict[str, list[Sensitivity]]:

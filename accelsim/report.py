@@ -12,7 +12,8 @@ import pandas as pd
 from accelsim.files import write_atomically
 from accelsim.hardware.design import load_design
 from accelsim.paper import WORKLOADS
-from accelsim.plots.stages import plot_stage_stacks
+from accelsim.plots import frames
+from accelsim.plots.compose import draw_stacks
 from accelsim.plots.style import new_figure, save_figure
 from accelsim.results import Result
 from accelsim.simulation import simulate
@@ -46,22 +47,8 @@ def speedup_table(results: dict[tuple[str, str], Result]) -> str:
 
 
 def stage_frame(results: dict[tuple[str, str], Result], methods: tuple[str, ...] = ("dense", "bdwp")) -> pd.DataFrame:
-    """Latency of each stage as a share of the dense step of the same workload."""
-    return pd.DataFrame(
-        [
-            {
-                "workload": name,
-                "bar": method,
-                "stage": stage,
-                "latency_s": part.latency_s,
-                "share": part.latency_s / results[name, "dense"].step.latency_s,
-                "speedup": results[name, method].step.speedup,
-            }
-            for name in WORKLOADS
-            for method in methods
-            for stage, part in results[name, method].stages.items()
-        ]
-    )
+    """Time of each stage, and its share of the dense step of the same workload."""
+    return frames.stage_frame([results[name, method] for name in WORKLOADS for method in methods])
 
 
 def write_paper_workloads(folder: Path) -> None:
@@ -71,8 +58,8 @@ def write_paper_workloads(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "table.md", speedup_table(results))
     write_atomically(folder / "stages.csv", frame.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
-    with new_figure("double", 2.6) as figure:
-        plot_stage_stacks(frame, figure.subplots())
+    with new_figure("double") as figure:
+        draw_stacks(frame, figure, part="stage", label="step time relative to {}")
         for suffix in (".svg", ".png"):
             save_figure(figure, folder / f"stages{suffix}")
 

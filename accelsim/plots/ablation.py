@@ -3,7 +3,8 @@
 import pandas as pd
 from matplotlib.axes import Axes
 
-from accelsim.plots.style import COLOURS, HATCHES
+from accelsim.plots.style import bar_style, legend_above, spread
+from accelsim.plots.text import broken
 
 __all__ = ["plot_grid", "plot_ladder"]
 
@@ -19,17 +20,17 @@ def plot_ladder(frame: pd.DataFrame, ax: Axes) -> None:
     for which, rung in enumerate(rungs):
         gains = frame[frame["rung"] == rung].set_index("workload").loc[workloads, "gain"].tolist()
         places = [index + (which - (len(rungs) - 1) / 2) * width for index in range(len(workloads))]
-        ax.bar(places, gains, width * 0.92, color=COLOURS[which], hatch=HATCHES[which], edgecolor="black",
-               linewidth=0.4, label=rung)  # fmt: skip
+        ax.bar(places, gains, width * 0.92, label=rung, **bar_style(which))
         if which in {0, len(rungs) - 1}:
             for place, gain in zip(places, gains, strict=True):
                 ax.annotate(f"{gain:.2f}", (place, gain), (-1, 2), textcoords="offset points", ha="center", fontsize=6)
     ax.axhline(1, color="black", linewidth=0.8)
-    ax.set_xticks(range(len(workloads)), workloads)
+    ax.set_xticks(range(len(workloads)), [broken(name, 0, 7) for name in workloads])
+    spread(ax, len(workloads), len(rungs))
     ax.tick_params(axis="x", length=0)
     ax.set_ylabel(f"speed relative to ws, {frame['case'].iloc[0]}")
     ax.set_ylim(0, 1.12 * frame["gain"].max())
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=len(rungs), handlelength=1.2, columnspacing=1.0)
+    legend_above(ax)
 
 
 def plot_grid(frame: pd.DataFrame, ax: Axes) -> None:
@@ -46,8 +47,7 @@ def plot_grid(frame: pd.DataFrame, ax: Axes) -> None:
         own = [index for index, pattern in enumerate(patterns) if (drawn, pattern) in rows.index]
         places = [index + (which - (len(methods) - 1) / 2) * width for index in own]
         tops = [rows[drawn, patterns[index]] for index in own]
-        ax.bar(places, tops, width * 0.92, color=COLOURS[which], hatch=HATCHES[which], edgecolor="black",
-               linewidth=0.4, label=method)  # fmt: skip
+        ax.bar(places, tops, width * 0.92, label=method, **bar_style(which))
         ax.plot(places, [rows[marked, patterns[index]] for index in own], linestyle="", marker="D", markersize=3.5,
                 color="white", markeredgecolor="black", markeredgewidth=0.7,
                 label=marked if which == len(methods) - 1 else None)  # fmt: skip
@@ -55,7 +55,8 @@ def plot_grid(frame: pd.DataFrame, ax: Axes) -> None:
             ax.annotate(f"{top:.2f}", (place, top), (0, 2), textcoords="offset points", ha="center", fontsize=6)
     ax.axhline(1, color="black", linewidth=0.8)
     ax.set_xticks(range(len(patterns)), patterns)
+    spread(ax, len(patterns), len(methods))
     ax.tick_params(axis="x", length=0)
     ax.set_ylabel(f"speedup over dense, {drawn}")
     ax.set_ylim(0, 1.12 * frame["speedup"].max())
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=len(methods) + 1, handlelength=1.2)
+    legend_above(ax)

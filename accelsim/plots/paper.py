@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.axes import Axes
 
-from accelsim.plots.style import COLOURS, HATCHES
+from accelsim.plots.style import COLOURS, bar_style, spread
 
 __all__ = ["plot_speedups", "plot_tornado"]
 
@@ -20,25 +20,24 @@ def plot_speedups(frame: pd.DataFrame, ax: Axes, published: float) -> None:
     for which, engine in enumerate(engines):
         tops = frame[frame["engine"] == engine].set_index("workload").loc[workloads, "speedup"].tolist()
         places = [index + (which - (len(engines) - 1) / 2) * width for index in range(len(workloads))]
-        ax.bar(places, tops, width * 0.92, color=COLOURS[which], hatch=HATCHES[which], edgecolor="black",
-               linewidth=0.4, label=engine)  # fmt: skip
+        ax.bar(places, tops, width * 0.92, label=engine, **bar_style(which))
         for place, top in zip(places, tops, strict=True):
             ax.annotate(f"{top:.2f}", (place, top), (0, 3), textcoords="offset points", ha="center", fontsize=6,
                         bbox=_BEHIND_TEXT)  # fmt: skip
     ax.axhline(published, color="black", linestyle="--", linewidth=0.9, label=f"published average {published:g}x")
     ax.axhline(1, color="black", linewidth=0.8)
     ax.set_xticks(range(len(workloads)), [name.replace("_", "\n") for name in workloads])
+    spread(ax, len(workloads), len(engines))
     ax.tick_params(axis="x", length=0)
     ax.set_ylabel("speedup over dense, BDWP 2:8")
     ax.set_ylim(0, 1.12 * frame["speedup"].max())
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.17), ncols=len(engines) + 1, handlelength=1.6)
 
 
-def plot_tornado(frame: pd.DataFrame, ax: Axes, base: float, published: float) -> None:
-    """Draw for each assumption a bar from its `low` to its `high` average speedup, with the values at both ends.
+def plot_tornado(frame: pd.DataFrame, ax: Axes, base: float, published: float | None = None) -> None:
+    """Draw for each assumption a bar from its `low` to its `high` outcome, with the values at both ends.
 
     `frame` has a row per assumption, from the top: columns assumption, low, high, low_value, high_value; a value is
-    empty where that end is the `base`. Lines stand at `base` and at the `published` average.
+    empty where that end is the `base`. Lines stand at `base` and at what is `published`, if anything is.
     """
     places = range(len(frame))[::-1]
     spans = (frame["high"] - frame["low"]).tolist()
@@ -46,14 +45,13 @@ def plot_tornado(frame: pd.DataFrame, ax: Axes, base: float, published: float) -
     for place, row in zip(places, frame.itertuples(), strict=True):
         for end, value, side in ((row.low, row.low_value, -1), (row.high, row.high_value, 1)):
             if value:
-                ax.annotate(value, (end, place), (3 * side, 0), textcoords="offset points", va="center", fontsize=6,
-                            ha="right" if side < 0 else "left", bbox=_BEHIND_TEXT)  # fmt: skip
-    ax.axvline(base, color="black", linewidth=0.9, label=f"as shipped {base:.2f}x")
-    ax.axvline(published, color="black", linestyle="--", linewidth=0.9, label=f"published {published:g}x")
+                ax.annotate(str(value), (end, place), (3 * side, 0), textcoords="offset points", va="center",
+                            fontsize=6, ha="right" if side < 0 else "left", bbox=_BEHIND_TEXT)  # fmt: skip
+    ax.axvline(base, color="black", linewidth=0.9, label=f"as shipped {base:.2f}x" if published else "mean")
+    if published is not None:
+        ax.axvline(published, color="black", linestyle="--", linewidth=0.9, label=f"published {published:g}x")
     ax.set_yticks(places, frame["assumption"].tolist())
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="y", visible=False)
-    ax.set_xlabel("average speedup of BDWP 2:8 over dense, closed form")
     room = 0.12 * (frame["high"].max() - frame["low"].min())
     ax.set_xlim(frame["low"].min() - room, frame["high"].max() + room)
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.09), ncols=2, handlelength=1.6)

@@ -1,21 +1,46 @@
 """One look for all figures: sizes, colours that survive colour blindness, hatches that survive grey printing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from accelsim.files import write_atomically, write_bytes_atomically
 
-__all__ = ["COLOURS", "HATCHES", "WIDTHS_IN", "new_figure", "save_figure", "save_with_data"]
+__all__ = [
+    "COLOURS",
+    "HATCHES",
+    "MARKERS",
+    "WIDTHS_IN",
+    "bar_style",
+    "explain",
+    "legend_above",
+    "marker_style",
+    "new_figure",
+    "put_legend",
+    "save_figure",
+    "save_with_data",
+    "spread",
+    "width_of",
+]
 
 WIDTHS_IN = {"single": 3.5, "double": 7.16}
 COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#F0E442", "#999999")  # Okabe and Ito
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++", "oo", "--")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
+
+_PDF_TRUETYPE = 42  # fonts are embedded whole, so that their text can be searched and edited
+_WIDEST_BAR_IN = 0.45
+_CHARACTER_EM = 0.62  # mean width of a character of the font
+_STAMPS = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 
 _RC = {
     "font.family": "sans-serif",
@@ -31,7 +56,7 @@ _RC = {
     "grid.color": "#cccccc",
     "hatch.linewidth": 0.4,
     "legend.frameon": False,
-    "pdf.fonttype": 42,
+    "pdf.fonttype": _PDF_TRUETYPE,
     "svg.fonttype": "none",
     "svg.hashsalt": "accelsim",
     "figure.dpi": 100,
@@ -46,15 +71,85 @@ def new_figure(width: str = "double", height_in: float = 2.4) -> Iterator[Figure
         yield Figure(figsize=(WIDTHS_IN[width], height_in), layout="constrained")
 
 
+def bar_style(index: int) -> dict[str, Any]:
+    """Colour, hatch and edge of series `index`; more series than colours differ in their hatch."""
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "hatch": HATCHES[(index + index // len(COLOURS)) % len(HATCHES)],
+        "edgecolor": "black",
+        "linewidth": 0.4,
+    }
+
+
+def marker_style(index: int, size: float = 4) -> dict[str, Any]:
+    """Colour and marker of series `index`; more series than colours differ in their marker."""
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "marker": MARKERS[(index + index // len(COLOURS)) % len(MARKERS)],
+        "markersize": size,
+        "markeredgecolor": "black",
+        "markeredgewidth": 0.4,
+    }
+
+
+def width_of(text: str, size_pt: float) -> float:
+    """Return about how wide a text is, in inches."""
+    return max(map(len, text.split("\n"))) * _CHARACTER_EM * size_pt / 72
+
+
+def spread(ax: Axes, groups: int, bars: int) -> None:
+    """Show so many groups of so many bars, one apart, and leave room to the right where bars would be very wide."""
+    room = ax.figure.get_figwidth() - 0.7  # type: ignore[union-attr]
+    ax.set_xlim(-0.5, max(groups, room / (_WIDEST_BAR_IN * bars + 0.15)) - 0.5)
+
+
+def explain(figure: Figure, panels: Sequence[Axes], title: str = "") -> None:
+    """Put one legend for all `panels` above them, in as many columns as fit, under the `title`."""
+    found: dict[str, Artist] = {}
+    for ax in panels:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    put_legend(figure, found, title)
+
+
+def put_legend(figure: Figure, handles: Mapping[str, Artist], title: str = "") -> None:
+    """Put a legend of handles by label above all panels, in as many columns as fit, under the `title`."""
+    if not handles:
+        if title:
+            figure.suptitle(title, fontsize=8, x=0.01, ha="left")
+        return
+    columns = _columns(list(handles), figure.get_figwidth() - 0.1, 0.42)
+    legend = figure.legend(
+        list(handles.values()), list(handles), loc="outside upper left", ncols=columns, handlelength=1.8,
+        columnspacing=1.2, borderpad=0, title=title or None, title_fontsize=8, alignment="left",
+    )  # fmt: skip
+    for handle in legend.legend_handles:
+        if isinstance(handle, PathCollection):  # points whose size means something
+            handle.set_sizes([18.0])
+
+
+def _columns(labels: Sequence[str], room_in: float, handle_in: float) -> int:
+    """Columns that fit, no more than fill their rows evenly."""
+    fit = max(1, min(len(labels), int(room_in / (max(width_of(label, 7) for label in labels) + handle_in))))
+    return -(-len(labels) // -(-len(labels) // fit))
+
+
+def legend_above(ax: Axes) -> None:
+    """Put a legend above one panel, in as many columns as fit the figure."""
+    handles, labels = ax.get_legend_handles_labels()
+    columns = _columns(labels, ax.figure.get_figwidth() - 0.6, 0.36)  # type: ignore[union-attr]
+    ax.legend(handles, labels, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, handlelength=1.4,
+              columnspacing=1.0, borderpad=0.2)  # fmt: skip
+
+
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as ``.png``, ``.svg`` (text stays text) or ``.pdf`` (fonts embedded), as the suffix says.
 
     Byte-identical from run to run; a reader never sees half of it. Raises `InputError` when it cannot be written.
     """
-    stamp = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {"Software": None}}
     payload = BytesIO()
     with mpl.rc_context(_RC):
-        figure.savefig(payload, format=path.suffix.removeprefix("."), metadata=stamp[path.suffix])
+        figure.savefig(payload, format=path.suffix.removeprefix("."), metadata=_STAMPS[path.suffix])
     write_bytes_atomically(path, payload.getvalue())
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from accelsim.errors import InputError, did_you_mean
-from accelsim.plots.style import COLOURS, HATCHES
+from accelsim.plots.style import COLOURS, HATCHES, put_legend
 from accelsim.schedule.overlap import Unit
 from accelsim.step import Stage
 from accelsim.timeline_file import BANDWIDTH, TRACKS, Slice, Timeline
@@ -133,13 +133,14 @@ def draw_timeline(frame: pd.DataFrame, figure: Figure, title: str) -> None:
     """Draw the frame of `timeline_frame` with all its panels, side by side."""
     panels = [rows for _, rows in frame.groupby("panel", sort=False)]
     lanes = [track for track in TRACKS if track in set(frame["lane"])]
-    axes = figure.subplots(2, len(panels), squeeze=False, sharex="col", sharey="row", height_ratios=[len(lanes), 1.6])
+    figure.set_figheight(3.1)
+    axes = figure.subplots(2, len(panels), squeeze=False, sharex="col", sharey="row", height_ratios=[len(lanes), 1.8])
     for rows, above, below in zip(panels, *axes, strict=True):
         plot_timeline(rows, above, lanes)
         plot_bandwidth(rows, below)
         if len(panels) > 1:
             above.set_title(rows["panel"].iloc[0], fontsize=7, pad=2)
-    axes[1, 0].set_ylabel("DRAM\nbandwidth")
+    axes[1, 0].set_ylabel("DRAM\nbandwidth", fontsize=6)
     _explain(figure, [stage.value for stage in Stage if stage in set(frame["stage"])], title)
     figure.draw_without_rendering()  # places the axes, so that room for text is known
     for rows, above in zip(panels, axes[0], strict=True):
@@ -147,12 +148,10 @@ def draw_timeline(frame: pd.DataFrame, figure: Figure, title: str) -> None:
 
 
 def _explain(figure: Figure, stages: Sequence[str], title: str) -> None:
-    styles = [_STYLES[stage] for stage in stages]
-    patches = [Patch(facecolor=colour, hatch=hatch, edgecolor="black", linewidth=0.4) for colour, hatch in styles]
-    figure.legend(
-        patches, stages, title=title, title_fontsize=8, loc="outside upper left", alignment="left", ncols=len(stages),
-        handlelength=1.8, columnspacing=1.4, borderpad=0,
-    )  # fmt: skip
+    styles = {stage: _STYLES[stage] for stage in stages}
+    patches = {stage: Patch(facecolor=colour, hatch=hatch, edgecolor="black", linewidth=0.4)
+               for stage, (colour, hatch) in styles.items()}  # fmt: skip
+    put_legend(figure, patches, title)
 
 
 def plot_timeline(frame: pd.DataFrame, ax: Axes, lanes: Sequence[str]) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from accelsim.cli.plot import _KINDS
+from accelsim.cli.plot import _SHOWS
+from accelsim.figures import KINDS
 from accelsim.timeline_file import load_timeline
 
 TRACE = "resnet18_tinyimagenet"
@@ -46,6 +47,7 @@ def test_a_note_says_where_jobs_are_left_out(
     run, tmp_path: Path, timeline: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("accelsim.plots.timeline.MOST_JOBS", 2)
+    monkeypatch.setattr("accelsim.figures.MOST_JOBS", 2)
     code, _, err = run("plot", "timeline", str(timeline), "-o", str(tmp_path / "fig.svg"))
     assert (code, err) == (0, "note: jobs are left out where a panel has more than 2\n")
 
@@ -54,9 +56,9 @@ def test_a_note_says_where_jobs_are_left_out(
     ("arguments", "message"),
     [
         (["timelin", "t.json", "-o", "f.svg"],
-         f"no such figure 'timelin'; did you mean 'timeline'?; allowed: {', '.join(_KINDS)} (try: accelsim plot --help)"),
-        ([], "Missing command. (try: accelsim plot --help)"),
-        (["timeline", "t.json"], "Missing option '-o' / '--output'. (try: accelsim plot timeline --help)"),
+         f"no such figure 'timelin'; did you mean 'timeline'?; allowed: {', '.join(_SHOWS)}"),
+        ([], "Missing argument '[KIND] RESULTS...'. (try: accelsim plot --help)"),
+        (["timeline", "t.json"], "Missing option '-o' / '--output'. (try: accelsim plot --help)"),
         (["timeline", "t.json", "-o", "f.jpg"], "-o f.jpg: got suffix '.jpg'; allowed: .png, .svg, .pdf"),
         (["timeline", "t.json", "-o", "no/f.svg"], "-o no/f.svg: no directory no"),
         (["timeline", "no.json", "-o", "f.svg"], "no.json: no such file"),
@@ -73,7 +75,8 @@ def test_bad_input_is_one_clear_error_and_leaves_nothing(
 
 
 def test_help_names_the_kinds(run) -> None:
+    assert list(_SHOWS) == list(KINDS)
     out = run("plot", "--help")[1]
-    for kind in _KINDS:
-        assert kind in out
-        assert run("plot", kind, "--help")[0] == 0
+    for kind, shows in _SHOWS.items():
+        assert f"  {kind} " in out
+        assert shows.split(",")[0][:40] in out

@@ -1,0 +1,400 @@
+"""Kinds of figures: from which files each is drawn, what it shows of them, and how.
+
+``accelsim plot`` and reports take figures from here. Every kind but ``ablation`` is also drawn from a ``.csv`` with the
+columns of its frame, such as the one that is written beside each figure.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import pandas as pd
+
+from accelsim.errors import InputError, did_you_mean
+from accelsim.hardware.design import load_design
+from accelsim.hardware.sourced import override
+from accelsim.plots import compose, frames
+from accelsim.plots.compose import Draw, Drawing
+from accelsim.plots.sources import FORMS, Source, as_text, checked, joined, kept
+from accelsim.plots.text import LARGER_IS_BETTER
+from accelsim.plots.timeline import MOST_JOBS, draw_timeline, timeline_frame
+from accelsim.results import Result
+
+__all__ = ["KINDS", "Choice", "Kind", "find_kind", "guess_kinds", "prepare"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What to show of the files; `where` are column and value of rows to keep, `settings` changes of the design."""
+
+    layer: str | None = None
+    x: str | None = None
+    y: str | None = None
+    value: str | None = None
+    by: str | None = None
+    where: tuple[tuple[str, str], ...] = ()
+    hw: str | None = None
+    settings: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A kind of figure: how it is built, the forms that it `reads` besides tables, and the choices that it knows."""
+
+    build: Callable[[Sequence[Source], Choice], Drawing]
+    reads: tuple[str, ...] = ("results",)
+    knows: tuple[str, ...] = ("where",)
+
+
+def find_kind(name: str) -> Kind:
+    """Return a kind of figure by its name. Raises `InputError` with the nearest name."""
+    if name not in KINDS:
+        raise InputError(f"no such figure '{name}'{did_you_mean(name, KINDS)}; allowed: {', '.join(KINDS)}")
+    return KINDS[name]
+
+
+def guess_kinds(sources: Sequence[Source]) -> list[str]:
+    """Return the kinds that can be drawn from files, the most obvious first; none where nothing is obvious."""
+    form = sources[0].form
+    if form != "table":
+        found = [name for name, kind in KINDS.items() if form in kind.reads]
+        if form == "results":
+            several = sum(len(source.data) for source in sources) > 1
+            found.sort(key=lambda name: (name != ("speedup" if several else "stages"), name in {"layer-speedup"}))
+        return found
+    columns = {column for source in sources for column in source.data.columns}
+    if "status" in columns:  # of a sweep
+        axes = len(frames.sweep_axes(sources[0].data))
+        return {1: ["sweep", "pareto"], 2: ["sweep-map", "sweep", "pareto", "sensitivity"]}.get(axes, [])
+    return [name for name, wanted in _SIGNS.items() if wanted <= columns]
+
+
+def prepare(name: str, sources: Sequence[Source], choice: Choice | None = None) -> Drawing:
+    """Return what a kind of figure shows of files.
+
+    Raises `InputError` for files of other kinds, missing columns, empty numbers, choices that the kind does not know
+    and whatever cannot be drawn together, such as results of different versions.
+    """
+    kind, choice = find_kind(name), choice or Choice()
+    for option, word in _OPTIONS.items():
+        if getattr(choice, option) and option not in kind.knows:
+            owners = [other for other, its in KINDS.items() if option in its.knows]
+            raise InputError(f"{word}: {name} does not know it; it belongs to {', '.join(owners)}")
+    forms = list(dict.fromkeys(source.form for source in sources))
+    if len(forms) > 1:
+        pair = [next(source for source in sources if source.form == form) for form in forms[:2]]
+        raise InputError(
+            f"{pair[0].path}: holds {FORMS[forms[0]]}, {pair[1].path} {FORMS[forms[1]]}; one figure shows one of them"
+        )
+    if forms[0] not in (*kind.reads, "table"):
+        others = ", ".join(guess_kinds(sources))
+        raise InputError(f"{sources[0].path}: holds {FORMS[forms[0]]}; {name} is not drawn from that, but {others}")
+    if kind.reads == ("timeline",) and len(sources) > 1:
+        raise InputError(f"{sources[1].path}: {name} shows one file")
+    return kind.build(sources, choice)
+
+
+_OPTIONS = {"layer": "--layer", "x": "-x", "y": "-y", "value": "--value", "by": "--by", "where": "--where",
+            "hw": "--hw", "settings": "--set"}  # fmt: skip
+
+
+# Results
+
+
+def _results(sources: Sequence[Source], where: Sequence[tuple[str, str]]) -> list[Result]:
+    results = [result for source in sources for result in source.data]
+    heads = pd.DataFrame([result.head for result in results])
+    return [results[index] for index in kept(heads, where, sources[0].path).index]
+
+
+def _title(results: Sequence[Result]) -> str:
+    """What all results have in common, in words."""
+    heads = [result.head for result in results]
+    same = {name: heads[0][name] for name in heads[0] if len({head[name] for head in heads}) == 1}
+    method = f"{same['method']} {same['pattern'] or ''}".strip() if {"method", "pattern"} <= same.keys() else ""
+    words = [" on ".join(str(same[name]) for name in ("workload", "design") if name in same), method]
+    words += [f"batch {same['batch']}" if "batch" in same else ""]
+    words += [f"engine {same['engine']}" if same.get("engine", "closed") != "closed" else ""]
+    return ", ".join(word for word in words if word)
+
+
+def _of_results(
+    name: str,
+    make: Callable[[Sequence[Result]], pd.DataFrame],
+    draw_frame: Draw,
+    texts: Sequence[str],
+    numbers: Sequence[str],
+    sources: Sequence[Source],
+    choice: Choice,
+) -> Drawing:
+    """Build a kind from results, or from a table with its columns."""
+    if sources[0].form == "table":
+        frame = checked(joined(sources, choice.where), name, sources[0].path, texts, numbers)
+        return Drawing(frame=frame, draw=draw_frame)
+    results = _results(sources, choice.where)
+    return Drawing(frame=make(results), draw=draw_frame, title=_title(results))
+
+
+def _training(sources: Sequence[Source], choice: Choice) -> Drawing:
+    show = partial(compose.draw_stacks, part="phase", label="time of the run relative to {}")
+    if sources[0].form == "training":
+        runs = [run for source in sources for run in source.data]
+        title = (
+            f"{runs[0].dense.design}, {runs[0].totals.steps:,} steps of {runs[0].dense.batch} samples"
+            if len(runs) == 1
+            else ""
+        )
+        return Drawing(frame=frames.training_frame(runs), draw=show, title=title)
+    table = joined(sources, choice.where)
+    if "recipe" in table:  # the phases that simulate -o writes
+        needed = checked(table, "training", sources[0].path, ("workload", "recipe", "recipe_method", "phase"),
+                          ("latency_s", "speedup"))  # fmt: skip
+        return Drawing(frame=frames.phase_frame(needed), draw=show)
+    frame = checked(table, "training", sources[0].path, ("workload", "case", "phase"), ("share", "gain"))
+    return Drawing(frame=frame, draw=show)
+
+
+def _roofline(sources: Sequence[Source], choice: Choice) -> Drawing:
+    if sources[0].form == "table":
+        frame = checked(joined(sources, choice.where), "roofline", sources[0].path, ("kind", "layer", "pattern"),
+                         ("intensity", "gops"))  # fmt: skip
+        return Drawing(frame=frame, draw=compose.draw_roofline)
+    results = _results(sources, choice.where)
+    design = load_design(choice.hw or results[0].design)
+    if choice.settings:
+        design = override(design, dict(choice.settings))
+    return Drawing(frame=frames.roofline_frame(results, design), draw=compose.draw_roofline, title=_title(results))
+
+
+def _timeline(sources: Sequence[Source], choice: Choice) -> Drawing:
+    if sources[0].form == "table":
+        texts, numbers = ("panel", "lane", "kind"), ("panel_start_s", "panel_end_s", "start_s", "end_s")
+        return Drawing(frame=checked(joined(sources), "timeline", sources[0].path, texts, numbers), draw=draw_timeline)
+    timeline = sources[0].data
+    frame = timeline_frame(timeline, choice.layer)
+    title = timeline.about.title if choice.layer is None else f"{timeline.about.title}: {choice.layer}"
+    jobs = frame[frame["kind"] == "job"]["panel"].value_counts()
+    notes = (f"jobs are left out where a panel has more than {MOST_JOBS}",) if (jobs > MOST_JOBS).any() else ()
+    return Drawing(frame=frame, draw=draw_timeline, title=title, notes=notes)
+
+
+# Sweeps
+
+
+def _feasible(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Return the points that could be simulated, and a note on how many could not."""
+    if "status" not in frame:
+        return frame, ()
+    done = frame["status"] == "ok"
+    count = int((~done).sum())
+    return frame[done], (f"{count} of {len(frame)} points are not shown, as they were not feasible",) if count else ()
+
+
+def _known(frame: pd.DataFrame, column: str, option: str, path: str) -> str:
+    if column not in frame:
+        raise InputError(f"{option} {column}: {path} has no such column{did_you_mean(column, frame.columns)}")
+    return column
+
+
+def _sweep(sources: Sequence[Source], choice: Choice) -> Drawing:
+    table, path = joined(sources, choice.where), sources[0].path
+    axes = frames.sweep_axes(table)
+    numeric = [name for name in axes if pd.api.types.is_numeric_dtype(table[name])]
+    x = _known(table, choice.x, "-x", path) if choice.x else next(iter(numeric or axes), "")
+    if not x:
+        raise InputError(f"{path}: nothing varies; name the column to draw over with -x")
+    y = choice.y or "latency_s"
+    frame, notes = _feasible(table)
+    frame = checked(frame, "sweep", path, (x,), (y,))
+    others = [name for name in axes if name != x]
+    if choice.by:
+        _known(table, choice.by, "--by", path)
+        open_axes = [name for name in others if name != choice.by]
+        others = [choice.by]
+    else:
+        open_axes = []
+    series = frames.series_of(frame, others)
+    repeated = pd.DataFrame({"x": frame[x], "series": series}).duplicated()
+    if repeated.any():
+        what = ", ".join(open_axes) or "nothing that is named"
+        raise InputError(
+            f"{path}: several points at one {x}; {what} differs: choose with --where, as in --where {what}=VALUE"
+        )
+    if series.nunique() > _MOST_SERIES:
+        raise InputError(
+            f"{path}: {series.nunique()} lines, at most {_MOST_SERIES} can be told apart; choose with --where, as in"
+            f" --where {others[0]}={as_text(frame[others[0]].iloc[0])}"
+        )
+    shown = frame.assign(series=series)[list(dict.fromkeys(["series", *axes, x, y]))]
+    return Drawing(frame=shown, draw=partial(compose.draw_sweep, x=x, y=y), notes=notes)
+
+
+_MOST_SERIES = 12
+
+
+def _sweep_map(sources: Sequence[Source], choice: Choice) -> Drawing:
+    table, path = joined(sources, choice.where), sources[0].path
+    axes = frames.sweep_axes(table)
+    given = [name for name in (choice.x, choice.y) if name]
+    left = [name for name in axes if name not in given]
+    x, y = choice.x or (left.pop(0) if left else ""), choice.y or (left.pop(0) if left else "")
+    for name, option in ((x, "-x"), (y, "-y")):
+        if not name:
+            raise InputError(f"{path}: fewer than two inputs vary; name the columns of the cells with -x and -y")
+        _known(table, name, option, path)
+    value = choice.value or "latency_s"
+    done, _ = _feasible(table)
+    checked(done, "sweep-map", path, (x, y), (value,))
+    if table.duplicated([x, y]).any():
+        what = ", ".join(left) or "nothing that is named"
+        raise InputError(
+            f"{path}: several points at one {x} and {y}; {what} differs: choose with --where, as in --where"
+            f" {left[0] if left else 'COLUMN'}=VALUE"
+        )
+    shown = table.assign(**{value: table[value].where(table.index.isin(done.index))})
+    columns = [x, y, value, *(["status"] if "status" in table else [])]
+    return Drawing(frame=shown[columns], draw=partial(compose.draw_sweep_map, x=x, y=y, value=value))
+
+
+def _pareto(sources: Sequence[Source], choice: Choice) -> Drawing:
+    table, path = joined(sources, choice.where), sources[0].path
+    x, y = choice.x or "latency_s", choice.y or "energy_j"
+    frame, notes = _feasible(table)
+    frame = checked(frame, "pareto", path, (), (x, y))
+    axes = [name for name in frames.sweep_axes(table) if name not in {x, y}]
+    shown = frames.pareto_frame(frame[[*axes, x, y]], x, y, LARGER_IS_BETTER)
+    return Drawing(frame=shown, draw=partial(compose.draw_pareto, x=x, y=y, named=axes), notes=notes)
+
+
+# Comparisons with others
+
+
+def _platforms(sources: Sequence[Source], choice: Choice) -> Drawing:
+    table, path = joined(sources, choice.where), sources[0].path
+    x = choice.x or ("throughput_gops" if "throughput_gops" in table else "samples_per_s")
+    frame = checked(table, "platforms", path, ("name", "kind"), (x, "gops_per_w"))
+    return Drawing(frame=frame, draw=partial(compose.draw_platforms, x=x))
+
+
+def _predicted(sources: Sequence[Source], choice: Choice) -> Drawing:
+    table, path, words = joined(sources, choice.where), sources[0].path, ("measured", "predicted")
+    if {"closed_cycles", "event_cycles"} <= set(table.columns):  # both engines, as accelsim validate overlap has them
+        table = table.rename(columns={"closed_cycles": "predicted", "event_cycles": "measured"})
+        words, by = ("event engine (cycles)", "closed form (cycles)"), choice.by or "method"
+    else:
+        by = choice.by or next((name for name in ("platform", "check", "workload") if name in table), "")
+    frame = checked(table, "predicted", path, (by,) if by else (), ("measured", "predicted"))
+    if "unit" in frame:
+        units = ", ".join(sorted(set(frame["unit"])))
+        words = (f"measured ({units})", f"predicted ({units})")
+    if (frame[["measured", "predicted"]] <= 0).any(axis=None):
+        raise InputError(f"{path}: measured, predicted: numbers above 0 are needed, the axes are logarithmic")
+    return Drawing(frame=frames.predicted_frame(frame, by or None), draw=partial(compose.draw_predicted, words=words))
+
+
+def _sensitivity(sources: Sequence[Source], choice: Choice) -> Drawing:
+    tables = [source.data for source in sources]
+    moved = next((table for table in tables if "assumption" in table), None)
+    path, label = sources[0].path, "average speedup of BDWP 2:8 over dense, closed form"
+    if moved is None:
+        y = choice.y or "latency_s"
+        table, _ = _feasible(joined(sources, choice.where))
+        checked(table, "sensitivity", path, (), (y,))
+        frame = frames.effects_frame(table, y)
+        return Drawing(frame=frame, draw=partial(compose.draw_tornado, column=y))
+    if "low" in moved:
+        frame = checked(moved, "sensitivity", path, ("assumption",), ("low", "high", "base"))
+        return Drawing(
+            frame=frame.fillna({"low_value": "", "high_value": ""}), draw=partial(compose.draw_tornado, label=label)
+        )
+    speedups = next((table for table in tables if {"engine", "speedup"} <= set(table.columns)), None)
+    if speedups is None:
+        raise InputError(f"{path}: speedups.csv of the same report is needed as well: it holds what was varied from")
+    from accelsim.paper import PUBLISHED_SPEEDUP  # noqa: PLC0415
+
+    checked(moved, "sensitivity", path, ("assumption", "value"), ("speedup_closed",))
+    base = float(speedups.loc[speedups["engine"] == "closed", "speedup"].mean())
+    frame = frames.tornado_frame(moved.rename(columns={"speedup_closed": "speedup"}), base)
+    return Drawing(
+        frame=frame.assign(base=base, published=PUBLISHED_SPEEDUP), draw=partial(compose.draw_tornado, label=label)
+    )
+
+
+def _claims(sources: Sequence[Source], choice: Choice) -> Drawing:
+    from accelsim.paper import PUBLISHED_SPEEDUP  # noqa: PLC0415  compiled kernels, which no other kind needs
+
+    path = sources[0].path
+    frame = checked(joined(sources, choice.where), "claims", path, ("workload", "engine"), ("speedup",))
+    if "average" not in set(frame["workload"]):
+        frame = frames.with_averages(frame[["workload", "engine", "speedup"]])
+    return Drawing(frame=frame.assign(published=PUBLISHED_SPEEDUP), draw=compose.draw_claims)
+
+
+def _ablation(sources: Sequence[Source], choice: Choice) -> Drawing:
+    from accelsim.ablation_report import panel_frame, read_rows  # noqa: PLC0415  as above
+
+    texts = ("workload", "design", "method", "variant")
+    table = checked(joined(sources, choice.where), "ablation", sources[0].path, texts,
+                    ("batch", "cycles", "dram_bytes", "gain", "speedup"))  # fmt: skip
+    rows = read_rows(table.to_dict("records"), sources[0].path)
+    return Drawing(frame=panel_frame(rows), draw=compose.draw_ablation)
+
+
+_BARS = ("workload", "case")
+
+
+def _kind(
+    name: str,
+    make: Callable[[Sequence[Result]], pd.DataFrame],
+    draw: Draw,
+    texts: Sequence[str],
+    numbers: Sequence[str] = (),
+) -> Kind:
+    return Kind(build=partial(_of_results, name, make, draw, texts, numbers))
+
+
+_stage_stacks = partial(compose.draw_stacks, part="stage", label="step time relative to {}")
+_energy_stacks = partial(compose.draw_stacks, part="component", label="step energy relative to {}")
+
+KINDS: dict[str, Kind] = {
+    "speedup": _kind("speedup", frames.speedup_frame, compose.draw_speedup, (*_BARS, "over"), ("speedup",)),
+    "stages": _kind("stages", frames.stage_frame, _stage_stacks, (*_BARS, "stage"), ("share", "gain")),
+    "energy": _kind("energy", frames.energy_frame, _energy_stacks, (*_BARS, "component"), ("share", "gain")),
+    "training": Kind(build=_training, reads=("training",)),
+    "layer-speedup": _kind(
+        "layer-speedup", frames.layer_speedup_frame, compose.draw_layer_speedup, ("layer", "case", "over"), ("speedup",)
+    ),
+    "utilisation": _kind(
+        "utilisation", frames.utilisation_frame, compose.draw_utilisation, ("layer", "stage"), ("utilisation",)
+    ),
+    "mapping": _kind("mapping", frames.mapping_frame, compose.draw_mapping, ("layer", "stage", "dataflow", "pattern")),
+    "roofline": Kind(build=_roofline, knows=("where", "hw", "settings")),
+    "timeline": Kind(build=_timeline, reads=("timeline",), knows=("layer",)),
+    "sweep": Kind(build=_sweep, reads=(), knows=("x", "y", "by", "where")),
+    "sweep-map": Kind(build=_sweep_map, reads=(), knows=("x", "y", "value", "where")),
+    "pareto": Kind(build=_pareto, reads=(), knows=("x", "y", "where")),
+    "sensitivity": Kind(build=_sensitivity, reads=(), knows=("y", "where")),
+    "platforms": Kind(build=_platforms, reads=(), knows=("x", "where")),
+    "predicted": Kind(build=_predicted, reads=(), knows=("by", "where")),
+    "claims": Kind(build=_claims, reads=()),
+    "ablation": Kind(build=_ablation, reads=()),
+}
+"""Kinds of figures by name."""
+
+_SIGNS = {
+    "ablation": {"variant", "gain", "speedup", "cycles"},
+    "sensitivity": {"assumption"},
+    "claims": {"workload", "engine", "dense_latency_s", "speedup"},
+    "speedup": {"workload", "case", "speedup", "over"},
+    "stages": {"workload", "case", "stage", "share"},
+    "energy": {"workload", "case", "component", "share"},
+    "training": {"workload", "phase", "latency_s"},
+    "layer-speedup": {"layer", "case", "speedup"},
+    "utilisation": {"layer", "stage", "utilisation"},
+    "roofline": {"layer", "intensity", "gops"},
+    "mapping": {"layer", "stage", "dataflow", "pattern", "layers"},
+    "timeline": {"panel", "lane", "start_s"},
+    "platforms": {"name", "kind", "gops_per_w"},
+    "predicted": {"measured", "predicted"},
+}
+"""Columns by which a table is known."""

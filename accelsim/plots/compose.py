@@ -1,0 +1,310 @@
+"""Whole figures: panels under one legend and title, in several rows where there are many bars or layers.
+
+Each function draws one frame into an empty figure (`accelsim.plots.style.new_figure`) and gives it its height.
+"""
+
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+
+from accelsim.plots.ablation import plot_grid, plot_ladder
+from accelsim.plots.bars import broken_names, plot_speedup, plot_stacks
+from accelsim.plots.layers import UTILISATION, plot_layer_speedup, plot_mapping, plot_utilisation
+from accelsim.plots.paper import plot_speedups, plot_tornado
+from accelsim.plots.points import plot_platforms, plot_predicted
+from accelsim.plots.roofline import plot_roofline
+from accelsim.plots.style import explain, new_figure, width_of
+from accelsim.plots.sweep import plot_pareto, plot_sweep, plot_sweep_map
+from accelsim.plots.text import broken, factor_of, label_axis, log_axis, place_labels, short_names, words_of
+
+__all__ = [
+    "Draw",
+    "Drawing",
+    "draw_ablation",
+    "draw_claims",
+    "draw_layer_speedup",
+    "draw_mapping",
+    "draw_pareto",
+    "draw_platforms",
+    "draw_predicted",
+    "draw_roofline",
+    "draw_speedup",
+    "draw_stacks",
+    "draw_sweep",
+    "draw_sweep_map",
+    "draw_tornado",
+    "draw_utilisation",
+    "make_figure",
+]
+
+Draw = Callable[[pd.DataFrame, Figure, str], None]
+
+_AXIS_IN = 0.62  # left of the axes: their label and numbers
+_LEGEND_IN = 0.42
+_LAYER_IN = 0.112  # least width of a layer whose name stands upright
+_CASE_IN = 0.9  # longer names of cases stand in two lines
+_WIDEST_STACK_IN = 0.6
+_ASSUMPTION_IN = 1.2
+_NAMED_LAYERS = 5  # of a roofline
+_NAMED_PLATFORMS = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    """A frame and how it is drawn; `title` says what its rows have in common, `notes` what is not shown."""
+
+    frame: pd.DataFrame
+    draw: Draw
+    title: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def make_figure(drawing: Drawing, width: str = "double", title: str | None = None) -> Figure:
+    """Return the figure in a column width (``single`` or ``double``), with a `title` instead of its own."""
+    with new_figure(width) as figure:
+        drawing.draw(drawing.frame, figure, drawing.title if title is None else title)
+    return figure
+
+
+def _finish(figure: Figure, panels: Sequence[Axes], title: str) -> None:
+    """Put the legend and title above the panels, and break what their axes say into lines that fit."""
+    explain(figure, panels, title)
+    across = figure.get_figwidth() - 0.9
+    up = (figure.get_figheight() - 0.4) / len(panels) - 0.3
+    for ax in panels:
+        for axis, room in ((ax.xaxis, across), (ax.yaxis, up)):
+            text = axis.get_label_text()
+            if width_of(text, 7) > room:
+                axis.set_label_text(textwrap.fill(text.replace("\n", " "), max(8, int(room / width_of("m", 7)))))
+
+
+def _in_rows(names: Sequence[str], each_in: float, figure: Figure) -> list[list[str]]:
+    """Deal names into as few rows as fit the figure, each of about as many."""
+    most = max(1, int((figure.get_figwidth() - _AXIS_IN) / each_in))
+    rows = -(-len(names) // most)
+    return [list(part) for part in np.array_split(np.array(names, dtype=object), rows)]
+
+
+def _panels(figure: Figure, rows: int, height_in: float, title: str) -> list[Axes]:
+    figure.set_figheight(rows * height_in + _LEGEND_IN + (0.15 if title else 0))
+    return list(figure.subplots(rows, 1, squeeze=False)[:, 0])
+
+
+def draw_speedup(frame: pd.DataFrame, figure: Figure, title: str = "") -> None:
+    """Draw the frame of `speedup_frame`."""
+    cases = frame["case"].nunique()
+    names = list(dict.fromkeys(frame["workload"]))
+    widest = max(width_of(broken(name, 0, 7), 7) for name in names)
+    each = max((0.27 if cases <= 2 else 0.13) * cases + 0.1, widest + 0.08)
+    rows = _in_rows(names, each, figure)
+    limits = (frame["speedup"].min(), frame["speedup"].max())
+    panels = _panels(figure, len(rows), 1.55, title)
+    order = list(dict.fromkeys(frame["case"]))
+    for names_of_row, ax in zip(rows, panels, strict=True):
+        part = frame[frame["workload"].isin(names_of_row)]
+        part = part.sort_values("case", key=lambda column: column.map(order.index), kind="stable")
+        part = part.sort_values("workload", key=lambda column: column.map(names.index), kind="stable")
+        plot_speedup(broken_names(part, each - 0.05), ax, limits)
+    _finish(figure, panels, title)
+
+
+def draw_stacks(frame: pd.DataFrame, figure: Figure, title: str = "", *, part: str, label: str) -> None:
+    """Draw the frame of `stage_frame`, `energy_frame` or `training_frame`: stacks by `part`, the axis says `label`."""
+    cases = frame.groupby("workload", sort=False)["case"].nunique()
+    frame = frame.assign(case=[broken(str(case), _CASE_IN, 6) for case in frame["case"]])
+    widest = max(width_of(case, 6) for case in frame["case"])
+    same = len(set(frame.drop_duplicates("workload")["case"])) == 1
+    turned = cases.max() > 3 or widest > 0.62
+    each_bar = 0.27 if turned else max(0.34, widest + 0.06)
+    names = list(cases.index)
+    each = max(each_bar * (cases.max() + 0.5), max(width_of(broken(name, 0, 7), 7) for name in names) + 0.08)
+    rows = _in_rows(names, each, figure)
+    panels = _panels(figure, len(rows), 1.75 + (min(widest, 1.4) if turned else 0.1), title)
+    for names_of_row, ax in zip(rows, panels, strict=True):
+        rows_of_panel = frame[frame["workload"].isin(names_of_row)]
+        plot_stacks(broken_names(rows_of_panel, each - 0.05), ax, part, turned)
+        ax.set_ylabel(label.format(frame["case"].iloc[0] if same else "the first"))
+    widest_row = max([ax.get_xlim()[1] for ax in panels] + [(figure.get_figwidth() - _AXIS_IN) / _WIDEST_STACK_IN])
+    for ax in panels:
+        ax.set_xlim(right=widest_row)  # bars of all rows are as wide
+    _finish(figure, panels, title)
+
+
+def _layer_panels(frame: pd.DataFrame, figure: Figure, title: str, height_in: float) -> list[tuple[pd.DataFrame, Axes]]:
+    names = list(dict.fromkeys(frame["layer"]))
+    rows = _in_rows(names, _LAYER_IN, figure)
+    named = max(width_of(name, 5.5) for name in short_names(names)) + 0.1
+    panels = _panels(figure, len(rows), height_in + named, title)
+    return [(frame[frame["layer"].isin(some)], ax) for some, ax in zip(rows, panels, strict=True)]
+
+
+def draw_utilisation(frame: pd.DataFrame, figure: Figure, title: str = "") -> None:
+    """Draw the frame of `utilisation_frame`."""
+    panels = _layer_panels(frame, figure, title, 0.25 + 0.18 * frame["stage"].nunique())
+    for part, ax in panels:
+        plot_utilisation(part, ax)
+    axes = [ax for _, ax in panels]
+    bar = figure.colorbar(UTILISATION, ax=axes, location="top", shrink=0.5, aspect=40, pad=0.02, anchor=(1.0, 0.5))
+    bar.set_label("utilisation of the array", fontsize=6.5)
+    bar.ax.tick_params(labelsize=6)
+    figure.set_figheight(figure.get_figheight() + 0.15)
+    if title:
+        figure.suptitle(title, fontsize=8, x=0.01, ha="left")
+
+
+def draw_mapping(frame: pd.DataFrame, figure: Figure, title: str = "") -> None:
+    """Draw the frame of `mapping_frame`."""
+    panels = _layer_panels(frame, figure, title, 0.25 + 0.18 * frame["stage"].nunique())
+    for part, ax in panels:
+        plot_mapping(part, ax)
+    _finish(figure, [ax for _, ax in panels], title)
+
+
+def draw_layer_speedup(frame: pd.DataFrame, figure: Figure, title: str = "") -> None:
+    """Draw the frame of `layer_speedup_frame`."""
+    limits = (frame["speedup"].min(), frame["speedup"].max())
+    panels = _layer_panels(frame, figure, title, 1.25)
+    for part, ax in panels:
+        plot_layer_speedup(part, ax, limits)
+    _finish(figure, [ax for _, ax in panels], title)
+
+
+def draw_roofline(frame: pd.DataFrame, figure: Figure, title: str = "") -> None:
+    """Draw the frame of `roofline_frame`, and name the layers that take longest."""
+    (ax,) = _panels(figure, 1, 2.9, title)
+    plot_roofline(frame, ax)
+    _finish(figure, [ax], f"{title}\narea of a point: its time" if title else "area of a point: its time")
+    points = frame[frame["kind"] == "layer"].nlargest(_NAMED_LAYERS, "latency_s")
+    names = [
+        f"{layer} {stage}" for layer, stage in zip(short_names(points["layer"].tolist()), points["stage"], strict=True)
+    ]
+    _name_points(figure, ax, points, "intensity", "gops", names, frame)
+
+
+def draw_sweep(frame: pd.DataFrame, figure: Figure, title: str = "", *, x: str, y: str) -> None:
+    """Draw lines of `y` over `x`, one for each `series` of the frame."""
+    (ax,) = _panels(figure, 1, 2.2, title)
+    plot_sweep(frame, ax, x, y)
+    several = len(set(frame["series"])) > 1
+    _finish(figure, [ax] if several else [], title)
+
+
+def draw_sweep_map(frame: pd.DataFrame, figure: Figure, title: str = "", *, x: str, y: str, value: str) -> None:
+    """Draw cells of `value` for each pair of `x` and `y`."""
+    (ax,) = _panels(figure, 1, min(6.0, 0.9 + 0.24 * max(4, frame[y].nunique())), title)
+    mesh = plot_sweep_map(frame, ax, x, y, value)
+    bar = figure.colorbar(mesh, ax=ax, pad=0.02, aspect=30)
+    bar.ax.yaxis.set_minor_formatter(NullFormatter())
+    if isinstance(mesh.norm, LogNorm):
+        log_axis(bar.ax.yaxis, None, bar.ax.get_ylim())
+    bar.set_label(factor_of(value, frame[value].dropna().tolist())[1])
+    _finish(figure, [ax], title)
+
+
+def draw_pareto(frame: pd.DataFrame, figure: Figure, title: str = "", *, x: str, y: str, named: Sequence[str]) -> None:
+    """Draw all points and the front of the frame of `pareto_frame`; the knee says its values of the columns `named`."""
+    (ax,) = _panels(figure, 1, 2.6, title)
+    plot_pareto(frame, ax, x, y)
+    _finish(figure, [ax], title)
+    knee = frame[frame["knee"]]
+    names = [
+        "\n".join(f"{words_of(name)[0]} {value}" for name, value in row.items())
+        for row in knee[list(named)].to_dict("records")
+    ]
+    _name_points(figure, ax, knee, x, y, names, frame[frame["on_front"]])
+
+
+def draw_platforms(frame: pd.DataFrame, figure: Figure, title: str = "", *, x: str) -> None:
+    """Draw platforms by throughput `x` and efficiency, each with its name."""
+    (ax,) = _panels(figure, 1, 3.0, title)
+    plot_platforms(frame, ax, x)
+    _finish(figure, [ax], title)
+    _name_points(
+        figure, ax, frame.head(_NAMED_PLATFORMS), x, "gops_per_w", frame["name"].tolist()[:_NAMED_PLATFORMS], frame
+    )
+
+
+def draw_predicted(frame: pd.DataFrame, figure: Figure, title: str = "", *, words: tuple[str, str]) -> None:
+    """Draw the frame of `predicted_frame`; `words` say what was measured and predicted."""
+    (ax,) = _panels(figure, 1, 0.12 * frame["group"].nunique() + min(3.3, 0.9 * figure.get_figwidth()), title)
+    plot_predicted(frame, ax, words)
+    ax.set_aspect("equal")
+    _finish(figure, [ax], title)
+
+
+def _name_points(
+    figure: Figure, ax: Axes, points: pd.DataFrame, x: str, y: str, names: Sequence[str], others: pd.DataFrame
+) -> None:
+    figure.draw_without_rendering()  # places the axes, so that room for text is known
+    obstacles = list(zip(others[x], others[y], strict=True))
+    place_labels(
+        ax,
+        list(zip(points[x], points[y], strict=True)),
+        names,
+        others=[point for point in obstacles if pd.notna(point[0])],
+    )
+
+
+def draw_tornado(
+    frame: pd.DataFrame, figure: Figure, title: str = "", *, label: str = "", column: str | None = None
+) -> None:
+    """Draw the frame of `tornado_frame` or `effects_frame`; the axis says `label`, or what a `column` holds."""
+    narrow = figure.get_figwidth() < 5
+    frame = frame.assign(assumption=[broken(name, _ASSUMPTION_IN if narrow else 3, 7) for name in frame["assumption"]])
+    (ax,) = _panels(figure, 1, 0.45 + (0.27 if narrow else 0.2) * len(frame), title)
+    published = frame["published"].iloc[0] if "published" in frame else None
+    plot_tornado(frame, ax, frame["base"].iloc[0], published)
+    if column is None:
+        ax.set_xlabel(label)
+    else:
+        label_axis(ax.xaxis, column, frame["high"].tolist())
+        ax.set_xlabel(f"{ax.get_xlabel()}, geometric mean over the other values")
+    _finish(figure, [ax], title)
+    if narrow:
+        for text in ax.texts:
+            text.set_text(broken(text.get_text(), 0.7, 5))
+            text.set_fontsize(5)
+    _make_room(figure, ax)
+
+
+def _make_room(figure: Figure, ax: Axes) -> None:
+    """Widen what an axis shows until the texts inside stand inside."""
+    for _ in range(4):
+        figure.draw_without_rendering()
+        inside, boxes = ax.get_window_extent(), [text.get_window_extent() for text in ax.texts]
+        left = max((inside.x0 + 2 - box.x0 for box in boxes), default=0)
+        right = max((box.x1 - inside.x1 + 2 for box in boxes), default=0)
+        if max(left, right) <= 0:
+            return
+        low, high = ax.get_xlim()
+        pixel = (high - low) / inside.width
+        ax.set_xlim(low - 1.3 * max(left, 0) * pixel, high + 1.3 * max(right, 0) * pixel)
+
+
+def draw_claims(frame: pd.DataFrame, figure: Figure, title: str = "") -> None:
+    """Draw speedups by workload and engine beside the `published` average."""
+    names = list(dict.fromkeys(frame["workload"]))
+    each = 0.27 * frame["engine"].nunique() + 0.1
+    rows = _in_rows(names, max(each, max(width_of(name.replace("_", "\n"), 7) for name in names) + 0.08), figure)
+    panels = _panels(figure, len(rows), 1.9, title)
+    for some, ax in zip(rows, panels, strict=True):
+        plot_speedups(frame[frame["workload"].isin(some)], ax, frame["published"].iloc[0])
+    _finish(figure, panels, title)
+
+
+def draw_ablation(frame: pd.DataFrame, figure: Figure, title: str = "") -> None:
+    """Draw the ladder, and the grid of methods and patterns where there is one: rows of the `panel` of that name."""
+    ladder, grid = (frame[frame["panel"] == name] for name in ("ladder", "grid"))
+    panels = _panels(figure, 1 if grid.empty else 2, 2.0, title)
+    plot_ladder(ladder, panels[0])
+    if not grid.empty:
+        plot_grid(grid, panels[1])
+    if title:
+        figure.suptitle(title, fontsize=8, x=0.01, ha="left")

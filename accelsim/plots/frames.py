@@ -1,0 +1,479 @@
+"""What figures show, as frames: built from results, training runs and tables, with every metric computed here.
+
+A result of several is a case: what distinguishes it from the others, as in ``bdwp 2:8``, and by design, batch, engine,
+mode or optimizer only where these differ.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+
+from accelsim.errors import InputError
+from accelsim.hardware.design import Design
+from accelsim.results import LayerResult, Result
+from accelsim.sparsity.pattern import Pattern
+from accelsim.step import Stage
+from accelsim.summary import merge_names
+from accelsim.training_results import TrainingResult
+from accelsim.units import GIGA
+
+__all__ = [
+    "effects_frame",
+    "energy_frame",
+    "layer_speedup_frame",
+    "mapping_frame",
+    "pareto_frame",
+    "phase_frame",
+    "predicted_frame",
+    "roofline_frame",
+    "series_of",
+    "speedup_frame",
+    "stage_frame",
+    "sweep_axes",
+    "tornado_frame",
+    "training_frame",
+    "utilisation_frame",
+    "with_averages",
+]
+
+MOST_LAYERS = 64
+"""Of more layers, those that are equal and whose names differ in numbers alone are drawn as one."""
+
+GEOMETRIC_MEAN = "geometric mean"
+
+_ON_ARRAY = (Stage.FF.value, Stage.BP.value, Stage.WU.value)
+_AXES = ("workload", "design", "method", "pattern", "batch", "optimizer", "engine")
+
+
+def _cases(results: Sequence[Result]) -> list[str]:
+    """Return the case of each result; refuses two of the same in one workload and results of different versions."""
+    versions = sorted({result.version for result in results})
+    if len(versions) > 1:
+        raise InputError(f"results of versions {', '.join(versions)}: simulate them again with one version")
+    heads = [result.head for result in results]
+    differing = [
+        name for name in ("design", "batch", "engine", "mode", "optimizer") if len({head[name] for head in heads}) > 1
+    ]
+    names = []
+    for head in heads:
+        words = [head["method"], head["pattern"], *(_shown(name, head[name]) for name in differing)]
+        names.append(" ".join(word for word in words if word))
+    seen: set[tuple[str, str]] = set()
+    for result, name in zip(results, names, strict=True):
+        if (result.workload, name) in seen:
+            raise InputError(f"{result.workload}: {name} is there twice")
+        seen.add((result.workload, name))
+    return names
+
+
+def _shown(name: str, value: object) -> str:
+    return f"batch {value}" if name == "batch" else str(value)
+
+
+def _firsts(results: Sequence[Result]) -> dict[str, tuple[Result, str]]:
+    """Return the first result of each workload with its case."""
+    found: dict[str, tuple[Result, str]] = {}
+    for result, case in zip(results, _cases(results), strict=True):
+        found.setdefault(result.workload, (result, case))
+    return found
+
+
+def speedup_frame(results: Sequence[Result]) -> pd.DataFrame:
+    """Throughput of each case over that of dense training on the same design; with the geometric mean over workloads.
+
+    Results of several designs, batches, engines, modes or optimizers are compared with the first of their workload.
+    Columns: workload, case, speedup, over, latency_s, samples_per_s. Dense training over itself is left out.
+    """
+    cases, firsts = _cases(results), _firsts(results)
+    same = len({tuple(result.head[name] for name in ("design", "batch", "engine", "mode", "optimizer"))
+                for result in results}) == 1  # fmt: skip
+    rows = []
+    for result, case in zip(results, cases, strict=True):
+        first, first_case = firsts[result.workload]
+        relative = result.step.samples_per_s / first.step.samples_per_s
+        if (result.method == "dense") if same else (result is first):
+            continue
+        rows.append(
+            {
+                "workload": result.workload,
+                "case": case,
+                "speedup": result.step.speedup if same else relative,
+                "over": "dense" if same else first_case,
+                "latency_s": result.step.latency_s,
+                "samples_per_s": result.step.samples_per_s,
+            }
+        )
+    if not rows:
+        raise InputError("nothing to compare: only the baseline is there")
+    frame = pd.DataFrame(rows)
+    return pd.concat([frame, _geometric_means(frame)], ignore_index=True)
+
+
+def _geometric_means(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean of each case that every workload has, if there are several workloads."""
+    workloads = frame["workload"].nunique()
+    rows = [
+        {"workload": GEOMETRIC_MEAN, "case": case, "speedup": _geometric_mean(part["speedup"]),
+         "over": part["over"].iloc[0]}
+        for case, part in frame.groupby("case", sort=False)
+        if 1 < workloads == len(part)
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=frame.columns if rows else None)
+
+
+def _geometric_mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return math.exp(sum(map(math.log, found)) / len(found))
+
+
+def stage_frame(results: Sequence[Result]) -> pd.DataFrame:
+    """Time of each stage, and its share of the step of the first case of the workload.
+
+    Columns: workload, case, stage, latency_s, share, gain (of the first case's step time over that of the case).
+    """
+    return _stacked(
+        results, "stage", "latency_s", lambda result: {name: stage.latency_s for name, stage in result.stages.items()}
+    )
+
+
+def energy_frame(results: Sequence[Result]) -> pd.DataFrame:
+    """Energy of each component, and its share of the step of the first case of the workload.
+
+    Columns: workload, case, component, energy_j, share, gain (of the first case's energy over that of the case).
+    """
+    return _stacked(
+        results,
+        "component",
+        "energy_j",
+        lambda result: {name.removesuffix("_j"): value for name, value in asdict(result.energy).items()},
+    )
+
+
+def _stacked(
+    results: Sequence[Result], part: str, column: str, parts_of: Callable[[Result], dict[str, float]]
+) -> pd.DataFrame:
+    firsts = _firsts(results)
+    whole = {name: sum(parts_of(first).values()) for name, (first, _) in firsts.items()}
+    return pd.DataFrame(
+        [
+            {
+                "workload": result.workload,
+                "case": case,
+                part: name,
+                column: value,
+                "share": value / whole[result.workload],
+                "gain": whole[result.workload] / sum(parts.values()),
+            }
+            for result, case in zip(results, _cases(results), strict=True)
+            for parts in [parts_of(result)]
+            for name, value in parts.items()
+        ]
+    )
+
+
+def training_frame(runs: Sequence[TrainingResult]) -> pd.DataFrame:
+    """Time of each phase of training runs, and its share of dense training of the same length.
+
+    Columns: workload, case (recipe with its method and pattern), phase, latency_s, share, gain (of dense training).
+    """
+    versions = sorted({run.dense.version for run in runs})
+    if len(versions) > 1:
+        raise InputError(f"training runs of versions {', '.join(versions)}: simulate them again with one version")
+    rows: list[dict[str, Any]] = []
+    for run in runs:
+        totals = run.totals
+        head = {"workload": run.dense.workload}
+        if not any(row["workload"] == run.dense.workload for row in rows):
+            rows.append({**head, "case": "dense", "phase": "dense", "latency_s": totals.dense_latency_s, "share": 1.0,
+                         "gain": 1.0})  # fmt: skip
+        rows += [
+            {**head, "case": run.title, "phase": phase.name, "latency_s": phase.latency_s,
+             "share": phase.latency_s / totals.dense_latency_s, "gain": totals.speedup}
+            for phase in run.phases
+        ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _only(results: Sequence[Result], kind: str) -> Result:
+    if len(results) != 1:
+        raise InputError(
+            f"{kind}: shows one result, got {len(results)}; choose with --where, as in --where method=bdwp"
+        )
+    return results[0]
+
+
+def _layer_rows(result: Result) -> list[dict[str, Any]]:
+    """One row per layer with a product and stage on the array: sums over its products, and what maps most of them."""
+    groups: dict[tuple[str, str], list[LayerResult]] = {}
+    for layer in result.layers:
+        if layer.stage in _ON_ARRAY and layer.m is not None:
+            groups.setdefault((layer.operation, layer.stage), []).append(layer)
+    order = {name: place for place, name in enumerate(dict.fromkeys(name for name, _ in groups))}
+    rows = []
+    for (name, stage), members in sorted(groups.items(), key=lambda item: order[item[0][0]]):
+        cycles = sum(layer.cycles for layer in members)
+        busy = sum((layer.utilisation or 0.0) * layer.cycles for layer in members)
+        dataflows = dict.fromkeys(layer.dataflow for layer in sorted(members, key=lambda layer: -layer.cycles))
+        rows.append(
+            {
+                "layer": name,
+                "stage": stage,
+                "pattern": members[0].pattern or "dense",
+                "dataflow": " and ".join(str(flow) for flow in dataflows),
+                "cycles": cycles,
+                "latency_s": cycles * result.step.latency_s / result.step.cycles,
+                "utilisation": busy / cycles if cycles else 0.0,
+                "macs_dense": sum(layer.macs_dense for layer in members),
+                "macs_executed": sum(layer.macs_executed for layer in members),
+                "dram_bytes": sum(layer.dram_bytes for layer in members),
+            }
+        )
+    if not rows:
+        raise InputError(f"{result.workload}: no layer has a matrix product")
+    return rows
+
+
+_SUMMED = ("cycles", "latency_s", "baseline_latency_s", "macs_dense", "macs_executed", "dram_bytes")
+
+
+def _grouped(frame: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Name how many layers a row stands for; of many layers, merge those that are equal in all but numbers in names."""
+    frame = frame.assign(layers=1)
+    names = list(dict.fromkeys(frame["layer"]))
+    if len(names) <= MOST_LAYERS:
+        return frame
+    others = [column for column in frame.columns if column != "layer"]
+    alike: dict[tuple[Any, ...], list[str]] = {}
+    for name, part in frame.groupby("layer", sort=False):
+        same = (re.sub(r"\d+", "#", name), *map(tuple, part[others].to_numpy().tolist()))
+        alike.setdefault(same, []).append(name)
+    rows = []
+    for members in alike.values():
+        for row in frame[frame["layer"] == members[0]].to_dict("records"):
+            sums = {column: row[column] * len(members) for column in _SUMMED if column in row}
+            rows.append({**row, **sums, "layer": merge_names(members)[0], "layers": len(members)})
+    merged = pd.DataFrame(rows, columns=frame.columns)
+    assert not merged.duplicated(list(keys)).any(), "names that are merged differ in more than numbers"
+    return merged
+
+
+def utilisation_frame(results: Sequence[Result]) -> pd.DataFrame:
+    """Utilisation of the array by layer and stage: executed MACs over what it could have done in these cycles.
+
+    Columns: layer, stage, utilisation, cycles, layers (how many a row stands for).
+    """
+    rows = pd.DataFrame(_layer_rows(_only(results, "utilisation")))
+    return _grouped(rows[["layer", "stage", "utilisation", "cycles"]], ("layer", "stage"))
+
+
+def mapping_frame(results: Sequence[Result]) -> pd.DataFrame:
+    """Dataflow and pattern of each layer and stage; where its products differ, of all, the longest first.
+
+    Columns: layer, stage, dataflow, pattern, cycles, layers (how many a row stands for).
+    """
+    rows = pd.DataFrame(_layer_rows(_only(results, "mapping")))
+    return _grouped(rows[["layer", "stage", "dataflow", "pattern", "cycles"]], ("layer", "stage"))
+
+
+def layer_speedup_frame(results: Sequence[Result]) -> pd.DataFrame:
+    """Time of each layer in the first case over that in each other, with all that its operation takes in any stage.
+
+    Columns: layer, case, speedup, over, latency_s, baseline_latency_s, layers (how many a row stands for).
+    """
+    workloads = list(dict.fromkeys(result.workload for result in results))
+    if len(workloads) > 1 or len(results) < 2:
+        raise InputError(
+            "layer-speedup: compares results of one workload, the first with each other; got"
+            f" {len(results)} of {', '.join(workloads)}"
+        )
+    cases, times = _cases(results), [_operation_times(result) for result in results]
+    rows = [
+        {"layer": name, "case": case, "speedup": base / own[name], "over": cases[0], "latency_s": own[name],
+         "baseline_latency_s": base}
+        for name, base in times[0].items()
+        for case, own in zip(cases[1:], times[1:], strict=True)
+        if own.get(name)
+    ]  # fmt: skip
+    return _grouped(pd.DataFrame(rows), ("layer", "case"))
+
+
+def _operation_times(result: Result) -> dict[str, float]:
+    """Seconds of each operation that has products."""
+    on_array = {layer.operation for layer in result.layers if layer.stage in _ON_ARRAY and layer.m is not None}
+    second = result.step.latency_s / result.step.cycles
+    times: dict[str, float] = {}
+    for layer in result.layers:
+        if layer.operation in on_array:
+            times[layer.operation] = times.get(layer.operation, 0.0) + layer.cycles * second
+    return times
+
+
+def roofline_frame(results: Sequence[Result], design: Design) -> pd.DataFrame:
+    """Throughput of each layer and stage over its arithmetic intensity, and the roofs of the `design`.
+
+    Two operations per MAC of the dense product, so the roof of an N:M pattern is M / N times the dense one. Intensity
+    is over the bytes that were moved to and from DRAM. Columns: kind (layer or roof), layer, stage, pattern, intensity
+    (operations per byte), gops, latency_s, layers. A roof is given by its ridge point. Raises `InputError` where
+    the result was made on another array or clock.
+    """
+    result = _only(results, "roofline")
+    rows = _layer_rows(result)
+    peak = design.peak_macs_per_cycle
+    for row in rows:
+        slots = row["utilisation"] * row["cycles"] * peak
+        if row["macs_executed"] and abs(slots / row["macs_executed"] - 1) > 1e-6:
+            raise InputError(
+                f"{result.workload}: its array executes {peak * row['macs_executed'] / slots:,.0f} MACs per cycle,"
+                f" that of design '{design.name}' {peak:,}; name the design with --hw and --set"
+            )
+    clock = result.step.cycles / result.step.latency_s
+    if abs(clock / design.clock_hz - 1) > 1e-6:
+        raise InputError(
+            f"{result.workload}: was timed at {clock:,.0f} Hz, design '{design.name}' has {design.clock_hz:,.0f};"
+            " name the design with --hw and --set"
+        )
+    frame = pd.DataFrame(rows)
+    frame = frame[(frame["cycles"] > 0) & (frame["dram_bytes"] > 0)]
+    frame = _grouped(frame[["layer", "stage", "pattern", "latency_s", "macs_dense", "dram_bytes"]], ("layer", "stage"))
+    operations = 2 * frame["macs_dense"]
+    frame = frame.assign(
+        kind="layer", intensity=operations / frame["dram_bytes"], gops=operations / frame["latency_s"] / GIGA
+    )
+    bandwidth = design.dram.bandwidth_gb_per_s * design.dram.efficiency
+    roofs = []
+    for pattern in dict.fromkeys(["dense", *sorted(set(frame["pattern"]))]):
+        gain = 1.0 if pattern == "dense" else 1 / Pattern.parse(pattern).density
+        roof = 2 * peak * design.clock_hz * gain / GIGA
+        roofs.append({"kind": "roof", "layer": f"{pattern} roof", "pattern": pattern, "gops": roof,
+                      "intensity": roof / bandwidth})  # fmt: skip
+    columns = ["kind", "layer", "stage", "pattern", "intensity", "gops", "latency_s", "layers"]
+    both = pd.concat([frame[columns], pd.DataFrame(roofs)], ignore_index=True)
+    return both.astype({"layers": "Int64"})
+
+
+def sweep_axes(frame: pd.DataFrame) -> list[str]:
+    """Return the inputs that vary in a table of a sweep: paths of the design, and workload, method and so on."""
+    inputs = [name for name in frame.columns if "." in name or name in _AXES]
+    return [name for name in inputs if len(frame[name].unique()) > 1]
+
+
+def pareto_frame(frame: pd.DataFrame, x: str, y: str, larger: Sequence[str]) -> pd.DataFrame:
+    """Add which points are best: `on_front`, that no other point is better in one of `x` and `y` and as good in both.
+
+    And which of them is the `knee`: farthest from the straight line between the ends of the front, in logarithms of
+    both. Of the columns in `larger` more is better, of others less.
+    """
+    signs = [-1 if name in larger else 1 for name in (x, y)]
+    points = [(signs[0] * one, signs[1] * other) for one, other in zip(frame[x], frame[y], strict=True)]
+    best, front = math.inf, set()
+    for point in sorted(set(points)):
+        if point[1] < best:
+            best = point[1]
+            front.add(point)
+    ends = sorted(front)
+    knee = _knee(ends)
+    first = points.index(knee) if knee else -1
+    return frame.assign(on_front=[point in front for point in points],
+                        knee=[index == first for index in range(len(points))])  # fmt: skip
+
+
+def _knee(front: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
+    """The point of a sorted front that is farthest from the line between its ends, if it has more than two points."""
+    if len(front) < 3:
+        return None
+    places = [tuple(math.copysign(math.log(abs(value)), value) if value else 0.0 for value in point) for point in front]
+    (x0, y0), (x1, y1) = places[0], places[-1]
+    scaled = [((x - x0) / (x1 - x0), (y - y1) / (y0 - y1)) for x, y in places]
+    return min(zip(scaled, front, strict=True), key=lambda pair: sum(pair[0]))[1]
+
+
+def series_of(frame: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
+    """Name the line that each point belongs to by its values of `columns`."""
+    texts = [
+        [f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value}" for value in frame[name]]
+        for name in columns
+    ]
+    return pd.Series(
+        [", ".join(row) for row in zip(*texts, strict=True)] or [""] * len(frame), index=frame.index, dtype=str
+    )
+
+
+def effects_frame(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """How far each varied value of a sweep moves the geometric mean of a `metric` over all other values, widest first.
+
+    Columns: assumption (what varies), low, high, low_value, high_value, base (the mean over all points).
+    """
+    base = _geometric_mean(frame[metric])
+    rows: list[dict[str, Any]] = []
+    for name in sweep_axes(frame):
+        means = [(_geometric_mean(part), f"{value:g}" if isinstance(value, int | float) else str(value))
+                 for value, part in frame.groupby(name, dropna=False)[metric]]  # fmt: skip
+        (low, low_value), (high, high_value) = min(means), max(means)
+        rows.append({"assumption": name, "low": low, "high": high, "low_value": low_value, "high_value": high_value,
+                     "base": base})  # fmt: skip
+    if not rows:
+        raise InputError("nothing varies in this sweep")
+    rows.sort(key=lambda row: row["low"] - row["high"])
+    return pd.DataFrame(rows)
+
+
+SHOWN_MOVE = 0.004
+"""Assumptions that move the average speedup less than this are left out of the figure."""
+
+SEEN_MOVE = 0.001
+"""Values that move it less than this are not named in the figure."""
+
+
+def tornado_frame(moved: pd.DataFrame, base: float) -> pd.DataFrame:
+    """Lowest and highest speedup that each assumption can give, the widest first; empty values where an end is `base`.
+
+    `moved`: columns assumption, value, speedup, a row per value. Columns: assumption, low, low_value, high, high_value.
+    """
+    rows = []
+    for name, part in moved.groupby("assumption", sort=False):
+        moves = zip(part["speedup"], part["value"].astype(str), strict=True)
+        ends = [(base, ""), *(end for end in moves if abs(end[0] - base) >= SEEN_MOVE)]
+        (low, low_value), (high, high_value) = min(ends), max(ends)
+        if high - low >= SHOWN_MOVE:
+            rows.append((name, low, low_value, high, high_value))
+    rows.sort(key=lambda row: row[1] - row[3])
+    return pd.DataFrame(rows, columns=["assumption", "low", "low_value", "high", "high_value"])
+
+
+def with_averages(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add to speedups by workload and engine the average of each engine, as the workload ``average``."""
+    means = frame.groupby("engine", sort=False)["speedup"].mean().reset_index()
+    return pd.concat([frame, means.assign(workload="average")], ignore_index=True)
+
+
+def phase_frame(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame of `training_frame` for the phases of runs, as rows of their ``.csv``."""
+    rows: list[dict[str, Any]] = []
+    for (workload, recipe, method), run in table.groupby(["workload", "recipe", "recipe_method"], sort=False):
+        dense = float((run["latency_s"] * run["speedup"]).sum())
+        if not any(row["workload"] == workload for row in rows):
+            rows.append({"workload": workload, "case": "dense", "phase": "dense", "latency_s": dense, "share": 1.0,
+                         "gain": 1.0})  # fmt: skip
+        pattern = run["recipe_pattern"].iloc[0] if "recipe_pattern" in run else None
+        name = method if pattern is None or pd.isna(pattern) else f"{method} {pattern}"
+        title = name if recipe == "constant" else f"{recipe} of {name}"
+        rows += [
+            {"workload": workload, "case": title, "phase": phase, "latency_s": time, "share": time / dense,
+             "gain": dense / float(run["latency_s"].sum())}
+            for phase, time in zip(run["phase"], run["latency_s"], strict=True)
+        ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def predicted_frame(frame: pd.DataFrame, by: str | None) -> pd.DataFrame:
+    """Add to a table of `measured` and `predicted` the `relative_error` of each row and a `group` with its median."""
+    errors = frame["predicted"] / frame["measured"] - 1
+    names = frame[by].astype(str) if by else pd.Series(["all"] * len(frame), index=frame.index)
+    medians = errors.abs().groupby(names).median()
+    counts = names.value_counts()
+    groups = [f"{name}: {counts[name]} rows, median error {100 * medians[name]:.1f} %" for name in names]
+    return frame.assign(relative_error=errors, group=groups)

@@ -1,0 +1,149 @@
+"""Files that figures are drawn from: what other commands write, and tables of the same columns."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from accelsim.errors import InputError, did_you_mean
+from accelsim.files import parse_json, read_text
+from accelsim.results import read_results
+from accelsim.timeline_file import load_timeline
+from accelsim.training_results import read_training
+
+__all__ = ["FORMS", "Source", "as_text", "checked", "joined", "kept", "read_source"]
+
+FORMS = {
+    "results": "results",
+    "training": "a training run",
+    "timeline": "a timeline",
+    "table": "a table",
+}
+"""Forms of what a file holds, in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What a file holds: `form` is one of `FORMS`, `data` the values of that form."""
+
+    path: str
+    form: str
+    data: Any
+
+
+def read_source(path: str | Path) -> Source:
+    """Read a file that another command wrote.
+
+    Raises `InputError` that lists every error of the file, and for files that hold nothing to draw.
+    """
+    name = str(path)
+    if Path(path).suffix == ".csv":
+        return Source(path=name, form="table", data=_table(name, read_text(Path(path))))
+    data = parse_json(read_text(Path(path)), name)
+    form = _format_of(data)
+    if form.startswith("accelsim-training/"):
+        return Source(path=name, form="training", data=(read_training(data, name),))
+    if form.startswith("accelsim-timeline/"):
+        return Source(path=name, form="timeline", data=load_timeline(path))
+    if form.startswith("accelsim-ablation/"):
+        return _records(name, data.get("rows"))
+    checks = data if isinstance(data, list) else [data]
+    if checks and all(isinstance(entry, dict) and "check" in entry for entry in checks):
+        return _records(name, [row for entry in checks for row in entry.get("comparisons", ())])
+    results = read_results(data, name)
+    if not results:
+        raise InputError(f"{name}: no results to draw")
+    return Source(path=name, form="results", data=results)
+
+
+def _format_of(data: Any) -> str:
+    """What a file says it is; a timeline says so where trace viewers allow it."""
+    if not isinstance(data, dict):
+        return ""
+    about = data.get("otherData")
+    return str(about.get("format", "")) if isinstance(about, dict) else str(data.get("format", ""))
+
+
+def _records(name: str, rows: Any) -> Source:
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise InputError(f"{name}: rows: a list of objects is needed")
+    if not rows:
+        raise InputError(f"{name}: no rows to draw")
+    return Source(path=name, form="table", data=pd.DataFrame(rows))
+
+
+def _table(name: str, text: str) -> pd.DataFrame:
+    lines = list(csv.reader(text.splitlines()))
+    if not lines or not any(lines[0]):
+        raise InputError(f"{name}: empty; a line of column names is needed")
+    for number, line in enumerate(lines[1:], start=2):
+        if len(line) != len(lines[0]):
+            raise InputError(f"{name}:{number}: {len(lines[0])} columns are needed, got {len(line)} (truncated?)")
+    if len(lines) == 1:
+        raise InputError(f"{name}: no rows to draw")
+    return pd.read_csv(StringIO(text), dtype={"workload": str, "version": str, "pattern": str}, keep_default_na=True)
+
+
+def joined(sources: Sequence[Source], where: Sequence[tuple[str, str]] = ()) -> pd.DataFrame:
+    """Return the rows of all tables that are asked for. Raises `InputError` for tables of different columns."""
+    first = sources[0].data
+    for source in sources[1:]:
+        other = set(first.columns) ^ set(source.data.columns)
+        if other:
+            raise InputError(
+                f"{source.path}: column {', '.join(sorted(other))} is not in both it and {sources[0].path}"
+            )
+    frame = pd.concat([source.data for source in sources], ignore_index=True) if len(sources) > 1 else first
+    if "version" in frame and len(frame["version"].unique()) > 1:
+        versions = ", ".join(sorted(frame["version"].dropna().unique()))
+        raise InputError(f"{sources[0].path}: rows of versions {versions}: make them again with one version")
+    return kept(frame, where, sources[0].path)
+
+
+def kept(frame: pd.DataFrame, where: Sequence[tuple[str, str]], path: str) -> pd.DataFrame:
+    """Return the rows that have all values of `where`. Raises `InputError` for a column or value that is not there."""
+    for column, value in where:
+        if column not in frame:
+            hint = did_you_mean(column, frame.columns)
+            raise InputError(f"--where {column}={value}: {path} has no such column{hint}")
+        texts = frame[column].map(as_text)
+        if value not in set(texts):
+            there = list(dict.fromkeys(texts))
+            shown = ", ".join(there[:8]) + (", ..." if len(there) > 8 else "")
+            raise InputError(f"--where {column}={value}: no such row{did_you_mean(value, there)}; there are: {shown}")
+        frame = frame[texts == value]
+    return frame
+
+
+def as_text(value: object) -> str:
+    """Return a cell as one would write it."""
+    if isinstance(value, float):
+        return "" if pd.isna(value) else f"{value:.12g}"
+    return "" if value is None else str(value)
+
+
+def checked(frame: pd.DataFrame, kind: str, path: str, texts: Sequence[str], numbers: Sequence[str]) -> pd.DataFrame:
+    """Return the frame as it is. Raises `InputError` for missing columns, no rows, and cells that hold no number."""
+    needed = (*texts, *numbers)
+    absent = [column for column in needed if column not in frame]
+    if absent:
+        hint = did_you_mean(absent[0], frame.columns)
+        raise InputError(f"{path}: column {', '.join(absent)} missing{hint}; {kind} needs {', '.join(needed)}")
+    if frame.empty:
+        raise InputError(f"{path}: no rows to draw")
+    for column in needed:
+        values = frame[column]
+        empty = values.isna()
+        if column in numbers:
+            as_numbers = pd.to_numeric(values, errors="coerce")
+            empty = ~(as_numbers.abs() < float("inf"))
+        if empty.any():
+            row = frame.index[empty.to_numpy()][0]
+            kind_of_cell = "number" if column in numbers else "text"
+            got = "is empty" if pd.isna(values[row]) else f"got '{values[row]}'"
+            raise InputError(f"{path}: row {row + 1}: column {column}: {got}; a {kind_of_cell} is needed")
+    return frame
