@@ -18,8 +18,10 @@ __all__ = ["check_command"]
 @click.command("check")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 def check_command(files: tuple[str, ...]) -> int:
-    """Check traces, plans and training runs (.json, .json.gz), design and energy files (.yaml); report every error of
-    each.
+    """Check traces, plans and training runs (.json, .json.gz), design, energy, platform, behaviour and FPGA
+    cost files (.yaml); report every error of each.
+
+    Of a design on an FPGA the resources are estimated and held against its device's; too few are a warning.
 
     Masks that a trace refers to are checked too: their shapes, densities and N:M patterns. What a training run sums up
     has to follow from its steps. Of a plan the form is checked; accelsim schedule TRACE --plan FILE holds it against a
@@ -38,9 +40,6 @@ def check_command(files: tuple[str, ...]) -> int:
 
 def _describe(path: Path) -> str:
     from accelsim.files import read_text
-    from accelsim.hardware.design import load_design
-    from accelsim.hardware.energy import load_energy_table
-    from accelsim.hardware.machine import load_machine
 
     if path.suffix in {".json", ".gz"}:
         text = read_text(path)
@@ -48,15 +47,60 @@ def _describe(path: Path) -> str:
         return next(known, _describe_trace)(path)
     if path.suffix not in {".yaml", ".yml"}:
         raise InputError(f"{path}: got suffix '{path.suffix}'; allowed: .json, .json.gz, .yaml, .yml")
-    if "accelsim-machine/" in read_text(path):
-        machine = load_machine(path)
-        return f"machine {machine.name}, {_origins(machine.provenance)}"
-    if "accelsim-energy/" in read_text(path):
-        table = load_energy_table(path)
-        return f"energy table {table.name}, {_origins(table.provenance)}"
+    text = read_text(path)
+    known = (describe for format_, describe in _YAML_FORMATS.items() if format_ in text)
+    return next(known, _describe_design)(path)
+
+
+def _describe_design(path: Path) -> str:
+    from accelsim.hardware.design import load_design
+    from accelsim.hardware.energy import load_energy_table
+    from accelsim.hardware.resources import check_fits, estimate_resources
+
     design = load_design(path)
     load_energy_table(design.energy)
-    return f"design {design.name}, {_origins(design.provenance)}"
+    for shortfall in check_fits(design):
+        click.echo(f"warning: {path}: {shortfall} (estimate)", err=True)
+    device = design.resources.model_dump(exclude_none=True)
+    use = estimate_resources(design)
+    share = ", ".join(f"{getattr(use, name):,} of {available:,} {name.upper()}" for name, available in device.items())
+    takes = f"; takes about {share}" if share else ""
+    return f"design {design.name}, {_origins(design.provenance)}{takes}"
+
+
+def _describe_machine(path: Path) -> str:
+    from accelsim.hardware.machine import load_machine
+
+    machine = load_machine(path)
+    return f"machine {machine.name}, {_origins(machine.provenance)}"
+
+
+def _describe_energy(path: Path) -> str:
+    from accelsim.hardware.energy import load_energy_table
+
+    table = load_energy_table(path)
+    return f"energy table {table.name}, {_origins(table.provenance)}"
+
+
+def _describe_platform(path: Path) -> str:
+    from accelsim.hardware.platform import load_platform
+
+    platform = load_platform(path)
+    return f"platform {platform.name} ({platform.kind}), {_origins(platform.provenance)}"
+
+
+def _describe_fpga_costs(path: Path) -> str:
+    from accelsim.hardware.resources import load_fpga_costs
+
+    costs = load_fpga_costs(path)
+    return f"FPGA costs {costs.name}, {_origins(costs.provenance)}"
+
+
+def _describe_behaviour(path: Path) -> str:
+    from accelsim.hardware.platform import load_behaviour
+
+    behaviour = load_behaviour(path)
+    return f"behaviour {behaviour.name}, {_origins(behaviour.provenance)}"
 
 
 def _describe_trace(path: Path) -> str:
@@ -90,6 +134,13 @@ def _describe_plan(path: Path) -> str:
 
 
 _JSON_FORMATS = {"accelsim-training/": _describe_training, "accelsim-plan/": _describe_plan}
+_YAML_FORMATS = {
+    "accelsim-machine/": _describe_machine,
+    "accelsim-energy/": _describe_energy,
+    "accelsim-platform/": _describe_platform,
+    "accelsim-behaviour/": _describe_behaviour,
+    "accelsim-fpga-costs/": _describe_fpga_costs,
+}
 
 
 def _origins(provenance: "Iterable[Provenance]") -> str:

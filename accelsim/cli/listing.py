@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 __all__ = ["list_command"]
 
-_KINDS = ("workloads", "designs", "methods", "recipes", "measured")
+_KINDS = ("workloads", "designs", "platforms", "methods", "recipes", "measured")
 
 
 @click.command("list")
 @click.argument("kind", metavar="|".join(_KINDS))
 def list_command(kind: str) -> None:
-    """List shipped workloads, designs, methods of a step, recipes of a training run, or networks whose training
-    throughput was measured.
+    """List shipped workloads, designs, platforms to compare with, methods of a step, recipes of a training run, or
+    networks whose training throughput was measured.
     """
     if kind not in _KINDS:
         raise InputError(f"list {kind}: not known{did_you_mean(kind, _KINDS)}; allowed: {', '.join(_KINDS)}")
@@ -29,6 +29,7 @@ def list_command(kind: str) -> None:
     tables: dict[str, Callable[[], Table]] = {
         "workloads": _workloads,
         "designs": _designs,
+        "platforms": _platforms,
         "methods": _methods,
         "recipes": _recipes,
         "measured": partial(_workloads, measured=True),
@@ -66,6 +67,45 @@ def _designs() -> "Table":
             design.description,
         )
     return table
+
+
+def _platforms() -> "Table":
+    from accelsim.cli.screen import table_of
+    from accelsim.hardware.platform import load_platform, platform_names
+
+    table = table_of(
+        "platform",
+        "kind",
+        "FP32 TFLOPS",
+        "FP16 TFLOPS",
+        "2:4",
+        "GB/s",
+        "GB",
+        "W",
+        "published GOP/s",
+        "recalled",
+    )
+    table.columns[1].justify = "left"
+    for name in platform_names():
+        platform = load_platform(name)
+        compute, memory, power = platform.compute, platform.memory, platform.power
+        rates = ["-"] * 2 if compute is None else [_number(compute.fp32_tflops), _number(compute.fp16_tflops)]
+        table.add_row(
+            name,
+            platform.kind,
+            *rates,
+            "yes" if compute and compute.sparse_2_4 else "-",
+            _number(memory.bandwidth_gb_per_s if memory else None),
+            _number(memory.capacity_gb if memory else None),
+            _number(power.peak_w if power else None),
+            _number(platform.published.throughput_gops if platform.published else None),
+            str(len(platform.recalled) or ""),
+        )
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:g}"
 
 
 def _methods() -> "Table":

@@ -59,8 +59,12 @@ def step_options(function: Function) -> Function:
 
 
 def open_design(name: str, settings: Sequence[str]) -> "Design":
-    """Load a design and apply ``--set PATH=VALUE``; warns where a change does less than it may seem to."""
+    """Load a design and apply ``--set PATH=VALUE``.
+
+    Warns where the design does not fit its device, and where a change does less than it may seem to.
+    """
     from accelsim.hardware.design import load_design
+    from accelsim.hardware.resources import check_fits
     from accelsim.hardware.sourced import override
 
     changes: dict[str, str] = {}
@@ -72,9 +76,9 @@ def open_design(name: str, settings: Sequence[str]) -> "Design":
             raise InputError(f"--set {setting}: {path.strip()} is set twice")
         changes[path.strip()] = value.strip()
     design = load_design(name)
-    if not changes:
-        return design
-    changed = override(design, changes)
+    changed = override(design, changes) if changes else design
+    for shortfall in check_fits(changed):
+        click.echo(f"warning: design {changed.name} does not fit its device: {shortfall} (estimate)", err=True)
     if "dram.channels" in changes and "dram.bandwidth_gb_per_s" not in changes:
         each = design.dram.bandwidth_gb_per_s / design.dram.channels
         click.echo(

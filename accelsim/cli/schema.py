@@ -8,16 +8,17 @@ from accelsim.errors import InputError, did_you_mean
 
 __all__ = ["schema_command"]
 
-_KINDS = ("trace", "design", "energy", "plan")
+_KINDS = ("trace", "design", "energy", "platform", "behaviour", "plan")
 
 
 @click.command("schema")
 @click.argument("kind", metavar="|".join(_KINDS))
 def schema_command(kind: str) -> None:
-    """Print the JSON Schema of a trace, design, energy or plan file."""
+    """Print the JSON Schema of a trace, design, energy, platform, behaviour or plan file."""
     from accelsim.hardware.design import Design
     from accelsim.hardware.energy import EnergyTable
-    from accelsim.hardware.sourced import sourced_schema
+    from accelsim.hardware.platform import Behaviour, Platform
+    from accelsim.hardware.sourced import SourcedModel, sourced_schema
     from accelsim.schedule.plan_file import PlanFile
     from accelsim.workload.trace import Trace
 
@@ -26,5 +27,11 @@ def schema_command(kind: str) -> None:
     if kind in {"trace", "plan"}:
         schema = (Trace if kind == "trace" else PlanFile).model_json_schema()
     else:
-        schema = sourced_schema(Design if kind == "design" else EnergyTable)
+        sourced: dict[str, type[SourcedModel]] = {
+            "design": Design,
+            "energy": EnergyTable,
+            "platform": Platform,
+            "behaviour": Behaviour,
+        }
+        schema = sourced_schema(sourced[kind])
     click.echo(json.dumps(schema, indent=2))
