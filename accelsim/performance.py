@@ -1,7 +1,9 @@
 """Performance: what the timing of a step means in seconds, throughput, utilisation and joules."""
 
+from collections.abc import Mapping
+
 from accelsim import __version__
-from accelsim.energy import energy_of, total_energy
+from accelsim.energy import Energy, add_up, energy_of, total_energy
 from accelsim.engines.timing import Timing
 from accelsim.hardware.design import Design
 from accelsim.hardware.energy import EnergyTable
@@ -10,7 +12,7 @@ from accelsim.step import Stage, Step
 from accelsim.units import GIGA
 from accelsim.update import Optimizer
 
-__all__ = ["make_result"]
+__all__ = ["make_result", "stage_result", "step_result"]
 
 
 def make_result(
@@ -56,11 +58,6 @@ def make_result(
         (stage.value, _stage([layer for layer in layers if layer.stage == stage], design)) for stage in Stage
     )
     energy = total_energy(energies)
-    latency = timing.cycles / design.clock_hz
-    executed = sum(layer.macs_executed for layer in layers)
-    on_array = sum(result.cycles for name, result in stages if name in {Stage.FF, Stage.BP, Stage.WU})
-    gops = 2 * step.macs_dense / latency / GIGA
-    power = energy.total_j / latency
     return Result(
         workload=step.model,
         design=design.name,
@@ -72,19 +69,15 @@ def make_result(
         optimizer=update.name,
         version=__version__,
         identity=identity,
-        step=StepResult(
+        step=step_result(
+            step,
+            design,
+            dict(stages),
+            energy,
             cycles=timing.cycles,
-            latency_s=latency,
-            samples_per_s=step.batch / latency,
-            macs_dense=step.macs_dense,
-            macs_executed=executed,
-            effective_gops=gops,
-            speedup=dense_cycles / timing.cycles,
-            array_utilisation=executed / (on_array * peak) if on_array else 0.0,
-            dram_bytes=sum(layer.dram_bytes for layer in layers),
-            energy_j=energy.total_j,
-            power_w=power,
-            gops_per_w=gops / power,
+            dense_cycles=dense_cycles,
+            executed=sum(layer.macs_executed for layer in layers),
+            dram_bytes=add_up(layer.dram_bytes for layer in layers),
         ),
         stage_items=stages,
         layers=layers,
@@ -93,11 +86,47 @@ def make_result(
     )
 
 
-def _stage(layers: list[LayerResult], design: Design) -> StageResult:
-    cycles = sum(layer.cycles for layer in layers)
-    return StageResult(
+def step_result(
+    step: Step,
+    design: Design,
+    stages: Mapping[str, StageResult],
+    energy: Energy,
+    *,
+    cycles: int,
+    dense_cycles: int,
+    executed: int,
+    dram_bytes: float,
+) -> StepResult:
+    """Return what the totals of a step mean; `executed`: multiply-accumulates."""
+    latency = cycles / design.clock_hz
+    on_array = sum(stages[stage].cycles for stage in (Stage.FF, Stage.BP, Stage.WU))
+    gops = 2 * step.macs_dense / latency / GIGA
+    power = energy.total_j / latency
+    return StepResult(
         cycles=cycles,
-        latency_s=cycles / design.clock_hz,
-        dram_bytes=sum(layer.dram_bytes for layer in layers),
-        energy_j=sum(layer.energy_j for layer in layers),
+        latency_s=latency,
+        samples_per_s=step.batch / latency,
+        macs_dense=step.macs_dense,
+        macs_executed=executed,
+        effective_gops=gops,
+        speedup=dense_cycles / cycles,
+        array_utilisation=executed / (on_array * design.peak_macs_per_cycle) if on_array else 0.0,
+        dram_bytes=dram_bytes,
+        energy_j=energy.total_j,
+        power_w=power,
+        gops_per_w=gops / power,
+    )
+
+
+def stage_result(cycles: int, dram_bytes: float, energy_j: float, clock_hz: float) -> StageResult:
+    """Return what the totals of a stage mean."""
+    return StageResult(cycles=cycles, latency_s=cycles / clock_hz, dram_bytes=dram_bytes, energy_j=energy_j)
+
+
+def _stage(layers: list[LayerResult], design: Design) -> StageResult:
+    return stage_result(
+        sum(layer.cycles for layer in layers),
+        add_up(layer.dram_bytes for layer in layers),
+        add_up(layer.energy_j for layer in layers),
+        design.clock_hz,
     )

@@ -909,11 +909,12 @@ def jobs_of_kept(shape, per_element, codes, starts, jobs, beside):
 
 SHARED_RANGE = 1.25  # of bandwidths that share kept candidates
 LEAST_SHARED = 4  # bandwidths for which keeping candidates pays
-ROOM = 4096  # candidates
 
 
 @jit
-def search_bandwidths(shape, per_element, machine, buffers, bandwidths, fetch_cycles, mappings, best, cycles, seen):
+def search_bandwidths(
+    shape, per_element, machine, buffers, bandwidths, fetch_cycles, mappings, codes, numbers, best, cycles, seen
+):
     """`search` at each of some rising `bandwidths` (bytes per cycle): same mappings, less work.
 
     The cycles of a candidate never grow with the bandwidth b, nor does its lower bound L(b), that of `search`. So a
@@ -921,12 +922,12 @@ def search_bandwidths(shape, per_element, machine, buffers, bandwidths, fetch_cy
     L(hi) <= fastest(lo) are kept, in the order in which `search` meets them, and for each b the same choice is made
     among them. A single bandwidth is searched, from the cycles that the best mapping before takes there.
 
-    Fills in, by bandwidth, `best` (mapping row, Tm, Tn, Tk, order), `cycles` (-1 where nothing fits) and `seen`
-    (candidates evaluated, pruned).
+    `codes` and `numbers` are the room for kept candidates (`walk`); where it is too small, the range is halved. Fills
+    in, by bandwidth, `best` (mapping row, Tm, Tn, Tk, order), `cycles` (-1 where nothing fits) and `seen` (candidates
+    evaluated, pruned).
     """
-    codes, numbers = np.empty((ROOM, CODES), np.int64), np.empty((ROOM, NUMBERS))
-    none_codes, none_numbers = codes[:0], numbers[:0]
-    index, total, room = 0, bandwidths.shape[0], 0
+    none_codes, none_numbers, room = codes[:0], numbers[:0], codes.shape[0]
+    index, total = 0, bandwidths.shape[0]
     while index < total:
         here, limit = bandwidths[index], np.inf
         if index > 0:
@@ -942,18 +943,18 @@ def search_bandwidths(shape, per_element, machine, buffers, bandwidths, fetch_cy
         last = index
         while last + 1 < total and bandwidths[last + 1] <= here * SHARED_RANGE:
             last += 1
-        stored = ROOM + 1
+        stored = room + 1
         while last - index + 1 >= LEAST_SHARED:
             walked = walk(
-                shape, per_element, machine, buffers, bandwidths[last], fetch_cycles, mappings, np.float64(least), False,
-                codes, numbers,
+                shape, per_element, machine, buffers, bandwidths[last], fetch_cycles, mappings, np.float64(least),
+                False, codes, numbers,
             )  # fmt: skip
             stored = walked[6]
-            if stored <= ROOM:
+            if stored <= room:
                 break
             last = (index + last) // 2
         index += 1
-        if stored > ROOM:
+        if stored > room:
             continue
         kept = undominated(codes[:stored], numbers[:stored])
         starts, jobs, beside = np.empty(kept + 1, np.int64), np.empty((kept * JOBS, 2), np.int64), np.empty(kept * JOBS)
@@ -966,6 +967,43 @@ def search_bandwidths(shape, per_element, machine, buffers, bandwidths, fetch_cy
             )
             seen[index, 1] = space - seen[index, 0]
             index += 1
+
+
+@jit
+def search_step(
+    shapes, per_element, fetch_cycles, machine, buffers, bandwidths, dense_mappings, sparse_mappings, whole, moved, seen
+):
+    """Search and evaluate the GEMMs of a step at rising `bandwidths`: `search_bandwidths` and `evaluate` for each.
+
+    Fills in by GEMM and bandwidth `whole` (the numbers of `evaluate`; the cycles are -1 where nothing fits) and `moved`
+    (DRAM bytes), and by bandwidth `seen` (candidates evaluated, pruned).
+    """
+    total = bandwidths.shape[0]
+    codes, numbers = np.empty((ROOM, CODES), np.int64), np.empty((ROOM, NUMBERS))
+    best, cycles, counts = np.empty((total, 5), np.int64), np.empty(total, np.int64), np.zeros((total, 2), np.int64)
+    for g in range(shapes.shape[0]):
+        mappings = sparse_mappings if shapes[g, 4] > 0 else dense_mappings
+        search_bandwidths(
+            shapes[g], per_element[g], machine, buffers, bandwidths, fetch_cycles[g], mappings, codes, numbers, best,
+            cycles, counts,
+        )  # fmt: skip
+        seen += counts
+        if cycles[0] < 0:
+            whole[g, :, 0] = -1
+            continue
+        for index in range(total):
+            found = best[index]
+            if index > 0 and (found == best[index - 1]).all():
+                whole[g, index], moved[g, index] = whole[g, index - 1], moved[g, index - 1]
+                whole[g, index, 0] = cycles[index] - whole[g, index, 5] * fetch_cycles[g]
+                continue
+            whole[g, index], x_bytes, w_bytes, y_bytes = evaluate(
+                shapes[g], per_element[g], machine, bandwidths[index], mappings[found[0]], found[1:4], ORDERS[found[4]]
+            )
+            moved[g, index] = x_bytes + w_bytes + y_bytes
+
+
+ROOM = 4096  # candidates kept
 
 
 @jit
@@ -987,6 +1025,10 @@ def port_cycles(m, n, k, kept, group, machine, mapping):
     return tiles * ceil_div(length * streamed, row_port) if row_port > 0 else 0
 
 
+COSTS = 11  # whole numbers of `evaluate`, some of them at
+FETCHES, SLOTS, X_WORDS = 5, 6, 7
+
+
 @jit
 def evaluate(shape, per_element, machine, bytes_per_cycle, mapping, tile, order):
     """What one mapping costs: whole numbers (cycles, array cycles, issue, drain and port cycles, full fetches of w, op
@@ -1001,7 +1043,7 @@ def evaluate(shape, per_element, machine, bytes_per_cycle, mapping, tile, order)
     compute, total = job_table(trips, tile, edge, kept, group, machine, mapping)
     unlimited = machine.copy()
     unlimited[5], unlimited[6] = UNLIMITED, UNLIMITED
-    numbers = np.zeros(11, np.int64)
+    numbers = np.zeros(COSTS, np.int64)
     numbers[0] = pipeline_cycles(trips, tile, edge, order, count, compute, total, per_element, bytes_per_cycle)
     numbers[1] = count * total
     for a in range(2):
@@ -1039,3 +1081,72 @@ def evaluate(shape, per_element, machine, bytes_per_cycle, mapping, tile, order)
     numbers[5] = count * loads_of(0, trips, order)
     x_bytes, w_bytes, y_bytes = traffic_bytes(whole[0], whole[1], whole[2], trips, order, per_element)
     return numbers, count * x_bytes, count * w_bytes, count * y_bytes
+
+
+# The other units. SORE, WUVE and the vector unit work beside the DRAM: the slower sets the pace.
+
+
+@jit
+def sore_cycles(elements, group, lanes):
+    """Cycles in which `lanes` lanes reduce `elements` in groups: one group takes as many cycles as it has elements."""
+    return ceil_div(ceil_div(elements, group), lanes) * group
+
+
+@jit
+def stream_pace(wuve, sore, moved, bytes_per_cycle):
+    """Cycles of WUVE, SORE (0 where it has nothing to do) and `moved` bytes of DRAM traffic side by side."""
+    return max(wuve, sore, transfer_cycles(moved, bytes_per_cycle))
+
+
+@jit
+def update_bytes(words, dense, master_bits, operand_bits):
+    """DRAM bytes of an update that moves `words` of master precision and writes `dense` in the operands' precision."""
+    return words * master_bits / 8 + dense * operand_bits / 8
+
+
+@jit
+def compact_bytes(elements, compact_bits):
+    """Bytes of a compact copy."""
+    return elements * compact_bits / 8
+
+
+@jit
+def vector_bytes(elements, operand_bits):
+    """DRAM bytes of the elements that vector work reads and writes."""
+    return elements * operand_bits / 8
+
+
+@jit
+def update_rows(
+    updates, copies, compact_bits, master_bits, operand_bits, wuve_lanes, sore_lanes, bandwidths, cycles, moved
+):
+    """Fill in `cycles` and `moved` DRAM bytes of updates and of the copies made in their stream, by row and design.
+
+    updates: row, elements, words, dense elements, first copy, copies. copies: row, elements, passes, group;
+    `compact_bits` per element.
+    """
+    for u in range(updates.shape[0]):
+        row, first, last = updates[u, 0], updates[u, 4], updates[u, 4] + updates[u, 5]
+        for p in range(bandwidths.shape[0]):
+            total = update_bytes(updates[u, 2], updates[u, 3], master_bits, operand_bits)
+            wuve, sore = ceil_div(updates[u, 1], wuve_lanes[p]), np.int64(0)
+            pace = stream_pace(wuve, sore, total, bandwidths[p])
+            cycles[row, p], moved[row, p] = pace, total
+            for c in range(first, last):
+                written = compact_bytes(copies[c, 1], compact_bits[c])
+                sore += copies[c, 2] * sore_cycles(copies[c, 1], copies[c, 3], sore_lanes)
+                total += written
+                slowest = stream_pace(wuve, sore, total, bandwidths[p])
+                cycles[copies[c, 0], p], moved[copies[c, 0], p] = slowest - pace, written
+                pace = slowest
+
+
+@jit
+def vector_rows(vectors, operand_bits, lanes, bandwidths, cycles, moved):
+    """Fill in `cycles` and `moved` DRAM bytes of vector work (row, elements), by row and design."""
+    for v in range(vectors.shape[0]):
+        row, elements = vectors[v, 0], vectors[v, 1]
+        total = vector_bytes(elements, operand_bits)
+        for p in range(bandwidths.shape[0]):
+            cycles[row, p] = stream_pace(ceil_div(elements, lanes[p]), 0, total, bandwidths[p])
+            moved[row, p] = total

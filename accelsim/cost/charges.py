@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import ceil
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,18 @@ from accelsim.hardware.design import Design
 from accelsim.step import Generation, Update, VectorWork
 from accelsim.update import Optimizer
 
-__all__ = ["Bound", "Charge", "Events", "GemmCharge", "charge_gemm", "charge_online", "charge_update", "charge_vector"]
+__all__ = [
+    "Bound",
+    "Charge",
+    "Events",
+    "GemmCharge",
+    "charge_gemm",
+    "charge_online",
+    "charge_update",
+    "charge_vector",
+    "gemm_events",
+    "word_bytes",
+]
 
 
 class Bound(StrEnum):
@@ -76,23 +88,37 @@ def charge_gemm(numbers: GemmNumbers, mapping: MappingNumbers, machine: MachineN
     dram_bytes = float(x_bytes + w_bytes + y_bytes)
     dram = dram_bytes / machine.bytes_per_cycle
     limits = {Bound.COMPUTE: issue, Bound.DRAIN: drain, Bound.PORT: port}
-    bits = design.precision
-    x_width, w_width, psum_width = numbers.per_element[4], numbers.per_element[5], bits.accumulator_bits / 8
-    if numbers.shape[4]:  # w words count kept values; a compact operand's width is per dense element
-        w_width *= numbers.shape[5] / numbers.shape[4]
-    edge_bytes = x_words * x_width + w_words * w_width + y_words * psum_width
+    words, widths = (x_words, w_words, y_words), word_bytes(numbers, design)
     return GemmCharge(
         serial=cycles,
         unit=array_cycles,
         dram=ceil(dram),
         bound=Bound.DRAM if dram > array_cycles else max(limits, key=lambda kind: limits[kind]),
-        events=Events(
-            macs=slots * design.array.macs_per_pe,
-            register_words=3 * slots * design.array.macs_per_pe,
-            buffer_bytes=edge_bytes + dram_bytes,
-            dram_bytes=dram_bytes,
-        ),
+        events=gemm_events(slots, words, widths, dram_bytes, design.array.macs_per_pe),
         fetches=fetches,
+    )
+
+
+def word_bytes(numbers: GemmNumbers, design: Design) -> tuple[float, float, float]:
+    """Return the bytes of a word of x, w and y at the array's edge."""
+    w_width = numbers.per_element[5]
+    if numbers.shape[4]:  # w words count kept values; a compact operand's width is per dense element
+        w_width *= numbers.shape[5] / numbers.shape[4]
+    return numbers.per_element[4], w_width, design.precision.accumulator_bits / 8
+
+
+def gemm_events(slots: Any, words: Sequence[Any], widths: Sequence[Any], dram_bytes: Any, macs_per_pe: Any) -> Events:
+    """Return the events of a GEMM from its op slots, its words of x, w and y with their bytes, and its DRAM traffic.
+
+    Works on arrays of GEMMs and designs as well.
+    """
+    (x_words, w_words, y_words), (x_width, w_width, y_width) = words, widths
+    edge_bytes = x_words * x_width + w_words * w_width + y_words * y_width
+    return Events(
+        macs=slots * macs_per_pe,
+        register_words=3 * slots * macs_per_pe,
+        buffer_bytes=edge_bytes + dram_bytes,
+        dram_bytes=dram_bytes,
     )
 
 
@@ -118,12 +144,12 @@ def charge_update(
     WUVE, SORE and DRAM work side by side, and the slowest sets the pace. `dense` elements are written in the operands'
     precision; the gradients of `resident` elements are on the chip already.
     """
-    bits = design.precision
+    bits, per_cycle = design.precision, design.dram_bytes_per_cycle
     words = update.elements * optimizer.words - resident
-    moved = words * bits.master_bits / 8 + dense * bits.operand_bits / 8
+    moved = float(_kernels.update_bytes(words, dense, bits.master_bits, bits.operand_bits))
     wuve = -(-update.elements // design.wuve.lanes)
-    dram = moved / design.dram_bytes_per_cycle
-    pace = max(wuve, ceil(dram))
+    dram = moved / per_cycle
+    pace = int(_kernels.stream_pace(wuve, 0, moved, per_cycle))
     charges = [
         Charge(
             serial=pace,
@@ -135,12 +161,12 @@ def charge_update(
     ]
     sore = 0
     for copy in copies:
-        written = copy.elements * design.compact_bits(copy.pattern) / 8
+        written = float(_kernels.compact_bytes(copy.elements, design.compact_bits(copy.pattern)))
         own = copy.passes * sore_cycles(copy.elements, copy.pattern.group, design.sore.lanes)
         sore += own
         before, moved = ceil(dram), moved + written
-        dram = moved / design.dram_bytes_per_cycle
-        slowest = max(wuve, sore, ceil(dram))
+        dram = moved / per_cycle
+        slowest = int(_kernels.stream_pace(wuve, sore, moved, per_cycle))
         charges.append(
             Charge(
                 serial=slowest - pace,
@@ -156,11 +182,11 @@ def charge_update(
 
 def charge_vector(work: VectorWork, design: Design, *, resident: int = 0) -> Charge:
     """Return what vector work costs; `resident` of the elements that it reads are on the chip already."""
-    elements = work.reads + work.writes
-    moved = (elements - resident) * design.precision.operand_bits / 8
-    unit, dram = -(-elements // design.vector.lanes), moved / design.dram_bytes_per_cycle
+    elements, per_cycle = work.reads + work.writes, design.dram_bytes_per_cycle
+    moved = float(_kernels.vector_bytes(elements - resident, design.precision.operand_bits))
+    unit, dram = -(-elements // design.vector.lanes), moved / per_cycle
     return Charge(
-        serial=max(unit, ceil(dram)),
+        serial=int(_kernels.stream_pace(unit, 0, moved, per_cycle)),
         unit=unit,
         dram=ceil(dram),
         bound=Bound.DRAM if dram > unit else Bound.COMPUTE,

@@ -13,7 +13,7 @@ from accelsim.schedule.plan import Mapping, Plan
 from accelsim.step import Gemm, Generation, Stage, Update, VectorWork
 from accelsim.update import Optimizer
 
-__all__ = ["Work", "works_of"]
+__all__ = ["Work", "executed_macs", "works_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,13 +113,13 @@ def _gemm_row(gemm: Gemm, mapping: Mapping, charge: Charge) -> TaskTiming:
         array_cycles=charge.unit,
         bound=charge.bound,
         macs_dense=gemm.macs,
-        macs_executed=_executed(gemm),
+        macs_executed=executed_macs(gemm),
         events=charge.events,
     )
 
 
-def _executed(gemm: Gemm) -> int:
-    """Multiply-accumulates with kept weights, padding of whole groups included."""
+def executed_macs(gemm: Gemm) -> int:
+    """Return the multiply-accumulates with kept weights, padding of whole groups included."""
     if gemm.pattern is None:
         return gemm.macs
     groups, rest = divmod(gemm.k, gemm.pattern.group)

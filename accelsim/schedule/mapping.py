@@ -17,7 +17,7 @@ from accelsim.hardware.design import Design
 from accelsim.schedule.plan import DATAFLOWS, DIMENSIONS, VARIANTS, Mapping
 from accelsim.step import Gemm
 
-__all__ = ["BufferNeed", "Found", "MappingCache", "Searcher", "buffer_needs", "mapping_table"]
+__all__ = ["BufferNeed", "Found", "MappingCache", "Searcher", "buffer_needs", "mapping_table", "why_nothing_fits"]
 
 BufferNeed = tuple[str, float, float]
 """A buffer, the bytes that two tiles of its operand need, and those it has."""
@@ -112,7 +112,7 @@ def buffer_needs(numbers: GemmNumbers, tile: Sequence[int], machine: MachineNumb
 def _search(gemm: Gemm, numbers: GemmNumbers, machine: MachineNumbers, table: NDArray[np.int64]) -> Found:
     found = _best_of(numbers, machine, table)
     if found is None:
-        raise InfeasibleError(_why_nothing_fits(gemm, numbers, machine, table))
+        raise InfeasibleError(why_nothing_fits(gemm, numbers, machine, table))
     return found
 
 
@@ -138,7 +138,7 @@ def _best_of(numbers: GemmNumbers, machine: MachineNumbers, table: NDArray[np.in
     return mapping, int(cycles), int(evaluated), int(pruned)
 
 
-def _why_nothing_fits(gemm: Gemm, numbers: GemmNumbers, machine: MachineNumbers, table: NDArray[np.int64]) -> str:
+def why_nothing_fits(gemm: Gemm, numbers: GemmNumbers, machine: MachineNumbers, table: NDArray[np.int64]) -> str:
     """Name the buffer that the least demanding smallest tile overflows, and by how much."""
     m, n, k, _, kept, group = numbers.shape
     shortages = []

@@ -23,7 +23,7 @@ from accelsim.sparsity.methods import Operand
 from accelsim.step import Gemm, Step, Update
 from accelsim.update import Optimizer
 
-__all__ = ["kept_edges", "make_plan"]
+__all__ = ["greedy_outline", "kept_edges", "make_plan"]
 
 
 Judge = Callable[[Plan], int]
@@ -52,6 +52,38 @@ def make_plan(
     return replace(chosen, evaluated=scheduler.searcher.evaluated, pruned=scheduler.searcher.pruned)
 
 
+def greedy_outline(step: Step, design: Design) -> Plan:
+    """Return the greedy plan of a step for tasks one after another, without its mappings."""
+    readers = readers_of(step)
+    return _outline(step, readers if design.schedule.pregenerate else (), readers, design, overlap=False)
+
+
+def _outline(
+    step: Step, ahead: Collection[int], readers: Mapping[int, Collection[int]], design: Design, *, overlap: bool
+) -> Plan:
+    """Return a plan in program order without mappings; `readers` as of `readers_of`."""
+    online = _online(step, ahead, readers, pregenerate=design.schedule.pregenerate)
+    return Plan(
+        step=step, mappings=(), order=tuple(range(len(step.tasks))), ahead=frozenset(ahead), online=online,
+        overlap=overlap,
+    )  # fmt: skip
+
+
+def _online(
+    step: Step, ahead: Collection[int], readers: Mapping[int, Collection[int]], *, pregenerate: bool
+) -> frozenset[int]:
+    """Return the GEMMs in front of which SORE works.
+
+    Those of pruned gradients, which cannot exist before; those whose compact weights are not generated ahead; and
+    without pre-generation those whose weights this step does not update.
+    """
+    found = set(chain.from_iterable(reading for copy, reading in readers.items() if copy not in ahead))
+    for index, task in enumerate(step.tasks):
+        if isinstance(task, Gemm) and task.pattern and (task.w_operand is Operand.GRADIENT or not pregenerate):
+            found.add(index)
+    return frozenset(found)
+
+
 def kept_edges(plan: Plan, design: Design) -> dict[int, Edge]:
     """Return by producer the tensors that stay on the chip."""
     if not plan.resident:
@@ -70,10 +102,7 @@ class _Scheduler:
 
     def plan(self, ahead: Collection[int], *, overlap: bool, keep: bool) -> Plan:
         """Return the plan with the best mappings in program order; `keep`: what had better stay on the chip does."""
-        plan = Plan(
-            step=self.step, mappings=(), order=tuple(range(len(self.step.tasks))), ahead=frozenset(ahead),
-            online=self._online(ahead), overlap=overlap,
-        )  # fmt: skip
+        plan = _outline(self.step, ahead, self.readers, self.design, overlap=overlap)
         plan = replace(plan, resident=self._best_resident(plan)) if keep else plan
         return replace(plan, mappings=self._mappings(plan, kept_edges(plan, self.design)))
 
@@ -82,19 +111,6 @@ class _Scheduler:
         kept = kept_edges(plan, self.design)
         room = self.design.buffers.resident_bytes
         return replace(plan, order=tuple(list_schedule(self.step, self._durations(plan, kept), kept, room)))
-
-    def _online(self, ahead: Collection[int]) -> frozenset[int]:
-        """Return the GEMMs in front of which SORE works.
-
-        Those of pruned gradients, which cannot exist before; those whose compact weights are not generated ahead; and
-        without pre-generation those whose weights this step does not update.
-        """
-        pregenerate = self.design.schedule.pregenerate
-        found = set(chain.from_iterable(readers for copy, readers in self.readers.items() if copy not in ahead))
-        for index, task in enumerate(self.step.tasks):
-            if isinstance(task, Gemm) and task.pattern and (task.w_operand is Operand.GRADIENT or not pregenerate):
-                found.add(index)
-        return frozenset(found)
 
     def best_ahead(self) -> frozenset[int]:
         """Return the compact copies that had better be generated behind their update, decided weight by weight."""

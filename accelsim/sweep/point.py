@@ -1,8 +1,9 @@
 """One point of a sweep, and what it is worth: the metrics of its training step, flat."""
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 
-from accelsim.energy import COMPONENTS
+from accelsim.energy import COMPONENTS, Energy
 from accelsim.errors import AccelsimError, InfeasibleError
 from accelsim.hardware.design import load_design
 from accelsim.hardware.sourced import override
@@ -11,7 +12,7 @@ from accelsim.simulation import simulate
 from accelsim.step import Stage
 from accelsim.workload.trace import load_trace
 
-__all__ = ["METRICS", "Point", "evaluate_one", "failed", "metrics_of"]
+__all__ = ["METRICS", "Point", "evaluate_one", "failed", "flat_metrics", "metrics_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +42,16 @@ METRICS = (*_STEP, *COMPONENTS, *(f"{stage.lower()}_{name}" for stage in Stage f
 
 def metrics_of(result: Result) -> dict[str, object]:
     """Return the metrics of a result, in the order of `METRICS`."""
-    stages = {
-        f"{stage.lower()}_{name}": value
-        for stage, item in result.stages.items()
-        for name, value in asdict(item).items()
+    return flat_metrics(result.step, result.energy, result.stages)
+
+
+def flat_metrics(step: StepResult, energy: Energy, stages: Mapping[str, StageResult]) -> dict[str, object]:
+    """Return the metrics of a step, in the order of `METRICS`."""
+    return {
+        **{name: getattr(step, name) for name in _STEP},
+        **{name: getattr(energy, name) for name in COMPONENTS},
+        **{f"{stage.lower()}_{name}": getattr(stages[stage], name) for stage in Stage for name in _STAGE},
     }
-    return {**asdict(result.step), **asdict(result.energy), **stages}
 
 
 def evaluate_one(point: Point) -> dict[str, object]:

@@ -9,7 +9,7 @@ from accelsim.engines import closed_form
 from accelsim.hardware.sourced import override
 from accelsim.schedule.explain import dataflows_of, explain, mapped_gemms
 from accelsim.schedule.mapping import Searcher, mapping_table
-from accelsim.schedule.offline import _Scheduler, kept_edges, make_plan
+from accelsim.schedule.offline import _outline, _Scheduler, kept_edges, make_plan
 from accelsim.schedule.plan import copies_of
 from accelsim.simulation import plan_step
 from accelsim.sparsity.methods import METHODS, find_method
@@ -119,7 +119,8 @@ def test_placements_of_copies_cost_what_the_steps_with_them_do(method, changes, 
     scheduler = _Scheduler(plan.step, design, SGD, Searcher(design))
     for placement in placements:
         ahead = plan.ahead.difference(copies).union(placement.ahead)
-        changed = replace(plan, ahead=ahead, online=scheduler._online(ahead))
+        online = _outline(plan.step, ahead, scheduler.readers, design, overlap=False).online
+        changed = replace(plan, ahead=ahead, online=online)
         changed = replace(changed, mappings=scheduler._mappings(changed, kept_edges(changed, design)))
         difference = closed_form(changed, design, SGD).cycles - closed_form(plan, design, SGD).cycles
         assert placement.cycles - chosen.cycles == difference

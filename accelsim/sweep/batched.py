@@ -1,0 +1,312 @@
+"""Many points of a sweep at once, each exactly as `simulate` has it.
+
+Points are sorted into families (`accelsim.sweep.families`) that share all that Python does task by task: the lowered
+steps (workload, method, pattern, batch, the modes of the design) and the bytes per element of their GEMMs (precision,
+metadata, SORE). Within a family, points that share the array and its buffers are searched together at all their
+bandwidths; GEMMs that are equal, within the step or between it and the dense one that its speedup is over, are searched
+once. What the events of tasks cost is then computed for all points of a family together, by the functions that
+`simulate` calls for one.
+
+The search covers the space of `simulate`. It leaves out only candidates that a bound excludes; the bounds and why they
+are safe stand at `search` and `search_bandwidths` in `accelsim.cost._kernels`.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accelsim.cost import _kernels
+from accelsim.cost.charges import Events, gemm_events
+from accelsim.cost.gemm import machine_numbers
+from accelsim.energy import COMPONENTS, Energy, add_up, energy_of
+from accelsim.errors import AccelsimError, InfeasibleError
+from accelsim.hardware.design import Design, load_design
+from accelsim.hardware.energy import EnergyTable, load_energy_table
+from accelsim.hardware.sourced import override
+from accelsim.performance import stage_result, step_result
+from accelsim.schedule.mapping import mapping_table, why_nothing_fits
+from accelsim.sparsity.methods import Method, find_method
+from accelsim.sparsity.pattern import Pattern
+from accelsim.step import Stage, Step, lower
+from accelsim.sweep.families import Family, Floats, Ints, Layout
+from accelsim.sweep.point import Point, evaluate_one, failed, flat_metrics
+from accelsim.update import find_optimizer
+from accelsim.workload.trace import load_trace
+
+__all__ = ["BatchEvaluator", "evaluate_points"]
+
+Row = dict[str, object]
+Value = TypeVar("Value")
+
+_AT_ONCE = 512
+"""Points of a family whose tasks are in memory together."""
+
+_LARGEST_COUNT = 2.0**62
+"""From here on counts might not fit 64 bits, as they do in Python; such points are simulated one by one."""
+
+
+def evaluate_points(points: Sequence[Point]) -> list[Row]:
+    """Return for each point what `evaluate_one` returns, value for value."""
+    return BatchEvaluator().evaluate(points)
+
+
+class BatchEvaluator:
+    """Evaluates points batch by batch, and remembers files and lowered steps from one batch to the next.
+
+    `evaluated` and `pruned` count mappings whose cost was computed and those that a bound excluded, over the distinct
+    GEMMs of each point; they leave out points that are simulated one by one: those of another engine or scheduler.
+    """
+
+    def __init__(self) -> None:
+        self.evaluated = 0
+        self.pruned = 0
+        self._known: dict[Hashable, Any] = {}
+
+    def evaluate(self, points: Sequence[Point]) -> list[Row]:
+        """Return for each point what `evaluate_one` returns, value for value."""
+        rows: list[Row | None] = [None] * len(points)
+        families: dict[Family, list[tuple[int, _Member]]] = {}
+        for index, point in enumerate(points):
+            try:
+                prepared = self._prepared(point)
+            except AccelsimError as error:
+                rows[index] = failed(error)
+                continue
+            if prepared is not None:
+                families.setdefault(prepared[0], []).append((index, prepared[1]))
+        for family, members in families.items():
+            for start in range(0, len(members), _AT_ONCE):
+                batch = members[start : start + _AT_ONCE]
+                for (index, _), row in zip(batch, self._together(family, [member for _, member in batch]), strict=True):
+                    rows[index] = row
+        return [evaluate_one(point) if row is None else row for point, row in zip(points, rows, strict=True)]
+
+    def _prepared(self, point: Point) -> "tuple[Family, _Member] | None":
+        """Return the family of a point with what is its own; None where it is simulated by itself.
+
+        Reads and checks in the order of `simulate`, so that of several errors the same is found.
+        """
+        trace = self._once(("trace", point.workload), lambda: load_trace(point.workload))
+        base = self._once(("design", point.design), lambda: load_design(point.design))
+        design = override(base, dict(point.changes), origin="vary")
+        if point.engine != "closed" or design.schedule.scheduler != "greedy":
+            return None
+        method, optimizer = find_method(point.method), find_optimizer(point.optimizer)
+        table = self._once(("energy", design.energy), lambda: load_energy_table(design.energy))
+        pattern = None if point.pattern is None else Pattern.parse(point.pattern)
+
+        def lowered(which: Method) -> Step:
+            modes = (design.name, design.array.patterns, design.vector.fuse_activations)
+            key = ("step", point.workload, which.name, pattern, point.batch, *modes)
+            return self._once(key, lambda: lower(trace, design, which, pattern=pattern, batch=point.batch))
+
+        step = lowered(method)
+        dense = lowered(find_method("dense")) if method.is_sparse else step
+        stored = (design.precision, design.array.metadata_bits_per_value, design.sore, design.schedule.pregenerate)
+        key = ("family", id(step), id(dense), optimizer.name, *stored)
+        return self._once(key, lambda: Family(step, dense, design, optimizer)), _Member(design, table)
+
+    def _once(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """Return what `make` returned, or raise what it raised, the first time."""
+        if key not in self._known:
+            try:
+                self._known[key] = make()
+            except AccelsimError as error:
+                self._known[key] = error
+        found = self._known[key]
+        if isinstance(found, AccelsimError):
+            raise found
+        value: Value = found
+        return value
+
+    def _together(self, family: Family, members: "Sequence[_Member]") -> list[Row | None]:
+        """Return the rows of members of a family; None where it takes Python's integers to count."""
+        found = _search(family, [member.design for member in members])
+        self.evaluated += int(found.seen[:, 0].sum())
+        self.pruned += int(found.seen[:, 1].sum())
+        fits = np.all(found.whole[:, :, 0] >= 0, axis=0)
+        usable = [member for member, fit in zip(members, fits, strict=True) if fit]
+        rows = iter(_rows(family, usable, found.of(fits)) if usable else ())
+        return [
+            next(rows) if fit else failed(_infeasible(family, found, p, members[p].design))
+            for p, fit in enumerate(fits)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A point of a family."""
+
+    design: Design
+    table: EnergyTable
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The best mappings of a family's GEMMs, by GEMM and design, as `_kernels.search_step` has them."""
+
+    whole: Ints
+    moved: Floats
+    seen: Ints
+
+    def of(self, designs: NDArray[np.bool_]) -> "_Found":
+        """Return what was found for some of the designs."""
+        return _Found(self.whole[:, designs], self.moved[:, designs], self.seen[designs])
+
+
+def _search(family: Family, designs: Sequence[Design]) -> _Found:
+    """Search designs of the same array and buffers together, at their bandwidths."""
+    alike: dict[Hashable, list[int]] = {}
+    for p, design in enumerate(designs):
+        schedule = design.schedule
+        alike.setdefault((design.array, design.buffers, schedule.dataflow, schedule.interleave), []).append(p)
+    found = _nothing_found(len(family.shapes), len(designs))
+    for members in alike.values():
+        design = designs[members[0]]
+        machine = machine_numbers(design)
+        bandwidths, places = np.unique([designs[p].dram_bytes_per_cycle for p in members], return_inverse=True)
+        part = _nothing_found(len(family.shapes), len(bandwidths))
+        _kernels.search_step(
+            family.shapes,
+            family.per_element,
+            family.fetch_cycles,
+            machine.machine,
+            machine.buffers,
+            bandwidths,
+            mapping_table(design, sparse=False),
+            mapping_table(design, sparse=True),
+            part.whole,
+            part.moved,
+            part.seen,
+        )
+        found.whole[:, members], found.moved[:, members] = part.whole[:, places], part.moved[:, places]
+        found.seen[members] = part.seen[places]
+    return found
+
+
+def _nothing_found(gemms: int, designs: int) -> _Found:
+    whole = np.zeros((gemms, designs, _kernels.COSTS), np.int64)
+    return _Found(whole, np.zeros((gemms, designs)), np.zeros((designs, 2), np.int64))
+
+
+def _infeasible(family: Family, found: _Found, p: int, design: Design) -> InfeasibleError:
+    """Return the error of the first GEMM that does not fit, in the order in which GEMMs are planned."""
+    place = int(np.argmax(found.whole[:, p, 0] < 0))
+    numbers, gemm = list(family.gemms.items())[place]
+    table = mapping_table(design, sparse=gemm.pattern is not None)
+    return InfeasibleError(why_nothing_fits(gemm, numbers, machine_numbers(design), table))
+
+
+def _rows(family: Family, members: Sequence[_Member], found: _Found) -> list[Row | None]:
+    """Return the rows of members for which every GEMM has a mapping; None where counts may not fit 64 bits."""
+    cycles, events = _costs(family, family.layout, members, found)
+    dense = cycles if family.dense_layout is family.layout else _costs(family, family.dense_layout, members, found)[0]
+    columns = {name: np.array([getattr(member.table, name) for member in members]) for name in _PER_EVENT}
+    task: Any = SimpleNamespace(events=events, cycles=cycles)
+    table: Any = SimpleNamespace(**columns)
+    clock_hz: Any = np.array([member.design.clock_hz for member in members])
+    joules = energy_of(task, table, clock_hz)
+    by_stage = {}
+    for stage in Stage:
+        rows = [row for row, own in enumerate(family.layout.stages) if own is stage]
+        parts = cycles[rows].sum(axis=0).tolist(), _down(events.dram_bytes, rows), _down(joules.total_j, rows)
+        by_stage[stage.value] = list(zip(*parts, strict=True))
+    energies = zip(*(_down(getattr(joules, name)) for name in COMPONENTS), strict=True)
+    totals = zip(cycles.sum(axis=0).tolist(), dense.sum(axis=0).tolist(), _down(events.dram_bytes), strict=True)
+    small = _counts_fit(family, members, found, cycles, dense)
+    result: list[Row | None] = []
+    for p, (own, total_energy) in enumerate(zip(totals, energies, strict=True)):
+        if not small[p]:
+            result.append(None)
+            continue
+        design, energy = members[p].design, Energy(**dict(zip(COMPONENTS, total_energy, strict=True)))
+        stages = {name: stage_result(*values[p], clock_hz=design.clock_hz) for name, values in by_stage.items()}
+        step = step_result(
+            family.step, design, stages, energy, cycles=own[0], dense_cycles=own[1], executed=family.layout.executed,
+            dram_bytes=own[2],
+        )  # fmt: skip
+        result.append({"status": "ok", **flat_metrics(step, energy, stages)})
+    return result
+
+
+_PER_EVENT = (*(name for name in EnergyTable.model_fields if name.startswith("pj_")), "static_w")
+
+
+def _down(values: Any, rows: Any = slice(None)) -> list[float]:
+    """Add up some rows of an array, in their order, for each design."""
+    totals: list[float] = np.broadcast_to(add_up(values[rows]), values.shape[1:]).tolist()
+    return totals
+
+
+def _costs(family: Family, layout: Layout, members: Sequence[_Member], found: _Found) -> tuple[Ints, Events]:
+    """Return the cycles and the events of a step, each as an array by row and design."""
+    designs = [member.design for member in members]
+    bandwidths = np.array([design.dram_bytes_per_cycle for design in designs])
+    shape = len(layout.stages), len(designs)
+    cycles, moved, buffered = np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape)
+    macs, words, sore = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    wuve, vector = np.zeros((shape[0], 1), np.int64), np.zeros((shape[0], 1), np.int64)
+    rows, places = layout.gemms.T
+    whole, widths = found.whole[places], family.word_bytes[places]
+    gemms: Any = gemm_events(
+        whole[:, :, _kernels.SLOTS],
+        [whole[:, :, _kernels.X_WORDS + operand] for operand in range(3)],
+        [widths[:, operand, None] for operand in range(3)],
+        found.moved[places],
+        _macs_per_pe(members),
+    )
+    cycles[rows], moved[rows], buffered[rows] = whole[:, :, 0], gemms.dram_bytes, gemms.buffer_bytes
+    macs[rows], words[rows] = gemms.macs, gemms.register_words
+    rows, places, elements = layout.online.T
+    fetches = found.whole[places, :, _kernels.FETCHES]
+    cycles[rows], sore[rows] = fetches * family.fetch_cycles[places, None], fetches * elements[:, None]
+    _kernels.update_rows(
+        layout.updates,
+        layout.copies,
+        layout.compact_bits,
+        family.master_bits,
+        family.operand_bits,
+        np.array([design.wuve.lanes for design in designs], dtype=np.int64),
+        family.sore_lanes,
+        bandwidths,
+        cycles,
+        moved,
+    )
+    wuve[layout.updates[:, 0], 0] = layout.updates[:, 1]
+    sore[layout.copies[:, 0]] = (layout.copies[:, 1] * layout.copies[:, 2])[:, None]
+    lanes = np.array([design.vector.lanes for design in designs], dtype=np.int64)
+    _kernels.vector_rows(layout.vectors, family.operand_bits, lanes, bandwidths, cycles, moved)
+    vector[layout.vectors[:, 0], 0] = layout.vectors[:, 1]
+    events: dict[str, Any] = {
+        "macs": macs,
+        "register_words": words,
+        "buffer_bytes": buffered,
+        "sore_elements": sore,
+        "wuve_weights": wuve,
+        "vector_elements": vector,
+        "dram_bytes": moved,
+    }
+    return cycles, Events(**events)
+
+
+def _macs_per_pe(members: Sequence[_Member]) -> Ints:
+    return np.array([member.design.array.macs_per_pe for member in members], dtype=np.int64)
+
+
+def _counts_fit(
+    family: Family, members: Sequence[_Member], found: _Found, cycles: Ints, dense: Ints
+) -> NDArray[np.bool_]:
+    """Say for each design whether no count of its tasks can exceed 64 bits; the largest are checked as floats."""
+    words = 3.0 * found.whole[:, :, _kernels.SLOTS] * _macs_per_pe(members)
+    fits: NDArray[np.bool_] = np.all(words < _LARGEST_COUNT, axis=0)
+    for total in (cycles, dense):
+        fits &= total.sum(axis=0, dtype=np.float64) < _LARGEST_COUNT
+    _, places, elements = family.layout.online.T
+    fetches = found.whole[places, :, _kernels.FETCHES].astype(np.float64)
+    for factors in (elements, family.fetch_cycles[places]):
+        fits &= np.all(fetches * factors[:, None] < _LARGEST_COUNT, axis=0)
+    return fits

@@ -1,0 +1,108 @@
+"""What the points of a sweep share that have the same steps: their tasks as arrays, for evaluation all at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accelsim.cost.charges import word_bytes
+from accelsim.cost.gemm import GemmNumbers, gemm_numbers
+from accelsim.engines.work import executed_macs
+from accelsim.hardware.design import Design
+from accelsim.schedule.offline import greedy_outline
+from accelsim.step import Gemm, Generation, Stage, Step, Update, VectorWork
+from accelsim.update import Optimizer
+
+__all__ = ["Family", "Floats", "Ints", "Layout"]
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """A step as the rows that the closed-form engine has of it, in that order.
+
+    `stages` of all rows, `executed` multiply-accumulates of the step. Each kind of row is a table:
+
+    - gemms: row, place among the distinct GEMMs of the family;
+    - online, SORE in front of a GEMM: row, place of the GEMM, elements of its operand;
+    - updates: row, elements, words moved, elements written dense, first copy, number of copies;
+    - copies behind them, each in the row after: row, elements, passes, group; `compact_bits` of an element;
+    - vectors: row, elements read and written.
+    """
+
+    stages: tuple[Stage, ...]
+    executed: int
+    gemms: Ints
+    online: Ints
+    updates: Ints
+    copies: Ints
+    compact_bits: Floats
+    vectors: Ints
+
+
+class Family:
+    """The steps of points that differ in nothing but numbers of the design which no task depends on by itself.
+
+    `layout` is that of the step, `dense_layout` that of the dense one its speedup is over. `gemms`: the distinct GEMMs
+    of both in the order in which they are planned, each with the first task that it is; what follows is by place there.
+    """
+
+    def __init__(self, step: Step, dense: Step, design: Design, optimizer: Optimizer) -> None:
+        self.step = step
+        self.gemms: dict[GemmNumbers, Gemm] = {}
+        self.layout = self._laid_out(step, design, optimizer)
+        self.dense_layout = self.layout if dense is step else self._laid_out(dense, design, optimizer)
+        numbers = list(self.gemms)
+        self.shapes = _table([item.shape for item in numbers], 6)
+        self.per_element = np.array([item.per_element for item in numbers], dtype=np.float64).reshape(-1, 6)
+        self.fetch_cycles = np.array([item.fetch_cycles for item in numbers], dtype=np.int64)
+        self.word_bytes = np.array([word_bytes(item, design) for item in numbers], dtype=np.float64).reshape(-1, 3)
+        self.master_bits, self.operand_bits = design.precision.master_bits, design.precision.operand_bits
+        self.sore_lanes = design.sore.lanes
+
+    def _laid_out(self, step: Step, design: Design, optimizer: Optimizer) -> Layout:
+        plan, stages, executed = greedy_outline(step, design), list[Stage](), 0
+        gemms, online, vectors = list[tuple[int, ...]](), list[tuple[int, ...]](), list[tuple[int, ...]]()
+        updates, copies, compact_bits = list[tuple[int, ...]](), list[tuple[int, ...]](), list[float]()
+        places = {numbers: place for place, numbers in enumerate(self.gemms)}
+        for index, task in enumerate(step.tasks):
+            if isinstance(task, Gemm):
+                numbers = gemm_numbers(task, design, online=index in plan.online)
+                place = places.setdefault(numbers, len(places))
+                self.gemms.setdefault(numbers, task)
+                if index in plan.online:
+                    online.append((len(stages), place, task.w_elements))
+                    stages.append(Stage.GENERATE)
+                gemms.append((len(stages), place))
+                stages.append(task.stage)
+                executed += executed_macs(task)
+            elif isinstance(task, VectorWork):
+                vectors.append((len(stages), task.reads + task.writes))
+                stages.append(Stage.VECTOR)
+            elif isinstance(task, Update):
+                behind = [step.tasks[copy] for copy in plan.copies_behind(index)]
+                words, dense = task.elements * optimizer.words, plan.reads_dense(index)
+                updates.append((len(stages), task.elements, words, dense, len(copies), len(behind)))
+                stages.append(Stage.UPDATE)
+                for copy in behind:
+                    assert isinstance(copy, Generation), "only generations follow an update"
+                    copies.append((len(stages), copy.elements, copy.passes, copy.pattern.group))
+                    compact_bits.append(design.compact_bits(copy.pattern))
+                    stages.append(Stage.GENERATE)
+        return Layout(
+            stages=tuple(stages),
+            executed=executed,
+            gemms=_table(gemms, 2),
+            online=_table(online, 3),
+            updates=_table(updates, 6),
+            copies=_table(copies, 4),
+            compact_bits=np.array(compact_bits, dtype=np.float64),
+            vectors=_table(vectors, 2),
+        )
+
+
+def _table(rows: Sequence[Sequence[int]], columns: int) -> Ints:
+    return np.array(rows, dtype=np.int64).reshape(-1, columns)
