@@ -15,7 +15,7 @@ import click
 from accelsim.cli.options import check_output
 from accelsim.errors import InputError, did_you_mean
 
-__all__ = ["trace_command"]
+__all__ = ["build_model", "find_loss", "importable_neighbours", "trace_command"]
 
 
 @click.command("trace")
@@ -101,10 +101,10 @@ def trace_command(
     words += [f"--batch={batch}"] * (batch != 2) + ["--infer"] * (not train)
     words += [f"--loss={_portable_loss(loss)}"] if loss else []
     words += [f"--steps={steps}"] * bool(steps) + ["--masks"] * masks + [f"--name={name}"] * bool(name)
-    with _importable_neighbours(module):
-        model = _build(module, factory, target)
+    with importable_neighbours(module):
+        model = build_model(module, factory, target)
         trace = trace_model(
-            model, specs, batch=batch, train=train, loss=_loss(loss), steps=steps, name=name or factory,
+            model, specs, batch=batch, train=train, loss=find_loss(loss), steps=steps, name=name or factory,
             masks=beside(output) if masks else None, source=f"{_portable(module)}:{factory}",
             assumptions=assumptions, command=shlex.join([*words, "-o", _portable(output)]),
         )  # fmt: skip
@@ -135,7 +135,7 @@ def _portable_loss(loss: str) -> str:
 
 
 @contextmanager
-def _importable_neighbours(module: str) -> Iterator[None]:
+def importable_neighbours(module: str) -> Iterator[None]:
     """Let the module import its neighbours as a script would: its folder, or the working directory, comes first."""
     folder = str(Path(module).resolve().parent) if module.endswith(".py") else str(Path.cwd())
     sys.path.insert(0, folder)
@@ -145,7 +145,7 @@ def _importable_neighbours(module: str) -> Iterator[None]:
         sys.path.remove(folder)
 
 
-def _build(module: str, factory: str, target: str) -> Any:
+def build_model(module: str, factory: str, target: str) -> Any:
     """Return what the factory makes; any failure of the user's code becomes one sentence."""
     if not module or not factory:
         raise InputError(
@@ -180,7 +180,7 @@ def _found(module: str, name: str, what: str) -> Any:
     return found
 
 
-def _loss(text: str | None) -> Any:
+def find_loss(text: str | None) -> Any:
     """Return the function of the output that ``--loss`` names."""
     if text is None:
         return None
