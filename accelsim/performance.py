@@ -70,13 +70,14 @@ def make_result(
         version=__version__,
         identity=identity,
         step=step_result(
-            step,
             design,
             dict(stages),
             energy,
+            batch=step.batch,
             cycles=timing.cycles,
             dense_cycles=dense_cycles,
-            executed=sum(layer.macs_executed for layer in layers),
+            dense_macs=step.macs_dense,
+            executed_macs=sum(layer.macs_executed for layer in layers),
             dram_bytes=add_up(layer.dram_bytes for layer in layers),
         ),
         stage_items=stages,
@@ -87,30 +88,31 @@ def make_result(
 
 
 def step_result(
-    step: Step,
     design: Design,
     stages: Mapping[str, StageResult],
     energy: Energy,
     *,
+    batch: int,
     cycles: int,
     dense_cycles: int,
-    executed: int,
+    dense_macs: int,
+    executed_macs: int,
     dram_bytes: float,
 ) -> StepResult:
-    """Return what the totals of a step mean; `executed`: multiply-accumulates."""
+    """Return what the totals of a step mean; those of the dense step are `dense_cycles` and `dense_macs`."""
     latency = cycles / design.clock_hz
     on_array = sum(stages[stage].cycles for stage in (Stage.FF, Stage.BP, Stage.WU))
-    gops = 2 * step.macs_dense / latency / GIGA
+    gops = 2 * dense_macs / latency / GIGA
     power = energy.total_j / latency
     return StepResult(
         cycles=cycles,
         latency_s=latency,
-        samples_per_s=step.batch / latency,
-        macs_dense=step.macs_dense,
-        macs_executed=executed,
+        samples_per_s=batch / latency,
+        macs_dense=dense_macs,
+        macs_executed=executed_macs,
         effective_gops=gops,
         speedup=dense_cycles / cycles,
-        array_utilisation=executed / (on_array * design.peak_macs_per_cycle) if on_array else 0.0,
+        array_utilisation=executed_macs / (on_array * design.peak_macs_per_cycle) if on_array else 0.0,
         dram_bytes=dram_bytes,
         energy_j=energy.total_j,
         power_w=power,

@@ -7,6 +7,7 @@ validates the values; `override` changes single values by dotted path.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import NoneType
 from typing import Any, ClassVar, TypeVar, get_args
@@ -174,14 +175,17 @@ def _leaf_problems(entry: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key}: got {entry[key]!r}; a number is needed"
 
 
-def leaf_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+@cache
+def leaf_paths(model: type[BaseModel], prefix: str = "") -> tuple[str, ...]:
     """Dotted paths of all values of a model."""
+    found: list[str] = []
     for key in model.model_fields:
         section = _section(model, key)
         if section is not None:
-            yield from leaf_paths(section, f"{prefix}{key}.")
+            found += leaf_paths(section, f"{prefix}{key}.")
         elif key not in {"provenance", "format", "name", "description"}:
-            yield f"{prefix}{key}"
+            found.append(f"{prefix}{key}")
+    return tuple(found)
 
 
 def override(value: Sourced, changes: Mapping[str, str], *, origin: str = "--set") -> Sourced:
@@ -191,7 +195,7 @@ def override(value: Sourced, changes: Mapping[str, str], *, origin: str = "--set
     """
     model = type(value)
     data = value.model_dump(mode="json")
-    legal = list(leaf_paths(model))
+    legal = leaf_paths(model)
     for path, text in changes.items():
         if path not in legal:
             near = did_you_mean(path, legal) or did_you_mean(path.split(".")[-1], legal)

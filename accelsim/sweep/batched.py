@@ -226,8 +226,8 @@ def _rows(family: Family, members: Sequence[_Member], found: _Found) -> list[Row
         design, energy = members[p].design, Energy(**dict(zip(COMPONENTS, total_energy, strict=True)))
         stages = {name: stage_result(*values[p], clock_hz=design.clock_hz) for name, values in by_stage.items()}
         step = step_result(
-            family.step, design, stages, energy, cycles=own[0], dense_cycles=own[1], executed=family.layout.executed,
-            dram_bytes=own[2],
+            design, stages, energy, batch=family.batch, cycles=own[0], dense_cycles=own[1],
+            dense_macs=family.dense_macs, executed_macs=family.layout.executed_macs, dram_bytes=own[2],
         )  # fmt: skip
         result.append({"status": "ok", **flat_metrics(step, energy, stages)})
     return result

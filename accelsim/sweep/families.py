@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 class Layout:
     """A step as the rows that the closed-form engine has of it, in that order.
 
-    `stages` of all rows, `executed` multiply-accumulates of the step. Each kind of row is a table:
+    `stages` of all rows, `executed_macs` of the step. Each kind of row is a table:
 
     - gemms: row, place among the distinct GEMMs of the family;
     - online, SORE in front of a GEMM: row, place of the GEMM, elements of its operand;
@@ -34,7 +34,7 @@ class Layout:
     """
 
     stages: tuple[Stage, ...]
-    executed: int
+    executed_macs: int
     gemms: Ints
     online: Ints
     updates: Ints
@@ -51,7 +51,7 @@ class Family:
     """
 
     def __init__(self, step: Step, dense: Step, design: Design, optimizer: Optimizer) -> None:
-        self.step = step
+        self.batch, self.dense_macs = step.batch, step.macs_dense
         self.gemms: dict[GemmNumbers, Gemm] = {}
         self.layout = self._laid_out(step, design, optimizer)
         self.dense_layout = self.layout if dense is step else self._laid_out(dense, design, optimizer)
@@ -94,7 +94,7 @@ class Family:
                     stages.append(Stage.GENERATE)
         return Layout(
             stages=tuple(stages),
-            executed=executed,
+            executed_macs=executed,
             gemms=_table(gemms, 2),
             online=_table(online, 3),
             updates=_table(updates, 6),
