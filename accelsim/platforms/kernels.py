@@ -16,20 +16,23 @@ others        FF r to w; BP as its mirror
 ============  ==================================================================================================
 
 Passes are those of eager frameworks. A graph compiler fuses elementwise work into its producer: an operation of
-`_FUSED_KINDS` right after another operation leaves only the side that nothing else reads, one half of its passes.
-Mixed precision adds a cast of each weight and of its gradient, and the update reads and writes master weights in FP32.
+`_FUSED_KINDS` right after another operation leaves only the side that nothing else reads, one half of its passes. There
+are no 2:4 convolutions for training, so pruned ones run dense; a pruned gradient is selected and packed before its
+product. Mixed precision adds a cast of each weight and of its gradient, and the update reads and writes master weights
+in FP32.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.sparsity.methods import Operand
 from accelsim.step import Gemm, Generation, Stage, Step, Update, VectorWork
 from accelsim.update import Optimizer
-from accelsim.workload.trace import Conv, ConvTranspose, Trace, Vector
+from accelsim.workload.trace import Conv, ConvTranspose, Operation, Trace, Vector
 
 __all__ = ["Kernels", "Software", "kernels_of"]
 
@@ -95,9 +98,10 @@ Flags = NDArray[np.bool_]
 class Kernels:
     """The kernels of a step, one entry each in every array.
 
-    `m`, `n`, `k`, `count`: `count` products of that size, 0 where a kernel is bound by memory. `flops`: operations of
-    all of them without padding. `bytes`: distinct bytes read and written. `launches`: kernels that are issued.
-    `sparse`: the weight is 2:4. `spatial`: convolutions; `winograd`: those that Winograd's algorithm suits.
+    `m`, `n`, `k`, `copies`: that many products of that size, 0 where a kernel is none. `flops`: operations of all of
+    them without padding. `bytes`: distinct bytes read and written. `launches`: kernels that are issued.
+    `pruned`: one operand has an N:M pattern; `sparse`: it runs as 2:4. `spatial`: convolutions; `winograd`: those that
+    Winograd's algorithm suits.
     """
 
     operations: tuple[str, ...]
@@ -105,10 +109,11 @@ class Kernels:
     m: Floats
     n: Floats
     k: Floats
-    count: Floats
+    copies: Floats
     flops: Floats
     bytes: Floats
     launches: Floats
+    pruned: Flags
     sparse: Flags
     spatial: Flags
     winograd: Flags
@@ -117,28 +122,44 @@ class Kernels:
         return len(self.operations)
 
 
-_Row = tuple[str, Stage, float, float, float, float, float, float, float, bool, bool, bool]
+class _Row(NamedTuple):
+    """One kernel; see `Kernels`."""
+
+    operation: str
+    stage: Stage
+    bytes: float
+    launches: float
+    m: float = 0.0
+    n: float = 0.0
+    k: float = 0.0
+    copies: float = 0.0
+    flops: float = 0.0
+    pruned: bool = False
+    sparse: bool = False
+    spatial: bool = False
+    winograd: bool = False
 
 
 def kernels_of(trace: Trace, step: Step, software: Software, *, matrix_units: bool = True) -> Kernels:
     """Return the kernels of `step`, which was lowered from `trace`."""
     rows = list(_rows(trace, step, software, matrix_units))
-    columns = list(zip(*rows, strict=True))
-    floats = [np.array(column, dtype=np.float64) for column in columns[2:9]]
-    m, n, k, count, flops, moved, launches = floats
+    numbers = np.array([row[2:9] for row in rows], dtype=np.float64).reshape(-1, 7).T
+    pruned, sparse, spatial, winograd = np.array([row[9:] for row in rows], dtype=np.bool_).reshape(-1, 4).T
+    moved, launches, m, n, k, copies, flops = numbers
     return Kernels(
-        operations=columns[0],
-        stages=columns[1],
+        operations=tuple(row.operation for row in rows),
+        stages=tuple(row.stage for row in rows),
+        bytes=moved,
+        launches=launches,
         m=m,
         n=n,
         k=k,
-        count=count,
+        copies=copies,
         flops=flops,
-        bytes=moved,
-        launches=launches,
-        sparse=np.array(columns[9], dtype=np.bool_),
-        spatial=np.array(columns[10], dtype=np.bool_),
-        winograd=np.array(columns[11], dtype=np.bool_),
+        pruned=pruned,
+        sparse=sparse,
+        spatial=spatial,
+        winograd=winograd,
     )
 
 
@@ -148,35 +169,7 @@ def _rows(trace: Trace, step: Step, software: Software, matrix_units: bool) -> I
     width = software.element_bytes
     transposes = not software.channels_last and matrix_units and software.arithmetic != "fp32"
     for group in _products(step):
-        first = group[0]
-        m = float(sum(task.m for task in group))
-        flops = 2.0 * sum(task.macs for task in group)
-        spatial = isinstance(operations[first.operation], Conv | ConvTranspose)
-        k = flops / (2.0 * m * first.n * first.count)
-        # all phases read the same operand
-        operand = float(first.count * first.x_elements)
-        weight = float(sum(task.count * task.w_elements for task in group))
-        result = first.count * m * first.n
-        sparse = first.pattern is not None
-        moved = operand + weight * (_COMPACT if sparse else 1.0) + result
-        launches = 1.0
-        if spatial and transposes:
-            moved += 2.0 * (operand + result + weight) - 2.0 * min(operand, result, weight)
-            launches += 2.0
-        yield (
-            first.operation,
-            first.stage,
-            m,
-            float(first.n),
-            k,
-            float(first.count),
-            flops,
-            moved * width,
-            launches,
-            sparse,
-            spatial,
-            spatial and _suits_winograd(operations[first.operation]),
-        )
+        yield _product(group, operations[group[0].operation], width, transposes=transposes)
     tensors = trace.tensors
     for task in step.tasks:
         if isinstance(task, VectorWork):
@@ -186,19 +179,53 @@ def _rows(trace: Trace, step: Step, software: Software, matrix_units: bool) -> I
             if operation.kind == "embedding" and task.direction == "BP":
                 elements += sum(other.elements for other in operation.other_parameters)
             half = operation.name in fused
-            yield _memory(task.operation, task.stage, elements * width * (0.5 if half else 1.0), 0.0 if half else 1.0)
-        elif isinstance(task, Generation):
+            yield _Row(task.operation, task.stage, elements * width * (0.5 if half else 1.0), 0.0 if half else 1.0)
+        elif isinstance(task, Generation) and not isinstance(operations[task.operation], Conv | ConvTranspose):
             # reads the master weight, writes kept values and positions
-            yield _memory(task.operation, task.stage, task.elements * (MASTER_BYTES + _COMPACT * width), 1.0)
+            yield _Row(task.operation, task.stage, task.elements * (MASTER_BYTES + _COMPACT * width), 1.0)
         elif isinstance(task, Update) and software.optimizer is not None:
             names = [other.name for other in operations[task.operation].other_parameters]
             if task.tensor is not None:
                 names.append(task.tensor)
             count = len([name for name in names if name in tensors])
-            yield _memory(task.operation, task.stage, *_update(task.elements, count, software))
+            yield _Row(task.operation, task.stage, *_update(task.elements, count, software))
 
 
-def _suits_winograd(operation: object) -> bool:
+def _product(group: Sequence[Gemm], operation: Operation, width: int, *, transposes: bool) -> _Row:
+    """The kernel of one product, from its phases, which all read the same operand."""
+    first, spatial = group[0], isinstance(operation, Conv | ConvTranspose)
+    m, flops = float(sum(task.m for task in group)), 2.0 * sum(task.macs for task in group)
+    operand = float(first.count * first.x_elements)
+    weight = float(sum(task.count * task.w_elements for task in group))
+    result = first.count * m * first.n
+    pruned = first.pattern is not None
+    sparse = pruned and not spatial
+    moved, launches = operand + weight * (_COMPACT if sparse else 1.0) + result, 1.0
+    if sparse and first.w_operand is not Operand.WEIGHT:
+        moved += weight * (1 + _COMPACT)
+        launches += 1.0
+    if spatial and transposes:
+        # the two that are activations, there and back
+        moved += 2.0 * (operand + result + weight - min(operand, result, weight))
+        launches += 2.0
+    return _Row(
+        operation=first.operation,
+        stage=first.stage,
+        bytes=moved * width,
+        launches=launches,
+        m=m,
+        n=float(first.n),
+        k=flops / (2.0 * m * first.n * first.count),
+        copies=float(first.count),
+        flops=flops,
+        pruned=pruned,
+        sparse=sparse,
+        spatial=spatial,
+        winograd=_suits_winograd(operation),
+    )
+
+
+def _suits_winograd(operation: Operation) -> bool:
     """Say whether an operation is a 3 x 3 convolution that moves by one: what Winograd's algorithm is for."""
     return (
         isinstance(operation, Conv)
@@ -226,10 +253,6 @@ def _update(elements: int, tensors: int, software: Software) -> tuple[float, flo
         moved += (MASTER_BYTES + 2) + (2 + MASTER_BYTES) + 2 * MASTER_BYTES
         launches += 0.0 if software.compiled else 2.0 * tensors
     return elements * moved, launches
-
-
-def _memory(operation: str, stage: Stage, moved: float, launches: float) -> _Row:
-    return operation, stage, 0.0, 0.0, 0.0, 0.0, 0.0, float(moved), launches, False, False, False
 
 
 def _passes(operation: Vector, direction: str, batch: int) -> float:

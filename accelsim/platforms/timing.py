@@ -28,7 +28,7 @@ from accelsim.hardware.platform import Behaviour, Platform
 from accelsim.platforms.kernels import Floats, Kernels, Software
 from accelsim.units import GIGA, MEGA, MICRO, PICO
 
-__all__ = ["Times", "device_seconds", "pair_seconds", "step_seconds", "sustained_share"]
+__all__ = ["Times", "pair_seconds", "step_seconds", "sustained_share"]
 
 _TILES = ((256, 128), (128, 128), (128, 64), (64, 64), (128, 32), (64, 32), (64, 16), (32, 32), (32, 16), (16, 8))
 _TILE_DEPTH = 32
@@ -44,37 +44,31 @@ _RESULT_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "fp8": 2, "int8": 2
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Times:
-    """Seconds of each kernel, and of device and host for the whole step, which takes the longer of the two."""
+    """Seconds of each kernel, and what of it compute and memory alone would take; seconds of the host for all."""
 
     kernels: Floats
-    device_s: float
+    compute: Floats
+    memory: Floats
     host_s: float
 
     @property
     def step_s(self) -> float:
         """Seconds of the step."""
-        return max(self.device_s, self.host_s)
+        return max(float(self.kernels.sum()), self.host_s)
 
 
 def step_seconds(kernels: Kernels, platform: Platform, behaviour: Behaviour, software: Software) -> Times:
     """Return how long the kernels of a step take. Raises `InputError` for a precision that the platform lacks."""
-    each = device_seconds(kernels, platform, behaviour, software.arithmetic)
-    device = float(each.sum())
-    issued = 0.0 if software.compiled else float(kernels.launches.sum()) * behaviour.host_us * MICRO
-    return Times(kernels=each, device_s=device, host_s=issued)
-
-
-def device_seconds(kernels: Kernels, platform: Platform, behaviour: Behaviour, arithmetic: str) -> Floats:
-    """Seconds of each kernel on the device."""
     assert platform.compute is not None
     compute = np.zeros(len(kernels))
-    which = kernels.count > 0
+    which = kernels.copies > 0
     if which.any():
-        compute[which] = _compute_seconds(kernels, which, platform, behaviour, arithmetic)
+        compute[which] = _compute_seconds(kernels, which, platform, behaviour, software.arithmetic)
     memory = _memory_seconds(kernels.bytes, platform, behaviour.memory_efficiency, behaviour.cache_gain)
     sparse = kernels.sparse & platform.compute.sparse_2_4
     fixed = kernels.launches * behaviour.kernel_us + np.where(sparse, behaviour.sparse_kernel_us, 0.0)
-    return _together(compute, memory) + fixed * MICRO
+    issued = 0.0 if software.compiled else float(kernels.launches.sum()) * behaviour.host_us * MICRO
+    return Times(kernels=_together(compute, memory) + fixed * MICRO, compute=compute, memory=memory, host_s=issued)
 
 
 def pair_seconds(
@@ -121,7 +115,7 @@ def _compute_seconds(
     kernels: Kernels, which: NDArray[np.bool_], platform: Platform, behaviour: Behaviour, arithmetic: str
 ) -> Floats:
     assert platform.compute is not None
-    m, n, k, count = (column[which] for column in (kernels.m, kernels.n, kernels.k, kernels.count))
+    m, n, k, count = (column[which] for column in (kernels.m, kernels.n, kernels.k, kernels.copies))
     matrix = arithmetic != "fp32" and platform.compute.matrix_units
     plain = platform.peak_flops("fp32") * behaviour.fp32_efficiency
     if matrix:
