@@ -5,6 +5,7 @@ A value is written ``rows: {value: 32, source: "...", confidence: assumption}``,
 validates the values; `override` changes single values by dotted path.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -215,8 +216,13 @@ def override(value: Sourced, changes: Mapping[str, str], *, origin: str = "--set
     return built.model_copy(update={"provenance": (*kept, *new)})
 
 
+_PLAIN_NUMBER = re.compile(r"(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")  # as YAML reads it, without the time that takes
+
+
 def read_scalar(text: str) -> Any:
     """Return what `text` is in YAML: a number (also ``1e6``), truth value, list or else the text itself."""
+    if _PLAIN_NUMBER.fullmatch(text):
+        return float(text) if "." in text else int(text)
     try:
         return float(text) if "e" in text.lower() else yaml.load(text, _Loader)
     except (ValueError, yaml.YAMLError):

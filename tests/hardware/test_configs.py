@@ -154,3 +154,11 @@ def test_numbers_with_colons_are_texts() -> None:
     data, _ = parse_yaml("a: [2:8, 10:50:10, 1:2.5, 3, 1.5]", "test")
     assert data == {"a": ["2:8", "10:50:10", "1:2.5", 3, 1.5]}
     assert read_scalar("[2:4, 1:8]") == ["2:4", "1:8"]
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "64", "0.5", "19.20", "010", "1_000", "-3", "0x10", "true", "null", "os", "1.", "3:4"]
+)
+def test_a_text_is_what_a_file_would_read(text: str) -> None:
+    read, filed = read_scalar(text), parse_yaml(f"a: {text}", "test")[0]["a"]
+    assert (read, type(read)) == (filed, type(filed))
