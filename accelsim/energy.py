@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import reduce
 from operator import add, attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from accelsim.hardware.energy import EnergyTable
 from accelsim.units import PICO
@@ -12,7 +12,7 @@ from accelsim.units import PICO
 if TYPE_CHECKING:
     from accelsim.engines.timing import TaskTiming  # compiled kernels, which readers of results do not need
 
-__all__ = ["COMPONENTS", "Energy", "add_up", "energy_of", "total_energy"]
+__all__ = ["COMPONENTS", "Energy", "add_up", "energy_at", "energy_of", "total_energy"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +51,31 @@ def energy_of(row: "TaskTiming", table: EnergyTable, clock_hz: float) -> Energy:
         dram_j=events.dram_bytes * table.pj_per_dram_byte * PICO,
         static_j=table.static_w * row.cycles / clock_hz,
     )
+
+
+_ENTRIES = {
+    "mac_j": "pj_per_mac",
+    "register_j": "pj_per_register_word",
+    "buffer_j": "pj_per_buffer_byte",
+    "sore_j": "pj_per_sore_element",
+    "wuve_j": "pj_per_wuve_weight",
+    "vector_j": "pj_per_vector_element",
+    "dram_j": "pj_per_dram_byte",
+    "static_j": "static_w",
+}
+
+
+def energy_at(energy: Energy, table: EnergyTable, end: Literal["low", "high"]) -> float:
+    """Return the joules with every entry of `table`, which gave `energy`, at one end of its range.
+
+    Components are linear in their entry; an entry without a range, and one of zero, stays.
+    """
+    ends = {origin.path: getattr(origin, end) for origin in table.provenance}
+    parts = []
+    for component, entry in _ENTRIES.items():
+        joules, value, limit = getattr(energy, component), getattr(table, entry), ends.get(entry)
+        parts.append(joules if limit is None or value == 0 else joules * limit / value)
+    return float(add_up(parts))
 
 
 def total_energy(parts: list[Energy]) -> Energy:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
+from accelsim.energy import energy_at
 from accelsim.hardware.design import Design, load_design
 from accelsim.hardware.energy import EnergyTable, load_energy_table
 from accelsim.hardware.sourced import override
@@ -184,28 +185,9 @@ def _workload(name: str, result: Result, table: EnergyTable) -> Workload:
         speedup=step.speedup,
         effective_gops=step.effective_gops,
         gops_per_w=step.gops_per_w,
-        gops_per_w_low=step.gops_per_w * step.energy_j / _energy_j(result, table, "high"),
-        gops_per_w_high=step.gops_per_w * step.energy_j / _energy_j(result, table, "low"),
+        gops_per_w_low=step.gops_per_w * step.energy_j / energy_at(result.energy, table, "high"),
+        gops_per_w_high=step.gops_per_w * step.energy_j / energy_at(result.energy, table, "low"),
     )
-
-
-_COMPONENTS = {
-    "mac_j": "pj_per_mac",
-    "register_j": "pj_per_register_word",
-    "buffer_j": "pj_per_buffer_byte",
-    "sore_j": "pj_per_sore_element",
-    "wuve_j": "pj_per_wuve_weight",
-    "vector_j": "pj_per_vector_element",
-    "dram_j": "pj_per_dram_byte",
-    "static_j": "static_w",
-}
-
-
-def _energy_j(result: Result, table: EnergyTable, end: str) -> float:
-    """Energy of a step with every entry of the table at one end of its range: components are linear in their entry."""
-    ends = {origin.path: getattr(origin, end) for origin in table.provenance}
-    parts = [getattr(result.energy, part) * ends[entry] / getattr(table, entry) for part, entry in _COMPONENTS.items()]
-    return float(sum(parts))
 
 
 def accelerators() -> Iterator[Accelerator]:
