@@ -1,11 +1,23 @@
 """``accelsim compare``: designs, methods and patterns side by side."""
 
 import json
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
+from accelsim.cli.contenders import check_baseline, echo_contenders
 from accelsim.cli.options import announce_compilation, check_output, open_design, read_overrides, step_options
 from accelsim.errors import InputError
+
+if TYPE_CHECKING:
+    from accelsim.hardware.design import Design
+    from accelsim.hardware.platform import Platform
+    from accelsim.platforms.contenders import Contender
+    from accelsim.platforms.estimate import Estimate
+    from accelsim.results import Result
+    from accelsim.workload.trace import Trace
 
 __all__ = ["compare_command"]
 
@@ -38,6 +50,29 @@ __all__ = ["compare_command"]
     metavar="N:M",
     help="N of every M elements are kept. Repeatable; the first is the baseline.",
 )
+@click.option(
+    "--platform",
+    "platforms",
+    multiple=True,
+    metavar="NAME|FILE",
+    help="Compare with an estimate of this platform, as in rtx2080ti (accelsim list platforms). Repeatable.",
+)
+@click.option(
+    "--baseline", metavar="NAME", help="Design or platform that others are compared with; by default the first."
+)
+@click.option(
+    "--precision", default="auto", show_default=True, help="Of platforms: fp32, tf32, fp16, amp, bf16, or the fastest."
+)
+@click.option("--compiled", is_flag=True, help="Platforms fuse elementwise work and issue the step as a graph.")
+@click.option("--accumulate", is_flag=True, help="On platforms, run a batch that does not fit the memory in parts.")
+@click.option("--devices", type=int, default=1, show_default=True, help="Of each platform, data parallel.")
+@click.option(
+    "--link-gb-per-s",
+    type=float,
+    default=12.0,
+    show_default=True,
+    help="Between the devices of a platform, 10^9 byte/s.",
+)
 @step_options
 @click.option("-o", "--output", metavar="FILE", help="Write the results: .json (everything) or .csv (layers).")
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as one JSON object.")
@@ -46,6 +81,13 @@ def compare_command(
     designs: tuple[str, ...],
     methods: tuple[str, ...],
     patterns: tuple[str, ...],
+    platforms: tuple[str, ...],
+    baseline: str | None,
+    precision: str,
+    compiled: bool,
+    accumulate: bool,
+    devices: int,
+    link_gb_per_s: float,
     batch: int,
     mode: str,
     optimizer: str,
@@ -56,14 +98,24 @@ def compare_command(
     output: str | None,
     as_json: bool,
 ) -> None:
-    """Time every combination of designs, methods and patterns on each TRACE, relative to the first."""
+    """Time every combination of designs, methods and patterns on each TRACE, relative to the first.
+
+    With --platform, also on GPUs, edge modules, CPUs and published accelerators: estimates, shown with their error
+    against published measurements.
+    """
     from accelsim.results import COMPARISON_FORMAT, write_results
     from accelsim.simulation import simulate
     from accelsim.sparsity.methods import find_method
     from accelsim.workload.trace import load_trace
 
     target = check_output(output, (".json", ".csv"))
-    for option, given in (("TRACE", traces), ("--hw", designs), ("--method", methods), ("--pattern", patterns)):
+    for option, given in (
+        ("TRACE", traces),
+        ("--hw", designs),
+        ("--method", methods),
+        ("--pattern", patterns),
+        ("--platform", platforms),
+    ):
         repeated = [item for index, item in enumerate(given) if item in given[:index]]
         if repeated:
             raise InputError(f"{option} {repeated[0]}: is given twice")
@@ -71,13 +123,34 @@ def compare_command(
     machines = [open_design(name, settings) for name in designs]
     overrides = read_overrides(dense, sparse)
     chosen = [find_method(name) for name in methods]
+    cases = [
+        (method.name, pattern)
+        for method in chosen
+        for pattern in (patterns if method.is_sparse and not method.traced else patterns[:1])
+    ]
+    rivals = _rivals(platforms)
+    names = [*(design.name for design in machines), *(rival.name for rival in rivals)]
+    first = check_baseline(baseline, names)
+    estimates = partial(
+        _estimates,
+        rivals=rivals,
+        cases=cases,
+        batch=batch,
+        optimizer=optimizer,
+        precision=precision,
+        compiled=compiled,
+        accumulate=accumulate,
+        devices=devices,
+        link_gb_per_s=link_gb_per_s,
+    )
+    others = [estimates(workload) for workload in workloads]
     announce_compilation()
     groups = [
         [
             simulate(
                 workload,
                 design,
-                method=method.name,
+                method=method,
                 pattern=pattern,
                 batch=batch,
                 mode=mode,
@@ -86,11 +159,13 @@ def compare_command(
                 overrides=overrides,
             )
             for design in machines
-            for method in chosen
-            for pattern in (patterns if method.is_sparse and not method.traced else patterns[:1])
+            for method, pattern in cases
         ]
         for workload in workloads
     ]
+    if rivals or baseline is not None:
+        echo_contenders(_contenders(groups, machines, others), first, target, as_json=as_json)
+        return
     if target is not None:
         write_results(target, [result for group in groups for result in group])
     if as_json:
@@ -106,3 +181,62 @@ def compare_command(
     show_comparison(groups)
     if target is not None:
         click.echo(f"written: {target}")
+
+
+def _rivals(names: Iterable[str]) -> "list[Platform]":
+    from accelsim.hardware.platform import load_platform
+
+    return [load_platform(name) for name in names]
+
+
+def _estimates(
+    workload: "Trace",
+    *,
+    rivals: "Sequence[Platform]",
+    cases: Sequence[tuple[str, str | None]],
+    batch: int,
+    optimizer: str,
+    precision: str,
+    compiled: bool,
+    accumulate: bool,
+    devices: int,
+    link_gb_per_s: float,
+) -> "list[Estimate]":
+    """Every platform with every method and pattern."""
+    from accelsim.platforms.estimate import estimate
+
+    return [
+        estimate(
+            workload,
+            rival,
+            method=method,
+            pattern=pattern,
+            batch=batch,
+            optimizer=optimizer,
+            precision=precision,
+            compiled=compiled,
+            accumulate=accumulate,
+            devices=devices,
+            link_gb_per_s=link_gb_per_s,
+        )
+        for rival in rivals
+        for method, pattern in cases
+    ]
+
+
+def _contenders(
+    groups: "Sequence[Sequence[Result]]", designs: "Sequence[Design]", others: "Sequence[Sequence[Estimate]]"
+) -> "list[Contender]":
+    """Simulated steps and estimates as rows, workload by workload."""
+    from accelsim.hardware.energy import load_energy_table
+    from accelsim.platforms.contenders import contender_of_estimate, contender_of_result
+
+    tables = {design.name: load_energy_table(design.energy) for design in designs}
+    return [
+        item
+        for results, estimates in zip(groups, others, strict=True)
+        for item in (
+            *(contender_of_result(result, tables[result.design]) for result in results),
+            *(contender_of_estimate(each) for each in estimates),
+        )
+    ]

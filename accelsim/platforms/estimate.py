@@ -21,7 +21,7 @@ from typing import Literal
 
 import numpy as np
 
-from accelsim.errors import InfeasibleError, InputError, did_you_mean
+from accelsim.errors import InputError, did_you_mean
 from accelsim.hardware.platform import Platform, load_behaviour
 from accelsim.platforms.kernels import MASTER_BYTES, Kernels, Software, kernels_of
 from accelsim.platforms.memory import step_bytes
@@ -122,7 +122,7 @@ def estimate(
 
     `precision`: one of `PLATFORM_PRECISIONS`. `compiled`: a graph compiler fuses elementwise work and issues the step
     at once. `accumulate`: a batch that does not fit the memory runs in equal parts. Raises `InputError` for what is not
-    known and for a precision that the platform lacks, `InfeasibleError` for a batch that does not fit.
+    known, for a precision that the platform lacks and for a batch that does not fit its memory.
     """
     check_batch(batch)
     if devices < 1 or link_gb_per_s <= 0:
@@ -177,9 +177,9 @@ def _parts(trace: Trace, platform: Platform, software: Software, batch: int, *, 
     largest = int((capacity - one) / (two - one)) + 1 if one <= capacity else 0
     where = f"platform '{platform.name}': a step of {batch} samples of {trace.model} ({software.precision}) needs about"
     if largest < 1:
-        raise InfeasibleError(f"{where} {show(needed, 'B')}, one sample {show(one, 'B')}; it has {show(capacity, 'B')}")
+        raise InputError(f"{where} {show(needed, 'B')}, one sample {show(one, 'B')}; it has {show(capacity, 'B')}")
     if not accumulate:
-        raise InfeasibleError(
+        raise InputError(
             f"{where} {show(needed, 'B')}; it has {show(capacity, 'B')}, enough for {largest} samples. Lower the batch,"
             " or let gradients accumulate over parts of it (--accumulate)"
         )
