@@ -311,19 +311,6 @@ def representative(trips, which):
 
 
 @jit
-def load_bytes(x_tile, w_tile, y_tile, last, index, fetch_x, fetch_w, fetch_psum, per_element):
-    """Bytes loaded before a job starts."""
-    total = 0.0
-    if fetch_x:
-        total += x_tile[last[0], last[2]]
-    if fetch_w:
-        total += w_tile[last[2], last[1]]
-    if fetch_psum and index[2] > 0:
-        total += y_tile[last[0], last[1]] * per_element[3]
-    return total
-
-
-@jit
 def end_bytes(full, edge, per_element):
     """Bytes of the first load and of the last store, which nothing hides."""
     first = np.float64(full[2]) * (np.float64(full[0]) * per_element[0] + np.float64(full[1]) * per_element[1])
@@ -346,78 +333,84 @@ def largest_transfer(trips, full, per_element):
 
 
 @jit
-def tile_bytes(full, edge, per_element):
-    """Bytes of a tile of x, of w, and elements of a tile of y, each with 1 at an edge of its first and second
-    dimension (x: m, k; w: k, n; y: m, n)."""
-    x_tile, w_tile, y_tile = np.empty((2, 2)), np.empty((2, 2)), np.empty((2, 2))
-    for a in range(2):
-        for b in range(2):
-            mt, nt = (edge[0] if a else full[0]), (edge[1] if b else full[1])
-            x_tile[a, b] = np.float64(mt) * (edge[2] if b else full[2]) * per_element[0]
-            w_tile[a, b] = np.float64(edge[2] if a else full[2]) * nt * per_element[1]
-            y_tile[a, b] = np.float64(mt) * nt
-    return x_tile, w_tile, y_tile
+def beside_job(outer, mid, inner, trips, order, full, edge, per_element):
+    """Bytes loaded for the job after (outer, mid, inner) and stored of the job before it, whether it is the last and
+    the first of its copy, and whether it is at the edge of m, n and k. Copies follow each other: after the last job
+    comes the first of the next copy."""
+    outer_last, mid_last, inner_last = trips[order[0]] - 1, trips[order[1]] - 1, trips[order[2]] - 1
+    last, first = False, False
+    if inner < inner_last:
+        after = (outer, mid, inner + 1)
+    elif mid < mid_last:
+        after = (outer, mid + 1, np.int64(0))
+    else:
+        last = outer == outer_last
+        after = (np.int64(0) if last else outer + 1, np.int64(0), np.int64(0))
+    if inner > 0:
+        before = (outer, mid, inner - 1)
+    elif mid > 0:
+        before = (outer, mid - 1, inner_last)
+    else:
+        first = outer == 0
+        before = (outer_last if first else outer - 1, mid_last, inner_last)
+    m, n, k, m_after, n_after, k_after = outer, outer, outer, after[0], after[0], after[0]
+    m_before, n_before, k_before = before[0], before[0], before[0]
+    for position in range(3):
+        here = outer if position == 0 else (mid if position == 1 else inner)
+        if order[position] == 0:
+            m, m_after, m_before = here, after[position], before[position]
+        elif order[position] == 1:
+            n, n_after, n_before = here, after[position], before[position]
+        else:
+            k, k_after, k_before = here, after[position], before[position]
+    m_last, n_last, k_last = trips[0] - 1, trips[1] - 1, trips[2] - 1
+    m_new, n_new, k_new = m_after != m, n_after != n, k_after != k
+    m_tile, n_tile = edge[0] if m_after == m_last else full[0], edge[1] if n_after == n_last else full[1]
+    k_tile = edge[2] if k_after == k_last else full[2]
+    load, store = 0.0, 0.0
+    if last or m_new or k_new:
+        load += np.float64(m_tile) * k_tile * per_element[0]
+    if last or n_new or k_new:
+        load += np.float64(k_tile) * n_tile * per_element[1]
+    if not last and (m_new or n_new) and k_after > 0:
+        load += np.float64(m_tile) * n_tile * per_element[3]
+    if first or m_before != m or n_before != n:
+        m_tile, n_tile = edge[0] if m_before == m_last else full[0], edge[1] if n_before == n_last else full[1]
+        store = np.float64(m_tile) * n_tile * per_element[2 if k_before == k_last else 3]
+    return load, store, last, first, int(m == m_last), int(n == n_last), int(k == k_last)
 
 
 @jit
-def beside_job(index, trips, order, x_tile, w_tile, y_tile, per_element, scratch):
-    """Bytes loaded for the job after `index` and stored of the job before it, and whether it is the last and the first
-    of its copy. Copies follow each other: after the last job comes the first of the next copy."""
-    before, after, last, last_before, last_after = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4]
-    carry, borrow = 1, 1
-    for position in range(2, -1, -1):
-        d = order[position]
-        after[d] = index[d] + carry
-        carry = 1 if after[d] == trips[d] else 0
-        if carry:
-            after[d] = 0
-        before[d] = index[d] - borrow
-        borrow = 1 if before[d] < 0 else 0
-        if borrow:
-            before[d] = trips[d] - 1
-        last[d] = 1 if index[d] == trips[d] - 1 else 0
-        last_after[d] = 1 if after[d] == trips[d] - 1 else 0
-        last_before[d] = 1 if before[d] == trips[d] - 1 else 0
-    m_new, n_new, k_new = after[0] != index[0], after[1] != index[1], after[2] != index[2]
-    new = carry == 1
-    load = load_bytes(
-        x_tile,
-        w_tile,
-        y_tile,
-        last_after,
-        after,
-        new or m_new or k_new,
-        new or n_new or k_new,
-        not new and (m_new or n_new),
-        per_element,
-    )
-    store = 0.0
-    if borrow == 1 or before[0] != index[0] or before[1] != index[1]:
-        kind = 2 if last_before[2] == 1 else 3
-        store = y_tile[last_before[0], last_before[1]] * per_element[kind]
-    return load, store, new, borrow == 1
-
-
-@jit
-def pipeline_cycles(trips, full, edge, order, count, compute, total, per_element, bytes_per_cycle):
+def pipeline_cycles(trips, full, edge, order, count, compute, total, per_element, bytes_per_cycle, jobs, beside):
     """Cycles of `count` copies of a GEMM, double buffered: first load + sum of max(compute of job j, load of job j+1
     with store of job j-1) + last store. `full` and `edge` are the tile sizes, `compute[m, n, k]` the job cycles with 1
-    at an edge and `total` their sum over a copy. Loads and stores share the DRAM.
+    at an edge and `total` their sum over a copy. Loads and stores share the DRAM. `jobs` and `beside` are scratch of
+    `JOBS` rows.
     """
     first_load, last_store = end_transfers(full, edge, per_element, bytes_per_cycle)
     ends = first_load + last_store
-    if compute.min() >= transfer_cycles(largest_transfer(trips, full, per_element), bytes_per_cycle):
+    if least_of(compute) >= transfer_cycles(largest_transfer(trips, full, per_element), bytes_per_cycle):
         return ends + count * total
-    jobs, beside = np.empty((JOBS, 2), np.int64), np.empty(JOBS)
     found = jobs_beside_transfers(trips, full, edge, order, count, compute, per_element, jobs, beside)
-    return ends + jobs_cycles(jobs[:found], beside[:found], bytes_per_cycle)
+    return ends + jobs_cycles(found, jobs, beside, bytes_per_cycle)
 
 
 @jit
-def jobs_cycles(jobs, beside, bytes_per_cycle):
-    """Cycles of jobs (number, array cycles) with the bytes that pass beside each."""
+def least_of(compute):
+    """The least of the job cycles by edge class."""
+    least = compute[0, 0, 0]
+    for a in range(2):
+        for b in range(2):
+            for c in range(2):
+                least = min(least, compute[a, b, c])
+    return least
+
+
+@jit
+def jobs_cycles(found, jobs, beside, bytes_per_cycle):
+    """Cycles of the first `found` jobs (number, array cycles) with the bytes that pass beside each."""
     cycles = np.int64(0)
-    for index in range(jobs.shape[0]):
+    for index in range(found):
         cycles += jobs[index, 0] * max(jobs[index, 1], transfer_cycles(beside[index], bytes_per_cycle))
     return cycles
 
@@ -430,24 +423,20 @@ def jobs_beside_transfers(trips, full, edge, order, count, compute, per_element,
     """Fill in the jobs of `count` copies (number, array cycles) and the bytes that pass `beside` each; return how many
     entries that takes. Iterations of a loop that cost the same are counted, not walked; copies are alike but for the
     first job of the first, which stores nothing, and the last job of the last, which loads nothing."""
-    x_tile, w_tile, y_tile = tile_bytes(full, edge, per_element)
-    index, scratch = np.zeros(3, np.int64), np.zeros((5, 3), np.int64)
     found = 0
-    outer, mid, inner = order[0], order[1], order[2]
-    for i in range(min(trips[outer], 4)):
-        index[outer], weight_i = representative(trips[outer], i)
-        for j in range(min(trips[mid], 4)):
-            index[mid], weight_j = representative(trips[mid], j)
-            for h in range(min(trips[inner], 4)):
-                index[inner], weight_h = representative(trips[inner], h)
-                load, store, last, first = beside_job(index, trips, order, x_tile, w_tile, y_tile, per_element, scratch)
-                busy = compute[scratch[2, 0], scratch[2, 1], scratch[2, 2]]
-                jobs[found, 0], jobs[found, 1], beside[found] = (
-                    count * weight_i * weight_j * weight_h,
-                    busy,
-                    load + store,
+    outer, mid, inner = trips[order[0]], trips[order[1]], trips[order[2]]
+    for i in range(min(outer, 4)):
+        at_outer, weight_i = representative(outer, i)
+        for j in range(min(mid, 4)):
+            at_mid, weight_j = representative(mid, j)
+            for h in range(min(inner, 4)):
+                at_inner, weight_h = representative(inner, h)
+                load, store, last, first, a, b, c = beside_job(
+                    at_outer, at_mid, at_inner, trips, order, full, edge, per_element
                 )
-                whole = found
+                busy, whole = compute[a, b, c], found
+                jobs[found, 0], jobs[found, 1] = count * weight_i * weight_j * weight_h, busy
+                beside[found] = load + store
                 found += 1
                 if first and last and count == 1:
                     beside[whole] = 0.0
@@ -475,19 +464,20 @@ def job_classes(shape, per_element, machine, bytes_per_cycle, mapping, tile, ord
     for d in range(3):
         trips[d] = ceil_div(shape[d], tile[d])
         edge[d] = shape[d] - (trips[d] - 1) * tile[d]
-    compute, _ = job_table(trips, tile, edge, shape[4], shape[5], machine, mapping)
-    x_tile, w_tile, y_tile = tile_bytes(tile, edge, per_element)
-    index, scratch = np.zeros(3, np.int64), np.zeros((5, 3), np.int64)
+    compute = np.empty((2, 2, 2), np.int64)
+    job_table(trips, tile, edge, shape[4], shape[5], machine, mapping, compute)
     jobs = np.zeros((4, 4, 4, 4), np.int64)
-    outer, mid, inner = order[0], order[1], order[2]
-    for i in range(min(trips[outer], 4)):
-        index[outer], _ = representative(trips[outer], i)
-        for j in range(min(trips[mid], 4)):
-            index[mid], _ = representative(trips[mid], j)
-            for h in range(min(trips[inner], 4)):
-                index[inner], _ = representative(trips[inner], h)
-                load, store, _, _ = beside_job(index, trips, order, x_tile, w_tile, y_tile, per_element, scratch)
-                jobs[i, j, h, 0] = compute[scratch[2, 0], scratch[2, 1], scratch[2, 2]]
+    outer, mid, inner = trips[order[0]], trips[order[1]], trips[order[2]]
+    for i in range(min(outer, 4)):
+        at_outer, _ = representative(outer, i)
+        for j in range(min(mid, 4)):
+            at_mid, _ = representative(mid, j)
+            for h in range(min(inner, 4)):
+                at_inner, _ = representative(inner, h)
+                load, store, _, _, a, b, c = beside_job(
+                    at_outer, at_mid, at_inner, trips, order, tile, edge, per_element
+                )
+                jobs[i, j, h, 0] = compute[a, b, c]
                 jobs[i, j, h, 1] = transfer_cycles(load + store, bytes_per_cycle)
                 jobs[i, j, h, 2] = transfer_cycles(load, bytes_per_cycle)
                 jobs[i, j, h, 3] = transfer_cycles(store, bytes_per_cycle)
@@ -496,9 +486,10 @@ def job_classes(shape, per_element, machine, bytes_per_cycle, mapping, tile, ord
 
 
 @jit
-def job_table(trips, full, edge, kept, group, machine, mapping):
-    """Array cycles of the jobs of a tiling by edge class [m, n, k] (huge where there is none), and their sum."""
-    compute = np.full((2, 2, 2), np.iinfo(np.int64).max)
+def job_table(trips, full, edge, kept, group, machine, mapping, compute):
+    """Fill in the array cycles of the jobs of a tiling by edge class [m, n, k] (huge where there is none); return
+    their sum."""
+    compute[:] = np.iinfo(np.int64).max
     total = np.int64(0)
     for a in range(2):
         m_jobs = 1 if a else trips[0] - 1
@@ -530,7 +521,7 @@ def job_table(trips, full, edge, kept, group, machine, mapping):
                 )
                 compute[a, b, c] = cycles
                 total += jobs * cycles
-    return compute, total
+    return total
 
 
 @jit
@@ -695,7 +686,8 @@ def walk(
     best_cycles, best_compute, best_bytes = np.int64(-1), np.int64(0), np.inf
     evaluated, pruned = np.int64(0), np.int64(0)
     trips, full, edge, whole = np.empty(3, np.int64), np.empty(3, np.int64), np.empty(3, np.int64), shape[:3]
-    order_bytes = np.empty(6)
+    order_bytes, compute = np.empty(6), np.empty((2, 2, 2), np.int64)
+    jobs, beside = np.empty((JOBS, 2), np.int64), np.empty(JOBS)
     x_bytes = count * (np.float64(m) * k * per_element[0])
     w_bytes = count * (np.float64(k) * n * per_element[1])
     y_bytes, psum_bytes = count * (np.float64(m) * n * per_element[2]), count * (np.float64(m) * n * per_element[3])
@@ -782,7 +774,7 @@ def walk(
                     if floor + ends > limit or (floor + ends == limit and least >= best_bytes):
                         pruned += 6
                         continue
-                    compute, total = job_table(trips, full, edge, kept, group, machine, mapping)
+                    total = job_table(trips, full, edge, kept, group, machine, mapping, compute)
                     for o in range(6):
                         generation = count * fetch_cycles * loads_of(0, trips, ORDERS[o])
                         bound = generation + max(ends + count * total, dram_floor(order_bytes[o], bytes_per_cycle))
@@ -803,8 +795,9 @@ def walk(
                             continue
                         evaluated += 1
                         cycles = generation + pipeline_cycles(
-                            trips, full, edge, ORDERS[o], count, compute, total, per_element, bytes_per_cycle
-                        )
+                            trips, full, edge, ORDERS[o], count, compute, total, per_element, bytes_per_cycle, jobs,
+                            beside,
+                        )  # fmt: skip
                         fewer = cycles < best_cycles or (cycles == best_cycles and order_bytes[o] < best_bytes)
                         if cycles <= limit and (best_cycles < 0 or fewer):
                             best_cycles, best_compute, best_bytes = cycles, count * total, order_bytes[o]
@@ -823,8 +816,11 @@ def cycles_again(shape, per_element, machine, bytes_per_cycle, fetch_cycles, map
     for d in range(3):
         trips[d] = ceil_div(shape[d], tile[d])
         edge[d] = shape[d] - (trips[d] - 1) * tile[d]
-    compute, total = job_table(trips, tile, edge, shape[4], shape[5], machine, mappings[found[0]])
-    cycles = pipeline_cycles(trips, tile, edge, order, shape[3], compute, total, per_element, bytes_per_cycle)
+    compute, jobs, beside = np.empty((2, 2, 2), np.int64), np.empty((JOBS, 2), np.int64), np.empty(JOBS)
+    total = job_table(trips, tile, edge, shape[4], shape[5], machine, mappings[found[0]], compute)
+    cycles = pipeline_cycles(
+        trips, tile, edge, order, shape[3], compute, total, per_element, bytes_per_cycle, jobs, beside
+    )
     return np.float64(cycles + shape[3] * fetch_cycles * loads_of(0, trips, order))
 
 
@@ -871,8 +867,8 @@ def fastest_kept(kept, codes, numbers, starts, jobs, beside, bytes_per_cycle, li
         evaluated += 1
         cycles = smooth
         if code[7:].min() < transfer_cycles(numbers[index, 3], bytes_per_cycle):
-            here = slice(starts[index], starts[index + 1])
-            cycles = code[5] + ends + jobs_cycles(jobs[here], beside[here], bytes_per_cycle)
+            first, found = starts[index], starts[index + 1] - starts[index]
+            cycles = code[5] + ends + jobs_cycles(found, jobs[first:], beside[first:], bytes_per_cycle)
         fewer = cycles < best_cycles or (cycles == best_cycles and moved < best_bytes)
         if cycles <= limit and (best_cycles < 0 or fewer):
             best_cycles, best_bytes, limit = cycles, moved, np.float64(cycles)
@@ -1040,11 +1036,14 @@ def evaluate(shape, per_element, machine, bytes_per_cycle, mapping, tile, order)
     for d in range(3):
         trips[d] = ceil_div(whole[d], tile[d])
         edge[d] = whole[d] - (trips[d] - 1) * tile[d]
-    compute, total = job_table(trips, tile, edge, kept, group, machine, mapping)
+    compute, jobs, beside = np.empty((2, 2, 2), np.int64), np.empty((JOBS, 2), np.int64), np.empty(JOBS)
+    total = job_table(trips, tile, edge, kept, group, machine, mapping, compute)
     unlimited = machine.copy()
     unlimited[5], unlimited[6] = UNLIMITED, UNLIMITED
     numbers = np.zeros(COSTS, np.int64)
-    numbers[0] = pipeline_cycles(trips, tile, edge, order, count, compute, total, per_element, bytes_per_cycle)
+    numbers[0] = pipeline_cycles(
+        trips, tile, edge, order, count, compute, total, per_element, bytes_per_cycle, jobs, beside
+    )
     numbers[1] = count * total
     for a in range(2):
         for b in range(2):
