@@ -54,14 +54,16 @@ def find_kind(name: str) -> Kind:
 
 
 def guess_kinds(sources: Sequence[Source]) -> list[str]:
-    """Return the kinds that can be drawn from files, the most obvious first; none where nothing is obvious."""
+    """Return the kinds that can be drawn from files as they are, the most obvious first; none where nothing is."""
     form = sources[0].form
+    if form == "results":
+        results = [result for source in sources for result in source.data]
+        if len(results) == 1:
+            return ["stages", "energy", "utilisation", "mapping", "roofline"]
+        alone = len({result.workload for result in results}) == 1
+        return ["speedup", "stages", "energy", *(["layer-speedup"] if alone else [])]
     if form != "table":
-        found = [name for name, kind in KINDS.items() if form in kind.reads]
-        if form == "results":
-            several = sum(len(source.data) for source in sources) > 1
-            found.sort(key=lambda name: (name != ("speedup" if several else "stages"), name in {"layer-speedup"}))
-        return found
+        return [name for name, kind in KINDS.items() if form in kind.reads]
     columns = {column for source in sources for column in source.data.columns}
     if "status" in columns:  # of a sweep
         axes = len(frames.sweep_axes(sources[0].data))
@@ -271,7 +273,9 @@ def _pareto(sources: Sequence[Source], choice: Choice) -> Drawing:
 
 def _platforms(sources: Sequence[Source], choice: Choice) -> Drawing:
     table, path = joined(sources, choice.where), sources[0].path
-    x = choice.x or ("throughput_gops" if "throughput_gops" in table else "samples_per_s")
+    x = choice.x or (
+        "samples_per_s" if "throughput_gops" not in table and "samples_per_s" in table else "throughput_gops"
+    )
     frame = checked(table, "platforms", path, ("name", "kind"), (x, "gops_per_w"))
     return Drawing(frame=frame, draw=partial(compose.draw_platforms, x=x))
 

@@ -8,6 +8,8 @@ from accelsim.plots.text import broken
 
 __all__ = ["plot_grid", "plot_ladder"]
 
+_VALUE_IN = 0.27  # narrower bars have no room for their value
+
 
 def plot_ladder(frame: pd.DataFrame, ax: Axes) -> None:
     """Draw bars of `gain` over the base, one per rung, grouped by workload.
@@ -36,12 +38,15 @@ def plot_ladder(frame: pd.DataFrame, ax: Axes) -> None:
 def plot_grid(frame: pd.DataFrame, ax: Axes) -> None:
     """Draw bars of `speedup` over dense training by pattern and method; a mark on each bar says what the base has.
 
+    Where bars are narrow, the best of a pattern alone carries its value.
     `frame` has a row per method, pattern and variant (the first is the mark, the second the bar): columns method,
     pattern, variant, speedup, in order of appearance.
     """
     methods, patterns, variants = (list(dict.fromkeys(frame[name])) for name in ("method", "pattern", "variant"))
     marked, drawn = variants
     width = 0.8 / len(methods)
+    crowded = width * ax.figure.get_figwidth() / len(patterns) < _VALUE_IN  # type: ignore[union-attr]
+    best = frame[frame["variant"] == drawn].groupby("pattern")["speedup"].max()
     for which, method in enumerate(methods):
         rows = frame[frame["method"] == method].set_index(["variant", "pattern"])["speedup"]
         own = [index for index, pattern in enumerate(patterns) if (drawn, pattern) in rows.index]
@@ -51,7 +56,9 @@ def plot_grid(frame: pd.DataFrame, ax: Axes) -> None:
         ax.plot(places, [rows[marked, patterns[index]] for index in own], linestyle="", marker="D", markersize=3.5,
                 color="white", markeredgecolor="black", markeredgewidth=0.7,
                 label=marked if which == len(methods) - 1 else None)  # fmt: skip
-        for place, top in zip(places, tops, strict=True):
+        for place, top, index in zip(places, tops, own, strict=True):
+            if crowded and top < best[patterns[index]]:
+                continue
             ax.annotate(f"{top:.2f}", (place, top), (0, 2), textcoords="offset points", ha="center", fontsize=6)
     ax.axhline(1, color="black", linewidth=0.8)
     ax.set_xticks(range(len(patterns)), patterns)

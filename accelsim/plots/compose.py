@@ -192,8 +192,7 @@ def draw_sweep(frame: pd.DataFrame, figure: Figure, title: str = "", *, x: str, 
     """Draw lines of `y` over `x`, one for each `series` of the frame."""
     (ax,) = _panels(figure, 1, 2.2, title)
     plot_sweep(frame, ax, x, y)
-    several = len(set(frame["series"])) > 1
-    _finish(figure, [ax] if several else [], title)
+    _finish(figure, [ax], title)
 
 
 def draw_sweep_map(frame: pd.DataFrame, figure: Figure, title: str = "", *, x: str, y: str, value: str) -> None:
@@ -293,7 +292,7 @@ def draw_claims(frame: pd.DataFrame, figure: Figure, title: str = "") -> None:
     names = list(dict.fromkeys(frame["workload"]))
     each = 0.27 * frame["engine"].nunique() + 0.1
     rows = _in_rows(names, max(each, max(width_of(name.replace("_", "\n"), 7) for name in names) + 0.08), figure)
-    panels = _panels(figure, len(rows), 1.9, title)
+    panels = _panels(figure, len(rows), 2.2, title)
     for some, ax in zip(rows, panels, strict=True):
         plot_speedups(frame[frame["workload"].isin(some)], ax, frame["published"].iloc[0])
     _finish(figure, panels, title)

@@ -393,13 +393,15 @@ def _knee(front: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
 
 def series_of(frame: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
     """Name the line that each point belongs to by its values of `columns`."""
-    texts = [
-        [f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value}" for value in frame[name]]
-        for name in columns
-    ]
-    return pd.Series(
-        [", ".join(row) for row in zip(*texts, strict=True)] or [""] * len(frame), index=frame.index, dtype=str
-    )
+    texts = [[f"{name} {_as_text(value)}" for value in frame[name]] for name in columns]
+    names = [", ".join(row) for row in zip(*texts, strict=True)] or [""] * len(frame)
+    return pd.Series(names, index=frame.index, dtype=str)
+
+
+def _as_text(value: Any) -> str:
+    if pd.isna(value):
+        return "none"
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 def effects_frame(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -410,8 +412,8 @@ def effects_frame(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     base = _geometric_mean(frame[metric])
     rows: list[dict[str, Any]] = []
     for name in sweep_axes(frame):
-        means = [(_geometric_mean(part), f"{value:g}" if isinstance(value, int | float) else str(value))
-                 for value, part in frame.groupby(name, dropna=False)[metric]]  # fmt: skip
+        parts = frame.groupby(name, dropna=False)[metric]
+        means = [(_geometric_mean(part), _as_text(value)) for value, part in parts]
         (low, low_value), (high, high_value) = min(means), max(means)
         rows.append({"assumption": name, "low": low, "high": high, "low_value": low_value, "high_value": high_value,
                      "base": base})  # fmt: skip
@@ -475,5 +477,8 @@ def predicted_frame(frame: pd.DataFrame, by: str | None) -> pd.DataFrame:
     names = frame[by].astype(str) if by else pd.Series(["all"] * len(frame), index=frame.index)
     medians = errors.abs().groupby(names).median()
     counts = names.value_counts()
-    groups = [f"{name}: {counts[name]} rows, median error {100 * medians[name]:.1f} %" for name in names]
+    groups = [
+        f"{name}: {counts[name]} {'row' if counts[name] == 1 else 'rows'}, median error {100 * medians[name]:.1f} %"
+        for name in names
+    ]
     return frame.assign(relative_error=errors, group=groups)

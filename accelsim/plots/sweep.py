@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm, Normalize
 
-from accelsim.plots.style import COLOURS, marker_style
+from accelsim.plots.style import COLOURS, marker_style, width_of
 from accelsim.plots.text import LARGER_IS_BETTER, factor_of, label_axis, log_axis, number, value_axis, words_of
 
 __all__ = ["plot_pareto", "plot_sweep", "plot_sweep_map"]
@@ -25,10 +25,12 @@ def plot_sweep(frame: pd.DataFrame, ax: Axes, x: str, y: str) -> None:
     """
     words = not pd.api.types.is_numeric_dtype(frame[x])
     names = list(dict.fromkeys(frame[x])) if words else []
+    several = len(set(frame["series"])) > 1
     for index, (series, rows) in enumerate(frame.groupby("series", sort=False)):
         ordered = rows if words else rows.sort_values(x)
         places = [names.index(name) for name in ordered[x]] if words else ordered[x].tolist()
-        ax.plot(places, ordered[y].tolist(), linewidth=1.1, label=str(series), **marker_style(index))
+        label = str(series) if several else "_alone"
+        ax.plot(places, ordered[y].tolist(), linewidth=1.1, label=label, **marker_style(index))
     label_axis(ax.yaxis, y, frame[y].tolist())
     if words:
         ax.set_xticks(range(len(names)), names)
@@ -75,9 +77,12 @@ def plot_sweep_map(frame: pd.DataFrame, ax: Axes, x: str, y: str, value: str) ->
             if not np.isnan(found):
                 ink = "black" if np.mean(mesh.to_rgba(found)[:3]) > 0.45 else "white"
                 ax.text(column + 0.5, row + 0.5, number(found), ha="center", va="center", fontsize=5.5, color=ink)
-    for axis, ticks, name in ((ax.xaxis, across, x), (ax.yaxis, up, y)):
-        shown = range(0, len(ticks), -(-len(ticks) // 20))
-        axis.set_ticks([index + 0.5 for index in shown], [_tick(ticks[index]) for index in shown])
+    for axis, values, name in ((ax.xaxis, across, x), (ax.yaxis, up, y)):
+        words = [_tick(step) for step in values]
+        room = ax.figure.get_figwidth() - 1.3  # type: ignore[union-attr]
+        most = int(room / (max(width_of(word, 7) for word in words) + 0.08)) if axis is ax.xaxis else 20
+        shown = range(0, len(words), -(-len(words) // max(1, most)))
+        axis.set_ticks([index + 0.5 for index in shown], [words[index] for index in shown])
         axis.set_label_text(_labelled(name))
     ax.tick_params(length=0)
     ax.grid(visible=False)

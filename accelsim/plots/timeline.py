@@ -140,6 +140,7 @@ def draw_timeline(frame: pd.DataFrame, figure: Figure, title: str) -> None:
         plot_bandwidth(rows, below)
         if len(panels) > 1:
             above.set_title(rows["panel"].iloc[0], fontsize=7, pad=2)
+            below.set_xlabel(below.get_xlabel().replace(" after ", " after\n"))
     axes[1, 0].set_ylabel("DRAM\nbandwidth", fontsize=6)
     _explain(figure, [stage.value for stage in Stage if stage in set(frame["stage"])], title)
     figure.draw_without_rendering()  # places the axes, so that room for text is known
