@@ -15,6 +15,7 @@ _COMMANDS = {
     "simulate": ("simulate", "Time one training step of a trace on a design, or a whole run."),
     "compare": ("compare", "Time designs, methods and patterns side by side."),
     "schedule": ("schedule", "Show the mapping chosen for each layer and stage, and why."),
+    "sweep": ("sweep", "Time many designs, patterns, methods and batches; a row each."),
     "ablate": ("ablate", "Show what each technique brings, alone and together."),
     "plot": ("plot", "Draw a figure of what other commands wrote."),
     "info": ("info", "Show what a trace holds, and what a method would leave dense."),

@@ -19,7 +19,7 @@ __all__ = ["check_command"]
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 def check_command(files: tuple[str, ...]) -> int:
     """Check traces, plans and training runs (.json, .json.gz), design, energy, platform, behaviour and FPGA
-    cost files (.yaml); report every error of each.
+    cost files and sweeps (.yaml); report every error of each.
 
     Of a design on an FPGA the resources are estimated and held against its device's; too few are a warning.
 
@@ -103,6 +103,13 @@ def _describe_behaviour(path: Path) -> str:
     return f"behaviour {behaviour.name}, {_origins(behaviour.provenance)}"
 
 
+def _describe_sweep(path: Path) -> str:
+    from accelsim.sweep.spec import load_sweep
+
+    sweep = load_sweep(path)
+    return f"sweep {sweep.name}, {counted(sweep.count(), 'point')} of {sweep.inputs.design}"
+
+
 def _describe_trace(path: Path) -> str:
     from accelsim.workload.masks_file import check_masks
     from accelsim.workload.trace import load_trace
@@ -135,6 +142,7 @@ def _describe_plan(path: Path) -> str:
 
 _JSON_FORMATS = {"accelsim-training/": _describe_training, "accelsim-plan/": _describe_plan}
 _YAML_FORMATS = {
+    "accelsim-sweep/": _describe_sweep,
     "accelsim-machine/": _describe_machine,
     "accelsim-energy/": _describe_energy,
     "accelsim-platform/": _describe_platform,

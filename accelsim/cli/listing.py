@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 __all__ = ["list_command"]
 
-_KINDS = ("workloads", "designs", "platforms", "methods", "recipes", "measured")
+_KINDS = ("workloads", "designs", "platforms", "methods", "recipes", "sweeps", "measured")
 
 
 @click.command("list")
 @click.argument("kind", metavar="|".join(_KINDS))
 def list_command(kind: str) -> None:
-    """List shipped workloads, designs, platforms to compare with, methods of a step, recipes of a training run, or
-    networks whose training throughput was measured.
+    """List shipped workloads, designs, platforms to compare with, methods of a step, recipes of a training run,
+    sweeps, or networks whose training throughput was measured.
     """
     if kind not in _KINDS:
         raise InputError(f"list {kind}: not known{did_you_mean(kind, _KINDS)}; allowed: {', '.join(_KINDS)}")
@@ -32,6 +32,7 @@ def list_command(kind: str) -> None:
         "platforms": _platforms,
         "methods": _methods,
         "recipes": _recipes,
+        "sweeps": _sweeps,
         "measured": partial(_workloads, measured=True),
     }
     console().print(tables[kind]())
@@ -136,4 +137,17 @@ def _recipes() -> "Table":
     for recipe in RECIPES.values():
         shares = ("-" if share is None else f"{share.value:g}" for share in (recipe.dense, recipe.fine_tuning))
         table.add_row(recipe.name, recipe.method.name, *shares, recipe.title, recipe.source)
+    return table
+
+
+def _sweeps() -> "Table":
+    from accelsim.cli.screen import table_of
+    from accelsim.sweep.spec import load_sweep, sweep_names
+
+    table = table_of("sweep", "design", "points", "what is varied")
+    for index in (0, 3):
+        table.columns[index].justify = "left"
+    for name in sweep_names():
+        sweep = load_sweep(name)
+        table.add_row(name, sweep.inputs.design, f"{sweep.count():,}", sweep.description)
     return table

@@ -8,24 +8,27 @@ from accelsim.errors import InputError, did_you_mean
 
 __all__ = ["schema_command"]
 
-_KINDS = ("trace", "design", "energy", "platform", "behaviour", "plan")
+_KINDS = ("trace", "design", "energy", "platform", "behaviour", "plan", "sweep")
 
 
 @click.command("schema")
 @click.argument("kind", metavar="|".join(_KINDS))
 def schema_command(kind: str) -> None:
-    """Print the JSON Schema of a trace, design, energy, platform, behaviour or plan file."""
+    """Print the JSON Schema of a trace, design, energy, platform, behaviour, plan or sweep file."""
+    from accelsim.files import FileModel
     from accelsim.hardware.design import Design
     from accelsim.hardware.energy import EnergyTable
     from accelsim.hardware.platform import Behaviour, Platform
     from accelsim.hardware.sourced import SourcedModel, sourced_schema
     from accelsim.schedule.plan_file import PlanFile
+    from accelsim.sweep.spec import SweepFile
     from accelsim.workload.trace import Trace
 
     if kind not in _KINDS:
         raise InputError(f"schema {kind}: not known{did_you_mean(kind, _KINDS)}; allowed: {', '.join(_KINDS)}")
-    if kind in {"trace", "plan"}:
-        schema = (Trace if kind == "trace" else PlanFile).model_json_schema()
+    plain: dict[str, type[FileModel]] = {"trace": Trace, "plan": PlanFile, "sweep": SweepFile}
+    if kind in plain:
+        schema = plain[kind].model_json_schema()
     else:
         sourced: dict[str, type[SourcedModel]] = {
             "design": Design,

@@ -7,6 +7,7 @@ Columns: what was simulated (`workload` ... `engine`), each field of the design 
 
 import csv
 import io
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -14,9 +15,12 @@ from typing import Any
 
 from accelsim import __version__
 from accelsim.errors import InputError
-from accelsim.hardware.design import load_design
+from accelsim.hardware.design import Design, load_design
+from accelsim.hardware.resources import check_fits
+from accelsim.hardware.sourced import override
+from accelsim.sweep.batched import BatchEvaluator
 from accelsim.sweep.inputs import Inputs, base_values, check_inputs, identity_of_point
-from accelsim.sweep.point import METRICS, Point, evaluate_one
+from accelsim.sweep.point import METRICS, Point
 from accelsim.sweep.space import Sweep
 
 __all__ = ["HEADS", "Chunk", "Lines", "columns_of", "end_of_line", "lines_of"]
@@ -24,6 +28,7 @@ __all__ = ["HEADS", "Chunk", "Lines", "columns_of", "end_of_line", "lines_of"]
 HEADS = ("workload", "design", "method", "pattern", "batch", "optimizer", "engine")
 _OUTCOME = ("status", "reason")
 _ENDS = ("identity", "sweep", "version")
+_MOST_STEPS = 256  # lowered steps that a process remembers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +71,7 @@ def lines_of(chunk: Chunk) -> Lines:
         raise InputError(f"the sweep began with accelsim {chunk.version}; a process that evaluates has {__version__}")
     check_inputs(chunk.inputs)
     base = base_values(load_design(chunk.inputs.design))
-    rows = zip(chunk.points, _evaluate(chunk.points, fits=chunk.fits), strict=True)
+    rows = zip(chunk.points, _evaluate(chunk), strict=True)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     for point, found in rows:
@@ -76,8 +81,42 @@ def lines_of(chunk: Chunk) -> Lines:
     return Lines(text=text.getvalue().encode(), points=len(chunk.points), seconds=perf_counter() - began)
 
 
-def _evaluate(points: Sequence[Point], *, fits: bool) -> list[dict[str, Any]]:
-    return [evaluate_one(point) for point in points]
+class _Evaluator(threading.local):
+    """One per thread: what it remembers of one chunk serves the next, as long as that is not too much."""
+
+    def __init__(self) -> None:
+        self._inputs: Inputs | None = None
+        self._steps: set[tuple[str, str, str | None, int]] = set()
+        self._batch = BatchEvaluator()
+
+    def evaluate(self, points: Sequence[Point], inputs: Inputs) -> list[dict[str, Any]]:
+        steps = {(point.workload, point.method, point.pattern, point.batch) for point in points}
+        if self._inputs != inputs or len(self._steps | steps) > _MOST_STEPS:
+            self._inputs, self._steps, self._batch = inputs, set(), BatchEvaluator()
+        self._steps |= steps
+        return self._batch.evaluate(points)
+
+
+_EVALUATOR = _Evaluator()
+
+
+def _evaluate(chunk: Chunk) -> list[dict[str, Any]]:
+    if not chunk.fits:
+        return _EVALUATOR.evaluate(chunk.points, chunk.inputs)
+    design = load_design(chunk.inputs.design)
+    reasons = [_why_too_large(point, design) for point in chunk.points]
+    fitting = [point for point, reason in zip(chunk.points, reasons, strict=True) if reason is None]
+    rows = iter(_EVALUATOR.evaluate(fitting, chunk.inputs))
+    return [next(rows) if reason is None else {"status": "infeasible", "reason": reason} for reason in reasons]
+
+
+def _why_too_large(point: Point, design: Design) -> str | None:
+    """Say what a point's design takes more of than its device has; None where it fits, or is no design."""
+    try:
+        found = check_fits(override(design, dict(point.changes)))
+    except InputError:
+        return None  # the evaluation says what is wrong with it
+    return f"does not fit its device: {'; '.join(map(str, found))} (estimate)" if found else None
 
 
 def _inputs_of(point: Point) -> Iterator[Any]:
