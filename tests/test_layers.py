@@ -20,6 +20,10 @@ ORDER = (
     "torch",
     "workload",
     "hardware",
+    "measurements",
+    "measuring",
+    "calibration",
+    "calibration_files",
     "update",
     "step",
     "summary",
@@ -54,7 +58,7 @@ ORDER = (
 )
 HOMES = {
     "numba": {"jit.py"},
-    "torch": {"workload/tracer", "cli/trace.py", "torch"},
+    "torch": {"workload/tracer", "cli/trace.py", "torch", "measuring"},
     "onnx": {"workload/importers/onnx.py"},
     "yaml": {"hardware/sourced.py"},
     "rich": {"cli"},

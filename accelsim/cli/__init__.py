@@ -23,6 +23,7 @@ _COMMANDS = {
     "trace": ("trace", "Export the layer trace of a PyTorch model (needs the torch extra)."),
     "import": ("importing", "Make a trace of a SCALE-Sim topology, an ONNX model or a PyTorch profile."),
     "export": ("exporting", "Write a trace for SCALE-Sim or Timeloop."),
+    "calibrate": ("calibrate", "Measure this machine as a platform, or a training step on it."),
     "validate": ("validate", "Check the model against independent numbers."),
     "check": ("check", "Check traces, training runs, design and energy files."),
     "list": ("listing", "List shipped workloads, designs, methods or recipes."),

@@ -1,0 +1,1 @@
+"""Measuring the machine that accelsim runs on: kernels alone, and training steps."""
