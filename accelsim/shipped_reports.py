@@ -14,6 +14,7 @@ from accelsim.errors import InputError, did_you_mean
 from accelsim.hardware.design import load_design
 from accelsim.paper import DESIGN, WORKLOADS
 from accelsim.paper_report import write_paper
+from accelsim.platforms_report import write_platforms
 from accelsim.report import METHODS, write_paper_workloads
 from accelsim.validation import NAMES, run_check
 from accelsim.validation_report import write_validation
@@ -53,6 +54,7 @@ REPORTS: Mapping[str, Callable[[Path], None]] = {
     "ablation": _ablation,
     "paper": _paper,
     "validation": _validation,
+    "platforms": write_platforms,
 }
 """What writes each report into a folder, by the name of its folder."""
 

@@ -45,6 +45,7 @@ ORDER = (
     "ablation",
     "random_checks",
     "overlap_check",
+    "platforms",
     "validation",
     "plots",
     "report",
@@ -53,6 +54,7 @@ ORDER = (
     "figures",
     "gallery",
     "validation_report",
+    "platforms_report",
     "shipped_reports",
     "cli",
 )
@@ -73,6 +75,7 @@ HOMES = {
         "report.py",
         "ablation_report.py",
         "paper_report.py",
+        "platforms_report.py",
     },
     "matplotlib": {"plots"},
 }

@@ -73,8 +73,8 @@ def _show_contenders(contenders: "Sequence[Contender]", baseline: str) -> None:
         out.print(table)
         out.print()
     out.print(
-        f"batch {contenders[0].batch}; relative: speed over the first row of {baseline}; error: median of the throughput"
-        " of measured rows",
+        f"batch {contenders[0].batch}; relative: speed over the first row of {baseline}; error: median over held-out"
+        " measurements",
         soft_wrap=True,
     )
     if unsure:

@@ -23,26 +23,41 @@ _LONG_RUN_S = 60.0
 @click.argument("check", required=False)
 @click.argument("file", required=False, metavar="[FILE.csv]")
 @click.option("--paper", is_flag=True, help="Instead of checks, show what the paper claims beside what the model says.")
-@click.option("-o", "--output", metavar="DIR", help="Write the report there: tables, and with --paper figures.")
+@click.option(
+    "--platforms", is_flag=True, help="Instead of checks, hold platform estimates against held-out measurements."
+)
+@click.option("-o", "--output", metavar="DIR", help="Write the report there: tables, and figures where there are any.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: one object for one check or --paper, else a list.")
-def validate_command(check: str | None, file: str | None, paper: bool, output: str | None, as_json: bool) -> int:
+def validate_command(
+    check: str | None, file: str | None, paper: bool, platforms: bool, output: str | None, as_json: bool
+) -> int:
     """Check the model against independent numbers: all checks, one CHECK, or one CHECK on rows of your own.
 
     With rows of your own CHECK is tiles, register-tiles, scalesim, scalesim-sparse, tensor-core or stonne; array,
-    buffers, sore and overlap make their own cases. The exit code is 1 if a compared number differs. Nothing can fail
-    with --paper: it is a report.
+    buffers, sore and overlap make their own cases. The exit code is 1 if a compared number differs. Estimates of
+    platforms are never exact: their checks, throughput and sparse-gemm, run with --platforms or by name and print
+    relative errors. Nothing can fail with --paper: it is a report.
     """
+    from accelsim.platforms.accuracy import PLATFORM_CHECKS
     from accelsim.validation import NAMES, run_check
 
+    if check is not None and (paper or platforms):
+        raise InputError(f"--{'paper' if paper else 'platforms'}: runs no single check, got '{check}'")
+    if paper and platforms:
+        raise InputError("--paper and --platforms: give one of them")
     if paper:
-        if check is not None:
-            raise InputError(f"--paper: runs no check, got '{check}'")
         from accelsim.cli.claims import report_claims
 
         report_claims(output, as_json=as_json)
         return 0
-    if check is not None and check not in NAMES:
-        raise InputError(f"check '{check}': not known{did_you_mean(check, NAMES)}; allowed: {', '.join(NAMES)}")
+    if platforms or check in PLATFORM_CHECKS:
+        from accelsim.cli.accuracy import report_accuracy
+
+        chosen = [check] if check else list(PLATFORM_CHECKS)
+        return report_accuracy(chosen, file, output, as_json=as_json, one=check is not None)
+    known = (*NAMES, *PLATFORM_CHECKS)
+    if check is not None and check not in known:
+        raise InputError(f"check '{check}': not known{did_you_mean(check, known)}; allowed: {', '.join(known)}")
     names, folder = [check] if check else NAMES, check_folder(output)
     path = Path(file) if file else None
     results = [_announced(path) if name == "register-tiles" else run_check(name, path) for name in names]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from accelsim.errors import InputError
-from accelsim.hardware.platform import Behaviour, load_behaviour
+from accelsim.hardware.platform import Behaviour, load_behaviour, load_platform, platform_names
 from accelsim.platforms.measurements import (
     SparseCase,
     ThroughputCase,
@@ -24,16 +24,17 @@ from accelsim.platforms.measurements import (
 )
 from accelsim.platforms.predictions import predict_pairs, prepare
 
-__all__ = ["PLATFORM_CHECKS", "Accuracy", "Compared", "Spread", "check_platforms", "error_band"]
+__all__ = ["PLATFORM_CHECKS", "Accuracy", "Compared", "Spread", "check_platforms", "describe_check", "error_band"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """A measured row beside its prediction, in samples/s, operations/s, or as a speedup."""
+    """A measured row beside its prediction; `unit` is samples/s, operations/s or x (a speedup)."""
 
     line: int
     platform: str
     label: str
+    unit: str
     measured: float
     predicted: float
     held_out: bool
@@ -158,6 +159,7 @@ def _compared(case: ThroughputCase | SparseCase, measured: float, predicted: flo
         line=case.line,
         platform=case.platform.name,
         label=case.label,
+        unit=case.unit if isinstance(case, ThroughputCase) else "x",
         measured=measured,
         predicted=predicted,
         held_out=held_out(case),
@@ -171,6 +173,18 @@ PLATFORM_CHECKS: Mapping[str, Callable[[Path | None], tuple[list[Compared], list
 """Checks of platform estimates, by name."""
 
 
+_TITLES = {
+    "throughput": "training throughput on one device",
+    "sparse-gemm": "speedup of a product with a 2:4 weight over the dense one",
+}
+
+
+def describe_check(name: str, *, shipped: bool) -> str:
+    """What a check compares, and which rows."""
+    rows = "the held-out third of the shipped rows, which no fit has seen" if shipped else "all rows of the file"
+    return f"{_TITLES[name]}; {rows}"
+
+
 def check_platforms(name: str, path: Path | None = None, *, everything: bool = False) -> Accuracy:
     """Compare the rows of a check: every row of the file `path`, else the held-out shipped ones, or `everything`.
 
@@ -182,7 +196,23 @@ def check_platforms(name: str, path: Path | None = None, *, everything: bool = F
     return Accuracy(check=name, compared=tuple(compared), unsupported=tuple(unsupported))
 
 
+_FEWEST_ROWS = 3
+
+
 @cache
-def error_band(platform: str) -> Spread | None:
-    """Errors of the training throughput of a platform over all its shipped rows; None where it has none."""
-    return check_platforms("throughput", everything=True).by_platform.get(platform)
+def error_band(platform: str) -> tuple[float, str]:
+    """Return the error that an estimate of a platform's throughput has to be expected to have, and what says so.
+
+    The median over held-out rows: of the platform where it has three or more, else of all platforms with its behaviour,
+    else of all.
+    """
+    held = check_platforms("throughput").compared
+    own = [row.relative_error for row in held if row.platform == platform]
+    if len(own) >= _FEWEST_ROWS:
+        return float(np.median(own)), f"{len(own)} held-out measurements of it"
+    family = load_platform(platform).behaviour if platform in platform_names() else None
+    related = [row.relative_error for row in held if load_platform(row.platform).behaviour == family]
+    if len(related) >= _FEWEST_ROWS:
+        return float(np.median(related)), f"{len(related)} held-out measurements of its family, {len(own)} of it"
+    errors = [row.relative_error for row in held]
+    return float(np.median(errors)), f"{len(errors)} held-out measurements of other platforms"

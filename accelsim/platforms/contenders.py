@@ -1,8 +1,7 @@
 """SAT and platforms side by side: the same numbers of a simulated result and of a platform estimate, with their origin.
 
-The error of an estimate is the median relative error of the training throughput of its platform over all its measured
-rows; where a platform has none, that of its family; a published accelerator runs at the rate of its own paper's
-network, and of SAT no cycle count is published: neither has an error that could be stated.
+The error of an estimate is that of `accelsim.platforms.accuracy.error_band`. A published accelerator runs at the rate
+of its own paper's network, and of SAT no cycle count is published: neither has an error that could be stated.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,8 +9,7 @@ from dataclasses import asdict, dataclass
 
 from accelsim.energy import energy_at
 from accelsim.hardware.energy import EnergyTable
-from accelsim.hardware.platform import load_platform, platform_names
-from accelsim.platforms.accuracy import check_platforms, error_band
+from accelsim.platforms.accuracy import error_band
 from accelsim.platforms.estimate import Estimate
 from accelsim.results import Result
 
@@ -25,8 +23,8 @@ class Contender:
     """One step of a workload on a design or a platform.
 
     `speedup`: over dense training on the same. Energies are None where no power is known; low and high are their
-    interval. `error`: median relative error of the estimate's throughput, None where it cannot be stated; `basis` says
-    what either rests on. `recalled`: facts that nobody read and that enter.
+    interval. `error`: relative error to be expected of the estimate, None where it cannot be stated; `basis` says what
+    either rests on. `recalled`: facts that nobody read and that enter.
     """
 
     workload: str
@@ -82,7 +80,8 @@ def contender_of_result(result: Result, table: EnergyTable) -> Contender:
 
 def contender_of_estimate(estimate: Estimate) -> Contender:
     """Return a platform's step with the error that its kind of estimate has."""
-    error, basis = _error(estimate)
+    published = estimate.bound == "published rate"
+    error, basis = (None, "the rate of its own paper") if published else error_band(estimate.platform)
     return Contender(
         workload=estimate.workload,
         name=estimate.platform,
@@ -104,26 +103,6 @@ def contender_of_estimate(estimate: Estimate) -> Contender:
         recalled=estimate.recalled,
         notes=estimate.notes,
     )
-
-
-def _error(estimate: Estimate) -> tuple[float | None, str]:
-    if estimate.bound == "published rate":
-        return None, "the rate of its own paper"
-    own = error_band(estimate.platform)
-    if own is not None:
-        return own.median, f"{own.rows} measured rows"
-    if estimate.platform not in platform_names():
-        return None, "not among the shipped platforms"
-    family = load_platform(estimate.platform).behaviour
-    relatives = {name for name in platform_names() if load_platform(name).behaviour == family}
-    errors = sorted(
-        row.relative_error
-        for row in check_platforms("throughput", everything=True).compared
-        if row.platform in relatives
-    )
-    if not errors:
-        return None, "nothing measured of its family"
-    return errors[len(errors) // 2], f"none of its own; {len(errors)} rows of its family"
 
 
 def relative_to(contenders: Sequence[Contender], baseline: str) -> dict[int, float]:

@@ -1,0 +1,58 @@
+"""What ``accelsim validate --platforms`` and its checks ``throughput`` and ``sparse-gemm`` print and write."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from accelsim.cli.options import check_folder
+
+if TYPE_CHECKING:
+    from accelsim.platforms.accuracy import Accuracy
+
+__all__ = ["report_accuracy"]
+
+
+def report_accuracy(names: Sequence[str], file: str | None, output: str | None, *, as_json: bool, one: bool) -> int:
+    """Compare estimates with measurements, print and write the outcome; 1 where no row could be compared."""
+    from accelsim.platforms.accuracy import check_platforms
+
+    folder = check_folder(output)
+    path = Path(file) if file else None
+    found = [check_platforms(name, path) for name in names]
+    if folder is not None:
+        from accelsim.platforms_report import write_accuracy
+
+        write_accuracy(folder, found)
+    if as_json:
+        entries = [each.to_dict() for each in found]
+        click.echo(json.dumps(entries[0] if one else entries))
+    else:
+        for each in found:
+            _show(each, shipped=path is None)
+        if folder is not None:
+            click.echo(f"written: {folder}")
+    return 0 if all(each.compared for each in found) else 1
+
+
+def _show(found: "Accuracy", *, shipped: bool) -> None:
+    from accelsim.cli.screen import console, table_of
+    from accelsim.platforms.accuracy import describe_check
+
+    out = console()
+    out.print(f"[bold]{found.check}[/bold]: {describe_check(found.check, shipped=shipped)}")
+    table = table_of("which", "rows", "median error", "90th percentile", "worst")
+    table.add_column("which row")
+    overall = found.overall
+    spreads = {**found.by_platform, **({} if overall is None else {"all": overall})}
+    for name, spread in spreads.items():
+        if name == "all":
+            table.add_section()
+        numbers = (spread.median, spread.p90, spread.worst.relative_error)
+        table.add_row(name, str(spread.rows), *(f"{value:.1%}" for value in numbers), spread.worst.label)
+    out.print(table)
+    for reason, count in found.reasons.items():
+        out.print(f"  unsupported: {count} rows of {reason}", soft_wrap=True)
+    out.print()

@@ -1,0 +1,199 @@
+"""The report on platforms: SAT beside some of them on the paper's workloads, and how far estimates are from measured.
+
+Platforms are chosen to span what people use: the earlier accelerator whose paper states throughput and efficiency, two
+edge modules, and three generations of GPUs.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from accelsim.ablation import geometric_mean
+from accelsim.files import write_atomically
+from accelsim.hardware.design import load_design
+from accelsim.hardware.energy import load_energy_table
+from accelsim.hardware.platform import load_platform
+from accelsim.paper import DESIGN, WORKLOADS
+from accelsim.platforms.accuracy import PLATFORM_CHECKS, Accuracy, Spread, check_platforms, describe_check
+from accelsim.platforms.contenders import Contender, contender_of_estimate, contender_of_result
+from accelsim.platforms.estimate import estimate
+from accelsim.plots import frames
+from accelsim.plots.compose import draw_platforms, draw_predicted
+from accelsim.plots.style import new_figure, save_figure
+from accelsim.simulation import simulate
+from accelsim.units import show
+from accelsim.workload.trace import load_trace
+
+__all__ = ["COMPARED", "compare_platforms", "write_accuracy", "write_platforms"]
+
+COMPARED = ("ef_train", "jetson_nano", "jetson_xavier_nx", "rtx2080ti", "a100_sxm_80gb", "h100_sxm")
+_CASES = (("dense", None), ("bdwp", "2:8"))
+_BATCH = 512
+_SHOWN_GAIN = 1.05
+"""What sparsity has to gain on a machine to have a point of its own in the figure."""
+
+
+def compare_platforms() -> list[Contender]:
+    """The five workloads, dense and under BDWP 2:8, on SAT and each of `COMPARED`; 512 samples, in parts if need be."""
+    design = load_design(DESIGN)
+    table, platforms = load_energy_table(design.energy), [load_platform(name) for name in COMPARED]
+    found = []
+    for trace in map(load_trace, WORKLOADS):
+        for method, pattern in _CASES:
+            result = simulate(trace, design, method=method, pattern=pattern, batch=_BATCH)
+            found.append(contender_of_result(result, table))
+        for platform in platforms:
+            for method, pattern in _CASES:
+                step = estimate(trace, platform, method=method, pattern=pattern, batch=_BATCH, accumulate=True)
+                found.append(contender_of_estimate(step))
+    return found
+
+
+def write_platforms(folder: Path) -> None:
+    """Write ``comparison.md`` and ``.csv`` with a figure, and `write_accuracy` of all checks, into `folder`."""
+    contenders = compare_platforms()
+    folder.mkdir(parents=True, exist_ok=True)
+    frame = pd.DataFrame([item.to_dict() for item in contenders])
+    frame["recalled"], frame["notes"] = frame["recalled"].map(";".join), frame["notes"].map(";".join)
+    _write_csv(folder / "comparison.csv", frame)
+    write_atomically(folder / "comparison.md", "\n".join(_comparison_lines(contenders)) + "\n")
+    with new_figure("double") as figure:
+        draw_platforms(_figure_frame(contenders), figure, "", x="throughput_gops")
+        for suffix in (".svg", ".png"):
+            save_figure(figure, folder / f"comparison{suffix}")
+    write_accuracy(folder, [check_platforms(name) for name in PLATFORM_CHECKS])
+
+
+def _figure_frame(contenders: Sequence[Contender]) -> pd.DataFrame:
+    """Geometric means over the workloads, one row per machine and method, with bands of error and energy."""
+    rows = []
+    for name in dict.fromkeys(item.name for item in contenders):
+        for method, pattern in _CASES:
+            own = [item for item in contenders if (item.name, item.method) == (name, method)]
+            if method != "dense" and geometric_mean([item.speedup for item in own]) < _SHOWN_GAIN:
+                continue
+            gops = geometric_mean([item.effective_gops for item in own])
+            efficiency = geometric_mean([item.gops_per_w or 0 for item in own])
+            error = own[0].error or 0.0
+            low, high = (
+                geometric_mean(
+                    [(item.gops_per_w or 0) * (item.energy_j or 0) / (getattr(item, end) or 1) for item in own]
+                )
+                for end in ("energy_high_j", "energy_low_j")
+            )
+            rows.append(
+                {
+                    "name": f"{name} {method} {pattern}" if pattern else name,
+                    "kind": own[0].kind,
+                    "throughput_gops": gops,
+                    "throughput_gops_low": gops / (1 + error),
+                    "throughput_gops_high": gops * (1 + error),
+                    "gops_per_w": efficiency,
+                    "gops_per_w_low": low,
+                    "gops_per_w_high": high,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _comparison_lines(contenders: Sequence[Contender]) -> Iterator[str]:
+    names = [DESIGN, *COMPARED]
+    yield f"Made by `python -m accelsim.shipped_reports reports platforms`. One training step of {_BATCH} samples."
+    yield ""
+    yield "Step time with the error to be expected of its estimate; below it the speed relative to dense training on"
+    yield "SAT, then operations of the dense step per second and watt, with the interval of the energy."
+    for method, pattern in _CASES:
+        yield ""
+        yield f"## {method if pattern is None else f'{method} {pattern}'}"
+        yield ""
+        yield "| workload | " + " | ".join(names) + " |"
+        yield "|---|" + "---:|" * len(names)
+        for workload in dict.fromkeys(item.workload for item in contenders):
+            own = {(item.name, item.method): item for item in contenders if item.workload == workload}
+            base = own[DESIGN, "dense"]
+            yield f"| {workload} | " + " | ".join(_cell(own[name, method], base) for name in names) + " |"
+    yield ""
+    yield "What stands behind each:"
+    yield ""
+    for name in names:
+        own_items = [item for item in contenders if item.name == name]
+        texts = dict.fromkeys(text for item in own_items for text in (item.basis, *item.notes))
+        recalled = f" Recalled: {', '.join(own_items[0].recalled)}." if own_items[0].recalled else ""
+        yield f"- {name}, {own_items[0].precision}: {'; '.join(texts)}.{recalled}"
+
+
+def _cell(item: Contender, base: Contender) -> str:
+    error = "" if item.error is None else f" \u00b1 {item.error:.0%}"
+    speed = f"{base.latency_s / item.latency_s:.3g}x"
+    efficiency = "no power stated"
+    if item.gops_per_w is not None and item.energy_j and item.energy_low_j and item.energy_high_j:
+        ends = [item.gops_per_w * item.energy_j / end for end in (item.energy_high_j, item.energy_low_j)]
+        span = "" if ends[0] == ends[1] else f" ({ends[0]:.3g} to {ends[1]:.3g})"
+        efficiency = f"{item.gops_per_w:.3g} GOP/s/W{span}"
+    return f"{show(item.latency_s, 's')}{error}<br>{speed}<br>{efficiency}"
+
+
+def write_accuracy(folder: Path, found: Sequence[Accuracy]) -> None:
+    """Write ``accuracy.md``, and for each check its rows as CSV and predicted over measured as a figure."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ["Made by `accelsim validate --platforms -o DIR`. Relative error: |predicted - measured| / measured."]
+    for each in found:
+        rows = [
+            {
+                "line": row.line,
+                "platform": row.platform,
+                "case": row.label,
+                "unit": row.unit,
+                "measured": row.measured,
+                "predicted": row.predicted,
+                "relative_error": row.relative_error,
+                "held_out": row.held_out,
+            }
+            for row in each.compared
+        ]
+        frame = pd.DataFrame(rows)
+        _write_csv(folder / f"{each.check}.csv", frame)
+        lines += ["", *_accuracy_lines(each)]
+        words, unit = _WORDS[each.check]
+        shown = frame[frame["unit"] == unit] if rows else frame
+        if shown.empty:
+            continue
+        with new_figure("double") as figure:
+            draw_predicted(frames.predicted_frame(shown, "platform"), figure, "", words=words)
+            for suffix in (".svg", ".png"):
+                save_figure(figure, folder / f"{each.check}{suffix}")
+    write_atomically(folder / "accuracy.md", "\n".join(lines) + "\n")
+
+
+_WORDS = {
+    "throughput": (("measured (samples/s)", "predicted (samples/s)"), "samples/s"),
+    "sparse-gemm": (("measured speedup of 2:4", "predicted speedup of 2:4"), "x"),
+}
+
+
+def _accuracy_lines(found: Accuracy) -> Iterator[str]:
+    yield f"## {found.check}"
+    yield ""
+    yield f"{describe_check(found.check, shipped=True)}."
+    yield ""
+    yield "| platform | rows | median error | 90th percentile | worst | which row |"
+    yield "|---|---:|---:|---:|---:|---|"
+    overall = found.overall
+    for name, spread in found.by_platform.items():
+        yield _spread_line(name, spread)
+    if overall is not None:
+        yield _spread_line("**all**", overall)
+    yield ""
+    for reason, count in found.reasons.items():
+        yield f"- unsupported: {count} rows of {reason}"
+
+
+def _spread_line(name: str, spread: Spread) -> str:
+    numbers = (spread.median, spread.p90, spread.worst.relative_error)
+    cells = (name, str(spread.rows), *(f"{value:.1%}" for value in numbers), spread.worst.label)
+    return "| " + " | ".join(cells) + " |"
+
+
+def _write_csv(path: Path, frame: pd.DataFrame) -> None:
+    write_atomically(path, frame.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
