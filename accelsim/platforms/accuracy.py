@@ -29,7 +29,7 @@ __all__ = ["PLATFORM_CHECKS", "Accuracy", "Compared", "Spread", "check_platforms
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """A measured row beside its prediction; `unit` is samples/s, operations/s or x (a speedup)."""
+    """A measured row beside its prediction; `unit` is samples/s, tokens/s, operations/s or x (a speedup)."""
 
     line: int
     platform: str

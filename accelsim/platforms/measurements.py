@@ -16,6 +16,7 @@ below, never by the measured number:
 
 import csv
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -55,6 +56,7 @@ THROUGHPUT_COLUMNS = (
 SPARSE_COLUMNS = ("platform", "dtype", "sparsity", "M", "N", "K", "dense_us", "sparse_us", "speedup", "scope")
 
 Precision = Literal["fp32", "tf32", "fp16", "amp", "bf16"]
+Unit = Literal["samples/s", "tokens/s", "operations/s"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +69,7 @@ class ThroughputCase:
     batch: int | None
     software: Software
     measured: float
-    unit: Literal["samples/s", "operations/s"]
+    unit: Unit
 
     @property
     def label(self) -> str:
@@ -133,7 +135,7 @@ def read_throughput(path: Path | None = None) -> list[ThroughputCase | Unsupport
         devices = _whole(row, "n_devices", where)
         platform = find_platform(row["platform"])
         trace = trace_for(row["model"], row["input"], row["unit"])
-        software = _software(row, platform)
+        software, unit = _software(row, platform), _unit(row["unit"])
         reason = None
         if platform is None:
             reason = "no profile of this platform"
@@ -143,10 +145,11 @@ def read_throughput(path: Path | None = None) -> list[ThroughputCase | Unsupport
             reason = f"no trace of {row['model']}, {row['input']}"
         elif isinstance(software, str):
             reason = software
-        if reason is not None or platform is None or trace is None or isinstance(software, str):
+        elif unit is None:
+            reason = f"unit {row['unit']}: not known"
+        if reason is not None or platform is None or trace is None or isinstance(software, str) or unit is None:
             found.append(Unsupported(line=line, platform=row["platform"], reason=str(reason)))
             continue
-        teraflops = row["unit"].strip().casefold().startswith("tflop")
         found.append(
             ThroughputCase(
                 line=line,
@@ -154,8 +157,8 @@ def read_throughput(path: Path | None = None) -> list[ThroughputCase | Unsupport
                 trace=trace,
                 batch=_batch(row["batch_per_device"]),
                 software=software,
-                measured=measured * (1e12 if teraflops else 1.0),
-                unit="operations/s" if teraflops else "samples/s",
+                measured=measured * unit[1],
+                unit=unit[0],
             )
         )
     return found
@@ -218,30 +221,50 @@ def _software(row: dict[str, str], platform: Platform | None) -> Software | str:
     framework = row["framework_layout"].casefold()
     notes = row.get("notes", "").casefold()
     bert = "bert" in row["model"].casefold()
-    zoo = "torchvision" in framework or framework in {"pytorch 0.3", "pytorch 1.0"}
     own_layout = precision == "amp" and any(name in framework for name in ("mxnet", "tf1", "tf2", "paddle"))
     optimizer = None if "no optimizer" in notes else find_optimizer("adam" if bert else "sgd")
     return Software(
         precision=precision,
         channels_last=any(word in framework for word in ("nhwc", "channels_last", "channels-last")) or own_layout,
         compiled=any(word in framework for word in ("xla", "fused", "compile")) or (bert and "tf" in framework),
-        fused_update=not zoo,
+        fused_update=not _whole_network_converted(framework),
         optimizer=optimizer,
     )
 
 
 def _precision(row: dict[str, str]) -> Precision | None:
-    text, zoo = row["precision"].casefold(), "torchvision" in row["framework_layout"].casefold()
-    if text.startswith("fp32"):
-        return "tf32" if "tf32" in text else "fp32"
-    if text.startswith("tf32"):
+    text, framework = row["precision"].casefold(), row["framework_layout"].casefold()
+    if "tf32" in text:
         return "tf32"
-    if text.startswith("bf16"):
+    if "amp" in text or "mixed" in text:
+        return "amp"
+    if "bf16" in text or "bfloat16" in text:
         return "bf16"
-    old = row["framework_layout"].casefold() in {"pytorch 0.3", "pytorch 1.0"}
-    if text == "fp16":
-        return "fp16" if zoo or old else "amp"
-    return "amp" if text in {"amp", "fp16/amp", "mixed", "mixed precision"} else None
+    if "fp32" in text or "float32" in text:
+        return "fp32"
+    if "fp16" in text or "float16" in text or "half" in text:
+        return "fp16" if _whole_network_converted(framework) else "amp"
+    return None
+
+
+def _whole_network_converted(framework: str) -> bool:
+    """Whether 16 bits mean the whole network in this framework, as in benchmarks that call ``model.half()``."""
+    return "torchvision" in framework or framework in {"pytorch 0.3", "pytorch 1.0"}
+
+
+_UNITS: tuple[tuple[str, Unit, float], ...] = (
+    (r"t(era)?flops?(/s)?", "operations/s", 1e12),
+    (r"g(iga)?flops?(/s)?", "operations/s", 1e9),
+    (r"(im(a?g|age)s?|samples?|examples?|ex|seq(uence)?s?|sentences?|frames?)(/s(ec(ond)?)?)?|fps", "samples/s", 1.0),
+    (r"tok(en)?s?(/s(ec(ond)?)?)?", "tokens/s", 1.0),
+)
+
+
+def _unit(text: str) -> tuple[Unit, float] | None:
+    """What a throughput counts and by how many; None for what is no throughput that is known."""
+    plain = re.sub(r"[\s.]+", "", text.casefold()).replace("per", "/").replace("s-1", "/s")
+    found = (item for item in _UNITS if re.fullmatch(item[0], plain))
+    return next(((unit, factor) for _, unit, factor in found), None)
 
 
 def _batch(text: str) -> int | None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import prod
 
 import numpy as np
 
@@ -41,8 +42,12 @@ class PreparedThroughput:
     kernels: Kernels
 
     def predict(self, behaviour: Behaviour) -> float:
-        """Return what the row would measure: samples/s, or operations/s."""
-        done = self.batch if self.case.unit == "samples/s" else float(self.kernels.flops.sum())
+        """Return what the row would measure, in its unit."""
+        done = {
+            "samples/s": float(self.batch),
+            "tokens/s": float(self.batch * prod(_trace(self.case.trace).input_shapes[0])),
+            "operations/s": float(self.kernels.flops.sum()),
+        }[self.case.unit]
         return done / step_seconds(self.kernels, self.case.platform, behaviour, self.case.software).step_s
 
 
