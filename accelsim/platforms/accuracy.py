@@ -200,17 +200,19 @@ _FEWEST_ROWS = 3
 
 
 @cache
-def error_band(platform: str) -> tuple[float, str]:
+def error_band(platform: str) -> tuple[float | None, str]:
     """Return the error that an estimate of a platform's throughput has to be expected to have, and what says so.
 
     The median over held-out rows: of the platform where it has three or more, else of all platforms with its behaviour,
-    else of all.
+    else of all. None for a platform that is not shipped: no row is its own.
     """
+    if platform not in platform_names():
+        return None, "no measurement of it is shipped (accelsim validate throughput compares your own)"
     held = check_platforms("throughput").compared
     own = [row.relative_error for row in held if row.platform == platform]
     if len(own) >= _FEWEST_ROWS:
         return float(np.median(own)), f"{len(own)} held-out measurements of it"
-    family = load_platform(platform).behaviour if platform in platform_names() else None
+    family = load_platform(platform).behaviour
     related = [row.relative_error for row in held if load_platform(row.platform).behaviour == family]
     if len(related) >= _FEWEST_ROWS:
         return float(np.median(related)), f"{len(related)} held-out measurements of its family, {len(own)} of it"
