@@ -99,6 +99,10 @@ def os_cycles(m, n, k, rows, cols, lanes, latency, kept, group, ia, ib, split, o
     m_last, n_last = m - (m_blocks - 1) * rows * ia, n - (n_blocks - 1) * cols * ib
     cycles = 0
     start, drained, finish = 0, 0, 0
+    if overlapped and m_last == rows * ia and n_last == cols * ib:
+        r, c, a, b, issue = os_tile(m_last, n_last, slots, kx, kw, rows, cols, latency, split, row_port, col_port)
+        _, drained = os_run(start, drained, issue, latency + r - 2, r * a * b, m_blocks * n_blocks)
+        return drained + c - 1
     for m_edge in range(2):
         mt = m_last if m_edge else rows * ia
         rows_left = 1 if m_edge else m_blocks - 1
@@ -490,6 +494,8 @@ def job_table(trips, full, edge, kept, group, machine, mapping, compute):
     """Fill in the array cycles of the jobs of a tiling by edge class [m, n, k] (huge where there is none); return
     their sum."""
     compute[:] = np.iinfo(np.int64).max
+    same_m, same_n = trips[0] > 1 and edge[0] == full[0], trips[1] > 1 and edge[1] == full[1]
+    same_k = trips[2] > 1 and edge[2] == full[2]
     total = np.int64(0)
     for a in range(2):
         m_jobs = 1 if a else trips[0] - 1
@@ -499,6 +505,10 @@ def job_table(trips, full, edge, kept, group, machine, mapping, compute):
                 k_jobs = 1 if c else trips[2] - 1
                 jobs = m_jobs * n_jobs * k_jobs
                 if jobs == 0:
+                    continue
+                if (same_m and a) or (same_n and b) or (same_k and c):  # the last is as large as the others
+                    compute[a, b, c] = compute[0 if same_m else a, 0 if same_n else b, 0 if same_k else c]
+                    total += jobs * compute[a, b, c]
                     continue
                 cycles = array_cycles(
                     edge[0] if a else full[0],
@@ -560,12 +570,14 @@ def mapping_bounds(m, n, k, kept, group, machine, mapping):
     total, drain, to_issue, to_drain, ops = np.int64(0), np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     m_block, n_block = min(m, rows * mapping[2]), min(n, cols * mapping[3])
     m_blocks, n_blocks = ceil_div(m, m_block), ceil_div(n, n_block)
+    m_last, n_last = m - (m_blocks - 1) * m_block, n - (n_blocks - 1) * n_block
+    m_full, n_full = m_blocks - (m_last < m_block), n_blocks - (n_last < n_block)
     for a in range(2):
-        mt = m_block if a == 0 else m - (m_blocks - 1) * m_block
+        mt, m_tiles = (m_block, m_full) if a == 0 else (m_last, m_blocks - m_full)
         for b in range(2):
-            nt = n_block if b == 0 else n - (n_blocks - 1) * n_block
-            tiles = (m_blocks - 1 if a == 0 else 1) * (n_blocks - 1 if b == 0 else 1)
-            if tiles == 0 and a + b > 0:
+            nt, n_tiles = (n_block, n_full) if b == 0 else (n_last, n_blocks - n_full)
+            tiles = m_tiles * n_tiles
+            if tiles == 0:
                 continue
             r, c, ia, ib, issue = os_tile(
                 mt, nt, slots, kx, kw, rows, cols, latency, mapping[4], machine[5], machine[6]
@@ -651,7 +663,8 @@ def search(shape, per_element, machine, buffers, bytes_per_cycle, fetch_cycles, 
     whole space. The bounds: array issue, drain and per-job extra cycles (`mapping_bounds`), and DRAM bytes / bandwidth.
     They never fall when a tile shrinks, so a bound that fails for Tm fails for all smaller Tm, and one
     that fails for the largest Tm and Tn that fit beside Tk fails for that Tk. The issues without stalls plus what the
-    fewest jobs add exclude all smaller Tk, too. Mappings are tried by rising bound.
+    fewest jobs add exclude all smaller Tk, too. Mappings are tried by rising bound. Of orders that differ in the place
+    of loops of one trip alone, which are the same, the first is evaluated.
 
     Returns the best (mapping row, Tm, Tn, Tk, order), its cycles, array cycles and DRAM bytes, and the numbers of
     candidates evaluated and pruned; cycles -1 when nothing fits.
@@ -665,6 +678,21 @@ def search(shape, per_element, machine, buffers, bytes_per_cycle, fetch_cycles, 
 
 CODES, NUMBERS = 15, 4  # of a kept candidate
 
+# By dimensions with more than one trip (1 for m, 2 for n, 4 for k) the first of the orders in which these stand alike.
+FIRST_ALIKE = np.array(
+    [
+        [
+            min(
+                other
+                for other in range(6)
+                if [d for d in ORDERS[other] if many >> d & 1] == [d for d in ORDERS[order] if many >> d & 1]
+            )
+            for order in range(6)
+        ]
+        for many in range(8)
+    ]
+)
+
 
 @jit
 def walk(
@@ -674,13 +702,14 @@ def walk(
 
     Only candidates with a bound of at most `limit` are looked at. With `lowering` that falls to the best found; a first
     value that some candidate reaches saves time and changes nothing. Without, the limit stays; an infinite one
-    evaluates the whole space. Where `codes` has rows, candidates are not evaluated but kept, in the order of the walk:
-    `codes` (mapping row, Tm, Tn, Tk, order, cycles of SORE, of all jobs, of a job by edge class m, n, k) and `numbers`
-    (DRAM bytes; bytes of the first load, of the last store, the most beside a job), as many as there is room for.
+    evaluates the whole space, whatever is alike in it. Where `codes` has rows, candidates are not evaluated but kept,
+    in the order of the walk: `codes` (mapping row, Tm, Tn, Tk, order, cycles of SORE, of all jobs, of a job by edge
+    class m, n, k) and `numbers` (DRAM bytes; bytes of the first load, of the last store, the most beside a job), as
+    many as there is room for.
 
     Returns as `search`, and the number of candidates kept or, where they exceed the room, that would have been.
     """
-    stored = np.int64(0)
+    stored, evaluate_all = np.int64(0), not lowering and codes.shape[0] == 0
     m, n, k, count, kept, group = shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]
     best = np.zeros(5, np.int64)
     best_cycles, best_compute, best_bytes = np.int64(-1), np.int64(0), np.inf
@@ -775,7 +804,11 @@ def walk(
                         pruned += 6
                         continue
                     total = job_table(trips, full, edge, kept, group, machine, mapping, compute)
+                    many = (trips[0] > 1) + 2 * (trips[1] > 1) + 4 * (trips[2] > 1)
                     for o in range(6):
+                        if FIRST_ALIKE[many, o] != o and not evaluate_all:
+                            pruned += 1
+                            continue
                         generation = count * fetch_cycles * loads_of(0, trips, ORDERS[o])
                         bound = generation + max(ends + count * total, dram_floor(order_bytes[o], bytes_per_cycle))
                         if bound > limit or (bound == limit and order_bytes[o] >= best_bytes):

@@ -210,10 +210,11 @@ def _rows(family: Family, members: Sequence[_Member], found: _Found) -> list[Row
     table: Any = SimpleNamespace(**columns)
     clock_hz: Any = np.array([member.design.clock_hz for member in members])
     joules = energy_of(task, table, clock_hz)
+    spent = joules.total_j
     by_stage = {}
     for stage in Stage:
         rows = [row for row, own in enumerate(family.layout.stages) if own is stage]
-        parts = cycles[rows].sum(axis=0).tolist(), _down(events.dram_bytes, rows), _down(joules.total_j, rows)
+        parts = cycles[rows].sum(axis=0).tolist(), _down(events.dram_bytes, rows), _down(spent, rows)
         by_stage[stage.value] = list(zip(*parts, strict=True))
     energies = zip(*(_down(getattr(joules, name)) for name in COMPONENTS), strict=True)
     totals = zip(cycles.sum(axis=0).tolist(), dense.sum(axis=0).tolist(), _down(events.dram_bytes), strict=True)
