@@ -6,7 +6,6 @@ versions can be held against each other.
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,11 +14,10 @@ from accelsim.errors import InputError
 from accelsim.hardware.design import Design, load_design
 from accelsim.hardware.energy import load_energy_table
 from accelsim.hardware.sourced import leaf_paths, read_scalar
-from accelsim.results import identity_of
 from accelsim.sweep.point import Point
 from accelsim.workload.trace import load_trace
 
-__all__ = ["Inputs", "base_values", "check_inputs", "identity_of_point", "read_inputs"]
+__all__ = ["Identities", "Inputs", "base_values", "check_inputs", "read_inputs"]
 
 _Digests = tuple[tuple[str, str], ...]
 
@@ -68,27 +66,29 @@ def base_values(design: Design) -> dict[str, Any]:
     return values
 
 
-def identity_of_point(point: Point, base: Mapping[str, Any], inputs: Inputs) -> str:
-    """Return the identity of a point that changes the design of the values `base`.
+class Identities:
+    """Identities of points that change one design: the SHA-256 of a text of everything their numbers depend on.
 
     A value changed to what the design says anyway makes no difference, nor does ``80`` for a field that reads ``80.0``.
     """
-    design = dict(base)
-    for path, text in point.changes:
-        value = read_scalar(text)
-        design[path] = float(value) if isinstance(base[path], float) and isinstance(value, int) else value
-    return identity_of(
-        {
-            "trace": dict(inputs.traces)[point.workload],
-            "design": design,
-            "energy": dict(inputs.tables)[design["energy"]],
-            "method": point.method,
-            "pattern": point.pattern,
-            "batch": point.batch,
-            "optimizer": point.optimizer,
-            "engine": point.engine,
-        }
-    )
+
+    def __init__(self, inputs: Inputs) -> None:
+        self._base = base_values(load_design(inputs.design))
+        self._texts = {path: json.dumps([path, value]) for path, value in sorted(self._base.items())}
+        self._traces, self._tables = dict(inputs.traces), dict(inputs.tables)
+
+    def of(self, point: Point) -> str:
+        """Return the identity of a point."""
+        texts, energy = dict(self._texts), self._base["energy"]
+        for path, text in point.changes:
+            value = read_scalar(text)
+            if isinstance(self._base[path], float) and isinstance(value, int):
+                value = float(value)
+            texts[path] = json.dumps([path, value])
+            energy = value if path == "energy" else energy
+        step = (point.method, point.pattern, point.batch, point.optimizer, point.engine)
+        parts = (self._traces[point.workload], self._tables[energy], json.dumps(step), *texts.values())
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _trace_digest(name: str) -> str:

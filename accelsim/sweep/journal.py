@@ -30,31 +30,30 @@ class Journal:
         except OSError as error:
             raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
         try:
-            self._size = self._open()
+            self._open()
         except BaseException:
             self.close()
             raise
 
-    def _open(self) -> int:
+    def _open(self) -> None:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(
                 f"{self.path}: another sweep is writing it; wait for its end, or write elsewhere"
             ) from None
-        size = self._recover()
-        if size < os.fstat(self._file).st_size:
-            os.ftruncate(self._file, size)
-        os.lseek(self._file, size, os.SEEK_SET)
-        if size == 0:
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be locked: {error.strerror or error}; write elsewhere") from None
+        self._size = self._recover()
+        if self._size < os.fstat(self._file).st_size:
+            os.ftruncate(self._file, self._size)
+        os.lseek(self._file, self._size, os.SEEK_SET)
+        if self._size == 0:
             self._start()
-            size = len(self._header)
-        return size
 
     def _start(self) -> None:
-        self._size = 0
         try:
-            self._write(self._header)
+            self.append(self._header, 0)
         except InputError:
             if self._created:
                 self.path.unlink(missing_ok=True)
@@ -106,14 +105,10 @@ class Journal:
         return f"was made with accelsim {version}, and this is {_fields(self._ending)[-1]}; write to another file"
 
     def append(self, text: bytes, lines: int) -> None:
-        """Append whole lines and sync them to the disk.
+        """Append whole lines and sync them to the disk: all of them, or none where anything is raised.
 
-        Raises `InputError` where that fails, as on a full disk; the file ends with the lines appended before, then.
+        Raises `InputError` where they cannot be written, as on a full disk.
         """
-        self._write(text)
-        self.lines += lines
-
-    def _write(self, text: bytes) -> None:
         try:
             left = memoryview(text)
             while left:
@@ -125,7 +120,10 @@ class Journal:
                 f"{self.path}: cannot be written: {error.strerror or error}; it holds {self.lines:,} points, all"
                 " complete: run the same sweep again to go on"
             ) from None
-        self._size += len(text)
+        except BaseException:
+            os.ftruncate(self._file, self._size)
+            raise
+        self._size, self.lines = self._size + len(text), self.lines + lines
 
     def close(self) -> None:
         """Close the file and let others write it."""

@@ -19,7 +19,7 @@ from accelsim.hardware.design import Design, load_design
 from accelsim.hardware.resources import check_fits
 from accelsim.hardware.sourced import override
 from accelsim.sweep.batched import BatchEvaluator
-from accelsim.sweep.inputs import Inputs, base_values, check_inputs, identity_of_point
+from accelsim.sweep.inputs import Identities, Inputs, check_inputs
 from accelsim.sweep.point import METRICS, Point
 from accelsim.sweep.space import Sweep
 
@@ -70,13 +70,13 @@ def lines_of(chunk: Chunk) -> Lines:
     if chunk.version != __version__:
         raise InputError(f"the sweep began with accelsim {chunk.version}; a process that evaluates has {__version__}")
     check_inputs(chunk.inputs)
-    base = base_values(load_design(chunk.inputs.design))
+    identities = Identities(chunk.inputs)
     rows = zip(chunk.points, _evaluate(chunk), strict=True)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     for point, found in rows:
         outcome = [found.get(name) for name in (*_OUTCOME, *METRICS)]
-        ends = (identity_of_point(point, base, chunk.inputs), chunk.sweep, chunk.version)
+        ends = (identities.of(point), chunk.sweep, chunk.version)
         writer.writerow(map(_cell, (*_inputs_of(point), *outcome, *ends)))
     return Lines(text=text.getvalue().encode(), points=len(chunk.points), seconds=perf_counter() - began)
 

@@ -97,6 +97,10 @@ def _complete(
     try:
         with local_executor(jobs) if executor is None and jobs > 1 else contextlib.nullcontext(executor) as given:
             _evaluate(chunks, save, jobs, given)
+    except KeyboardInterrupt:
+        if progress is not None:
+            progress(journal.lines, total)
+        raise
     except Exception as error:
         reason = _why_lost(error)
         if reason is None:
