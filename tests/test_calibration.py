@@ -12,13 +12,15 @@ from simulated_device import SimulatedDevice
 
 from accelsim.calibration import calibrate
 from accelsim.calibration_files import Identity, calibrated_files, check_facts, facts_of, stated_facts
+from accelsim.calibration_residuals import residuals, residuals_text
 from accelsim.errors import InputError
-from accelsim.hardware.platform import Behaviour, load_platform
+from accelsim.hardware.platform import Behaviour, load_behaviour, load_platform
 from accelsim.hardware.sourced import leaf_paths
 from accelsim.hardware.sourced_text import SourcedValue
 from accelsim.measurements import Measurement, measurements_text, read_measurements
 from accelsim.measuring.device import open_device
 from accelsim.measuring.kernels import DEFAULT, QUICK, LeftOut, Task, measure, tasks_for
+from accelsim.platforms.timing import pair_seconds
 
 DATE = "2026-01-02"
 PEAKS = [f"{precision}={rate:g}" for precision, rate in known.PEAK_TFLOPS.items()]
@@ -302,6 +304,24 @@ def test_files_load_as_what_was_calibrated(tmp_path: Path) -> None:
     )  # fmt: skip
     assert platform.peak_flops("bf16") == 9e14
     assert facts_of(platform) == calibration.platform
+
+
+def test_products_that_take_what_is_estimated_leave_no_residual() -> None:
+    h200, hopper = load_platform("h200"), load_behaviour("hopper")
+    items = [item for item in measured() if item.precision == "fp16" and item.what in {"gemm", "sparse_gemm"}]
+    m, n, k = np.array([item.shape for item in items], dtype=float).T
+    dense, sparse = pair_seconds(m, n, k, h200, hopper, "fp16")
+    exact = [
+        replace(item, median_s=float((dense if item.what == "gemm" else sparse)[at])) for at, item in enumerate(items)
+    ]
+    assert {item.measured.what for item in residuals(exact, h200, hopper)} == {"gemm", "sparse_gemm"}
+    assert all(item.relative_error == 0 for item in residuals(exact, h200, hopper))
+    twice = [replace(item, median_s=2 * item.median_s) for item in exact]
+    assert all(item.relative_error == pytest.approx(-0.5) for item in residuals(twice, h200, hopper))
+    lines = residuals_text(residuals(twice[:1], h200, hopper)).splitlines()
+    assert lines[0] == "what,precision,m,n,k,measured_us,estimated_us,relative_error"
+    assert lines[1].split(",")[:5] == ["gemm", "fp16", "64", "64", "64"]
+    assert lines[1].endswith(",-0.5000")
 
 
 def test_the_cpu_is_measured_by_numpy() -> None:

@@ -56,6 +56,7 @@ ORDER = (
     "validation_report",
     "platforms_report",
     "shipped_reports",
+    "calibration_residuals",
     "cli",
 )
 HOMES = {

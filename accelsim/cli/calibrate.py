@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from accelsim.measurements import Measurement
     from accelsim.measuring.device import Device
     from accelsim.measuring.kernels import Effort, LeftOut, Task
-    from accelsim.measuring.training import Network
+    from accelsim.measuring.training import Network, Setting
 
 __all__ = ["calibrate_command"]
 
@@ -91,7 +92,8 @@ def calibrate_command(
     power of most CPUs, has to be stated.
 
     With --train a step of a network (resnet18, resnet50, bert_base, gpt2, or your own) is measured on random data and
-    appended to DIR/NAME.training.csv, which accelsim validate throughput compares with the estimate.
+    appended to DIR/NAME.training.csv, in the columns that accelsim validate throughput reads, and shown beside the
+    estimate if DIR/NAME.yaml is there.
 
     The kernels of a CPU were run and checked by the authors; those of CUDA GPUs only against a simulated device.
 
@@ -193,8 +195,34 @@ def _measure_kernels(
     for values in (calibration.platform, calibration.behaviour):
         for path, item in values.items():
             click.echo(f"  {path:<28} {item.value!s:<10} {item.confidence}")
+    written = [*files, journal.name, *_write_residuals(folder, identity.name, measured)]
     _show_notes(measured, left_out)
-    click.echo(f"written: {', '.join(str(folder / file) for file in (*files, journal.name))}")
+    click.echo(f"written: {', '.join(str(folder / file) for file in written)}")
+
+
+def _write_residuals(folder: Path, name: str, measured: "Sequence[Measurement]") -> list[str]:
+    """Write and sum up how far estimates of the GEMMs are off; nothing where the estimates cannot run."""
+    if find_spec("numba") is None:  # a machine that only measures may lack it
+        return []
+    from statistics import median
+
+    from accelsim.calibration_residuals import residuals, residuals_text
+    from accelsim.files import write_atomically
+    from accelsim.hardware.platform import load_behaviour, load_platform
+
+    platform = load_platform(folder / f"{name}.yaml")
+    found = residuals(measured, platform, load_behaviour(str(platform.behaviour)))
+    groups: dict[str, list[float]] = {}
+    for item in found:
+        label = f"{item.measured.what.replace('_', ' ')} {item.measured.precision}"
+        groups.setdefault(label, []).append(abs(item.relative_error))
+    for label, errors in groups.items():
+        click.echo(
+            f"  estimates of {len(errors)} x {label}: median error {median(errors):.1%}, largest {max(errors):.1%}"
+        )
+    file = f"{name}.residuals.csv"
+    write_atomically(folder / file, residuals_text(found))
+    return [file]
 
 
 def _file_name(device: str) -> str:
@@ -335,7 +363,29 @@ def _measure_training(
     how = f"{row['precision']} {row['framework_layout']}"
     click.echo(f"{row['model']}, batch {batch}, {how}: {row['throughput']} {row['unit']}, {row['notes']}")
     count = f"{len(rows) + 1} row{'s' * bool(rows)}"
-    click.echo(f"written: {path} ({count}); compare: accelsim validate throughput {shlex.quote(str(path))}")
+    _show_estimate(
+        folder / f"{path.name.removesuffix('.training.csv')}.yaml", network, setting, float(row["throughput"])
+    )
+    click.echo(f"written: {path} ({count})")
+
+
+def _show_estimate(platform: Path, network: "Network", setting: "Setting", measured: float) -> None:
+    """Print the estimate beside the measurement, if the machine was calibrated and the network has a shipped trace."""
+    from accelsim.workload.measured import trace_for
+
+    name = trace_for(network.model, network.input, network.unit)
+    if name is None or not platform.exists() or find_spec("numba") is None:
+        return
+    from accelsim.hardware.platform import load_platform
+    from accelsim.platforms.estimate import estimate
+    from accelsim.workload.trace import load_trace
+
+    found = estimate(
+        load_trace(name), load_platform(platform), batch=setting.batch, optimizer=network.optimizer,
+        precision=setting.precision.lower(), channels_last=setting.channels_last, compiled=setting.compiled,
+    )  # fmt: skip
+    error = found.samples_per_s / measured - 1
+    click.echo(f"estimate with {platform}: {found.samples_per_s:.5g} {network.unit}, {error:+.1%} off the measurement")
 
 
 def _own_network(target: str, inputs: Sequence[str], loss: str | None) -> "Network":

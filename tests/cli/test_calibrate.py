@@ -2,14 +2,16 @@
 
 import csv
 from pathlib import Path
+from statistics import median
 
 import pytest
 from simulated_device import SimulatedDevice
 
-from accelsim.hardware.platform import load_platform
+from accelsim.files import packaged_names
+from accelsim.hardware.platform import load_behaviour, load_platform
 from accelsim.workload.measured import trace_for
 
-FILES = ["sim.behaviour.yaml", "sim.measurements.csv", "sim.yaml"]
+FILES = ["sim.behaviour.yaml", "sim.measurements.csv", "sim.residuals.csv", "sim.yaml"]
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -32,8 +34,15 @@ def test_writes_a_platform_its_behaviour_and_the_measurements(run, tmp_path: Pat
     lines = out.splitlines()
     assert lines[0] == "NVIDIA Simulated, simulator 1.0: 35 kernels measured"
     assert "  host_us                      7.0        measured" in lines
-    assert lines[-1] == "written: " + ", ".join(str(folder / name) for name in (FILES[2], FILES[0], FILES[1]))
+    assert lines[-1] == "written: " + ", ".join(str(folder / name) for name in (FILES[3], *FILES[:3]))
+    residuals = rows_of(folder / "sim.residuals.csv")
+    errors = [abs(float(row["relative_error"])) for row in residuals if row["what"] == "sparse_gemm"]
+    summary = (
+        f"  estimates of {len(errors)} x sparse gemm fp16: median error {median(errors):.1%}, largest {max(errors):.1%}"
+    )
+    assert summary in lines
     platform = load_platform(folder / "sim.yaml")
+    assert load_behaviour(platform.behaviour).host_us == 7.0
     assert (platform.name, platform.kind, platform.behaviour) == ("sim", "gpu", str(folder / FILES[0]))
 
 
@@ -196,7 +205,7 @@ def test_a_training_step_becomes_a_row(run, tmp_path: Path) -> None:
         code, out, err = run("calibrate", *target, *options)
         assert (code, err) == (0, "")
         plural = f"({number} row{'s' * (number > 1)})"
-        assert out.splitlines()[-1] == f"written: {path} {plural}; compare: accelsim validate throughput {path}"
+        assert out.splitlines()[1:] == [f"written: {path} {plural}"]
     first, second = rows_of(path)
     header = (Path(__file__).parents[2] / "accelsim/data/training_throughput.csv").read_text().splitlines()[0]
     assert ",".join(first) == header
@@ -207,6 +216,30 @@ def test_a_training_step_becomes_a_row(run, tmp_path: Path) -> None:
         assert row["framework_layout"].endswith(layout)
         assert float(row["throughput"]) > 0
     assert first["id"] != second["id"]
+
+
+def test_a_calibrated_machine_shows_the_estimate_beside_the_measurement(run, tmp_path: Path, monkeypatch) -> None:
+    pytest.importorskip("torch")
+    from accelsim.measuring.training import Input, Network
+    from accelsim.platforms.estimate import estimate
+    from accelsim.workload.trace import load_trace
+
+    network = Network(
+        target="resnet.py:resnet9_cifar10", inputs=(Input(shape=(3, 32, 32)),), model="ResNet-9", input="CIFAR-10 32x32",
+        unit="img/s", optimizer="sgd",
+    )  # fmt: skip
+    monkeypatch.setattr("accelsim.measuring.training.NETWORKS", {"resnet9": network})
+    (tmp_path / "box.yaml").write_text(packaged_names("hw_configs/platforms", (".yaml",))["i9_9900x"].read_text())
+    code, out, _ = run("calibrate", "-o", str(tmp_path), *TRAIN, "--train", "resnet9")
+    assert code == 0
+    (row,) = rows_of(tmp_path / "box.training.csv")
+    expected = estimate(
+        load_trace("resnet9_cifar10"), load_platform("i9_9900x"), batch=2, precision="fp32", channels_last=False
+    ).samples_per_s
+    error = expected / float(row["throughput"]) - 1
+    assert out.splitlines()[1] == (
+        f"estimate with {tmp_path / 'box.yaml'}: {expected:.5g} img/s, {error:+.1%} off the measurement"
+    )
 
 
 def test_errors_of_training_steps(run, tmp_path: Path) -> None:
