@@ -192,6 +192,10 @@ def _feasible(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
     return frame[done], (f"{count} of {len(frame)} points are not shown, as they were not feasible",) if count else ()
 
 
+def _is_number(frame: pd.DataFrame, column: str) -> bool:
+    return bool(pd.api.types.is_numeric_dtype(frame[column]))
+
+
 def _known(frame: pd.DataFrame, column: str, option: str, path: str) -> str:
     if column not in frame:
         raise InputError(f"{option} {column}: {path} has no such column{did_you_mean(column, frame.columns)}")
@@ -201,8 +205,8 @@ def _known(frame: pd.DataFrame, column: str, option: str, path: str) -> str:
 def _sweep(sources: Sequence[Source], choice: Choice) -> Drawing:
     table, path = joined(sources, choice.where), sources[0].path
     axes = frames.sweep_axes(table)
-    numeric = [name for name in axes if pd.api.types.is_numeric_dtype(table[name])]
-    x = _known(table, choice.x, "-x", path) if choice.x else next(iter(numeric or axes), "")
+    first = min(axes, key=lambda name: not _is_number(table, name), default="")
+    x = _known(table, choice.x, "-x", path) if choice.x else first
     if not x:
         raise InputError(f"{path}: nothing varies; name the column to draw over with -x")
     y = choice.y or "latency_s"
@@ -238,7 +242,7 @@ def _sweep_map(sources: Sequence[Source], choice: Choice) -> Drawing:
     table, path = joined(sources, choice.where), sources[0].path
     axes = frames.sweep_axes(table)
     given = [name for name in (choice.x, choice.y) if name]
-    left = [name for name in axes if name not in given]
+    left = sorted((name for name in axes if name not in given), key=lambda name: not _is_number(table, name))
     x, y = choice.x or (left.pop(0) if left else ""), choice.y or (left.pop(0) if left else "")
     for name, option in ((x, "-x"), (y, "-y")):
         if not name:
@@ -273,11 +277,25 @@ def _pareto(sources: Sequence[Source], choice: Choice) -> Drawing:
 
 def _platforms(sources: Sequence[Source], choice: Choice) -> Drawing:
     table, path = joined(sources, choice.where), sources[0].path
+    if set(table.columns) >= _CONTENDER:
+        unknown = table["gops_per_w"].isna()
+        numbers = ("effective_gops", "gops_per_w", "energy_j", "energy_low_j", "energy_high_j", "speedup")
+        known = checked(table[~unknown], "platforms", path, ("name", "kind", "method"), numbers)
+        notes = tuple(
+            f"{name} is not shown, as no power of it is known" for name in dict.fromkeys(table["name"][unknown])
+        )
+        show = partial(compose.draw_platforms, x="throughput_gops")
+        return Drawing(frame=frames.contenders_frame(known), draw=show, title=_means_over(known), notes=notes)
     x = choice.x or (
         "samples_per_s" if "throughput_gops" not in table and "samples_per_s" in table else "throughput_gops"
     )
     frame = checked(table, "platforms", path, ("name", "kind"), (x, "gops_per_w"))
     return Drawing(frame=frame, draw=partial(compose.draw_platforms, x=x))
+
+
+def _means_over(table: pd.DataFrame) -> str:
+    workloads = list(dict.fromkeys(table["workload"]))
+    return str(workloads[0]) if len(workloads) == 1 else f"geometric means over {len(workloads)} workloads"
 
 
 def _predicted(sources: Sequence[Source], choice: Choice) -> Drawing:
@@ -384,6 +402,9 @@ KINDS: dict[str, Kind] = {
     "ablation": Kind(build=_ablation, reads=()),
 }
 """Kinds of figures by name."""
+
+_CONTENDER = {"workload", "name", "effective_gops", "error", "basis", "energy_low_j"}
+"""Columns by which the rows of ``accelsim compare --platform`` are known."""
 
 _SIGNS = {
     "ablation": {"variant", "gain", "speedup", "cycles"},

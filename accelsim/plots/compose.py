@@ -4,7 +4,7 @@ Each function draws one frame into an empty figure (`accelsim.plots.style.new_fi
 """
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -185,7 +185,8 @@ def draw_roofline(frame: pd.DataFrame, figure: Figure, title: str = "") -> None:
     names = [
         f"{layer} {stage}" for layer, stage in zip(short_names(points["layer"].tolist()), points["stage"], strict=True)
     ]
-    _name_points(figure, ax, points, "intensity", "gops", names, frame)
+    others = frame.loc[frame["kind"] == "layer", ["intensity", "gops"]]
+    _name_points(figure, ax, points, "intensity", "gops", names, list(others.itertuples(index=False, name=None)))
 
 
 def draw_sweep(frame: pd.DataFrame, figure: Figure, title: str = "", *, x: str, y: str) -> None:
@@ -217,7 +218,8 @@ def draw_pareto(frame: pd.DataFrame, figure: Figure, title: str = "", *, x: str,
         "\n".join(f"{words_of(name)[0]} {value}" for name, value in row.items())
         for row in knee[list(named)].to_dict("records")
     ]
-    _name_points(figure, ax, knee, x, y, names, frame[frame["on_front"]])
+    front = frame.loc[frame["on_front"], [x, y]]
+    _name_points(figure, ax, knee, x, y, names, list(front.itertuples(index=False, name=None)))
 
 
 def draw_platforms(frame: pd.DataFrame, figure: Figure, title: str = "", *, x: str) -> None:
@@ -225,9 +227,18 @@ def draw_platforms(frame: pd.DataFrame, figure: Figure, title: str = "", *, x: s
     (ax,) = _panels(figure, 1, 3.0, title)
     plot_platforms(frame, ax, x)
     _finish(figure, [ax], title)
-    _name_points(
-        figure, ax, frame.head(_NAMED_PLATFORMS), x, "gops_per_w", frame["name"].tolist()[:_NAMED_PLATFORMS], frame
-    )
+    named, names = frame.head(_NAMED_PLATFORMS), frame["name"].tolist()[:_NAMED_PLATFORMS]
+    _name_points(figure, ax, named, x, "gops_per_w", names, [*_along_bars(frame, x, "gops_per_w")])
+
+
+def _along_bars(frame: pd.DataFrame, x: str, y: str) -> Iterator[tuple[float, float]]:
+    """Points that are as close together as texts are high, along all bars of error."""
+    for across, up in ((x, y), (y, x)):
+        if {f"{across}_low", f"{across}_high"} <= set(frame.columns):
+            ends = frame[[f"{across}_low", f"{across}_high", up]].dropna()
+            for low, high, level in ends.itertuples(index=False, name=None):
+                for value in np.geomspace(low, high, 24):
+                    yield (value, level) if across == x else (level, value)
 
 
 def draw_predicted(frame: pd.DataFrame, figure: Figure, title: str = "", *, words: tuple[str, str]) -> None:
@@ -239,16 +250,16 @@ def draw_predicted(frame: pd.DataFrame, figure: Figure, title: str = "", *, word
 
 
 def _name_points(
-    figure: Figure, ax: Axes, points: pd.DataFrame, x: str, y: str, names: Sequence[str], others: pd.DataFrame
+    figure: Figure,
+    ax: Axes,
+    points: pd.DataFrame,
+    x: str,
+    y: str,
+    names: Sequence[str],
+    others: Sequence[tuple[float, float]],
 ) -> None:
     figure.draw_without_rendering()  # places the axes, so that room for text is known
-    obstacles = list(zip(others[x], others[y], strict=True))
-    place_labels(
-        ax,
-        list(zip(points[x], points[y], strict=True)),
-        names,
-        others=[point for point in obstacles if pd.notna(point[0])],
-    )
+    place_labels(ax, list(zip(points[x], points[y], strict=True)), names, others=others)
 
 
 def draw_tornado(

@@ -18,10 +18,12 @@ from accelsim.results import LayerResult, Result
 from accelsim.sparsity.pattern import Pattern
 from accelsim.step import Stage
 from accelsim.summary import merge_names
+from accelsim.sweep.pareto import pareto_front
 from accelsim.training_results import TrainingResult
 from accelsim.units import GIGA
 
 __all__ = [
+    "contenders_frame",
     "effects_frame",
     "energy_frame",
     "layer_speedup_frame",
@@ -369,13 +371,8 @@ def pareto_frame(frame: pd.DataFrame, x: str, y: str, larger: Sequence[str]) -> 
     """
     signs = [-1 if name in larger else 1 for name in (x, y)]
     points = [(signs[0] * one, signs[1] * other) for one, other in zip(frame[x], frame[y], strict=True)]
-    best, front = math.inf, set()
-    for point in sorted(set(points)):
-        if point[1] < best:
-            best = point[1]
-            front.add(point)
-    ends = sorted(front)
-    knee = _knee(ends)
+    ends = [points[index] for index in pareto_front(points)]
+    front, knee = set(ends), _knee(ends)
     first = points.index(knee) if knee else -1
     return frame.assign(on_front=[point in front for point in points],
                         knee=[index == first for index in range(len(points))])  # fmt: skip
@@ -468,6 +465,35 @@ def phase_frame(table: pd.DataFrame) -> pd.DataFrame:
              "gain": dense / float(run["latency_s"].sum())}
             for phase, time in zip(run["phase"], run["latency_s"], strict=True)
         ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def contenders_frame(table: pd.DataFrame) -> pd.DataFrame:
+    """Geometric means over the workloads of each machine and method, with the error of estimates and of energies.
+
+    `table`: rows of ``accelsim compare --platform``, all with a known efficiency. A method that a machine gains nothing
+    from is left out. Columns: name, kind, throughput_gops and gops_per_w, each with ``_low`` and ``_high``, and
+    confidence: measured where the error of the estimate is, or a paper states the rate; else assumed.
+    """
+    rows = []
+    for (name, method, pattern), own in table.groupby(["name", "method", "pattern"], sort=False, dropna=False):
+        if method != "dense" and (own["speedup"] == 1).all():
+            continue
+        gops, efficiency = (_geometric_mean(own[column]) for column in ("effective_gops", "gops_per_w"))
+        error = own["error"].iloc[0]
+        rows.append(
+            {
+                "name": name if method == "dense" else f"{name} {method}{'' if pd.isna(pattern) else f' {pattern}'}",
+                "kind": own["kind"].iloc[0],
+                "throughput_gops": gops,
+                "throughput_gops_low": gops / (1 + error),
+                "throughput_gops_high": gops * (1 + error),
+                "gops_per_w": efficiency,
+                "gops_per_w_low": _geometric_mean(own["gops_per_w"] * own["energy_j"] / own["energy_high_j"]),
+                "gops_per_w_high": _geometric_mean(own["gops_per_w"] * own["energy_j"] / own["energy_low_j"]),
+                "confidence": "assumed" if pd.isna(error) and "paper" not in str(own["basis"].iloc[0]) else "measured",
+            }
+        )
     return pd.DataFrame(rows)
 
 

@@ -24,7 +24,7 @@ def plot_platforms(frame: pd.DataFrame, ax: Axes, x: str, y: str = "gops_per_w")
                 style = style | {"markerfacecolor": "white", "markeredgecolor": style["color"], "markeredgewidth": 1.0}
             ax.errorbar(
                 some[x].tolist(), some[y].tolist(), xerr=_errors(some, x), yerr=_errors(some, y), linestyle="",
-                elinewidth=0.7, capsize=1.5, ecolor="#777777", label=f"{kind} (estimated)" if unsure else str(kind),
+                elinewidth=0.7, capsize=1.5, ecolor="#777777", label=f"{kind} (not measured)" if unsure else str(kind),
                 **style,
             )  # fmt: skip
     for axis, name in ((ax.xaxis, x), (ax.yaxis, y)):

@@ -44,20 +44,30 @@ def read_source(path: str | Path) -> Source:
     if Path(path).suffix == ".csv":
         return Source(path=name, form="table", data=_table(name, read_text(Path(path))))
     data = parse_json(read_text(Path(path)), name)
-    form = _format_of(data)
-    if form.startswith("accelsim-training/"):
+    form = _format_of(data).partition("/")[0]
+    if form == "accelsim-training":
         return Source(path=name, form="training", data=(read_training(data, name),))
-    if form.startswith("accelsim-timeline/"):
+    if form == "accelsim-timeline":
         return Source(path=name, form="timeline", data=load_timeline(path))
-    if form.startswith("accelsim-ablation/"):
-        return _records(name, data.get("rows"))
-    checks = data if isinstance(data, list) else [data]
-    if checks and all(isinstance(entry, dict) and "check" in entry for entry in checks):
-        return _records(name, [row for entry in checks for row in entry.get("comparisons", ())])
+    rows = _rows_of(data, form)
+    if rows is not None:
+        return Source(path=name, form="table", data=_records(name, rows))
     results = read_results(data, name)
     if not results:
         raise InputError(f"{name}: no results to draw")
     return Source(path=name, form="results", data=results)
+
+
+def _rows_of(data: Any, form: str) -> Any:
+    """The rows of what is written as a table elsewhere: an ablation, contenders, and what checks compared."""
+    if form == "accelsim-ablation":
+        return data.get("rows")
+    if form == "accelsim-contenders":
+        return data.get("contenders")
+    checks = data if isinstance(data, list) else [data]
+    if checks and all(isinstance(entry, dict) and "check" in entry for entry in checks):
+        return [row for entry in checks for row in entry.get("comparisons", ())]
+    return None
 
 
 def _format_of(data: Any) -> str:
@@ -68,12 +78,12 @@ def _format_of(data: Any) -> str:
     return str(about.get("format", "")) if isinstance(about, dict) else str(data.get("format", ""))
 
 
-def _records(name: str, rows: Any) -> Source:
+def _records(name: str, rows: Any) -> pd.DataFrame:
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{name}: rows: a list of objects is needed")
     if not rows:
         raise InputError(f"{name}: no rows to draw")
-    return Source(path=name, form="table", data=pd.DataFrame(rows))
+    return pd.DataFrame(rows)
 
 
 def _table(name: str, text: str) -> pd.DataFrame:

@@ -4,7 +4,6 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise, product
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -184,7 +183,11 @@ _POINT_PX = 3
 
 
 def place_labels(
-    ax: Axes, points: Sequence[tuple[float, float]], texts: Sequence[str], size_pt: float = 6, others: Any = ()
+    ax: Axes,
+    points: Sequence[tuple[float, float]],
+    texts: Sequence[str],
+    size_pt: float = 6,
+    others: Sequence[tuple[float, float]] = (),
 ) -> list[str]:
     """Write a text beside each point, where it covers no other text, point or one of the `others`.
 

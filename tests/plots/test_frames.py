@@ -231,3 +231,23 @@ def test_predictions_have_their_error_and_the_median_of_their_group() -> None:
     found = frames.predicted_frame(frame, "platform")
     assert found["relative_error"].tolist() == pytest.approx([0.1, -0.2, 0.05, 1.0])
     assert found["group"].tolist() == [*["a: 3 rows, median error 10.0 %"] * 3, "b: 1 row, median error 100.0 %"]
+
+
+def test_contenders_are_means_over_workloads_with_their_errors() -> None:
+    head = {"kind": "gpu", "energy_j": 2.0, "energy_low_j": 1.0, "energy_high_j": 4.0, "speedup": 1.0}
+    rows = [
+        {**head, "name": "x", "method": "dense", "pattern": None, "effective_gops": gops, "gops_per_w": 3.0, "error": 0.25,
+         "basis": "12 held-out measurements of it"}
+        for gops in (100.0, 400.0)
+    ]  # fmt: skip
+    rows.append({**rows[0], "method": "bdwp", "pattern": "2:8"})
+    rows.append({**rows[0], "name": "sat", "method": "bdwp", "pattern": "2:8", "speedup": 1.9, "error": None,
+                 "basis": "simulated; assumptions in the design"})  # fmt: skip
+    (first, second) = frames.contenders_frame(pd.DataFrame(rows)).to_dict("records")
+    assert first["name"] == "x"
+    assert first["throughput_gops"] == pytest.approx(200)
+    assert first["throughput_gops_low"] == pytest.approx(160)
+    assert first["throughput_gops_high"] == pytest.approx(250)
+    assert [first[name] for name in ("gops_per_w_low", "gops_per_w_high")] == pytest.approx([1.5, 6.0])
+    assert (first["confidence"], second["confidence"]) == ("measured", "assumed")
+    assert second["name"] == "sat bdwp 2:8"

@@ -154,12 +154,12 @@ def test_platforms_stand_at_throughput_and_efficiency_with_bars_of_error() -> No
         ax = figure.subplots()
         plot_platforms(PLATFORMS, ax, "throughput_gops")
     found = {bars.get_label(): (bars[0], bars[2]) for bars in ax.containers}
-    assert set(found) == {"FPGA (estimated)", "GPU"}
+    assert set(found) == {"FPGA (not measured)", "GPU"}
     assert list(found["GPU"][0].get_xdata()) == [60000.0, 14000.0]
     assert list(found["GPU"][0].get_ydata()) == [150.0, 47.0]
     (spans,) = found["GPU"][1]
     assert [segment[:, 1].tolist() for segment in spans.get_segments()] == [[120.0, 190.0], [47.0, 47.0]]
-    assert found["FPGA (estimated)"][0].get_markerfacecolor() == "white"
+    assert found["FPGA (not measured)"][0].get_markerfacecolor() == "white"
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("throughput (GOPS)", "energy efficiency (GOPS/W)")
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
 
