@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from accelsim.results import Result
     from accelsim.simulation import simulate
     from accelsim.sparsity.pattern import Pattern
+    from accelsim.sweep.run import run_sweep
+    from accelsim.sweep.spec import load_sweep, make_sweep
     from accelsim.training import simulate_training
     from accelsim.training_results import TrainingResult
     from accelsim.workload.trace import Trace, load_trace, save_trace
@@ -35,7 +37,10 @@ _HOMES = {
     "TrainingResult": "accelsim.training_results",
     "gemm_on_array": "accelsim.engines",
     "load_design": "accelsim.hardware.design",
+    "load_sweep": "accelsim.sweep.spec",
     "load_trace": "accelsim.workload.trace",
+    "make_sweep": "accelsim.sweep.spec",
+    "run_sweep": "accelsim.sweep.run",
     "save_trace": "accelsim.workload.trace",
     "simulate": "accelsim.simulation",
     "simulate_training": "accelsim.training",
@@ -56,7 +61,10 @@ __all__ = [
     "TrainingResult",
     "gemm_on_array",
     "load_design",
+    "load_sweep",
     "load_trace",
+    "make_sweep",
+    "run_sweep",
     "save_trace",
     "simulate",
     "simulate_training",
