@@ -95,7 +95,7 @@ def calibrate_command(
     appended to DIR/NAME.training.csv, in the columns that accelsim validate throughput reads, and shown beside the
     estimate if DIR/NAME.yaml is there.
 
-    The kernels of a CPU were run and checked by the authors; those of CUDA GPUs only against a simulated device.
+    What is done with CUDA has not run on a GPU yet; its tests simulate one.
 
     \b
     accelsim calibrate -o DIR --set power.idle_w=25 --set power.peak_w=165
@@ -172,6 +172,8 @@ def _measure_kernels(
     from accelsim.measuring.kernels import DEFAULT, QUICK, tasks_for
 
     based = None if based_on is None else load_platform(based_on)
+    if based is not None and based.kind == "fpga":
+        raise InputError(f"--facts {based_on}: is of kind fpga; gpu, edge and cpu can be measured")
     facts = {**device.facts(), **(facts_of(based) if based else {}), **stated_facts(peaks, settings)}
     identity = Identity(
         name=name or _file_name(device.name),

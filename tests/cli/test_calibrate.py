@@ -115,6 +115,7 @@ def test_a_restless_machine_is_said_to_be_one(run, device: SimulatedDevice, tmp_
         (["--train", "resnet18", "--batch", "2", "--quick"], "--quick: not with --train"),
         (["--train", "resnet18", "--batch", "2", "--framework", "numpy"], "--framework numpy: a training step needs torch"),
         (["--facts", "h20"], None),
+        (["--facts", "vcu1525"], "--facts vcu1525: is of kind fpga; gpu, edge and cpu can be measured"),
         (["--peak", "fp32=1000", "--set", "power.idle_w=701"],
          "facts: top level: power.idle_w: got 701, above power.peak_w 700"),
         (["--quick", "--peak", "fp32=1"],
