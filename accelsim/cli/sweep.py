@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from accelsim.cli.options import announce_compilation, check_output
-from accelsim.errors import InputError
+from accelsim.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from accelsim.sweep.run import Outcome
@@ -92,12 +92,16 @@ def sweep_command(sources: tuple[str, ...], output: str, jobs: int | None, dask:
 
 def _read(sources: Sequence[str], given: dict[str, Any]) -> "Sweep":
     from accelsim.sweep.spec import load_sweep, make_sweep, sweep_names
+    from accelsim.workload.trace import workload_names
 
     if len(sources) == 1 and (sources[0] in sweep_names() or sources[0].endswith((".yaml", ".yml"))):
         extra = [name for name, value in given.items() if value not in {None, ()}]
         if extra:
             raise InputError(f"--{extra[0]}: {sources[0]} says what is swept; change it there")
         return load_sweep(sources[0])
+    near = did_you_mean(sources[0], (*sweep_names(), *workload_names()))
+    if len(sources) == 1 and any(f"'{name}'" in near for name in sweep_names()) and not Path(sources[0]).exists():
+        raise InputError(f"'{sources[0]}': neither a sweep nor a trace{near}; shipped: {', '.join(sweep_names())}")
     axes = [(name, given[name]) for name in _AXES if given[name] is not None]
     return make_sweep(
         sources,
