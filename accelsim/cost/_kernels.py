@@ -555,8 +555,8 @@ def mapping_bounds(m, n, k, kept, group, machine, mapping):
 
     Buffer tiles are whole array blocks, so every tiling issues for the same blocks. The issue phases of the tiles of a
     job never overlap, and neither do their drains, hence each sum bounds the jobs' cycles. To its issues a job adds
-    the skew, the adder latency and its last drain (OS) or its first preload and the skew (WS, IS); to its drains the
-    skew, the latency and its first issue. Last, the sum of issues without stalls, which no cut of k lowers.
+    the skew, the adder latency and its last drain (OS) or its first preload and its last skew (WS, IS); to its drains
+    the skew, the latency and its first issue. Last, the sum of issues without stalls, which no cut of k lowers.
     """
     rows, cols, lanes, latency = machine[0], machine[1], machine[2], machine[3]
     if mapping[0] != OS:
@@ -564,7 +564,10 @@ def mapping_bounds(m, n, k, kept, group, machine, mapping):
         length, width = (m, n) if mapping[0] == WS else (n, m)
         bound = ceil_div(slot_rows, rows) * ceil_div(width, cols) * length * per_group
         r, hold = min(rows, slot_rows), (kw_row if mapping[0] == WS else kr)
-        to_issue = r * ceil_div(hold, lanes) + (r - 1) * latency + min(cols, width) - 1
+        r_last = r
+        if mapping[1] == FLAT and slot_rows % rows:  # groups of a tile may end within a block
+            r_last = slot_rows % rows
+        to_issue = r * ceil_div(hold, lanes) + (r_last - 1) * latency + min(cols, width) - 1
         return bound, np.int64(0), to_issue, np.int64(0), bound
     _, _, slots, kx, kw = slot_layout(k, lanes, kept, group)
     total, drain, to_issue, to_drain, ops = np.int64(0), np.int64(0), np.int64(0), np.int64(0), np.int64(0)

@@ -1,0 +1,143 @@
+"""Speed of sweeps on one core: pytest tests/bench/test_bench_sweep.py -m bench -s. Nothing is asserted but equality.
+
+Rates count CPU time of this process, which other work on the machine does not stretch. Side by side: points together,
+and the loop over `simulate` that they replace.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import accelsim as acs
+from accelsim.cost import _kernels
+from accelsim.cost.gemm import GemmNumbers, gemm_numbers, machine_numbers
+from accelsim.schedule.mapping import mapping_table
+from accelsim.sparsity.methods import find_method
+from accelsim.sparsity.pattern import Pattern
+from accelsim.step import Gemm, lower
+from accelsim.sweep.batched import BatchEvaluator
+from accelsim.sweep.point import Point, evaluate_one
+
+pytestmark = pytest.mark.bench
+
+STEP = Point(
+    workload="resnet50_imagenet",
+    design="sat_vcu1525",
+    changes=(),
+    method="bdwp",
+    pattern="2:8",
+    batch=512,
+    optimizer="sgd",
+    engine="closed",
+)
+SIDES = (8, 12, 16, 20, 24, 28, 32, 40, 48, 64)
+SWEEPS = {
+    "bandwidth only, 10 to 80 GB/s": [(("dram.bandwidth_gb_per_s", f"{value:.6g}"),) for value in np.linspace(10, 80, 2000)],
+    "array shape only, 8 to 64 a side": [(("array.rows", str(r)), ("array.cols", str(c))) for r in SIDES for c in SIDES],
+    "array shape x 10 bandwidths": [
+        (("array.rows", str(r)), ("array.cols", str(c)), ("dram.bandwidth_gb_per_s", f"{8 * b}"))
+        for r in SIDES[::2]
+        for c in SIDES[::2]
+        for b in range(1, 11)
+    ],
+    "buffers and clock": [
+        (("buffers.x_bytes", str(2**x)), ("buffers.w_bytes", str(2**w)), ("clock_hz", f"{clock}e+6"))
+        for x in range(18, 23)
+        for w in range(18, 23)
+        for clock in (150, 200, 250, 300)
+    ],
+}  # fmt: skip
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_design_points_per_second(benchmark, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whole ResNet-50 training steps, BDWP 2:8 at batch 512, each with its dense step; files are read anew each time."""
+    points = [replace(STEP, changes=changes) for changes in SWEEPS[name]]
+    BatchEvaluator().evaluate(points[:8])
+    seconds, last = [], []
+
+    def together() -> None:
+        evaluator = BatchEvaluator()
+        seconds.append(cpu_seconds(lambda: last.__setitem__(slice(None), evaluator.evaluate(points))))
+        benchmark.extra_info.update(evaluated=evaluator.evaluated, pruned=evaluator.pruned)
+
+    benchmark.pedantic(together, rounds=3)
+    some = range(0, len(points), max(1, len(points) // 25))
+    alone: list[dict[str, object]] = []
+    loop = len(some) / cpu_seconds(lambda: alone.extend(evaluate_one(points[index]) for index in some))
+    assert alone == [last[index] for index in some]
+    rate = len(points) / min(seconds)
+    evaluated, pruned = (benchmark.extra_info[key] / len(points) for key in ("evaluated", "pruned"))
+    benchmark.extra_info.update(points_per_s=round(rate), loop_points_per_s=round(loop, 1))
+    with capsys.disabled():
+        print(  # noqa: T201  the numbers are what a benchmark is for
+            f"\n{name}: {len(points):,} points, {rate:,.0f} points/s together, {loop:,.1f} points/s by simulate one by"
+            f" one ({rate / loop:,.0f}x); per point {evaluated:,.0f} mappings evaluated, {pruned:,.0f} pruned"
+        )
+
+
+@pytest.fixture(scope="module")
+def gemms() -> list[GemmNumbers]:
+    """The distinct GEMMs of the step and of its dense baseline."""
+    trace, design = acs.load_trace(STEP.workload), acs.load_design(STEP.design)
+    steps = [
+        lower(trace, design, find_method(name), pattern=Pattern.parse("2:8"), batch=512) for name in ("bdwp", "dense")
+    ]
+    return list(
+        {
+            gemm_numbers(task, design, online=False): None
+            for step in steps
+            for task in step.tasks
+            if isinstance(task, Gemm)
+        }
+    )
+
+
+@pytest.mark.parametrize("bandwidth", [19.2, 76.8, 1e6])
+def test_mapping_evaluations_per_second(
+    benchmark, gemms: Sequence[GemmNumbers], bandwidth: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The exhaustive search of all distinct GEMMs: with bounds, and with every candidate of the space evaluated.
+
+    Much bandwidth makes a candidate cheap to evaluate: what its jobs load and store need not be looked at.
+    """
+    design = acs.load_design(STEP.design)
+    machine, per_cycle = machine_numbers(design), bandwidth * 1e9 / design.clock_hz
+    tables = [mapping_table(design, sparse=sparse) for sparse in (False, True)]
+    none = np.empty((0, _kernels.CODES), np.int64), np.empty((0, _kernels.NUMBERS))
+
+    def walk(lowering: bool) -> tuple[int, int, list[int]]:
+        evaluated = pruned = 0
+        best = []
+        for numbers in gemms:
+            shape, per_element = np.array(numbers.shape), np.array(numbers.per_element)
+            found = _kernels.walk(
+                shape, per_element, machine.machine, machine.buffers, per_cycle, numbers.fetch_cycles,
+                tables[numbers.shape[4] > 0], np.inf, lowering, *none,
+            )  # fmt: skip
+            evaluated, pruned = evaluated + found[4], pruned + found[5]
+            best.append(int(found[1]))
+        return evaluated, pruned, best
+
+    walk(True)
+    seconds = []
+    benchmark.pedantic(lambda: seconds.append(cpu_seconds(lambda: walk(True))), rounds=5)
+    evaluated, pruned, best = walk(True)
+    everything = cpu_seconds(lambda: walk(False))
+    space, nothing, same = walk(False)
+    assert (space, nothing, same) == (evaluated + pruned, 0, best)
+    with capsys.disabled():
+        print(  # noqa: T201  the numbers are what a benchmark is for
+            f"\n{len(gemms)} GEMMs at {bandwidth:g} GB/s, a space of {space:,} mappings: {space / min(seconds):,.0f}"
+            f" mappings/s decided ({evaluated:,} evaluated, {pruned:,} pruned, {min(seconds) * 1e3:.1f} ms);"
+            f" without pruning {space / everything:,.0f} mappings/s evaluated, {everything * 1e3:.0f} ms"
+        )
