@@ -8,7 +8,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_type_hints
@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 from accelsim.energy import Energy
 from accelsim.errors import InputError, did_you_mean
 from accelsim.files import form_of, make_form, parse_json, read_text, several, validate, write_atomically
+from accelsim.markup import Cell, Number, data_table
 from accelsim.step import Note, Stage
+from accelsim.units import GIGA, show
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,12 +27,15 @@ __all__ = [
     "COMPARISON_FORMAT",
     "LayerResult",
     "Result",
+    "Results",
     "StageResult",
     "StepResult",
+    "group_notes",
     "load_results",
     "read_results",
     "result_form",
     "result_of",
+    "step_cells",
     "write_results",
     "write_rows",
 ]
@@ -160,11 +165,76 @@ class Result:
 
         return pd.DataFrame(list(self.layer_rows()))
 
+    @property
+    def case(self) -> str:
+        """The method with its pattern in words."""
+        return self.method if self.pattern is None else f"{self.method} {self.pattern}"
+
     def _repr_html_(self) -> str:
-        """A table for notebooks."""
-        cells = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in asdict(self.step).items())
-        title = f"{self.workload} on {self.design}: {self.method} {self.pattern or ''} batch {self.batch}"
-        return f"<table><caption>{title}</caption>{cells}</table>"
+        """Two tables for notebooks: the step, and its stages."""
+        title = f"{self.workload} on {self.design}: {self.case}, batch {self.batch}"
+        stages = [
+            (
+                name,
+                Number(show(stage.latency_s, "s"), stage.latency_s),
+                Number(show(stage.energy_j, "J"), stage.energy_j),
+            )
+            for name, stage in self.stage_items
+        ]
+        return (
+            f"{data_table(title, ('', 'step'), list(step_cells(self).items()))}"
+            f"{data_table('by stage', ('stage', 'time', 'energy'), stages)}"
+        )
+
+
+class Results(tuple[Result, ...]):
+    """Several results, which show as one table in a notebook."""
+
+    __slots__ = ()
+
+    def to_frame(self) -> "pd.DataFrame":
+        """One row per result, as a pandas frame: what was simulated, and the step."""
+        import pandas as pd  # noqa: PLC0415  as above
+
+        return pd.DataFrame([{**result.head, **asdict(result.step)} for result in self])
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks, a row per result."""
+        rows: list[tuple[Cell, ...]] = [
+            (result.workload, result.design, result.case, *step_cells(result).values(), _speedup(result))
+            for result in self
+        ]
+        names = step_cells(self[0]) if self else ()
+        return data_table("one step", ("workload", "design", "method", *names, "speedup over dense"), rows)
+
+
+def step_cells(result: Result) -> dict[str, Number]:
+    """Return what a reader wants to know of a step, by name: the number, and how it is written."""
+    step = result.step
+    return {
+        "step time": Number(show(step.latency_s, "s"), step.latency_s),
+        "throughput": Number(f"{step.samples_per_s:,.0f} samples/s", step.samples_per_s),
+        "dense-equivalent": Number(show(step.effective_gops * GIGA, "OP/s"), step.effective_gops),
+        "array utilisation": Number(f"{step.array_utilisation:.1%}", step.array_utilisation),
+        "DRAM traffic": Number(show(step.dram_bytes, "B"), step.dram_bytes),
+        "energy": Number(f"{show(step.energy_j, 'J')} ({show(step.power_w, 'W')})", step.energy_j),
+        "efficiency": Number(f"{step.gops_per_w:.1f} GOP/s/W", step.gops_per_w),
+    }
+
+
+def _speedup(result: Result) -> Number:
+    return Number(f"{result.step.speedup:.2f}x", result.step.speedup)
+
+
+def group_notes(notes: Iterable[Note]) -> dict[str, tuple[str, ...]]:
+    """Return the operations, each with its stages, that each text is about."""
+    groups: dict[str, dict[str, list[str]]] = {}
+    for note in notes:
+        groups.setdefault(note.text, {}).setdefault(note.operation, []).append(note.stage)
+    return {
+        text: tuple(f"{name} ({', '.join(dict.fromkeys(stages))})" for name, stages in operations.items())
+        for text, operations in groups.items()
+    }
 
 
 def identity_of(inputs: dict[str, Any]) -> str:
@@ -196,7 +266,7 @@ def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     write_atomically(path, text.getvalue())
 
 
-def load_results(path: str | Path) -> tuple[Result, ...]:
+def load_results(path: str | Path) -> Results:
     """Return the results in a ``.json`` file: of one result, of a list of them, or of a comparison.
 
     Raises `InputError` that lists every error of the file with its path.
@@ -207,20 +277,20 @@ def load_results(path: str | Path) -> tuple[Result, ...]:
     return read_results(parse_json(read_text(path), str(path)), str(path))
 
 
-def read_results(data: Any, source: str) -> tuple[Result, ...]:
+def read_results(data: Any, source: str) -> Results:
     """Return the results in the plain `data` of the file `source`. Raises `InputError` as `load_results`."""
     if isinstance(data, list):
         read = [validate(result_form(), entry, f"{source}[{index}]") for index, entry in enumerate(data)]
-        return tuple(result_of(entry.model_dump()) for entry in read)
+        return Results(result_of(entry.model_dump()) for entry in read)
     found, known = data.get("format") if isinstance(data, dict) else None, (FORMAT, COMPARISON_FORMAT)
     if found not in known:
         hint = did_you_mean(str(found), known)
         raise InputError(f"{source}: format: got {json.dumps(found)}{hint}; allowed: {', '.join(known)}")
     if found == FORMAT:
-        return (result_of(validate(result_form(), data, source).model_dump()),)
+        return Results([result_of(validate(result_form(), data, source).model_dump())])
     entry = result_form(relative_speedup=float)
     comparison = make_form("Comparison", {"format": Literal["accelsim-comparison/1"], "results": several(entry)})
-    return tuple(map(result_of, validate(comparison, data, source).model_dump()["results"]))
+    return Results(map(result_of, validate(comparison, data, source).model_dump()["results"]))
 
 
 def result_form(**more: Any) -> Any:

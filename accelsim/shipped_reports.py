@@ -15,10 +15,10 @@ from accelsim.hardware.design import load_design
 from accelsim.paper import DESIGN, WORKLOADS
 from accelsim.paper_report import write_paper
 from accelsim.platforms_report import write_platforms
-from accelsim.report import METHODS, write_paper_workloads
 from accelsim.validation import NAMES, run_check
 from accelsim.validation_report import write_validation
 from accelsim.workload.trace import load_trace
+from accelsim.workloads_report import METHODS, write_paper_workloads
 
 __all__ = ["REPORTS", "write_reports"]
 

@@ -1,5 +1,6 @@
 """From a trace and a design to a result: the only module that chains the stages."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -11,7 +12,7 @@ from accelsim.errors import InputError, did_you_mean
 from accelsim.hardware.design import Design
 from accelsim.hardware.energy import load_energy_table
 from accelsim.performance import make_result
-from accelsim.results import Result, identity_of
+from accelsim.results import Result, Results, identity_of
 from accelsim.schedule.mapping import MappingCache
 from accelsim.schedule.offline import make_plan
 from accelsim.schedule.plan import Plan
@@ -23,7 +24,7 @@ from accelsim.step import Overrides, lower
 from accelsim.update import Optimizer, find_optimizer
 from accelsim.workload.trace import Trace
 
-__all__ = ["plan_step", "simulate"]
+__all__ = ["cases_of", "compare", "plan_step", "simulate"]
 
 Mode = Literal["train", "infer"]
 _MODES: dict[str, Mode] = {"train": "train", "infer": "infer"}
@@ -89,6 +90,45 @@ def simulate(
     if baseline is not None and baseline.head != {**result.head, "method": "dense", "pattern": None}:
         raise InputError("baseline: not the dense step of this trace on this design under the same options")
     return result
+
+
+def compare(
+    traces: Trace | Sequence[Trace],
+    designs: Design | Sequence[Design],
+    *,
+    methods: Sequence[str] = ("dense", "bdwp"),
+    patterns: Sequence[str] = ("2:8",),
+    batch: int = 512,
+    mode: str = "train",
+    optimizer: str = "sgd",
+    engine: str = "closed",
+    overrides: Overrides | None = None,
+) -> Results:
+    """Simulate every trace on every design under every method and pattern, in this order (see `simulate`).
+
+    Methods that take no pattern are there once. What they share is searched, and dense steps are timed, once.
+    """
+    found = []
+    cases = cases_of(methods, patterns)
+    for trace in [traces] if isinstance(traces, Trace) else traces:
+        for design in [designs] if isinstance(designs, Design) else designs:
+            run = partial(simulate, trace, design, batch=batch, mode=mode, optimizer=optimizer, engine=engine,
+                          overrides=overrides, cache={})  # fmt: skip
+            dense = run(method="dense", pattern=patterns[0])
+            found += [
+                dense if method == "dense" else run(method=method, pattern=pattern, baseline=dense)
+                for method, pattern in cases
+            ]
+    return Results(found)
+
+
+def cases_of(methods: Sequence[str], patterns: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Return every method with every pattern, those that take none once. Raises `InputError` for unknown methods."""
+    return tuple(
+        (method.name, pattern)
+        for method in map(find_method, methods)
+        for pattern in (patterns if method.takes_pattern else patterns[:1])
+    )
 
 
 def plan_step(

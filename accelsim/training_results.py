@@ -23,8 +23,10 @@ from accelsim.files import (
     validate,
     write_atomically,
 )
+from accelsim.markup import Number, data_table
 from accelsim.results import Result, identity_of, result_form, result_of, write_rows
 from accelsim.sparsity.recipes import Share
+from accelsim.units import show
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -203,12 +205,16 @@ class TrainingResult:
 
     def _repr_html_(self) -> str:
         """A table for notebooks."""
-        rows = [phase.row for phase in self.phases]
-        head = "".join(f"<th>{name}</th>" for name in rows[0])
-        body = "".join("<tr>" + "".join(f"<td>{value}</td>" for value in row.values()) + "</tr>" for row in rows)
-        return (
-            f"<table><caption>{self.dense.workload} on {self.dense.design}: {self.title}</caption>{head}{body}</table>"
-        )
+        numbers = {"steps": "{:,}", "cycles": "{:,}", "speedup": "{:.2f}x"}
+        units = {"step_latency_s": "s", "latency_s": "s", "energy_j": "J", "dram_bytes": "B"}
+        rows = []
+        for phase in self.phases:
+            row: dict[str, Any] = {name: "-" if value is None else value for name, value in phase.row.items()}
+            row |= {name: Number(form.format(row[name]), row[name]) for name, form in numbers.items()}
+            row |= {name: Number(show(row[name], unit), row[name]) for name, unit in units.items()}
+            rows.append(row)
+        title = f"{self.dense.workload} on {self.dense.design}: {self.title}"
+        return data_table(title, list(rows[0]), [tuple(row.values()) for row in rows])
 
 
 def write_training(path: Path, training: TrainingResult) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 import accelsim
 from accelsim.cli import main
-from accelsim.report import WORKLOADS, compare_paper_workloads, speedup_table, stage_frame
+from accelsim.workloads_report import WORKLOADS, compare_paper_workloads, speedup_table, stage_frame
 
 ROOT = Path(accelsim.__file__).parents[1]
 README = ROOT / "README.md"

@@ -104,8 +104,7 @@ def compare_command(
     against published measurements.
     """
     from accelsim.results import COMPARISON_FORMAT, write_results
-    from accelsim.simulation import simulate
-    from accelsim.sparsity.methods import find_method
+    from accelsim.simulation import cases_of, compare
     from accelsim.workload.trace import load_trace
 
     target = check_output(output, (".json", ".csv"))
@@ -122,12 +121,7 @@ def compare_command(
     workloads = [load_trace(trace) for trace in traces]
     machines = [open_design(name, settings) for name in designs]
     overrides = read_overrides(dense, sparse)
-    chosen = [find_method(name) for name in methods]
-    cases = [
-        (method.name, pattern)
-        for method in chosen
-        for pattern in (patterns if method.is_sparse and not method.traced else patterns[:1])
-    ]
+    cases = cases_of(methods, patterns)
     rivals = _rivals(platforms)
     names = [*(design.name for design in machines), *(rival.name for rival in rivals)]
     first = check_baseline(baseline, names)
@@ -146,21 +140,17 @@ def compare_command(
     others = [estimates(workload) for workload in workloads]
     announce_compilation()
     groups = [
-        [
-            simulate(
-                workload,
-                design,
-                method=method,
-                pattern=pattern,
-                batch=batch,
-                mode=mode,
-                optimizer=optimizer,
-                engine=engine,
-                overrides=overrides,
-            )
-            for design in machines
-            for method, pattern in cases
-        ]
+        compare(
+            workload,
+            machines,
+            methods=methods,
+            patterns=patterns,
+            batch=batch,
+            mode=mode,
+            optimizer=optimizer,
+            engine=engine,
+            overrides=overrides,
+        )
         for workload in workloads
     ]
     if rivals or baseline is not None:

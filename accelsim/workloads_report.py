@@ -1,10 +1,6 @@
-"""Reports: figures with their data and the command that made them.
-
-``python -m accelsim.report reports/paper_workloads`` compares the paper's five workloads dense and sparse at 2:8.
-"""
+"""The report on the paper's workloads: dense and sparse at 2:8, speedups as a table, where time goes as a figure."""
 
 import math
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +12,7 @@ from accelsim.plots import frames
 from accelsim.plots.compose import draw_stacks
 from accelsim.plots.style import new_figure, save_figure
 from accelsim.results import Result
-from accelsim.simulation import simulate
+from accelsim.simulation import compare
 from accelsim.workload.trace import load_trace
 
 __all__ = ["METHODS", "WORKLOADS", "compare_paper_workloads", "speedup_table", "write_paper_workloads"]
@@ -26,12 +22,8 @@ METHODS = ("dense", "sr-ste", "sdgp", "bdwp")
 
 def compare_paper_workloads() -> dict[tuple[str, str], Result]:
     """Simulate the paper's five workloads under each method at 2:8, batch 512, on ``sat_vcu1525``."""
-    design = load_design("sat_vcu1525")
-    return {
-        (name, method): simulate(load_trace(name), design, method=method, pattern="2:8", batch=512)
-        for name in WORKLOADS
-        for method in METHODS
-    }
+    found = compare([load_trace(name) for name in WORKLOADS], load_design("sat_vcu1525"), methods=METHODS, batch=512)
+    return {(result.workload, result.method): result for result in found}
 
 
 def speedup_table(results: dict[tuple[str, str], Result]) -> str:
@@ -62,7 +54,3 @@ def write_paper_workloads(folder: Path) -> None:
         draw_stacks(frame, figure, part="stage", label="step time relative to {}")
         for suffix in (".svg", ".png"):
             save_figure(figure, folder / f"stages{suffix}")
-
-
-if __name__ == "__main__":
-    write_paper_workloads(Path(sys.argv[1]))
