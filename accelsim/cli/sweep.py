@@ -70,6 +70,8 @@ def sweep_command(sources: tuple[str, ...], output: str, jobs: int | None, dask:
 
     target = check_output(output, (".csv", ".parquet"))
     assert target is not None
+    if jobs is not None and dask is not None:
+        raise InputError("--jobs: with --dask, its workers do the work, as many as there are")
     sweep = _read(sources, given)
     again = _command(sources, output, {**given, "jobs": jobs, "dask": dask})
     announce_compilation()

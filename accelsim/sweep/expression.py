@@ -65,6 +65,15 @@ class Expression:
     names: tuple[str, ...]
     function: _Function = field(repr=False, compare=False)
 
+    @property
+    def stays_whole(self) -> bool:
+        """Whether whole numbers alone come of whole numbers: nothing is divided with a rest, and no power taken."""
+        nodes = list(ast.walk(ast.parse(self.text, mode="eval")))
+        return not any(
+            isinstance(node, ast.Div | ast.Pow) or (isinstance(node, ast.Constant) and isinstance(node.value, float))
+            for node in nodes
+        )
+
     def value(self, values: Mapping[str, Value]) -> Value:
         """Return its value for these `values` of its names. Raises `InputError` where it has none."""
         try:

@@ -53,10 +53,11 @@ def _types(sweep: Sweep) -> Iterator[tuple[str, str]]:
         axis.path: ("int64" if axis.whole else "float64") if isinstance(axis, Interval) else _type_of(*axis.values)
         for axis in sweep.axes
     }
-    # a count that a division sets need not be whole, in a row that says so
-    varied |= {
-        link.path: "float64" if "/" in link.expression.text else _type_of(fields[link.path]) for link in sweep.links
-    }
+    for link in sweep.links:
+        counts = all((varied.get(name) or _type_of(fields[name])) == "int64" for name in link.expression.names)
+        kind = _type_of(fields[link.path])
+        # a number that is computed is whole where nothing else can come out
+        varied[link.path] = "float64" if kind == "int64" and not (counts and link.expression.stays_whole) else kind
     for name in columns_of(sweep):
         if name in METRICS:
             yield name, "int64" if name.endswith("cycles") or name.startswith("macs_") else "float64"

@@ -47,7 +47,8 @@ class Sampling:
     """How many combinations are drawn, and how.
 
     ``random``: each value on its own, or, where all axes are lists, different combinations of the grid.
-    ``latin-hypercube``: each axis is cut into `points` parts, and every part is met once.
+    ``latin-hypercube``: each axis is cut into `points` parts, and every part is met once. Where every axis is lists or
+    whole numbers, a combination that is drawn again is left out.
     """
 
     kind: Literal["random", "latin-hypercube"]
@@ -105,8 +106,9 @@ class Sweep:
         if self.sampling is None:
             yield from itertools.product(*(axis.values for axis in self.axes if isinstance(axis, Levels)))
         else:
-            # a combination drawn again is the same point
-            yield from dict.fromkeys(_drawn(self.axes, self.sampling))
+            drawn = _drawn(self.axes, self.sampling)
+            countable = all(isinstance(axis, Levels) or axis.whole for axis in self.axes)
+            yield from dict.fromkeys(drawn) if countable else drawn
 
     def settings(self) -> Iterator[dict[str, Value]]:
         """Yield the values of every field of the design and of every reserved axis, point by point."""

@@ -42,7 +42,7 @@ from accelsim.workload.trace import load_trace
 __all__ = ["SweepFile", "load_sweep", "make_sweep", "sweep_names"]
 
 _DEFAULTS = {"method": "bdwp", "pattern": "2:8", "batch": 512, "optimizer": "sgd", "engine": "closed"}
-_MOST_SAMPLES = 10_000_000
+_MOST_SAMPLES = 1_000_000
 
 _NUMBER = {"type": "number"}
 _SCALAR = {"type": ["number", "string", "boolean", "null"]}

@@ -17,7 +17,8 @@ from accelsim.sweep.run import run_sweep
 from accelsim.sweep.spec import load_sweep, make_sweep
 
 TRACE = "resnet9_cifar10"
-QUICK = [TRACE, "--batch", "32", "--jobs", "1"]
+SMALL = [TRACE, "--batch", "32"]
+QUICK = [*SMALL, "--jobs", "1"]
 SPEC = f"""
 format: accelsim-sweep/1
 name: small
@@ -115,7 +116,7 @@ def test_sampling(run, tmp_path: Path) -> None:
 
 def test_a_sweep_through_dask(run, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
-    arguments = ["sweep", *QUICK, "--vary", "array.rows=16,32", "-o"]
+    arguments = ["sweep", *SMALL, "--vary", "array.rows=16,32", "-o"]
     with distributed.LocalCluster(
         n_workers=1, threads_per_worker=1, dashboard_address=":0", silence_logs=50
     ) as cluster:
@@ -128,7 +129,7 @@ def test_a_sweep_through_dask(run, tmp_path: Path) -> None:
 def test_no_scheduler(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed")
     monkeypatch.setattr("accelsim.sweep.cluster._PATIENCE_S", 1)
-    code, out, err = run("sweep", *QUICK, "-o", str(tmp_path / "r.csv"), "--dask", "tcp://127.0.0.1:9")
+    code, out, err = run("sweep", *SMALL, "-o", str(tmp_path / "r.csv"), "--dask", "tcp://127.0.0.1:9")
     assert (code, out, err) == (2, "", "error: --dask tcp://127.0.0.1:9: no scheduler answers there within 1 s\n")
     assert list(tmp_path.iterdir()) == []
 
@@ -209,6 +210,7 @@ def test_a_terminal_shows_progress_and_a_file_does_not(tmp_path: Path) -> None:
         ([TRACE, "--batch", "64", "--vary", "batch=32", "-o", "r.csv"], "--batch: is given twice"),
         ([TRACE, "--seed", "1", "-o", "r.csv"], "--seed: nothing is drawn without --sample N"),
         ([TRACE, "--jobs", "0", "-o", "r.csv"], "jobs: got 0; a whole number from 1 is needed"),
+        ([TRACE, "--dask", "tcp://127.0.0.1:9", "--jobs", "2", "-o", "r.csv"], "--jobs: with --dask, its workers do the work, as many as there are"),
         ([TRACE, "--dask", "nowhere", "-o", "r.csv"], "--dask nowhere: no address of a scheduler, as in tcp://10.0.0.1:8786"),
     ],
 )  # fmt: skip

@@ -355,6 +355,22 @@ def test_parquet_is_made_of_the_csv(sweep: Sweep, serial: bytes, tmp_path: Path)
     assert (tmp_path / "r.parquet").read_bytes() == first
 
 
+@pytest.mark.parametrize(
+    ("link", "kind"),
+    [("array.rows * 2", "int64"), ("array.rows * 0.5", "double"), ("array.rows / 2", "double"), ("vector.lanes // array.rows", "int64"),
+     ("dram.bandwidth_gb_per_s // 1 + 0 * array.rows", "double")],
+)  # fmt: skip
+def test_linked_counts_in_parquet(tmp_path: Path, link: str, kind: str) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    run_sweep(
+        make_sweep([TRACE], vary={"batch": 32, "array.rows": "15,16"}, link={"array.cols": link}),
+        tmp_path / "r.parquet",
+    )
+    column = parquet.read_table(tmp_path / "r.parquet").column("array.cols")
+    assert str(column.type) == kind
+    assert [float(row["array.cols"]) for row in rows_of((tmp_path / "r.csv").read_bytes())] == column.to_pylist()
+
+
 def test_parquet_without_pyarrow(sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("accelsim.sweep.parquet.find_spec", lambda _: None)
     message = "results as .parquet need pyarrow: pip install 'accelsim[parquet]'; .csv needs nothing"

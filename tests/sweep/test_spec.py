@@ -1,11 +1,13 @@
 """Sweep specs: which points they hold, in which order, and what is wrong with bad ones."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from accelsim.errors import InputError
+from accelsim.sweep import spec
 from accelsim.sweep.axes import Interval, Levels, read_axis
 from accelsim.sweep.spec import load_sweep, make_sweep, sweep_names
 
@@ -91,6 +93,17 @@ def test_a_spec_file_and_the_same_from_python(tmp_path: Path) -> None:
     )  # fmt: skip
     assert list(same.points()) == points
     assert same.identity == sweep.identity
+
+
+def test_the_documented_spec_is_one(tmp_path: Path) -> None:
+    example = re.search(r"```yaml\n(.*?)```", spec.__doc__ or "", re.DOTALL)
+    assert example is not None
+    (tmp_path / "documented.yaml").write_text(example[1])
+    sweep = load_sweep(tmp_path / "documented.yaml")
+    assert (sweep.name, sweep.fits, sweep.count()) == ("array_bandwidth", True, len(list(sweep.points())))
+    whole = replace(sweep, sampling=None)
+    assert set(sweep.points()) < set(whole.points())
+    assert whole.count() == 2 * 2 * 8  # patterns, rows up to 32, bandwidths
 
 
 def test_the_identity_follows_every_choice() -> None:
