@@ -1,8 +1,9 @@
-"""What differs between two traces, sets of results or training runs: every value, by identity, both side by side.
+"""What differs between two traces, sets of results, sweeps or training runs: every value, by identity, side by side.
 
 Everything compared is a row: named fields under a key. A trace is the row of its head and one row per operation, found
 by its name; a result is a row of inputs, one of step totals, and rows of stages, of energy, of layers by name and
-stage, and of notes; a training run is a row of inputs, one of totals, one per phase, and the rows of its steps. Rows
+stage, and of notes; a sweep is the row of the inputs that all its points share, and one row per point, found by those
+that vary; a training run is a row of inputs, one of totals, one per phase, and the rows of its steps. Rows
 found on one side only are added or removed, and rows in another order have moved.
 """
 
@@ -17,6 +18,7 @@ from accelsim.errors import InputError
 from accelsim.files import parse_json, read_text, validate
 from accelsim.results import COMPARISON_FORMAT, Result, read_results
 from accelsim.results import FORMAT as RESULT_FORMAT
+from accelsim.sweep.results_table import Table, open_table
 from accelsim.training_results import FORMAT as TRAINING_FORMAT
 from accelsim.training_results import TrainingResult, read_training
 from accelsim.workload.trace import FORMAT as TRACE_FORMAT
@@ -29,6 +31,7 @@ __all__ = [
     "compare_files",
     "compare_results",
     "compare_rows",
+    "compare_sweeps",
     "compare_traces",
     "compare_trainings",
 ]
@@ -83,9 +86,9 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Two traces, sets of results or training runs, section by section."""
+    """Two traces, sets of results, sweeps or training runs, section by section."""
 
-    kind: Literal["trace", "results", "training"]
+    kind: Literal["trace", "results", "sweep", "training"]
     sections: tuple[Section, ...]
 
     @property
@@ -103,10 +106,10 @@ class Comparison:
 
 
 def compare_files(old: str | Path, new: str | Path, *, rtol: float = 0.0) -> Comparison:
-    """Compare two files of traces, of results or of training runs, told apart by their `format`.
+    """Compare two files of traces, of results or of training runs, told apart by their `format`, or of sweeps.
 
-    Shipped traces go by name. Numbers differ where they are further apart than `rtol` times the larger one. Raises
-    `InputError` for files that cannot be read or do not hold the same kind of thing.
+    A sweep is a ``.csv`` or ``.parquet``. Shipped traces go by name. Numbers differ where they are further apart than
+    `rtol` times the larger one. Raises `InputError` for files that cannot be read or hold different kinds of things.
     """
     if not 0 <= rtol < 1:
         raise InputError(f"rtol: got {rtol}; a number from 0 to below 1 is needed")
@@ -115,23 +118,29 @@ def compare_files(old: str | Path, new: str | Path, *, rtol: float = 0.0) -> Com
         return compare_traces(first, second, rtol=rtol)
     if isinstance(first, TrainingResult) and isinstance(second, TrainingResult):
         return compare_trainings(first, second, rtol=rtol)
+    if isinstance(first, Table) and isinstance(second, Table):
+        return compare_sweeps(first, second, rtol=rtol)
     if isinstance(first, tuple) and isinstance(second, tuple):
         return compare_results(first, second, rtol=rtol)
     raise InputError(f"{old} holds {_words(first)}, {new} {_words(second)}: two of a kind can be compared")
 
 
-def _words(side: Trace | TrainingResult | tuple[Result, ...]) -> str:
-    if isinstance(side, tuple):
-        return "results"
-    return "a trace" if isinstance(side, Trace) else "a training run"
+_Side = Trace | TrainingResult | Table | tuple[Result, ...]
 
 
-def _load(name: str | Path) -> Trace | TrainingResult | tuple[Result, ...]:
+def _words(side: _Side) -> str:
+    words = {Trace: "a trace", Table: "a sweep", TrainingResult: "a training run"}
+    return next((text for kind, text in words.items() if isinstance(side, kind)), "results")
+
+
+def _load(name: str | Path) -> _Side:
     path = Path(name)
     if str(name) in workload_names() or not path.exists():
         return load_trace(name)
+    if path.suffix in {".csv", ".parquet"}:
+        return _load_sweep(path)
     if path.suffix not in {".json", ".gz"}:
-        raise InputError(f"{path}: got suffix '{path.suffix}'; files are compared as .json or .json.gz")
+        raise InputError(f"{path}: got suffix '{path.suffix}'; files are compared as .json, .json.gz, .csv or .parquet")
     text = read_text(path)
     data = parse_json(text, str(path))
     kind = str(data.get("format")).partition("/")[0] if isinstance(data, dict) else ""
@@ -145,6 +154,13 @@ def _load(name: str | Path) -> Trace | TrainingResult | tuple[Result, ...]:
     raise InputError(
         f"{path}: neither a trace nor results nor a training run; the format is one of {known}, or a list of results"
     )
+
+
+def _load_sweep(path: Path) -> Table:
+    table = open_table(path)
+    if not {"status", "identity", "sweep", "version"}.issubset(table.columns):
+        raise InputError(f"{path}: is no sweep; a .csv or .parquet that is compared must be one, and results a .json")
+    return table
 
 
 def compare_traces(old: Trace, new: Trace, *, rtol: float = 0.0) -> Comparison:
@@ -221,6 +237,48 @@ def _result_rows(result: Result) -> Iterator[tuple[str, Sequence[str], dict[Key,
     yield "layers", ("layer", "stage"), _by_key(layers)
     notes = ("operation", "stage", "text")
     yield "notes", notes, {_texts(note, notes): {} for note in result.notes}
+
+
+def compare_sweeps(old: Table, new: Table, *, rtol: float = 0.0) -> Comparison:
+    """Compare the results of two sweeps: the inputs that their points share, then the points.
+
+    Points are paired by those of their inputs that vary within a file. A point has its outcome, its metrics and its
+    identity, which differs where anything that it rests on does, as with a changed trace.
+    """
+    inputs = dict.fromkeys((*old.inputs, *new.inputs))
+    values = [_values_of(table) for table in (old, new)]
+    varied = [name for name in inputs if any(len(found.get(name, ())) > 1 for found in values)]
+    sides = [_sweep_rows(table, found, varied) for table, found in zip((old, new), values, strict=True)]
+    (shared, points), (other_shared, other_points) = sides
+    return Comparison(
+        kind="sweep",
+        sections=(
+            compare_rows("inputs", (), {(): shared}, {(): other_shared}, rtol=rtol),
+            compare_rows("points", varied, points, other_points, rtol=rtol),
+        ),
+    )
+
+
+def _values_of(table: Table) -> dict[str, set[Value]]:
+    found: dict[str, set[Value]] = {name: set() for name in (*table.inputs, "sweep", "version")}
+    for row in table.rows(found):
+        for name, values in found.items():
+            values.add(row[name])
+    return found
+
+
+def _sweep_rows(table: Table, values: Mapping[str, set[Value]], varied: Sequence[str]) -> tuple[Row, dict[Key, Row]]:
+    shared = {name: next(iter(found)) for name, found in values.items() if name not in varied and len(found) == 1}
+    fields = [name for name in table.columns if name not in values]
+    rows = table.rows()
+    points = _by_key(
+        (tuple(_text_of(row.get(name)) for name in varied), {name: row[name] for name in fields}) for row in rows
+    )
+    return shared, points
+
+
+def _text_of(value: Value) -> str:
+    return "-" if value is None else str(value)
 
 
 def compare_trainings(old: TrainingResult, new: TrainingResult, *, rtol: float = 0.0) -> Comparison:

@@ -235,7 +235,7 @@ def test_training_runs_by_phase_and_each_pair_of_steps_once(tmp_path: Path) -> N
 
 
 def test_files_that_cannot_be_compared(result: acs.Result, documented: dict[str, Any], tmp_path: Path) -> None:
-    names = ("one.json", "trace.json", "info.json", "t.csv", "run.json")
+    names = ("one.json", "trace.json", "info.json", "t.txt", "run.json")
     one, trace, info, table, run = (tmp_path / name for name in names)
     write_results(one, [result])
     write_training(
@@ -250,7 +250,7 @@ def test_files_that_cannot_be_compared(result: acs.Result, documented: dict[str,
         (one, info, f"{info}: neither a trace nor results nor a training run; the format is one of accelsim-trace/1,"
          " accelsim-result/1, accelsim-comparison/1, accelsim-training/1, or a list of results"),
         (one, run, f"{one} holds results, {run} a training run: two of a kind can be compared"),
-        (one, table, f"{table}: got suffix '.csv'; files are compared as .json or .json.gz"),
+        (one, table, f"{table}: got suffix '.txt'; files are compared as .json, .json.gz, .csv or .parquet"),
         (tmp_path / "none.json", one, f"{tmp_path}/none.json: no such file"),
     ):  # fmt: skip
         with pytest.raises(acs.InputError) as caught:

@@ -16,6 +16,8 @@ _COMMANDS = {
     "compare": ("compare", "Time designs, methods and patterns side by side."),
     "schedule": ("schedule", "Show the mapping chosen for each layer and stage, and why."),
     "sweep": ("sweep", "Time many designs, patterns, methods and batches; a row each."),
+    "pareto": ("pareto", "Find the best compromises among the points of a sweep."),
+    "results": ("results", "Show rows of result files, the best first."),
     "ablate": ("ablate", "Show what each technique brings, alone and together."),
     "plot": ("plot", "Draw a figure of what other commands wrote."),
     "info": ("info", "Show what a trace holds, and what a method would leave dense."),

@@ -1,18 +1,21 @@
-"""``accelsim diff``: what differs between two traces, two sets of results or two training runs."""
+"""``accelsim diff``: what differs between two traces, two sets of results, two sweeps or two training runs."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from accelsim.comparison import Change, Comparison, Section
 
 __all__ = ["diff_command"]
 
 _IDENTITY = 12
+_MOST_CHANGES = 200
+_MOST_KEYS = 20
 
 
 @click.command("diff")
@@ -27,8 +30,8 @@ _IDENTITY = 12
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the differences as one JSON object.")
 def diff_command(old: str, new: str, rtol: float, as_json: bool) -> int:
-    """Show every value that differs between A and B, two traces (shipped names or files), two files of results or two
-    training runs (as written by -o, simulate --json and compare --json).
+    """Show every value that differs between A and B: two traces (shipped names or files), two files of results or two
+    training runs (as written by -o, simulate --json and compare --json), or two sweeps (.csv or .parquet).
 
     The exit code is 0 where nothing differs and 1 where something does.
     """
@@ -68,36 +71,40 @@ def _show_section(out: "Console", section: "Section") -> None:
     if section.changes:
         table = table_of(*section.columns, "field", "A", "B", "change")
         shown: tuple[str, ...] = ()
-        for change in section.changes:
+        for change in section.changes[:_MOST_CHANGES]:
             key = change.key if change.key != shown else ("",) * len(change.key)
             shown = change.key
             table.add_row(*key, change.field, *_both(change), _relative(change))
         out.print(table)
+    if len(section.changes) > _MOST_CHANGES:
+        out.print(f"... and {len(section.changes) - _MOST_CHANGES:,} more: --json has all; by field")
+        out.print(_by_field(section))
     for keys, words in ((section.removed, "only in A"), (section.added, "only in B"), (section.moved, "moved")):
         if keys:
-            out.print(f"{words}: {', '.join(' '.join(key) for key in keys)}", markup=False)
+            more = f" and {len(keys) - _MOST_KEYS:,} more" if len(keys) > _MOST_KEYS else ""
+            out.print(f"{words}: {', '.join(' '.join(key) for key in keys[:_MOST_KEYS])}{more}", markup=False)
+
+
+def _by_field(section: "Section") -> "Table":
+    """How often each field differs, and by how much at most."""
+    from accelsim.cli.screen import table_of
+
+    table = table_of("field", "differs in", "largest change")
+    for field in dict.fromkeys(change.field for change in section.changes):
+        changes = [change for change in section.changes if change.field == field]
+        largest = max(changes, key=lambda change: abs(change.relative or 0))
+        table.add_row(field, f"{len(changes):,}", _relative(largest))
+    return table
 
 
 def _both(change: "Change") -> tuple[str, str]:
     """Both values with as many digits as tell them apart, of an identity its beginning."""
     if change.field == "identity":
         return str(change.old)[:_IDENTITY], str(change.new)[:_IDENTITY]
-    old, new = _text(change.old), _text(change.new)
+    from accelsim.cli.screen import value_text
+
+    old, new = value_text(change.old), value_text(change.new)
     return (old, new) if old != new else (repr(change.old), repr(change.new))
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:.6g}"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, tuple):
-        return ", ".join(_text(item) for item in value)
-    return str(value)
 
 
 def _relative(change: "Change") -> str:

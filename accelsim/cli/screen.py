@@ -13,7 +13,7 @@ from accelsim.results import LayerResult, Result
 from accelsim.step import Note
 from accelsim.units import show
 
-__all__ = ["console", "show_comparison", "show_notes", "show_result", "table_of"]
+__all__ = ["console", "short_titles", "show_comparison", "show_notes", "show_result", "table_of", "value_text"]
 
 _SLOWEST = 5
 _WIDTH_IN_FILES = 118
@@ -166,3 +166,24 @@ def table_of(*columns: str) -> Table:
     for column in columns:
         table.add_column(column, justify="left" if column in text else "right", overflow="fold")
     return table
+
+
+def value_text(value: Any) -> str:
+    """Return a value of a table: six digits of a number, a dash for nothing."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:.6g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, tuple | list):
+        return ", ".join(map(value_text, value))
+    return str(value)
+
+
+def short_titles(columns: Sequence[str]) -> list[str]:
+    """Return names of columns without their sections (rows for array.rows), where that leaves them distinct."""
+    fields = [name.rpartition(".")[2] if name.replace(".", "").isidentifier() else name for name in columns]
+    return [field if fields.count(field) == 1 else name for field, name in zip(fields, columns, strict=True)]

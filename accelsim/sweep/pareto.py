@@ -1,5 +1,6 @@
 """Pareto fronts and their hypervolume, exact. Of every objective less is better; negate one of which more is."""
 
+import itertools
 from bisect import bisect_left, bisect_right
 
 import numpy as np
@@ -38,9 +39,10 @@ def pareto_front(values: ArrayLike) -> NDArray[np.intp]:
 
 
 def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
-    """Return the area or volume that two or three objectives of points dominate, bounded by the `reference` point.
+    """Return the area or volume that points dominate, bounded by the `reference` point.
 
-    Points that are not better than the reference in every objective add nothing. O(n log n) for a front.
+    Points that are not better than the reference in every objective add nothing. O(n log n) for a front of two or three
+    objectives; each further one takes a sum over as many slices as it has values.
 
     >>> hypervolume([[1, 3], [2, 1]], [4, 4])
     7.0
@@ -48,16 +50,27 @@ def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
     points, corner = _points(values), np.asarray(reference, dtype=np.float64)
     if corner.shape != points.shape[1:]:
         raise InputError(f"reference: got {corner.size} numbers for {points.shape[1]} objectives")
-    if len(corner) not in {2, 3}:
-        raise InputError(f"the hypervolume is of 2 or 3 objectives, got {len(corner)}")
     points = points[np.all(points < corner, axis=1)]
     if len(corner) == 2:
-        points, corner = np.column_stack((points, np.zeros(len(points)))), np.append(corner, 1.0)
+        return _volume(np.column_stack((points, np.zeros(len(points)))), np.append(corner, 1.0))
+    return _volume(points, corner)
+
+
+def _volume(points: _Floats, corner: _Floats) -> float:
+    if len(corner) > 3:
+        floors = np.append(np.unique(points[:, -1]), corner[-1])
+        slices = [
+            (above - floor) * _volume(points[points[:, -1] <= floor, :-1], corner[:-1])
+            for floor, above in itertools.pairwise(floors.tolist())
+        ]
+        return float(sum(slices))
+    if not len(points):
+        return 0.0
     volume, below = 0.0, _Staircase(float(corner[0]), float(corner[1]))
-    heights = np.append(np.sort(points[:, 2]), corner[2])
-    for (x, y, z), above in zip(points[np.argsort(points[:, 2], kind="stable")].tolist(), heights[1:], strict=True):
+    points = points[np.argsort(points[:, 2], kind="stable")]
+    for (x, y, z), above in zip(points.tolist(), [*points[1:, 2].tolist(), float(corner[2])], strict=True):
         below.add(x, y)
-        volume += below.area * (float(above) - z)
+        volume += below.area * (above - z)
     return volume
 
 

@@ -1,8 +1,10 @@
-"""Results as Parquet, made of their CSV block by block (extra ``parquet``)."""
+"""Results as Parquet, made of their CSV block by block (extra ``parquet``), and their rows read again."""
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Collection, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from accelsim.errors import InputError
 from accelsim.files import replacing
@@ -13,7 +15,7 @@ from accelsim.sweep.point import METRICS
 from accelsim.sweep.rows import columns_of
 from accelsim.sweep.space import Sweep
 
-__all__ = ["check_parquet", "write_parquet"]
+__all__ = ["check_parquet", "parquet_columns", "parquet_rows", "write_parquet"]
 
 _BLOCK_BYTES = 1 << 22
 
@@ -22,6 +24,35 @@ def check_parquet() -> None:
     """Refuse to go on without the library that writes Parquet."""
     if find_spec("pyarrow") is None:
         raise InputError("results as .parquet need pyarrow: pip install 'accelsim[parquet]'; .csv needs nothing")
+
+
+def parquet_columns(path: Path) -> tuple[str, ...]:
+    """Return the columns of a file. Raises `InputError` for one that cannot be read."""
+    with _open_parquet(path) as file:
+        return tuple(file.schema_arrow.names)
+
+
+def parquet_rows(path: Path, columns: Collection[str]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a file, as values by column. Raises `InputError` for one that cannot be read."""
+    with _open_parquet(path) as file:
+        for batch in file.iter_batches(columns=list(columns)):
+            yield from batch.to_pylist()
+
+
+@contextlib.contextmanager
+def _open_parquet(path: Path) -> Iterator[Any]:
+    check_parquet()
+    import pyarrow.parquet  # noqa: PLC0415  an extra
+
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            yield file
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except pyarrow.ArrowInvalid:
+        raise InputError(f"{path}: is no Parquet file, or is damaged") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 def write_parquet(sweep: Sweep, journal: Path, output: Path) -> None:

@@ -16,7 +16,7 @@ from accelsim.sweep.pareto import hypervolume, pareto_front
 POINTS = st.tuples(st.integers(0, 12), st.integers(2, 4)).flatmap(
     lambda shape: arrays(np.float64, shape, elements=st.integers(0, 5).map(float))
 )
-VOLUMES = st.tuples(st.integers(0, 12), st.integers(2, 3)).flatmap(
+VOLUMES = st.tuples(st.integers(0, 12), st.integers(2, 4)).flatmap(
     lambda shape: arrays(np.float64, shape, elements=st.integers(0, 6).map(float))
 )
 
@@ -83,13 +83,6 @@ def test_bad_points(values: list[object], message: str) -> None:
         pareto_front(values)
 
 
-@pytest.mark.parametrize(
-    ("objectives", "reference", "message"),
-    [
-        (2, 3, "reference: got 3 numbers for 2 objectives"),
-        (4, 4, "the hypervolume is of 2 or 3 objectives, got 4"),
-    ],
-)
-def test_bad_reference(objectives: int, reference: int, message: str) -> None:
-    with pytest.raises(InputError, match=rf"^{re.escape(message)}$"):
-        hypervolume([[0.0] * objectives], [1.0] * reference)
+def test_bad_reference() -> None:
+    with pytest.raises(InputError, match=r"^reference: got 3 numbers for 2 objectives$"):
+        hypervolume([[0.0, 1.0]], [1.0, 1.0, 1.0])

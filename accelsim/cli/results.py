@@ -1,0 +1,117 @@
+"""``accelsim results``: rows of result files, the best first."""
+
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from accelsim.cli.options import check_output
+from accelsim.errors import InputError
+
+if TYPE_CHECKING:
+    from accelsim.sweep.expression import Expression
+
+__all__ = ["results_command"]
+
+_MOST_ROWS = 20
+_SHOWN = ("latency_s", "samples_per_s", "energy_j", "gops_per_w", "speedup")
+
+
+@click.command("results")
+@click.argument("file", metavar="FILE")
+@click.option(
+    "--by",
+    metavar="EXPR",
+    help="Sort by a column or an expression over columns: the least first, or, of samples_per_s, effective_gops,"
+    " speedup, array_utilisation and gops_per_w, the most.",
+)
+@click.option("-r", "--reverse", is_flag=True, help="Sort the other way round.")
+@click.option("--top", type=int, metavar="N", help="Only the first N rows.")
+@click.option(
+    "--where", metavar="EXPR", help="Only rows for which it holds, as in \"pattern == '2:8' and cycles < 1e6\"."
+)
+@click.option("--columns", metavar="NAMES", help="Columns or expressions to show, as in array.rows,latency_s*1e3.")
+@click.option("-o", "--output", metavar="FILE", help="Write the rows as .csv.")
+@click.option("--json", "as_json", is_flag=True, help="Print the rows as one JSON list.")
+def results_command(
+    file: str,
+    by: str | None,
+    reverse: bool,
+    top: int | None,
+    where: str | None,
+    columns: str | None,
+    output: str | None,
+    as_json: bool,
+) -> int:
+    """Show rows of FILE: of a sweep or a search (.csv, .parquet), or results of simulate and compare (.json), a row
+    each.
+
+    Points that could not be simulated are left out, unless --where asks for their status or reason. Without
+    --columns, what varies is shown with some metrics, and -o and --json have every column.
+    """
+    from accelsim.sweep.results_table import best_rows, open_table, read_formula, write_table
+
+    target = check_output(output, (".csv",))
+    if top is not None and top < 1:
+        raise InputError(f"--top {top}: a whole number from 1 is needed")
+    if reverse and by is None:
+        raise InputError("--reverse: nothing is sorted without --by")
+    table = open_table(file)
+    order = None if by is None else read_formula(by, table.columns, "--by")
+    condition = None if where is None else read_formula(where, table.columns, "--where")
+    formulas = None if columns is None else _formulas(columns, table.columns)
+    found, counts = best_rows(table, by=order, reverse=reverse, top=top, where=condition)
+    if formulas is None:
+        names = list(table.columns)
+    else:
+        names = [formula.text for formula in formulas]
+        found = [{formula.text: _value(formula, row, table.path) for formula in formulas} for row in found]
+    if target is not None:
+        write_table(target, found, names)
+    if as_json:
+        click.echo(json.dumps([{name: row[name] for name in names} for row in found]))
+        return 0
+    if formulas is None:
+        asked = [*(order.names if order else ()), *(condition.names if condition else ())]
+        names = list(dict.fromkeys((*table.varied(), *asked, *(name for name in _SHOWN if name in table.columns))))
+    _show(found, names)
+    left_out = "".join(f"; {count:,} {status} left out" for status, count in counts.failed.items())
+    met = " that meet --where" if where else ""
+    torn = "; the file ends in the middle of a row: its sweep is not complete" if table.torn else ""
+    click.echo(f"{len(found):,} of {counts.kept:,} rows{met}{left_out}{torn}")
+    if target is not None:
+        click.echo(f"written: {target}")
+    return 0
+
+
+def _formulas(text: str, columns: Collection[str]) -> "list[Expression]":
+    from accelsim.sweep.results_table import read_formula
+
+    parts = [part.strip() for part in re.split(r",(?![^\[(]*[\])])", text)]
+    found = [read_formula(part, columns, "--columns") for part in parts]
+    names = [formula.text for formula in found]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise InputError(f"--columns {text}: {name} is given twice")
+    return found
+
+
+def _value(formula: "Expression", row: Mapping[str, Any], path: str) -> Any:
+    try:
+        return formula.value(row)
+    except InputError as error:
+        raise InputError(f"{path}: --columns {error}") from None
+
+
+def _show(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+    from accelsim.cli.screen import console, short_titles, table_of, value_text
+
+    out = console()
+    table = table_of(*short_titles(names))
+    for row in rows[:_MOST_ROWS]:
+        table.add_row(*(value_text(row[name]) for name in names))
+    out.print(table)
+    if len(rows) > _MOST_ROWS:
+        out.print(f"... and {len(rows) - _MOST_ROWS:,} more: -o FILE.csv and --json have all")
