@@ -13,7 +13,12 @@ from accelsim.hardware.sourced_text import SourcedValue, sourced_text, values_al
 __all__ = ["Identity", "calibrated_files", "check_facts", "facts_of", "stated_facts"]
 
 _SECTIONS = ("compute", "memory", "power")
-_MEASURED = {"compute.fp32_tflops": 1.0, "compute.sparse_2_4": False, "memory.bandwidth_gb_per_s": 1.0}
+_MEASURED = {
+    "compute.fp32_tflops": 1.0,
+    "compute.fp16_tflops": 1.0,
+    "compute.sparse_2_4": False,
+    "memory.bandwidth_gb_per_s": 1.0,
+}
 """Facts that are measured where nothing is stated, each with a value to check the others with."""
 
 
