@@ -43,7 +43,10 @@ Row = dict[str, object]
 Value = TypeVar("Value")
 
 _AT_ONCE = 512
-"""Points of a family whose tasks are in memory together."""
+"""Points whose tasks are in memory together."""
+
+_MOST_KNOWN = 512
+"""Files, lowered steps and families that are remembered from one batch to the next."""
 
 _LARGEST_COUNT = 2.0**62
 """From here on counts might not fit 64 bits, as they do in Python; such points are simulated one by one."""
@@ -55,7 +58,7 @@ def evaluate_points(points: Sequence[Point]) -> list[Row]:
 
 
 class BatchEvaluator:
-    """Evaluates points batch by batch, and remembers files and lowered steps from one batch to the next.
+    """Evaluates points batch by batch, and remembers files, lowered steps and families from one batch to the next.
 
     `evaluated` and `pruned` count mappings whose cost was computed and those that a bound excluded, over the distinct
     GEMMs of each point; they leave out points that are simulated one by one: those of another engine or scheduler.
@@ -68,6 +71,13 @@ class BatchEvaluator:
 
     def evaluate(self, points: Sequence[Point]) -> list[Row]:
         """Return for each point what `evaluate_one` returns, value for value."""
+        return [
+            row for start in range(0, len(points), _AT_ONCE) for row in self._slice(points[start : start + _AT_ONCE])
+        ]
+
+    def _slice(self, points: Sequence[Point]) -> list[Row]:
+        if len(self._known) > _MOST_KNOWN:
+            self._known.clear()
         rows: list[Row | None] = [None] * len(points)
         families: dict[Family, list[tuple[int, _Member]]] = {}
         for index, point in enumerate(points):
@@ -79,10 +89,9 @@ class BatchEvaluator:
             if prepared is not None:
                 families.setdefault(prepared[0], []).append((index, prepared[1]))
         for family, members in families.items():
-            for start in range(0, len(members), _AT_ONCE):
-                batch = members[start : start + _AT_ONCE]
-                for (index, _), row in zip(batch, self._together(family, [member for _, member in batch]), strict=True):
-                    rows[index] = row
+            together = self._together(family, [member for _, member in members])
+            for (index, _), row in zip(members, together, strict=True):
+                rows[index] = row
         return [evaluate_one(point) if row is None else row for point, row in zip(points, rows, strict=True)]
 
     def _prepared(self, point: Point) -> "tuple[Family, _Member] | None":

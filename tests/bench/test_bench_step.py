@@ -11,7 +11,7 @@ import pytest
 import accelsim as acs
 from accelsim.cost import _kernels
 from accelsim.cost.gemm import machine_numbers
-from accelsim.schedule.plan import _mapping_table
+from accelsim.schedule.mapping import mapping_table
 from accelsim.simulation import plan_step
 from accelsim.sparsity.methods import find_method
 
@@ -47,7 +47,7 @@ def test_resnet50_lowered_and_planned(benchmark, resnet50, sat) -> None:
 
 def test_mapping_search_of_one_gemm(benchmark, sat) -> None:
     """One search kernel call; divide the mappings of its space by the time."""
-    machine, table = machine_numbers(sat), _mapping_table(sat, sparse=True)
+    machine, table = machine_numbers(sat), mapping_table(sat, sparse=True)
     shape = np.array([25088, 512, 4608, 1, 2, 8], dtype=np.int64)
     per_element = np.array([2 / 9, 0.59375, 2.0, 4.0, 2.0, 0.59375])
     found = benchmark(_kernels.search, shape, per_element, machine.machine, machine.buffers, 384.0, 0, table)

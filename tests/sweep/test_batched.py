@@ -80,7 +80,9 @@ def points(draw: st.DrawFn) -> list[Point]:
     varied = draw(st.sampled_from(sorted(CHANGES)))
     base = replace(
         POINT,
-        workload=draw(st.sampled_from(["resnet9_cifar10", "resnet9_digits_bdwp_2of8", "vit_cifar100"])),
+        workload=draw(
+            st.sampled_from(["resnet9_cifar10", "resnet9_digits_bdwp_2of8", "vit_cifar100", "resnet18_tinyimagenet"])
+        ),
         design=draw(st.sampled_from(["sat_vcu1525", "sat_edge_zcu104", "sat_asic_28nm", "sat_vcu1525_dense"])),
         method=draw(st.sampled_from(sorted(METHODS))),
         pattern=draw(st.sampled_from(["2:8", "1:4", "2:4", "4:8", "3:9", None])),
@@ -97,7 +99,7 @@ def points(draw: st.DrawFn) -> list[Point]:
 
 
 @given(points())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_points_together_are_what_they_are_one_by_one(together: list[Point]) -> None:
     assert_same(together)
 
@@ -184,6 +186,18 @@ def test_batches_of_one_evaluator_are_one_batch(monkeypatch: pytest.MonkeyPatch)
     rows = [row for start in (0, 1, 5) for row in evaluator.evaluate(many[start : {0: 1, 1: 5, 5: 9}[start]])]
     assert len(lowered) == 2  # the step and the dense one
     assert rows == evaluate_points(many)
+
+
+def test_what_is_remembered_is_bounded_and_forgetting_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each number of SORE lanes is a family of its own."""
+    many = [replace(POINT, batch=8, changes=(("sore.lanes", str(lanes)),)) for lanes in range(1, 13)]
+    whole = evaluate_points(many)
+    monkeypatch.setattr(batched, "_AT_ONCE", 3)
+    monkeypatch.setattr(batched, "_MOST_KNOWN", 6)
+    evaluator = BatchEvaluator()
+    assert evaluator.evaluate(many) == whole
+    assert len(evaluator._known) <= 6 + 3 + 5  # of a slice: three families, two files and the energy table, two steps
+    assert len({row["generate_cycles"] for row in whole}) > 1
 
 
 def test_what_was_searched_is_counted_over_the_whole_space() -> None:
