@@ -109,7 +109,8 @@ def test_lists_schemas_and_checks(run, tmp_path: Path) -> None:
 def test_shipped_files_pass_the_check(run) -> None:
     from accelsim.files import packaged_path
 
-    files = [*packaged_path("hw_configs").rglob("*.yaml"), *packaged_path("workloads").glob("*.json")]
+    folders = {"hw_configs": "**/*.yaml", "workloads": "*.json", "workloads/sweeps": "*.yaml"}
+    files = [path for folder, names in folders.items() for path in packaged_path(folder).glob(names)]
     code, out, err = run("check", *map(str, files))
     assert (code, err) == (0, "")
     assert len(out.splitlines()) == len(files)
@@ -147,7 +148,7 @@ def test_shipped_files_pass_the_check(run) -> None:
         (["simulate"], "error: Missing argument 'TRACE'. (try: accelsim simulate --help)\n"),
         (["simulte", TRACE], "error: no such command 'simulte'; did you mean 'simulate'?; allowed: simulate, compare,"),
         (["list", "workload"], "error: list workload: not known; did you mean 'workloads'?; allowed: workloads, designs,"),
-        (["schema", "trase"], "error: schema trase: not known; did you mean 'trace'?; allowed: trace, design, energy, platform, behaviour, plan\n"),
+        (["schema", "trase"], "error: schema trase: not known; did you mean 'trace'?; allowed: trace, design, energy, platform, behaviour, plan, sweep\n"),
         (["check", "notes.txt"], "error: notes.txt: got suffix '.txt'; allowed: .json, .json.gz, .yaml, .yml\n"),
         (["compare", TRACE, "--method", "bdwp", "--method", "bdwp"], "error: --method bdwp: is given twice\n"),
     ],
