@@ -9,7 +9,7 @@ import math
 import random
 import sys
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -110,35 +110,50 @@ class Sweep:
             countable = all(isinstance(axis, Levels) or axis.whole for axis in self.axes)
             yield from dict.fromkeys(drawn) if countable else drawn
 
-    def settings(self) -> Iterator[dict[str, Value]]:
-        """Yield the values of every field of the design and of every reserved axis, point by point."""
+    def setter(self) -> Callable[[tuple[Value, ...]], dict[str, Value] | None]:
+        """Return what makes of a combination the values of every field of the design and of every reserved axis.
+
+        It returns None for a combination that is no point.
+        """
         base, paths = base_values(load_design(self.inputs.design)), [axis.path for axis in self.axes]
         patterns = next(axis.values for axis in self.axes if isinstance(axis, Levels) and axis.path == "pattern")
-        for combination in self.combinations():
+
+        def setting(combination: tuple[Value, ...]) -> dict[str, Value] | None:
             values = {**base, **dict(zip(paths, combination, strict=True))}
             if not METHODS[values["method"]].takes_pattern:
                 if values["pattern"] != patterns[0]:
-                    continue
+                    return None
                 values["pattern"] = None
             for link in self.links:
                 values[link.path] = link.value(values)
-            if all(constraint.holds(values) for constraint in self.constraints):
+            return values if all(constraint.holds(values) for constraint in self.constraints) else None
+
+        return setting
+
+    def settings(self) -> Iterator[dict[str, Value]]:
+        """Yield the values of every field of the design and of every reserved axis, point by point."""
+        setting = self.setter()
+        for combination in self.combinations():
+            values = setting(combination)
+            if values is not None:
                 yield values
+
+    def point(self, values: Mapping[str, Value]) -> Point:
+        """Return the point of these values."""
+        return Point(
+            workload=values["workload"],
+            design=self.inputs.design,
+            changes=tuple((path, text_of(values[path])) for path in self.changed),
+            method=values["method"],
+            pattern=values["pattern"],
+            batch=values["batch"],
+            optimizer=values["optimizer"],
+            engine=values["engine"],
+        )
 
     def points(self) -> Iterator[Point]:
         """Yield the points in the order of their rows."""
-        changed = self.changed
-        for values in self.settings():
-            yield Point(
-                workload=values["workload"],
-                design=self.inputs.design,
-                changes=tuple((path, text_of(values[path])) for path in changed),
-                method=values["method"],
-                pattern=values["pattern"],
-                batch=values["batch"],
-                optimizer=values["optimizer"],
-                engine=values["engine"],
-            )
+        return map(self.point, self.settings())
 
     def count(self) -> int:
         """Return the number of points; where anything can leave some out, they are all made and counted."""
