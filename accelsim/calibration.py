@@ -36,6 +36,9 @@ __all__ = ["Calibration", "calibrate"]
 
 _LARGE_GEMM = 1 / 16
 _LARGE_STREAM = 1 / 4
+_LEAST_OPERATIONS = 2 * 256**3
+"""A GEMM of fewer says nothing of rates."""
+
 _ABOVE_PEAK = 1.3
 """How far clocks may exceed those that a data sheet counts its peak with."""
 _MOST_CACHE_GAIN, _MOST_WINOGRAD_GAIN, _MOST_PJ = 20.0, 4.0, 1000.0
@@ -69,6 +72,14 @@ def calibrate(measurements: Sequence[Measurement], facts: Mapping[str, SourcedVa
             gemms[precision] = _shares(found, path, rates, TERA, origin.value(max(rates) / TERA, best))
     if "fp32" not in gemms:
         raise InputError("no FP32 GEMM was measured")
+    for precision in gemms:
+        most = max(item.operations for item in measurements if item.what == "gemm" and item.precision == precision)
+        if most < _LEAST_OPERATIONS:
+            raise InputError(
+                f"the largest {precision.upper()} GEMM that was measured has {most:.3g} operations, too few for a rate"
+                f" ({_LEAST_OPERATIONS:.3g} are needed): larger ones took too long. Leave out --quick, or wait until the"
+                " machine is quiet"
+            )
     streams = [item for item in measurements if item.what == "stream"]
     moved = [item.bytes / _without(kernel_s, item) for item in _large(streams, _LARGE_STREAM)]
     if not moved:

@@ -164,6 +164,19 @@ def test_contradictions_are_refused() -> None:
         calibrate([], facts)
 
 
+def test_products_too_small_for_a_rate_are_refused() -> None:
+    gemm = next(item for item in measured() if item.what == "gemm" and item.precision == "fp32")
+    small = replace(gemm, m=64, n=64, k=64)
+    others = [item for item in measured() if item.what != "gemm"]
+    with pytest.raises(InputError) as error:
+        calibrate([*others, small], SimulatedDevice().facts())
+    assert str(error.value).startswith("the largest FP32 GEMM that was measured has ")
+    assert str(error.value).endswith(
+        " operations, too few for a rate (3.36e+07 are needed): larger ones took too long. Leave out --quick, or wait"
+        " until the machine is quiet"
+    )
+
+
 def test_measurements_come_back_from_their_file(tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
     path.write_text(measurements_text(measured()))
