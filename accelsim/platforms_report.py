@@ -62,7 +62,7 @@ def write_platforms(folder: Path) -> None:
         draw_platforms(_figure_frame(contenders), figure, "", x="throughput_gops")
         for suffix in (".svg", ".png"):
             save_figure(figure, folder / f"comparison{suffix}")
-    write_accuracy(folder, [check_platforms(name) for name in PLATFORM_CHECKS])
+    write_accuracy(folder, [check_platforms(name) for name in PLATFORM_CHECKS], shipped=True)
 
 
 def _figure_frame(contenders: Sequence[Contender]) -> pd.DataFrame:
@@ -134,10 +134,14 @@ def _cell(item: Contender, base: Contender) -> str:
     return f"{show(item.latency_s, 's')}{error}<br>{speed}<br>{efficiency}"
 
 
-def write_accuracy(folder: Path, found: Sequence[Accuracy]) -> None:
-    """Write ``accuracy.md``, and for each check its rows as CSV and predicted over measured as a figure."""
+def write_accuracy(folder: Path, found: Sequence[Accuracy], *, shipped: bool) -> None:
+    """Write ``accuracy.md``, and for each check its rows as CSV and predicted over measured as a figure.
+
+    `shipped`: the rows are the held-out shipped ones, not those of a file.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    lines = ["Made by `accelsim validate --platforms -o DIR`. Relative error: |predicted - measured| / measured."]
+    made = "--platforms -o DIR" if shipped else f"{found[0].check} FILE.csv -o DIR"
+    lines = [f"Made by `accelsim validate {made}`. Relative error: |predicted - measured| / measured."]
     for each in found:
         rows = [
             {
@@ -154,7 +158,7 @@ def write_accuracy(folder: Path, found: Sequence[Accuracy]) -> None:
         ]
         frame = pd.DataFrame(rows)
         _write_csv(folder / f"{each.check}.csv", frame)
-        lines += ["", *_accuracy_lines(each)]
+        lines += ["", *_accuracy_lines(each, shipped=shipped)]
         words, unit = _WORDS[each.check]
         shown = frame[frame["unit"] == unit] if rows else frame
         if shown.empty:
@@ -172,10 +176,10 @@ _WORDS = {
 }
 
 
-def _accuracy_lines(found: Accuracy) -> Iterator[str]:
+def _accuracy_lines(found: Accuracy, *, shipped: bool) -> Iterator[str]:
     yield f"## {found.check}"
     yield ""
-    yield f"{describe_check(found.check, shipped=True)}."
+    yield f"{describe_check(found.check, shipped=shipped)}."
     yield ""
     yield "| platform | rows | median error | 90th percentile | worst | which row |"
     yield "|---|---:|---:|---:|---:|---|"
@@ -186,7 +190,7 @@ def _accuracy_lines(found: Accuracy) -> Iterator[str]:
         yield _spread_line("**all**", overall)
     yield ""
     for reason, count in found.reasons.items():
-        yield f"- unsupported: {count} rows of {reason}"
+        yield f"- unsupported: {count} {'row' if count == 1 else 'rows'} of {reason}"
 
 
 def _spread_line(name: str, spread: Spread) -> str:

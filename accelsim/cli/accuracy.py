@@ -25,7 +25,7 @@ def report_accuracy(names: Sequence[str], file: str | None, output: str | None, 
     if folder is not None:
         from accelsim.platforms_report import write_accuracy
 
-        write_accuracy(folder, found)
+        write_accuracy(folder, found, shipped=path is None)
     if as_json:
         entries = [each.to_dict() for each in found]
         click.echo(json.dumps(entries[0] if one else entries))
@@ -38,6 +38,8 @@ def report_accuracy(names: Sequence[str], file: str | None, output: str | None, 
 
 
 def _show(found: "Accuracy", *, shipped: bool) -> None:
+    from rich.markup import escape
+
     from accelsim.cli.screen import console, table_of
     from accelsim.platforms.accuracy import describe_check
 
@@ -54,5 +56,5 @@ def _show(found: "Accuracy", *, shipped: bool) -> None:
         table.add_row(name, str(spread.rows), *(f"{value:.1%}" for value in numbers), spread.worst.label)
     out.print(table)
     for reason, count in found.reasons.items():
-        out.print(f"  unsupported: {count} rows of {reason}", soft_wrap=True)
+        out.print(escape(f"  unsupported: {count} {'row' if count == 1 else 'rows'} of {reason}"), soft_wrap=True)
     out.print()

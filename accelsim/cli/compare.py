@@ -74,7 +74,12 @@ __all__ = ["compare_command"]
     help="Between the devices of a platform, 10^9 byte/s.",
 )
 @step_options
-@click.option("-o", "--output", metavar="FILE", help="Write the results: .json (everything) or .csv (layers).")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="Write the results: .json (everything) or .csv (layers; with --platform a row each).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as one JSON object.")
 def compare_command(
     traces: tuple[str, ...],
@@ -108,6 +113,7 @@ def compare_command(
     from accelsim.workload.trace import load_trace
 
     target = check_output(output, (".json", ".csv"))
+    _check_platform_options(platforms, mode, dense, sparse)
     for option, given in (
         ("TRACE", traces),
         ("--hw", designs),
@@ -173,6 +179,25 @@ def compare_command(
         click.echo(f"written: {target}")
 
 
+_FOR_PLATFORMS = ("precision", "compiled", "accumulate", "devices", "link_gb_per_s")
+
+
+def _check_platform_options(platforms: Sequence[str], mode: str, dense: Sequence[str], sparse: Sequence[str]) -> None:
+    """Refuse what only platforms heed where there is none, and what they do not heed where there is one."""
+    context = click.get_current_context()
+    if not platforms:
+        for name in _FOR_PLATFORMS:
+            if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+                raise InputError(f"--{name.replace('_', '-')}: is of platforms; name one with --platform")
+        return
+    if mode == "infer":
+        raise InputError("--mode infer: estimates of platforms are of training steps; leave out --platform")
+    if dense or sparse:
+        raise InputError(
+            f"--{'dense' if dense else 'sparse'}: platforms run by the rules of the method alone; leave out --platform"
+        )
+
+
 def _rivals(names: Iterable[str]) -> "list[Platform]":
     from accelsim.hardware.platform import load_platform
 
@@ -221,12 +246,16 @@ def _contenders(
     from accelsim.hardware.energy import load_energy_table
     from accelsim.platforms.contenders import contender_of_estimate, contender_of_result
 
-    tables = {design.name: load_energy_table(design.energy) for design in designs}
+    tables = [load_energy_table(design.energy) for design in designs]
     return [
         item
         for results, estimates in zip(groups, others, strict=True)
         for item in (
-            *(contender_of_result(result, tables[result.design]) for result in results),
+            # every design has as many results as the next, one after another
+            *(
+                contender_of_result(result, tables[index * len(tables) // len(results)])
+                for index, result in enumerate(results)
+            ),
             *(contender_of_estimate(each) for each in estimates),
         )
     ]

@@ -57,6 +57,8 @@ def _write_contenders(path: Path, contenders: "Sequence[Contender]", baseline: s
 
 def _show_contenders(contenders: "Sequence[Contender]", baseline: str) -> None:
     """Print a table, with the error of each estimate, and what stands behind it."""
+    from rich.markup import escape
+
     from accelsim.cli.screen import console, table_of
     from accelsim.platforms.contenders import recalled_names, relative_to
 
@@ -69,18 +71,18 @@ def _show_contenders(contenders: "Sequence[Contender]", baseline: str) -> None:
         for index, item in enumerate(contenders):
             if item.workload == workload:
                 table.add_row(*_cells(item, factors[index], recalled=item.name in unsure))
-        out.print(f"[bold]{workload}[/bold]")
+        out.print(f"[bold]{escape(workload)}[/bold]")
         out.print(table)
         out.print()
     out.print(
-        f"batch {contenders[0].batch}; relative: speed over the first row of {baseline}; error: median over held-out"
-        " measurements",
+        f"batch {contenders[0].batch}; relative: speed over the first row of {baseline}; error: of the held-out"
+        " measurements named below",
         soft_wrap=True,
     )
     if unsure:
         out.print("*: recalled facts enter (accelsim list platforms; energy table of the design)", soft_wrap=True)
     for text, names in _by_text(contenders).items():
-        out.print(f"  {', '.join(names)}: {text}", soft_wrap=True)
+        out.print(escape(f"  {', '.join(names)}: {text}"), soft_wrap=True)
 
 
 def _cells(item: "Contender", factor: float, *, recalled: bool) -> list[str]:

@@ -21,6 +21,7 @@ __all__ = [
     "PRECISIONS",
     "Behaviour",
     "Platform",
+    "behaviour_names",
     "find_platform",
     "load_behaviour",
     "load_platform",
@@ -37,7 +38,9 @@ def rate_field(precision: str) -> str:
     return f"{precision}_tops" if precision == "int8" else f"{precision}_tflops"
 
 
-_UNSAID = re.compile(r"\b(nvidia|geforce|tesla|amd|intel|xilinx)\b|\((r|tm)\)|[\s_-]+")
+_UNSAID = re.compile(
+    r"(?<![a-z0-9])(nvidia|geforce|tesla|amd|intel|xilinx)(?![a-z0-9])|\((r|tm)\)|\u00ae|\u2122|[\s_()-]+"
+)
 
 Tflops = Annotated[float, Field(gt=0, le=1e6)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -121,6 +124,8 @@ class Platform(SourcedModel):
             raise ValueError(f"{missing[0]}: missing; a platform of kind {self.kind} needs it")
         if self.kind == "fpga" and self.resources is None and self.published is None:
             raise ValueError("resources: missing; a platform of kind fpga needs resources (a device) or published")
+        if self.compute is not None and self.compute.matrix_units and self.compute.fp16_tflops is None:
+            raise ValueError("compute.fp16_tflops: missing; matrix units run FP16")
         if self.power is not None and self.power.idle_w > self.power.peak_w:
             raise ValueError(f"power.idle_w: got {self.power.idle_w:g}, above power.peak_w {self.power.peak_w:g}")
         return self
@@ -216,7 +221,7 @@ def _with_behaviour_beside(platform: Platform, path: Path) -> Platform:
 def find_platform(alias: str) -> Platform | None:
     """Return the shipped platform that a measurement calls `alias`; None where none is.
 
-    Case, spaces, hyphens and the maker's name do not matter: ``NVIDIA A100-SXM4-80GB`` is ``a100 sxm4 80gb``.
+    Case, spaces, hyphens, brackets and the maker's name do not matter: ``NVIDIA A100-SXM4-80GB`` is ``a100 sxm4 80gb``.
     """
     return _by_alias().get(_key(alias))
 
@@ -236,6 +241,11 @@ def _by_alias() -> dict[str, Platform]:
                     f"platform '{platform.name}': alias '{alias}' is also one of '{found[_key(alias)].name}'"
                 )
     return found
+
+
+def behaviour_names() -> list[str]:
+    """Return the names of the shipped behaviours."""
+    return list(packaged_names("hw_configs/behaviours", (".yaml",)))
 
 
 def load_behaviour(name_or_path: str | Path) -> Behaviour:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from accelsim.errors import InputError
-from accelsim.hardware.platform import Behaviour, load_behaviour, load_platform, platform_names
+from accelsim.hardware.platform import Behaviour, load_behaviour, load_platform
 from accelsim.platforms.measurements import (
     SparseCase,
     ThroughputCase,
@@ -108,7 +108,7 @@ class Accuracy:
 def _spread(rows: Sequence[Compared]) -> Spread | None:
     if not rows:
         return None
-    errors = np.array([row.relative_error for row in rows])
+    errors = np.array(_errors(rows))
     return Spread(
         rows=len(rows),
         median=float(np.median(errors)),
@@ -200,21 +200,22 @@ _FEWEST_ROWS = 3
 
 
 @cache
-def error_band(platform: str) -> tuple[float | None, str]:
+def error_band(platform: str, behaviour: str | None) -> tuple[float, str]:
     """Return the error that an estimate of a platform's throughput has to be expected to have, and what says so.
 
-    The median over held-out rows: of the platform where it has three or more, else of all platforms with its behaviour,
-    else of all. None for a platform that is not shipped: no row is its own.
+    The median over held-out rows of the platform where it has three or more. Else the 90th percentile over those of
+    all platforms with its behaviour, or of all where they have fewer than three: more, as nothing says that this
+    platform is like those.
     """
-    if platform not in platform_names():
-        return None, "no measurement of it is shipped (accelsim validate throughput compares your own)"
     held = check_platforms("throughput").compared
-    own = [row.relative_error for row in held if row.platform == platform]
+    related = [row for row in held if load_platform(row.platform).behaviour == behaviour]
+    own = [row for row in related if row.platform == platform]
     if len(own) >= _FEWEST_ROWS:
-        return float(np.median(own)), f"{len(own)} held-out measurements of it"
-    family = load_platform(platform).behaviour
-    related = [row.relative_error for row in held if load_platform(row.platform).behaviour == family]
-    if len(related) >= _FEWEST_ROWS:
-        return float(np.median(related)), f"{len(related)} held-out measurements of its family, {len(own)} of it"
-    errors = [row.relative_error for row in held]
-    return float(np.median(errors)), f"{len(errors)} held-out measurements of other platforms"
+        return float(np.median(_errors(own))), f"median of {len(own)} held-out measurements of it"
+    whose, rows = ("its family", related) if len(related) >= _FEWEST_ROWS else ("all platforms", held)
+    text = f"90th percentile of {len(rows)} held-out measurements of {whose}, {len(own)} of it"
+    return float(np.quantile(_errors(rows), 0.9)), text
+
+
+def _errors(rows: Sequence[Compared]) -> list[float]:
+    return [row.relative_error for row in rows]

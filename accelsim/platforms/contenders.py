@@ -81,7 +81,9 @@ def contender_of_result(result: Result, table: EnergyTable) -> Contender:
 def contender_of_estimate(estimate: Estimate) -> Contender:
     """Return a platform's step with the error that its kind of estimate has."""
     published = estimate.bound == "published rate"
-    error, basis = (None, "the rate of its own paper") if published else error_band(estimate.platform)
+    error, basis = (
+        (None, "the rate of its own paper") if published else error_band(estimate.platform, estimate.behaviour)
+    )
     return Contender(
         workload=estimate.workload,
         name=estimate.platform,

@@ -4,11 +4,12 @@ GPUs, edge modules and CPUs run the kernels of the step (`accelsim.platforms.tim
 the operations of the dense step at the rate that its paper states for its own networks.
 
 N:M on platforms with 2:4 products: a pattern runs where every group of four keeps at most two (2:8 does, 4:8 does
-not) and gains what 2:4 gains, in linear layers alone, as no library has 2:4 convolutions for training. Everything else
-runs dense, and the notes say so.
+not) and gains what 2:4 gains, in linear layers alone, as no library has 2:4 convolutions for training, and not in FP32.
+Everything else runs dense, and the notes say so.
 
 Several devices: each runs the whole step on its own samples; gradients are summed by a ring, 2 (D - 1) / D of their
-bytes over each link, beside the backward pass, of which the last twenty-fifth (a bucket) cannot overlap.
+bytes over each link, beside BP and WU of the last part of the batch; the last twenty-fifth of them (a bucket) has
+nothing left to hide behind.
 
 Power: a kernel draws the limit where compute binds it and `_MEMORY_SHARE` of the way from idle to the limit where
 memory does; idle power runs all the time. The interval of the energy spans `_SHARE_RANGE` and 1 instead.
@@ -16,20 +17,21 @@ memory does; idle power runs all the time. The interval of the energy spans `_SH
 
 import functools
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf, lcm
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from accelsim.errors import InputError, did_you_mean
-from accelsim.hardware.platform import Platform, load_behaviour
-from accelsim.platforms.kernels import MASTER_BYTES, Kernels, Software, kernels_of
+from accelsim.hardware.platform import Behaviour, Platform, behaviour_names, load_behaviour
+from accelsim.platforms.kernels import Floats, Kernels, Software, kernels_of
 from accelsim.platforms.memory import step_bytes
 from accelsim.platforms.timing import Times, step_seconds
 from accelsim.sparsity.methods import Method, find_method
 from accelsim.sparsity.pattern import Pattern
-from accelsim.step import Stage, Step, check_batch, lower
-from accelsim.units import GIGA, MICRO, show
+from accelsim.step import Stage, check_batch, lower
+from accelsim.units import GIGA, show
 from accelsim.update import find_optimizer
 from accelsim.workload.trace import Trace
 
@@ -59,6 +61,7 @@ class Estimate:
 
     workload: str
     platform: str
+    behaviour: str | None
     kind: str
     method: str
     pattern: str | None
@@ -98,8 +101,8 @@ class Estimate:
 class _Target:
     """A platform as lowering sees it; see `accelsim.step.Target`."""
 
-    name: str
     patterns: frozenset[Pattern]
+    name: str = "platform"
     fuses_activations: bool = False
 
 
@@ -125,7 +128,7 @@ def estimate(
     known, for a precision that the platform lacks and for a batch that does not fit its memory.
     """
     check_batch(batch)
-    if devices < 1 or link_gb_per_s <= 0:
+    if devices < 1 or not 0 < link_gb_per_s < inf:
         raise InputError(
             f"devices: got {devices} with links of {link_gb_per_s:g} GB/s; 1 or more and above 0 are needed"
         )
@@ -133,24 +136,28 @@ def estimate(
     parsed = Pattern.parse(pattern) if isinstance(pattern, str) else pattern
     if chosen.takes_pattern and parsed is None:
         raise InputError(f"method '{method}' needs a pattern, as in 2:8")
+    if not chosen.takes_pattern:
+        parsed = None
+    wanted, updated = _precision(precision, platform), find_optimizer(optimizer)
     if platform.published is not None:
-        return _published(trace, platform, chosen, parsed, batch, optimizer)
+        return _published(trace, platform, chosen, parsed, batch, updated.name, devices)
     if platform.compute is None or platform.behaviour is None:
         raise InputError(
             f"platform '{platform.name}': is a device without compute rates; simulate a design on it with --hw instead"
         )
-    software = Software(
-        precision=_precision(precision, platform),
-        channels_last=channels_last,
-        compiled=compiled,
-        optimizer=find_optimizer(optimizer),
-    )
+    software = Software(precision=wanted, channels_last=channels_last, compiled=compiled, optimizer=updated)
     platform.peak_flops(software.arithmetic)
-    parts = _parts(trace, platform, software, batch, accumulate=accumulate)
-    run = functools.partial(_run, trace, platform, software, -(-batch // parts), parts)
-    dense = run(find_method("dense"), None)
-    mine = run(chosen, parsed) if chosen.is_sparse else dense
-    return _finish(trace, platform, software, mine, dense.seconds, chosen, parsed, batch, parts, devices, link_gb_per_s)
+    case = _Case(
+        trace=trace,
+        platform=platform,
+        software=software,
+        batch=batch,
+        parts=_parts(trace, platform, software, batch, accumulate=accumulate),
+        devices=devices,
+        link_gb_per_s=link_gb_per_s,
+    )
+    dense = _run(case, _DENSE, None)
+    return _finish(case, _run(case, chosen, parsed) if chosen.is_sparse else dense, dense, chosen, parsed)
 
 
 def _precision(wanted: str, platform: Platform) -> Literal["fp32", "tf32", "fp16", "amp", "bf16"]:
@@ -161,8 +168,8 @@ def _precision(wanted: str, platform: Platform) -> Literal["fp32", "tf32", "fp16
         )
     if wanted != "auto":
         return wanted  # type: ignore[return-value]
-    assert platform.compute is not None
-    faster = (platform.compute.fp16_tflops or 0.0) > platform.compute.fp32_tflops
+    compute = platform.compute
+    faster = compute is not None and (compute.fp16_tflops or 0.0) > compute.fp32_tflops
     return "amp" if faster else "fp32"
 
 
@@ -186,144 +193,191 @@ def _parts(trace: Trace, platform: Platform, software: Software, batch: int, *, 
     return ceil(batch / largest)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Case:
+    """What does not depend on the method: `batch` samples on each of the devices, in `parts` passes."""
+
+    trace: Trace
+    platform: Platform
+    software: Software
+    batch: int
+    parts: int
+    devices: int
+    link_gb_per_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Lowered:
+    """A step as kernels, with the number of the stage of each; how many products the trace
+    shows sparse but run dense."""
+
+    kernels: Kernels
+    stages: NDArray[np.intp]
+    unused: int
+    macs: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Run:
-    """A step on one device: the kernels of one part, how often each runs, and their times."""
+    """A step on one device: times of all parts, seconds of each stage, and of the exchange that nothing hides."""
 
-    step: Step
-    kernels: Kernels
     times: Times
-    repeats: np.ndarray
-    host_s: float
+    stages: dict[Stage, float]
+    exposed_s: float
+    macs: int
     notes: tuple[str, ...]
 
     @property
-    def device_s(self) -> float:
-        return float((self.times.kernels * self.repeats).sum())
-
-    @property
     def seconds(self) -> float:
-        return max(self.device_s, self.host_s)
+        return self.times.step_s + self.exposed_s
 
 
-def _run(
-    trace: Trace,
-    platform: Platform,
-    software: Software,
-    samples: int,
-    parts: int,
-    method: Method,
-    pattern: Pattern | None,
-) -> _Run:
-    """Lower and time a step that runs in parts of `samples`; only the update runs once."""
+@functools.lru_cache(maxsize=64)
+def _lowered(
+    trace: Trace, method: Method, pattern: Pattern | None, samples: int, software: Software, *, matrix_units: bool
+) -> _Lowered:
+    """Lower a step and name its kernels; no platform enters, so that what was asked for lately is at hand for all."""
+    patterns = frozenset({pattern or _TWO_OF_FOUR}) if method.is_sparse else frozenset[Pattern]()
+    step = lower(trace, _Target(patterns), method, pattern=pattern, batch=samples)
+    kernels = kernels_of(trace, step, software, matrix_units=matrix_units)
+    numbers = {stage: number for number, stage in enumerate(Stage)}
+    return _Lowered(
+        kernels=kernels,
+        stages=np.array([numbers[stage] for stage in kernels.stages], dtype=np.intp),
+        unused=len(step.notes) if method.traced else 0,
+        macs=step.macs_dense,
+    )
+
+
+def _run(case: _Case, method: Method, pattern: Pattern | None) -> _Run:
+    """Time a step that runs in parts; compact copies are made, and weights updated, once for all of them."""
+    platform, software = case.platform, case.software
+    assert platform.compute is not None
     notes: list[str] = []
-    patterns = _usable(platform, method, pattern, notes)
-    runs = method if patterns else find_method("dense")
-    step = lower(trace, _Target(platform.name, patterns), runs, pattern=pattern if patterns else None, batch=samples)
-    kernels = kernels_of(trace, step, software, matrix_units=bool(platform.compute and platform.compute.matrix_units))
-    if patterns and (kernels.spatial & kernels.pruned).any():
-        notes.append(
-            f"{pattern or 'the traced sparsity'} of convolutions runs dense: no library has 2:4 ones for training"
-        )
-    behaviour = _load_behaviour(str(platform.behaviour))
-    times = step_seconds(kernels, platform, behaviour, software)
-    once = np.array([stage in (Stage.UPDATE, Stage.GENERATE) for stage in kernels.stages])
-    repeats = np.where(once, 1.0, float(parts))
-    host_s = 0.0 if software.compiled else float((kernels.launches * repeats).sum()) * behaviour.host_us * MICRO
-    return _Run(step=step, kernels=kernels, times=times, repeats=repeats, host_s=host_s, notes=tuple(notes))
+    if not _usable(platform, software, method, pattern, notes):
+        method, pattern = _DENSE, None
+    samples, matrix_units = -(-case.batch // case.parts), platform.compute.matrix_units
+    lowered = _lowered(case.trace, method, pattern, samples, software, matrix_units=matrix_units)
+    kernels, what = lowered.kernels, pattern or "the traced sparsity"
+    if kernels.sparse.any() and pattern not in (None, _TWO_OF_FOUR):
+        notes.append(f"{what} gains what 2:4 gains")
+    if (kernels.spatial & kernels.pruned).any():
+        notes.append(f"{what} of convolutions runs dense: no library has 2:4 ones for training")
+    if lowered.unused:
+        notes.append(f"{what} of {lowered.unused} products runs dense: not every group of four keeps at most two")
+    once = [list(Stage).index(stage) for stage in (Stage.UPDATE, Stage.GENERATE)]
+    repeats = np.where(np.isin(lowered.stages, once), 1.0, float(case.parts))
+    times = step_seconds(kernels, platform, _behaviour(str(platform.behaviour)), software, repeats)
+    by_stage = np.bincount(lowered.stages, weights=times.kernels, minlength=len(Stage))
+    stages = {stage: float(value) for stage, value in zip(Stage, by_stage, strict=True)}
+    exposed_s = _exposed_link_s(case, (stages[Stage.BP] + stages[Stage.WU]) / case.parts)
+    return _Run(times=times, stages=stages, exposed_s=exposed_s, macs=lowered.macs, notes=tuple(notes))
 
 
-_load_behaviour = functools.cache(load_behaviour)
+def _behaviour(name: str) -> Behaviour:
+    """Shipped ones are read once; a file may have changed since."""
+    return _shipped_behaviour(name) if name in behaviour_names() else load_behaviour(name)
 
 
-def _usable(platform: Platform, method: Method, pattern: Pattern | None, notes: list[str]) -> frozenset[Pattern]:
-    """The patterns that the platform executes as 2:4; notes why there are none."""
+_shipped_behaviour = functools.cache(load_behaviour)
+
+
+def _usable(platform: Platform, software: Software, method: Method, pattern: Pattern | None, notes: list[str]) -> bool:
+    """Say whether a sparse method runs as 2:4 where it can; notes why it does not."""
     if not method.is_sparse:
-        return frozenset()
+        return True
     assert platform.compute is not None
     what = "the traced sparsity" if pattern is None else f"{pattern}"
+    reason = None
     if not platform.compute.sparse_2_4:
-        notes.append(f"{what} runs dense: the platform has no 2:4 products")
-        return frozenset()
-    if method.traced:
-        return frozenset({_TWO_OF_FOUR})
-    if pattern is None or pattern.kept > _TWO_OF_FOUR.kept or pattern.group % _TWO_OF_FOUR.group:
-        notes.append(f"{what} runs dense: not every group of four keeps at most two")
-        return frozenset()
-    if pattern != _TWO_OF_FOUR:
-        notes.append(f"{what} gains what 2:4 gains")
-    return frozenset({pattern})
+        reason = "the platform has no 2:4 products"
+    elif software.arithmetic == "fp32":
+        reason = "there are no 2:4 products in FP32"
+    elif pattern is not None and not _within_two_of_four(pattern):
+        reason = "not every group of four keeps at most two"
+    if reason is not None:
+        notes.append(f"{what} runs dense: {reason}")
+        return False
+    return True
 
 
+_DENSE = find_method("dense")
 _TWO_OF_FOUR = Pattern(kept=2, group=4)
 
 
-def _finish(
-    trace: Trace,
-    platform: Platform,
-    software: Software,
-    run: _Run,
-    dense_s: float,
-    method: Method,
-    pattern: Pattern | None,
-    batch: int,
-    parts: int,
-    devices: int,
-    link_gb_per_s: float,
-) -> Estimate:
+def _within_two_of_four(pattern: Pattern) -> bool:
+    """Say whether four neighbours keep at most two, wherever the kept ones of each group are.
+
+    >>> [_within_two_of_four(Pattern.parse(text)) for text in ("2:4", "2:8", "1:2", "4:8", "2:6")]
+    [True, True, True, False, False]
+    """
+    four, group = _TWO_OF_FOUR.group, pattern.group
+    for start in range(0, lcm(four, group), four):
+        most = 0
+        for first in range(start - start % group, start + four, group):
+            most += min(pattern.kept, min(start + four, first + group) - max(start, first))
+        if most > _TWO_OF_FOUR.kept:
+            return False
+    return True
+
+
+def _finish(case: _Case, run: _Run, dense: _Run, method: Method, pattern: Pattern | None) -> Estimate:
+    trace, platform, software, parts, devices = case.trace, case.platform, case.software, case.parts, case.devices
     assert software.optimizer is not None
-    seconds = run.times.kernels * run.repeats
-    stages = {stage: float(seconds[[own == stage for own in run.kernels.stages]].sum()) for stage in Stage}
-    exposed = _exposed_link_s(trace, devices, link_gb_per_s, stages[Stage.BP] + stages[Stage.WU])
-    latency = run.seconds + exposed
+    seconds, latency = run.times.kernels, run.seconds
     bound_by_compute = run.times.compute >= run.times.memory
     energy = _energy(platform, seconds, bound_by_compute, latency)
-    bound: Literal["compute", "memory", "host", "link"] = "host" if run.host_s > run.device_s else "memory"
-    if bound != "host" and seconds[bound_by_compute].sum() >= seconds.sum() / 2:
-        bound = "compute"
-    if exposed > run.seconds:
+    bound: Literal["compute", "memory", "host", "link"] = "memory"
+    if run.exposed_s > run.times.step_s:
         bound = "link"
+    elif run.times.host_s > seconds.sum():
+        bound = "host"
+    elif seconds[bound_by_compute].sum() >= seconds.sum() / 2:
+        bound = "compute"
     notes = list(run.notes)
     if parts > 1:
-        notes.append(f"{batch} samples run in {parts} parts, as they do not fit the memory")
+        notes.append(f"{case.batch} samples run in {parts} parts, as they do not fit the memory")
     if devices > 1:
         notes.append(
-            f"{devices} devices, links of {link_gb_per_s:g} GB/s, {show(exposed, 's')} of the exchange exposed"
+            f"{devices} devices, links of {case.link_gb_per_s:g} GB/s, {show(run.exposed_s, 's')} of the exchange"
+            " exposed"
         )
     return Estimate(
         workload=trace.model,
         platform=platform.name,
+        behaviour=platform.behaviour,
         kind=platform.kind,
         method=method.name,
-        pattern=None if pattern is None or not method.takes_pattern else str(pattern),
-        batch=batch,
+        pattern=None if pattern is None else str(pattern),
+        batch=case.batch,
         parts=parts,
         devices=devices,
         precision=software.precision,
         optimizer=software.optimizer.name,
         latency_s=latency,
-        macs_dense=_macs(trace, batch) * devices,
-        speedup=(dense_s + exposed) / latency,
+        macs_dense=(dense.macs if parts == 1 else _macs(trace, case.batch)) * devices,
+        speedup=dense.seconds / latency,
         energy_j=energy[1] * devices,
         energy_low_j=energy[0] * devices,
         energy_high_j=energy[2] * devices,
         bound=bound,
-        stage_items=tuple((str(stage), value) for stage, value in stages.items()),
+        stage_items=tuple((str(stage), value) for stage, value in run.stages.items()),
         recalled=platform.recalled,
         notes=tuple(notes),
     )
 
 
-def _exposed_link_s(trace: Trace, devices: int, link_gb_per_s: float, backward_s: float) -> float:
-    """Seconds of the exchange of gradients that no backward work hides."""
-    if devices == 1:
+def _exposed_link_s(case: _Case, backward_s: float) -> float:
+    """Seconds of the exchange of gradients that the backward pass does not hide."""
+    if case.devices == 1:
         return 0.0
-    whole = 2 * (devices - 1) / devices * trace.parameters * MASTER_BYTES / (link_gb_per_s * GIGA)
+    moved = 2 * (case.devices - 1) / case.devices * case.trace.parameters * case.software.master_bytes
+    whole = moved / (case.link_gb_per_s * GIGA)
     return max(whole - backward_s, whole * _BUCKET_SHARE)
 
 
 def _energy(
-    platform: Platform, seconds: np.ndarray, bound_by_compute: np.ndarray, latency: float
+    platform: Platform, seconds: Floats, bound_by_compute: NDArray[np.bool_], latency: float
 ) -> tuple[float, float, float]:
     """Joules of one device: least, expected, most."""
     assert platform.power is not None
@@ -337,13 +391,20 @@ def _energy(
     return least, expected, most
 
 
+@functools.lru_cache(maxsize=16)
 def _macs(trace: Trace, batch: int) -> int:
     """Multiply-accumulates of the dense step."""
-    return lower(trace, _Target("dense", frozenset()), find_method("dense"), pattern=None, batch=batch).macs_dense
+    return lower(trace, _Target(frozenset()), _DENSE, pattern=None, batch=batch).macs_dense
 
 
 def _published(
-    trace: Trace, platform: Platform, method: Method, pattern: Pattern | None, batch: int, optimizer: str
+    trace: Trace,
+    platform: Platform,
+    method: Method,
+    pattern: Pattern | None,
+    batch: int,
+    optimizer: str,
+    devices: int,
 ) -> Estimate:
     """The operations of the dense step at the published rate."""
     assert platform.published is not None
@@ -354,17 +415,20 @@ def _published(
     notes = ["at the rate that its paper states for its own network and number format"]
     if method.is_sparse:
         notes.append(f"{pattern or 'the traced sparsity'} runs dense: the accelerator has no N:M products")
+    if devices > 1:
+        notes.append("one device: how several share a step is not published")
     return Estimate(
         workload=trace.model,
         platform=platform.name,
+        behaviour=None,
         kind=platform.kind,
         method=method.name,
-        pattern=None if pattern is None or not method.takes_pattern else str(pattern),
+        pattern=None if pattern is None else str(pattern),
         batch=batch,
         parts=1,
         devices=1,
         precision="as published",
-        optimizer=find_optimizer(optimizer).name,
+        optimizer=optimizer,
         latency_s=latency,
         macs_dense=macs,
         speedup=1.0,

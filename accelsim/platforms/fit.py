@@ -104,6 +104,10 @@ def fit_families(found: Mapping[str, Family]) -> None:
     for family in found.values():
         if family.products:
             _descend(family.product_error, family.values, _PRODUCTS, rounds=7)
+    measured = [family for family in found.values() if family.products]
+    for family in found.values():
+        if not family.products:
+            family.values.update({name: median(each.values[name] for each in measured) for name in _PRODUCTS})
     trained = [family for family in found.values() if family.training]
     for _ in range(2):
         for family in trained:

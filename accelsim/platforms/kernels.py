@@ -11,30 +11,33 @@ activation    FF r to w; BP reads output and gradient, writes one
 pooling       FF r to w; BP reads w, writes r
 add           FF r to w; BP adds the gradients of both branches: reads 2 w, writes w
 softmax       FF r to w; BP reads result and gradient, writes one
-embedding     FF r to w; BP reads w and writes the whole table of gradients
+embedding     FF r to w; BP clears the table of gradients and adds w to it: reads w, writes w and the table
+multiply      FF r to w; BP reads inputs and gradient, writes r; so does other elementwise work
+loss          FF r to w; BP reads and writes r
 others        FF r to w; BP as its mirror
 ============  ==================================================================================================
 
 Passes are those of eager frameworks. A graph compiler fuses elementwise work into its producer: an operation of
-`_FUSED_KINDS` right after another operation leaves only the side that nothing else reads, one half of its passes. There
-are no 2:4 convolutions for training, so pruned ones run dense; a pruned gradient is selected and packed before its
-product. Mixed precision adds a cast of each weight and of its gradient, and the update reads and writes master weights
-in FP32.
+`_FUSED_KINDS` that is not the first leaves only the side that nothing else reads, one half of its passes. There are no
+2:4 convolutions for training, so pruned ones run dense; a pruned gradient is selected and packed before its product.
+Mixed precision adds a cast of each weight and of its gradient, and the update reads and writes master weights in FP32;
+where everything is in 16 bits so are they.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.sparsity.methods import Operand
-from accelsim.step import Gemm, Generation, Stage, Step, Update, VectorWork
+from accelsim.step import Gemm, Generation, Stage, Step, Update, VectorWork, input_gradients
 from accelsim.update import Optimizer
 from accelsim.workload.trace import Conv, ConvTranspose, Operation, Trace, Vector
 
-__all__ = ["Kernels", "Software", "kernels_of"]
+__all__ = ["Kernels", "Software", "compact_share", "kernels_of"]
 
 Passes = tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]]
 
@@ -55,7 +58,7 @@ _PASSES: Mapping[str, Passes] = {
 }
 _FUSED_KINDS = frozenset({"activation", "add", "multiply", "dropout", "copy", "elementwise", "softmax"})
 _CASTS = ("amp", "bf16")
-MASTER_BYTES = 4
+_FP32_BYTES = 4
 _ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "amp": 2, "bf16": 2}
 
 # words per weight that an update moves and kernels it takes per tensor when each arithmetic step is a kernel
@@ -83,6 +86,11 @@ class Software:
     def element_bytes(self) -> int:
         """Bytes of an activation."""
         return _ELEMENT_BYTES[self.precision]
+
+    @property
+    def master_bytes(self) -> int:
+        """Bytes of a weight, gradient or moment that the update reads and writes."""
+        return 2 if self.precision == "fp16" else _FP32_BYTES
 
     @property
     def arithmetic(self) -> str:
@@ -169,7 +177,7 @@ def _rows(trace: Trace, step: Step, software: Software, matrix_units: bool) -> I
     width = software.element_bytes
     transposes = not software.channels_last and matrix_units and software.arithmetic != "fp32"
     for group in _products(step):
-        yield _product(group, operations[group[0].operation], width, transposes=transposes)
+        yield _product(group, operations[group[0].operation], step.batch, width, transposes=transposes)
     tensors = trace.tensors
     for task in step.tasks:
         if isinstance(task, VectorWork):
@@ -178,35 +186,61 @@ def _rows(trace: Trace, step: Step, software: Software, matrix_units: bool) -> I
             elements = _passes(operation, task.direction, step.batch if operation.scales_with_batch else 1)
             if operation.kind == "embedding" and task.direction == "BP":
                 elements += sum(other.elements for other in operation.other_parameters)
-            half = operation.name in fused
-            yield _Row(task.operation, task.stage, elements * width * (0.5 if half else 1.0), 0.0 if half else 1.0)
+            yield _vector(operation, elements * width, fused)
         elif isinstance(task, Generation) and not isinstance(operations[task.operation], Conv | ConvTranspose):
             # reads the master weight, writes kept values and positions
-            yield _Row(task.operation, task.stage, task.elements * (MASTER_BYTES + _COMPACT * width), 1.0)
+            moved = task.elements * (software.master_bytes + compact_share(width) * width)
+            yield _Row(task.operation, task.stage, moved, 1.0)
         elif isinstance(task, Update) and software.optimizer is not None:
             names = [other.name for other in operations[task.operation].other_parameters]
             if task.tensor is not None:
                 names.append(task.tensor)
             count = len([name for name in names if name in tensors])
             yield _Row(task.operation, task.stage, *_update(task.elements, count, software))
+    if step.mode == "train":
+        yield from _sums_of_gradients(trace, step.batch, width, fused)
 
 
-def _product(group: Sequence[Gemm], operation: Operation, width: int, *, transposes: bool) -> _Row:
+def _vector(operation: Vector, moved: float, fused: frozenset[str]) -> _Row:
+    half = operation.name in fused
+    return _Row(operation.name, Stage.VECTOR, moved * (0.5 if half else 1.0), 0.0 if half else 1.0)
+
+
+def _sums_of_gradients(trace: Trace, batch: int, width: int, fused: frozenset[str]) -> Iterator[_Row]:
+    """Where the branches of an addition part, their gradients are summed; on SAT they are while they are made."""
+    needed = input_gradients(trace)
+    for operation in trace.operations:
+        if isinstance(operation, Vector) and operation.kind == "add" and not operation.backward_only:
+            elements = _passes(operation, "BP", batch if operation.scales_with_batch else 1)
+            if elements and needed[operation.name]:
+                yield _vector(operation, elements * width, fused)
+
+
+def _product(group: Sequence[Gemm], operation: Operation, batch: int, width: int, *, transposes: bool) -> _Row:
     """The kernel of one product, from its phases, which all read the same operand."""
     first, spatial = group[0], isinstance(operation, Conv | ConvTranspose)
-    m, flops = float(sum(task.m for task in group)), 2.0 * sum(task.macs for task in group)
-    operand = float(first.count * first.x_elements)
-    weight = float(sum(task.count * task.w_elements for task in group))
-    result = first.count * m * first.n
+    # lowering puts a pruned gradient on the weight port in BP; a convolution runs dense, with both where they were
+    turned = spatial and first.stage is Stage.BP and first.w_operand is Operand.GRADIENT
+    sides = [
+        (task.n, task.m, task.w_elements, task.x_elements)
+        if turned
+        else (task.m, task.n, task.x_elements, task.w_elements)
+        for task in group
+    ]
+    m, n = float(sum(side[0] for side in sides)), float(sides[0][1])
+    flops = 2.0 * sum(task.macs for task in group)
+    operand = float(first.count * sides[0][2])
+    weight = float(sum(first.count * side[3] for side in sides))
+    result = max(first.count * m * n, _written(operation, first.stage, batch))
     pruned = first.pattern is not None
     sparse = pruned and not spatial
-    moved, launches = operand + weight * (_COMPACT if sparse else 1.0) + result, 1.0
+    moved, launches = operand + weight * (compact_share(width) if sparse else 1.0) + result, 1.0
     if sparse and first.w_operand is not Operand.WEIGHT:
-        moved += weight * (1 + _COMPACT)
+        moved += weight * (1 + compact_share(width))
         launches += 1.0
     if spatial and transposes:
         # the two that are activations, there and back
-        moved += 2.0 * (operand + result + weight - min(operand, result, weight))
+        moved += 2.0 * (operand + (weight if first.stage is Stage.WU else result))
         launches += 2.0
     return _Row(
         operation=first.operation,
@@ -214,8 +248,8 @@ def _product(group: Sequence[Gemm], operation: Operation, width: int, *, transpo
         bytes=moved * width,
         launches=launches,
         m=m,
-        n=float(first.n),
-        k=flops / (2.0 * m * first.n * first.count),
+        n=n,
+        k=flops / (2.0 * m * n * first.count),
         copies=float(first.count),
         flops=flops,
         pruned=pruned,
@@ -223,6 +257,15 @@ def _product(group: Sequence[Gemm], operation: Operation, width: int, *, transpo
         spatial=spatial,
         winograd=_suits_winograd(operation),
     )
+
+
+def _written(operation: Operation, stage: Stage, batch: int) -> float:
+    """Elements that a scattered product writes, also where no tap of a strided kernel reaches; 0 for others."""
+    if isinstance(operation, Conv) and stage is Stage.BP:
+        return float(batch * operation.in_channels * prod(operation.in_size))
+    if isinstance(operation, ConvTranspose) and stage is Stage.FF:
+        return float(batch * operation.out_channels * prod(operation.out_size))
+    return 0.0
 
 
 def _suits_winograd(operation: Operation) -> bool:
@@ -236,8 +279,9 @@ def _suits_winograd(operation: Operation) -> bool:
     )
 
 
-_COMPACT = 0.5625
-"""Share of a 16-bit matrix that is left at 2:4: half the values and two bits for each."""
+def compact_share(width: int) -> float:
+    """Share of a matrix of elements of `width` bytes that is left at 2:4: half of them, and two bits for each."""
+    return 0.5 + 0.125 / width
 
 
 def _update(elements: int, tensors: int, software: Software) -> tuple[float, float]:
@@ -246,11 +290,11 @@ def _update(elements: int, tensors: int, software: Software) -> tuple[float, flo
     assert optimizer is not None
     fused = software.fused_update or software.compiled
     words, kernels = (optimizer.words, 0.0) if fused else _UNFUSED[optimizer.name]
-    moved = float(words * MASTER_BYTES)
+    moved = float(words * software.master_bytes)
     launches = float(kernels * tensors)
     if software.precision in _CASTS:
         # the weight to 16 bits for FF and BP, its gradient back to 32, and that once more to undo the scale of the loss
-        moved += (MASTER_BYTES + 2) + (2 + MASTER_BYTES) + 2 * MASTER_BYTES
+        moved += (_FP32_BYTES + 2) + (2 + _FP32_BYTES) + 2 * _FP32_BYTES
         launches += 0.0 if software.compiled else 2.0 * tensors
     return elements * moved, launches
 
@@ -280,7 +324,7 @@ def _products(step: Step) -> Iterator[Sequence[Gemm]]:
 def _fused_operations(trace: Trace) -> frozenset[str]:
     """Elementwise operations that a graph compiler puts into the kernel in front of them."""
     return frozenset(
-        later.name
-        for _, later in zip(trace.operations, trace.operations[1:], strict=False)
-        if isinstance(later, Vector) and later.kind in _FUSED_KINDS
+        operation.name
+        for operation in trace.operations[1:]
+        if isinstance(operation, Vector) and operation.kind in _FUSED_KINDS
     )

@@ -4,8 +4,8 @@ A row says which network, input, batch, precision and framework was measured; th
 `Software` that is, and why a row cannot be compared where it cannot. What a source leaves open is decided by the rules
 below, never by the measured number:
 
-- the precision "FP32" is TF32 where the row says that TF32 was allowed; "FP16" in PyTorch's own model zoo is a network
-  in half precision altogether, every other 16-bit precision is mixed;
+- the precision "FP32" is TF32 where the row says that TF32 was allowed and the platform has it; "FP16" in PyTorch's own
+  model zoo is a network in half precision altogether, every other 16-bit precision is mixed;
 - channels-last where the row says NHWC, and for mixed precision in MXNet, TensorFlow and PaddlePaddle, whose NGC
   scripts choose it; no layout matters to transformers;
 - elementwise work is fused where the row says XLA, fused or compile, and in TensorFlow's BERT, whose script uses XLA;
@@ -17,7 +17,7 @@ below, never by the measured number:
 import csv
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from io import StringIO
@@ -133,6 +133,7 @@ def read_throughput(path: Path | None = None) -> list[ThroughputCase | Unsupport
         where = f"{source}:{line}"
         measured = _number(row, "throughput", where)
         devices = _whole(row, "n_devices", where)
+        batch = _batch(row["batch_per_device"], where)
         platform = find_platform(row["platform"])
         trace = trace_for(row["model"], row["input"], row["unit"])
         software, unit = _software(row, platform), _unit(row["unit"])
@@ -155,7 +156,7 @@ def read_throughput(path: Path | None = None) -> list[ThroughputCase | Unsupport
                 line=line,
                 platform=platform,
                 trace=trace,
-                batch=_batch(row["batch_per_device"]),
+                batch=batch,
                 software=software,
                 measured=measured * unit[1],
                 unit=unit[0],
@@ -181,8 +182,8 @@ def read_sparse(path: Path | None = None) -> list[SparseCase | Unsupported]:
         reason = None
         if platform is None:
             reason = "no profile of this platform"
-        elif row["sparsity"].strip() != "2:4":
-            reason = f"sparsity {row['sparsity']}, not of one operand at 2:4"
+        elif row["sparsity"].strip().casefold() not in _SPARSE_WEIGHT:
+            reason = f"sparsity {row['sparsity']}, not of a weight at 2:4"
         elif not row["scope"].startswith(("GEMM", "linear fwd")):
             reason = f"scope '{row['scope']}': more than one product"
         elif arithmetic is None:
@@ -208,6 +209,7 @@ def read_sparse(path: Path | None = None) -> list[SparseCase | Unsupported]:
     return found
 
 
+_SPARSE_WEIGHT = frozenset({"2:4", "2:4 weight", "2:4 weights"})
 _ARITHMETIC = {"fp16": "fp16", "fp16?": "fp16", "bf16": "bf16", "int8": "int8", "fp8": "fp8", "tf32": "tf32"}
 
 
@@ -218,6 +220,8 @@ def _software(row: dict[str, str], platform: Platform | None) -> Software | str:
         return f"precision {row['precision']}: not known"
     if platform is not None and platform.compute is None:
         return "the profile has no compute rates"
+    if precision == "tf32" and "fp32" in row["precision"].casefold() and not _has_tf32(platform):
+        precision = "fp32"
     framework = row["framework_layout"].casefold()
     notes = row.get("notes", "").casefold()
     bert = "bert" in row["model"].casefold()
@@ -232,9 +236,13 @@ def _software(row: dict[str, str], platform: Platform | None) -> Software | str:
     )
 
 
+def _has_tf32(platform: Platform | None) -> bool:
+    return platform is not None and platform.compute is not None and platform.compute.tf32_tflops is not None
+
+
 def _precision(row: dict[str, str]) -> Precision | None:
     text, framework = row["precision"].casefold(), row["framework_layout"].casefold()
-    if "tf32" in text:
+    if "tf32" in text and not re.search(r"\b(no|not|without)\b.*tf32|tf32\W*(off|disabled|disallowed)", text):
         return "tf32"
     if "amp" in text or "mixed" in text:
         return "amp"
@@ -267,8 +275,12 @@ def _unit(text: str) -> tuple[Unit, float] | None:
     return next(((unit, factor) for _, unit, factor in found), None)
 
 
-def _batch(text: str) -> int | None:
-    return int(text) if text.strip().isdigit() and int(text) > 0 else None
+def _batch(text: str, where: str) -> int | None:
+    """The batch of a row; None where it is empty, or a remark in brackets."""
+    plain = text.strip()
+    if not plain or plain.startswith("("):
+        return None
+    return _whole_number(plain, "batch_per_device", where)
 
 
 def _rows(shipped: str, path: Path | None, columns: Sequence[str]) -> tuple[str, list[tuple[int, dict[str, str]]]]:
@@ -280,7 +292,7 @@ def _rows(shipped: str, path: Path | None, columns: Sequence[str]) -> tuple[str,
     if missing:
         raise InputError(f"{source}: column '{missing[0]}' is missing; needed: {', '.join(columns)}")
     rows = []
-    for row in reader:
+    for row in _each(reader, source):
         if None in row or None in row.values():
             raise InputError(
                 f"{source}:{reader.line_num}: {len(reader.fieldnames or ())} columns are needed (truncated?)"
@@ -289,6 +301,13 @@ def _rows(shipped: str, path: Path | None, columns: Sequence[str]) -> tuple[str,
     if not rows:
         raise InputError(f"{source}: no rows to check")
     return source, rows
+
+
+def _each(reader: "csv.DictReader[str]", source: str) -> Iterator[dict[str, str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise InputError(f"{source}:{reader.line_num}: {error}") from None
 
 
 def _number(row: dict[str, str], column: str, where: str) -> float:
@@ -302,7 +321,11 @@ def _number(row: dict[str, str], column: str, where: str) -> float:
 
 
 def _whole(row: dict[str, str], column: str, where: str) -> int:
-    text = row[column].strip()
-    if not text.isdigit() or int(text) < 1:
-        raise InputError(f"{where}: {column}: got '{row[column]}'; a whole number above 0 is needed")
-    return int(text)
+    return _whole_number(row[column], column, where)
+
+
+def _whole_number(text: str, column: str, where: str) -> int:
+    plain = text.strip().removesuffix(".0")
+    if not re.fullmatch(r"[0-9]{1,18}", plain) or int(plain) == 0:
+        raise InputError(f"{where}: {column}: got '{text}'; a whole number above 0 is needed")
+    return int(plain)

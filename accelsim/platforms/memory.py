@@ -1,14 +1,14 @@
 """The device memory that a training step needs.
 
-Parameters in master precision, their gradients and optimizer state, a 16-bit copy where precision is mixed; and what FF
-keeps for BP: the results of products, and of vector work unless BP needs no more of it than a result already kept
-(normalisation and addition under an activation, which are overwritten in place; copies; additions). Workspaces,
+Parameters, their gradients and optimizer state in the precision of the update, a 16-bit copy where that is mixed; and
+what FF keeps for BP: the results of products, and of vector work unless BP needs no more of it than a result already
+kept (normalisation and addition under an activation, which are overwritten in place; copies; additions). Workspaces,
 fragmentation and the framework's own share are left out, so a step that fits here may still fail to.
 """
 
 from math import prod
 
-from accelsim.platforms.kernels import MASTER_BYTES, Software
+from accelsim.platforms.kernels import Software
 from accelsim.workload.trace import Conv, ConvTranspose, Linear, Matmul, Trace, Vector
 
 __all__ = ["kept_elements", "largest_batch", "step_bytes"]
@@ -35,9 +35,8 @@ def largest_batch(trace: Trace, software: Software, capacity_bytes: float) -> in
 
 def _parts(trace: Trace, software: Software) -> tuple[float, float]:
     mixed = software.precision in ("amp", "bf16")
-    parameter = 2 if software.precision == "fp16" else MASTER_BYTES
-    state = 0 if software.optimizer is None else MASTER_BYTES * _STATE_WORDS[software.optimizer.name]
-    fixed = trace.parameters * (2 * parameter + state + (2 if mixed else 0))
+    words = 2 + (0 if software.optimizer is None else _STATE_WORDS[software.optimizer.name])
+    fixed = trace.parameters * (words * software.master_bytes + (2 if mixed else 0))
     return float(fixed), float(kept_elements(trace) * software.element_bytes)
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.hardware.platform import Behaviour, Platform
-from accelsim.platforms.kernels import Floats, Kernels, Software
+from accelsim.platforms.kernels import Floats, Kernels, Software, compact_share
 from accelsim.units import GIGA, MEGA, MICRO, PICO
 
 __all__ = ["Times", "pair_seconds", "step_seconds", "sustained_share"]
@@ -44,7 +44,7 @@ _RESULT_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "fp8": 2, "int8": 2
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Times:
-    """Seconds of each kernel, and what of it compute and memory alone would take; seconds of the host for all."""
+    """Seconds of each kernel, of which compute and memory alone would take so long; seconds of the host for all."""
 
     kernels: Floats
     compute: Floats
@@ -57,9 +57,15 @@ class Times:
         return max(float(self.kernels.sum()), self.host_s)
 
 
-def step_seconds(kernels: Kernels, platform: Platform, behaviour: Behaviour, software: Software) -> Times:
-    """Return how long the kernels of a step take. Raises `InputError` for a precision that the platform lacks."""
+def step_seconds(
+    kernels: Kernels, platform: Platform, behaviour: Behaviour, software: Software, repeats: Floats | None = None
+) -> Times:
+    """Return how long the kernels of a step take, each run once or as often as `repeats` says.
+
+    Raises `InputError` for a precision that the platform lacks.
+    """
     assert platform.compute is not None
+    times = np.ones(len(kernels)) if repeats is None else repeats
     compute = np.zeros(len(kernels))
     which = kernels.copies > 0
     if which.any():
@@ -67,8 +73,12 @@ def step_seconds(kernels: Kernels, platform: Platform, behaviour: Behaviour, sof
     memory = _memory_seconds(kernels.bytes, platform, behaviour.memory_efficiency, behaviour.cache_gain)
     sparse = kernels.sparse & platform.compute.sparse_2_4
     fixed = kernels.launches * behaviour.kernel_us + np.where(sparse, behaviour.sparse_kernel_us, 0.0)
-    issued = 0.0 if software.compiled else float(kernels.launches.sum()) * behaviour.host_us * MICRO
-    return Times(kernels=_together(compute, memory) + fixed * MICRO, compute=compute, memory=memory, host_s=issued)
+    return Times(
+        kernels=(_together(compute, memory) + fixed * MICRO) * times,
+        compute=compute * times,
+        memory=memory * times,
+        host_s=0.0 if software.compiled else float((kernels.launches * times).sum()) * behaviour.host_us * MICRO,
+    )
 
 
 def pair_seconds(
@@ -80,8 +90,7 @@ def pair_seconds(
     rate = platform.peak_flops(arithmetic) * behaviour.product_efficiency
     compute = _product_seconds(m, n, k, once, platform.compute.multiprocessors, rate)
     width, result = _OPERAND_BYTES[arithmetic], m * n * _RESULT_BYTES[arithmetic]
-    # kept values are half of all, and two bits name the place of each
-    compact = n * k * (width / 2 + 1 / 8)
+    compact = n * k * width * compact_share(width)
     efficiency, gain = behaviour.product_memory_efficiency, behaviour.cache_gain
     dense = _memory_seconds((m * k + n * k) * width + result, platform, efficiency, gain)
     sparse = _memory_seconds(m * k * width + compact + result, platform, efficiency, gain)
