@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from accelsim.errors import InputError
-from accelsim.hardware.platform import Behaviour, load_behaviour, load_platform
+from accelsim.hardware.platform import Behaviour, load_behaviour, load_platform, platform_names
 from accelsim.platforms.measurements import (
     SparseCase,
     ThroughputCase,
@@ -200,13 +200,15 @@ _FEWEST_ROWS = 3
 
 
 @cache
-def error_band(platform: str, behaviour: str | None) -> tuple[float, str]:
+def error_band(platform: str, behaviour: str | None) -> tuple[float | None, str]:
     """Return the error that an estimate of a platform's throughput has to be expected to have, and what says so.
 
     The median over held-out rows of the platform where it has three or more. Else the 90th percentile over those of
     all platforms with its behaviour, or of all where they have fewer than three: more, as nothing says that this
-    platform is like those.
+    platform is like those. None for a platform that is not shipped, or not with that behaviour: no row is its own.
     """
+    if platform not in platform_names() or load_platform(platform).behaviour != behaviour:
+        return None, "no measurement of it is shipped (accelsim validate throughput compares your own)"
     held = check_platforms("throughput").compared
     related = [row for row in held if load_platform(row.platform).behaviour == behaviour]
     own = [row for row in related if row.platform == platform]
