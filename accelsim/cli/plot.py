@@ -49,7 +49,10 @@ class _Plot(click.Command):
 @click.option("--width", default="double", show_default=True, metavar="single|double", help="Column width.")
 @click.option("--title", metavar="TEXT", help="Title instead of what the results have in common; '' for none.")
 @click.option(
-    "--where", multiple=True, metavar="COLUMN=VALUE", help="Show only these rows, as in method=bdwp. Repeatable."
+    "--where",
+    multiple=True,
+    metavar="COLUMN=VALUE",
+    help="Show only these rows, as in method=bdwp. Repeatable: several values of a column are all shown.",
 )
 @click.option("-x", metavar="COLUMN", help="Across: of sweep, sweep-map, pareto and platforms.")
 @click.option("-y", metavar="COLUMN", help="Upward: of sweep, sweep-map and pareto; the metric of sensitivity.")

@@ -6,6 +6,7 @@ Each function draws one frame into an empty figure (`accelsim.plots.style.new_fi
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,16 @@ from accelsim.plots.points import plot_platforms, plot_predicted
 from accelsim.plots.roofline import plot_roofline
 from accelsim.plots.style import explain, new_figure, width_of
 from accelsim.plots.sweep import plot_pareto, plot_sweep, plot_sweep_map
-from accelsim.plots.text import broken, factor_of, label_axis, log_axis, place_labels, short_names, words_of
+from accelsim.plots.text import (
+    LARGER_IS_BETTER,
+    broken,
+    factor_of,
+    label_axis,
+    log_axis,
+    place_labels,
+    short_names,
+    words_of,
+)
 
 __all__ = [
     "Draw",
@@ -218,8 +228,16 @@ def draw_pareto(frame: pd.DataFrame, figure: Figure, title: str = "", *, x: str,
         "\n".join(f"{words_of(name)[0]} {value}" for name, value in row.items())
         for row in knee[list(named)].to_dict("records")
     ]
-    front = frame.loc[frame["on_front"], [x, y]]
-    _name_points(figure, ax, knee, x, y, names, list(front.itertuples(index=False, name=None)))
+    front = sorted(frame.loc[frame["on_front"], [x, y]].itertuples(index=False, name=None))
+    _name_points(figure, ax, knee, x, y, names, [*front, *_along_steps(front, x in LARGER_IS_BETTER)])
+
+
+def _along_steps(front: Sequence[tuple[float, float]], up_first: bool) -> Iterator[tuple[float, float]]:
+    """Points along the staircase over a front, as close together as texts are high."""
+    for (x0, y0), (x1, y1) in pairwise(front):
+        across, up = (y1, x0) if up_first else (y0, x1)
+        yield from ((x, across) for x in np.linspace(x0, x1, 24))
+        yield from ((up, y) for y in np.linspace(y0, y1, 24))
 
 
 def draw_platforms(frame: pd.DataFrame, figure: Figure, title: str = "", *, x: str) -> None:
@@ -243,10 +261,13 @@ def _along_bars(frame: pd.DataFrame, x: str, y: str) -> Iterator[tuple[float, fl
 
 def draw_predicted(frame: pd.DataFrame, figure: Figure, title: str = "", *, words: tuple[str, str]) -> None:
     """Draw the frame of `predicted_frame`; `words` say what was measured and predicted."""
-    (ax,) = _panels(figure, 1, 0.12 * frame["group"].nunique() + min(3.3, 0.9 * figure.get_figwidth()), title)
+    groups = list(dict.fromkeys(frame["group"]))
+    columns = max(1, int(figure.get_figwidth() / (max(width_of(name, 7) for name in groups) + 0.42)))
+    (ax,) = _panels(figure, 1, 0.16 * len(groups) / columns + min(3.3, 0.9 * figure.get_figwidth()), title)
     plot_predicted(frame, ax, words)
     ax.set_aspect("equal")
-    _finish(figure, [ax], title)
+    explained = "in brackets: rows, median error"
+    _finish(figure, [ax], f"{title}\n{explained}" if title else explained)
 
 
 def _name_points(

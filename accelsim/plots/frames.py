@@ -14,6 +14,7 @@ import pandas as pd
 
 from accelsim.errors import InputError
 from accelsim.hardware.design import Design
+from accelsim.plots.text import words_of
 from accelsim.results import LayerResult, Result
 from accelsim.sparsity.pattern import Pattern
 from accelsim.step import Stage
@@ -390,7 +391,11 @@ def _knee(front: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
 
 def series_of(frame: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
     """Name the line that each point belongs to by its values of `columns`."""
-    texts = [[f"{name} {_as_text(value)}" for value in frame[name]] for name in columns]
+    words = [words_of(name) for name in columns]
+    texts = [
+        [f"{text} {_as_text(value)} {unit}".rstrip() for value in frame[name]]
+        for name, (text, unit) in zip(columns, words, strict=True)
+    ]
     names = [", ".join(row) for row in zip(*texts, strict=True)] or [""] * len(frame)
     return pd.Series(names, index=frame.index, dtype=str)
 
@@ -498,13 +503,13 @@ def contenders_frame(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def predicted_frame(frame: pd.DataFrame, by: str | None) -> pd.DataFrame:
-    """Add to a table of `measured` and `predicted` the `relative_error` of each row and a `group` with its median."""
+    """Add to a table of `measured` and `predicted` the `relative_error` of each row and its `group`.
+
+    The name of a group says how many rows it has and the median of their errors, whatever their sign.
+    """
     errors = frame["predicted"] / frame["measured"] - 1
     names = frame[by].astype(str) if by else pd.Series(["all"] * len(frame), index=frame.index)
     medians = errors.abs().groupby(names).median()
     counts = names.value_counts()
-    groups = [
-        f"{name}: {counts[name]} {'row' if counts[name] == 1 else 'rows'}, median error {100 * medians[name]:.1f} %"
-        for name in names
-    ]
+    groups = [f"{name} ({counts[name]}, {100 * medians[name]:.1f} %)" for name in names]
     return frame.assign(relative_error=errors, group=groups)

@@ -115,17 +115,25 @@ def joined(sources: Sequence[Source], where: Sequence[tuple[str, str]] = ()) -> 
 
 
 def kept(frame: pd.DataFrame, where: Sequence[tuple[str, str]], path: str) -> pd.DataFrame:
-    """Return the rows that have all values of `where`. Raises `InputError` for a column or value that is not there."""
+    """Return the rows that have, in each column of `where`, one of its values there.
+
+    Raises `InputError` for a column or value that is not there.
+    """
+    wanted: dict[str, list[str]] = {}
     for column, value in where:
+        wanted.setdefault(column, []).append(value)
+    for column, values in wanted.items():
         if column not in frame:
             hint = did_you_mean(column, frame.columns)
-            raise InputError(f"--where {column}={value}: {path} has no such column{hint}")
+            raise InputError(f"--where {column}={values[0]}: {path} has no such column{hint}")
         texts = frame[column].map(as_text)
-        if value not in set(texts):
-            there = list(dict.fromkeys(texts))
-            shown = ", ".join(there[:8]) + (", ..." if len(there) > 8 else "")
-            raise InputError(f"--where {column}={value}: no such row{did_you_mean(value, there)}; there are: {shown}")
-        frame = frame[texts == value]
+        there = list(dict.fromkeys(texts))
+        for value in values:
+            if value not in there:
+                shown = ", ".join(there[:8]) + (", ..." if len(there) > 8 else "")
+                hint = did_you_mean(value, there)
+                raise InputError(f"--where {column}={value}: no such row{hint}; there are: {shown}")
+        frame = frame[texts.isin(values)]
     return frame
 
 

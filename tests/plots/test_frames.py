@@ -230,7 +230,7 @@ def test_predictions_have_their_error_and_the_median_of_their_group() -> None:
     )
     found = frames.predicted_frame(frame, "platform")
     assert found["relative_error"].tolist() == pytest.approx([0.1, -0.2, 0.05, 1.0])
-    assert found["group"].tolist() == [*["a: 3 rows, median error 10.0 %"] * 3, "b: 1 row, median error 100.0 %"]
+    assert found["group"].tolist() == [*["a (3, 10.0 %)"] * 3, "b (1, 100.0 %)"]
 
 
 def test_contenders_are_means_over_workloads_with_their_errors() -> None:
