@@ -1058,7 +1058,7 @@ def port_cycles(m, n, k, kept, group, machine, mapping):
 
 
 COSTS = 11  # whole numbers of `evaluate`, some of them at
-FETCHES, SLOTS, X_WORDS = 5, 6, 7
+ARRAY_CYCLES, FETCHES, SLOTS, X_WORDS = 1, 5, 6, 7
 
 
 @jit

@@ -1,6 +1,10 @@
 """What an engine returns: one row per task, with the events that cost energy, and where in time each task ran."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from accelsim.cost.charges import Bound, Events
 from accelsim.hardware.design import Design
@@ -8,7 +12,9 @@ from accelsim.schedule.plan import Mapping
 from accelsim.sparsity.pattern import Pattern
 from accelsim.step import Stage
 
-__all__ = ["Bound", "Events", "Span", "TaskTiming", "Timing"]
+__all__ = ["Bound", "Events", "Span", "TaskTiming", "Timing", "check_laws"]
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,14 +67,51 @@ class Timing:
         return sum(row.cycles for row in self.rows)
 
     def check(self, design: Design) -> None:
-        """Conservation laws that hold for every result; a violation is a bug of ours, not of the input."""
-        peak, per_cycle = design.peak_macs_per_cycle, design.dram_bytes_per_cycle
-        for row in self.rows:
-            assert row.cycles >= row.array_cycles, f"{row.name}: fewer cycles than the array works"
-            assert row.array_cycles * peak >= row.macs_executed, f"{row.name}: more MACs than the array has"
-            assert row.events.macs >= row.macs_executed, f"{row.name}: fewer issued than executed MACs"
-            moved = row.events.dram_bytes / per_cycle
-            hidden = self.overlapped or row.stage is Stage.GENERATE  # its bytes hide behind the update's
-            assert hidden or row.cycles * (1 + 1e-12) >= moved, f"{row.name}: faster than its DRAM traffic"
-        traffic = sum(row.events.dram_bytes for row in self.rows) / per_cycle
-        assert self.cycles * (1 + 1e-9) >= traffic, "the step: faster than its DRAM traffic"
+        """Check the conservation laws (`check_laws`) on this result."""
+        rows = self.rows
+        check_laws(
+            [row.name for row in rows],
+            cycles=_column(row.cycles for row in rows),
+            array_cycles=_column(row.array_cycles for row in rows),
+            executed=_column(row.macs_executed for row in rows),
+            issued=_column(row.events.macs for row in rows),
+            moved=_column(row.events.dram_bytes for row in rows),
+            # the bytes of a generation hide behind those of its update
+            hidden=np.array([[self.overlapped or row.stage is Stage.GENERATE] for row in rows]),
+            peak=np.array([float(design.peak_macs_per_cycle)]),
+            per_cycle=np.array([design.dram_bytes_per_cycle]),
+        )
+
+
+def check_laws(
+    names: Sequence[str],
+    *,
+    cycles: Floats,
+    array_cycles: Floats,
+    executed: Floats,
+    issued: Floats,
+    moved: Floats,
+    hidden: NDArray[np.bool_],
+    peak: Floats,
+    per_cycle: Floats,
+) -> None:
+    """Conservation laws that hold for every result; a violation is a bug of ours, not of the input.
+
+    All are arrays by row and design (or by one of them): cycles, MACs `executed` and `issued`, DRAM bytes `moved`, rows
+    whose bytes others hide; of the designs the peak MACs and the DRAM bytes per cycle.
+    """
+    time = moved / per_cycle
+    for holds, law in (
+        (cycles >= array_cycles, "fewer cycles than the array works"),
+        (array_cycles * peak >= executed, "more MACs than the array has"),
+        (issued >= executed, "fewer issued than executed MACs"),
+        (hidden | (cycles * (1 + 1e-12) >= time), "faster than its DRAM traffic"),
+    ):
+        broken = np.argwhere(~holds)
+        assert not len(broken), f"{names[broken[0, 0]]}: {law}"
+    whole = cycles.sum(axis=0) * (1 + 1e-9) >= time.sum(axis=0)
+    assert whole.all(), "the step: faster than its DRAM traffic"
+
+
+def _column(values: Iterable[float]) -> Floats:
+    return np.array([[float(value)] for value in values]).reshape(-1, 1)

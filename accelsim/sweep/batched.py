@@ -23,6 +23,7 @@ from accelsim.cost import _kernels
 from accelsim.cost.charges import Events, gemm_events
 from accelsim.cost.gemm import machine_numbers
 from accelsim.energy import COMPONENTS, Energy, add_up, energy_of
+from accelsim.engines.timing import check_laws
 from accelsim.errors import AccelsimError, InfeasibleError
 from accelsim.hardware.design import Design, load_design
 from accelsim.hardware.energy import EnergyTable, load_energy_table
@@ -227,7 +228,10 @@ def _rows(family: Family, members: Sequence[_Member], found: _Found) -> list[Row
         by_stage[stage.value] = list(zip(*parts, strict=True))
     energies = zip(*(_down(getattr(joules, name)) for name in COMPONENTS), strict=True)
     totals = zip(cycles.sum(axis=0).tolist(), dense.sum(axis=0).tolist(), _down(events.dram_bytes), strict=True)
+    executed = sum(family.layout.gemms[:, 2].tolist())
     small = _counts_fit(family, members, found, cycles, dense)
+    if small.all():
+        _check(family.layout, members, found, cycles, events)
     result: list[Row | None] = []
     for p, (own, total_energy) in enumerate(zip(totals, energies, strict=True)):
         if not small[p]:
@@ -237,7 +241,7 @@ def _rows(family: Family, members: Sequence[_Member], found: _Found) -> list[Row
         stages = {name: stage_result(*values[p], clock_hz=design.clock_hz) for name, values in by_stage.items()}
         step = step_result(
             design, stages, energy, batch=family.batch, cycles=own[0], dense_cycles=own[1],
-            dense_macs=family.dense_macs, executed_macs=family.layout.executed_macs, dram_bytes=own[2],
+            dense_macs=family.dense_macs, executed_macs=executed, dram_bytes=own[2],
         )  # fmt: skip
         result.append({"status": "ok", **flat_metrics(step, energy, stages)})
     return result
@@ -260,7 +264,7 @@ def _costs(family: Family, layout: Layout, members: Sequence[_Member], found: _F
     cycles, moved, buffered = np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape)
     macs, words, sore = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     wuve, vector = np.zeros((shape[0], 1), np.int64), np.zeros((shape[0], 1), np.int64)
-    rows, places = layout.gemms.T
+    rows, places, _ = layout.gemms.T
     whole, widths = found.whole[places], family.word_bytes[places]
     gemms: Any = gemm_events(
         whole[:, :, _kernels.SLOTS],
@@ -301,6 +305,24 @@ def _costs(family: Family, layout: Layout, members: Sequence[_Member], found: _F
         "dram_bytes": moved,
     }
     return cycles, Events(**events)
+
+
+def _check(layout: Layout, members: Sequence[_Member], found: _Found, cycles: Ints, events: Any) -> None:
+    """Check the conservation laws, as `simulate` does."""
+    array_cycles, executed = np.zeros(cycles.shape), np.zeros((len(cycles), 1))
+    rows, places, macs = layout.gemms.T
+    array_cycles[rows], executed[rows, 0] = found.whole[places, :, _kernels.ARRAY_CYCLES], macs
+    check_laws(
+        layout.names,
+        cycles=cycles.astype(np.float64),
+        array_cycles=array_cycles,
+        executed=executed,
+        issued=events.macs,
+        moved=events.dram_bytes,
+        hidden=np.array([[stage is Stage.GENERATE] for stage in layout.stages]),
+        peak=np.array([float(member.design.peak_macs_per_cycle) for member in members]),
+        per_cycle=np.array([member.design.dram_bytes_per_cycle for member in members]),
+    )
 
 
 def _macs_per_pe(members: Sequence[_Member]) -> Ints:

@@ -24,17 +24,17 @@ Floats = NDArray[np.float64]
 class Layout:
     """A step as the rows that the closed-form engine has of it, in that order.
 
-    `stages` of all rows, `executed_macs` of the step. Each kind of row is a table:
+    `names` and `stages` of all rows. Each kind of row is a table:
 
-    - gemms: row, place among the distinct GEMMs of the family;
+    - gemms: row, place among the distinct GEMMs of the family, executed multiply-accumulates;
     - online, SORE in front of a GEMM: row, place of the GEMM, elements of its operand;
     - updates: row, elements, words moved, elements written dense, first copy, number of copies;
     - copies behind them, each in the row after: row, elements, passes, group; `compact_bits` of an element;
     - vectors: row, elements read and written.
     """
 
+    names: tuple[str, ...]
     stages: tuple[Stage, ...]
-    executed_macs: int
     gemms: Ints
     online: Ints
     updates: Ints
@@ -64,7 +64,7 @@ class Family:
         self.sore_lanes = design.sore.lanes
 
     def _laid_out(self, step: Step, design: Design, optimizer: Optimizer) -> Layout:
-        plan, stages, executed = greedy_outline(step, design), list[Stage](), 0
+        plan, rows = greedy_outline(step, design), list[tuple[str, Stage]]()
         gemms, online, vectors = list[tuple[int, ...]](), list[tuple[int, ...]](), list[tuple[int, ...]]()
         updates, copies, compact_bits = list[tuple[int, ...]](), list[tuple[int, ...]](), list[float]()
         places = {numbers: place for place, numbers in enumerate(self.gemms)}
@@ -74,28 +74,27 @@ class Family:
                 place = places.setdefault(numbers, len(places))
                 self.gemms.setdefault(numbers, task)
                 if index in plan.online:
-                    online.append((len(stages), place, task.w_elements))
-                    stages.append(Stage.GENERATE)
-                gemms.append((len(stages), place))
-                stages.append(task.stage)
-                executed += executed_macs(task)
+                    online.append((len(rows), place, task.w_elements))
+                    rows.append((task.name, Stage.GENERATE))
+                gemms.append((len(rows), place, executed_macs(task)))
+                rows.append((task.name, task.stage))
             elif isinstance(task, VectorWork):
-                vectors.append((len(stages), task.reads + task.writes))
-                stages.append(Stage.VECTOR)
+                vectors.append((len(rows), task.reads + task.writes))
+                rows.append((task.name, Stage.VECTOR))
             elif isinstance(task, Update):
                 behind = [step.tasks[copy] for copy in plan.copies_behind(index)]
                 words, dense = task.elements * optimizer.words, plan.reads_dense(index)
-                updates.append((len(stages), task.elements, words, dense, len(copies), len(behind)))
-                stages.append(Stage.UPDATE)
+                updates.append((len(rows), task.elements, words, dense, len(copies), len(behind)))
+                rows.append((task.name, Stage.UPDATE))
                 for copy in behind:
                     assert isinstance(copy, Generation), "only generations follow an update"
-                    copies.append((len(stages), copy.elements, copy.passes, copy.pattern.group))
+                    copies.append((len(rows), copy.elements, copy.passes, copy.pattern.group))
                     compact_bits.append(design.compact_bits(copy.pattern))
-                    stages.append(Stage.GENERATE)
+                    rows.append((copy.name, Stage.GENERATE))
         return Layout(
-            stages=tuple(stages),
-            executed_macs=executed,
-            gemms=_table(gemms, 2),
+            names=tuple(name for name, _ in rows),
+            stages=tuple(stage for _, stage in rows),
+            gemms=_table(gemms, 3),
             online=_table(online, 3),
             updates=_table(updates, 6),
             copies=_table(copies, 4),

@@ -208,3 +208,10 @@ def test_what_was_searched_is_counted_over_the_whole_space() -> None:
     many.evaluate([replace(POINT, changes=(("dram.bandwidth_gb_per_s", value),)) for value in values])
     assert many.evaluated + many.pruned == 8 * (one.evaluated + one.pruned)
     assert 0 < many.evaluated < many.pruned
+
+
+def test_conservation_laws_are_checked_on_every_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = batched._costs
+    monkeypatch.setattr(batched, "_costs", lambda *args: (costs(*args)[0] - 10**6, costs(*args)[1]))
+    with pytest.raises(AssertionError, match=r"^prep\.0: fewer cycles than the array works$"):
+        evaluate_points([replace(POINT, method="dense")])
