@@ -295,12 +295,12 @@ class _Reader:
 def _read_link(left: str, right: str, varied: tuple[str, ...]) -> Link:
     """Read ``left = right``; an equation of two names may be written either way round."""
     check_path(left)
-    if left in RESERVED and left != "batch":
-        raise InputError("cannot be linked; fields of the design and batch can")
     expression = parse_expression(right, _names())
     turned = left in varied and expression.names == (expression.text,) and expression.text not in varied
     if turned:
         left, expression = expression.text, parse_expression(left, _names())
+    if left in RESERVED and left != "batch":
+        raise InputError(f"{left} cannot be linked; fields of the design and batch can")
     if left in varied:
         raise InputError(f"contradictory: is varied, and linked to '{right}'")
     if left in expression.names:
