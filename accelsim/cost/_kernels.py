@@ -330,10 +330,10 @@ def end_transfers(full, edge, per_element, bytes_per_cycle):
 
 @jit
 def largest_transfer(trips, full, per_element):
-    """Upper bound of the bytes of the transfers beside any job of a tiling."""
+    """Upper bound of the bytes of the transfers beside any job of a tiling, a hair more for how they are rounded."""
     load = np.float64(full[2]) * (np.float64(full[0]) * per_element[0] + np.float64(full[1]) * per_element[1])
     psums = per_element[2] if trips[2] == 1 else 2 * max(per_element[2], per_element[3])
-    return load + np.float64(full[0]) * full[1] * psums
+    return (load + np.float64(full[0]) * full[1] * psums) * (1 + 1e-12)
 
 
 @jit
@@ -969,7 +969,7 @@ def search_bandwidths(
         )
         best[index], cycles[index], seen[index, 0], seen[index, 1] = found, least, evaluated, pruned
         if least < 0:
-            cycles[:] = -1
+            cycles[:], seen[:] = -1, 0
             return
         space = evaluated + pruned
         last = index

@@ -77,6 +77,7 @@ class BatchEvaluator:
         ]
 
     def _slice(self, points: Sequence[Point]) -> list[Row]:
+        """Evaluate points that are in memory together, family by family."""
         if len(self._known) > _MOST_KNOWN:
             self._known.clear()
         rows: list[Row | None] = [None] * len(points)

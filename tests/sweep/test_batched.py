@@ -208,6 +208,11 @@ def test_what_was_searched_is_counted_over_the_whole_space() -> None:
     many.evaluate([replace(POINT, changes=(("dram.bandwidth_gb_per_s", value),)) for value in values])
     assert many.evaluated + many.pruned == 8 * (one.evaluated + one.pruned)
     assert 0 < many.evaluated < many.pruned
+    none = BatchEvaluator()
+    none.evaluate(
+        [replace(POINT, changes=(("buffers.x_bytes", "1"), ("dram.bandwidth_gb_per_s", value))) for value in values]
+    )
+    assert (none.evaluated, none.pruned) == (0, 0)
 
 
 def test_conservation_laws_are_checked_on_every_batch(monkeypatch: pytest.MonkeyPatch) -> None:
