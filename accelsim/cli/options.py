@@ -126,10 +126,12 @@ def check_folder(path: str | None) -> Path | None:
     return folder
 
 
-def announce_compilation() -> None:
-    """Say so when this run has to compile the kernels first."""
+def announce_compilation(*, sweep: bool = False) -> None:
+    """Say so when this run, or this sweep, has to compile the kernels first."""
     from accelsim.cost import _kernels
     from accelsim.jit import compiled_before
 
-    if not (compiled_before(_kernels.search) and compiled_before(_kernels.evaluate)):
-        click.echo("compiling the timing kernels, once on this machine (about 20 s) ...", err=True)
+    needed = (_kernels.search_step,) if sweep else (_kernels.search, _kernels.evaluate)
+    if not all(map(compiled_before, needed)):
+        about = "30" if sweep else "20"
+        click.echo(f"compiling the timing kernels, once on this machine (about {about} s) ...", err=True)
