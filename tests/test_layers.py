@@ -56,12 +56,12 @@ ORDER = (
     "plotting",
     "report",
     "sweep_report",
-    "gallery",
     "validation_report",
     "platforms_report",
     "shipped_reports",
     "calibration_residuals",
     "cli",
+    "gallery",
 )
 HOMES = {
     "numba": {"jit.py"},
@@ -71,6 +71,7 @@ HOMES = {
     "rich": {"cli"},
     "pyarrow": {"sweep/parquet.py"},
     "distributed": {"sweep/cluster.py"},
+    "optuna": {"sweep/search.py"},
     "click": {"cli"},
     "pandas": {
         "results.py",
@@ -86,6 +87,7 @@ HOMES = {
         "sweep_report.py",
     },
     "matplotlib": {"plots"},
+    "PIL": {"gallery.py"},
 }
 
 

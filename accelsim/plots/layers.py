@@ -10,7 +10,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 
-from accelsim.plots.style import COLOURS, marker_style
+from accelsim.plots.style import COLOURS, marker_style, width_of
 from accelsim.plots.text import number, ratio_axis, short_names
 from accelsim.step import Stage
 
@@ -76,8 +76,11 @@ def _cell_axes(frame: pd.DataFrame, ax: Axes) -> tuple[list[str], list[str]]:
 
 
 def _name_layers(ax: Axes, layers: Sequence[str]) -> None:
-    ax.set_xticks(range(len(layers)), short_names(layers))
-    ax.tick_params(axis="x", labelsize=5.5, labelrotation=90)
+    names = short_names(layers)
+    ax.set_xticks(range(len(layers)), names)
+    room = (ax.figure.get_figwidth() - 0.9) / len(names)  # type: ignore[union-attr]
+    upright = max(width_of(name, 5.5) for name in names) > room
+    ax.tick_params(axis="x", labelsize=5.5, labelrotation=90 if upright else 0)
 
 
 def plot_layer_speedup(frame: pd.DataFrame, ax: Axes, limits: tuple[float, float] | None = None) -> None:

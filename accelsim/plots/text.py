@@ -162,13 +162,15 @@ def broken(name: str, room_in: float, size_pt: float) -> str:
 
 
 def short_names(names: Sequence[str], longest: int = 24) -> list[str]:
-    """Return names without the dotted part that all share, the middle left out of long ones, still all different.
+    """Return names without the word in front that all share, the middle left out of long ones, still all different.
 
-    >>> short_names(["transformer.h.0.attn", "transformer.h.1.mlp"])
-    ['h.0.attn', 'h.1.mlp']
+    >>> short_names(["transformer.h.0.attn", "transformer.h.1.mlp"]), short_names(["layer1.0.a", "layer1.0.b"])
+    (['h.0.attn', 'h.1.mlp'], ['layer1.0.a', 'layer1.0.b'])
     """
     parts = [name.split(".") for name in names]
-    while len(parts) > 1 and all(len(part) > 2 for part in parts) and len({part[0] for part in parts}) == 1:
+    while len(parts) > 1 and len({part[0] for part in parts}) == 1 and parts[0][0].isalpha():
+        if min(map(len, parts)) <= 2 or parts[0][1].isdigit():
+            break
         parts = [part[1:] for part in parts]
     found = [".".join(part) for part in parts]
     head = longest // 3
