@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import prod
 
 import numpy as np
 
@@ -45,7 +44,7 @@ class PreparedThroughput:
         """Return what the row would measure, in its unit."""
         done = {
             "samples/s": float(self.batch),
-            "tokens/s": float(self.batch * prod(_trace(self.case.trace).input_shapes[0])),
+            "tokens/s": float(self.batch * _trace(self.case.trace).input_shapes[0][0]),
             "operations/s": float(self.kernels.flops.sum()),
         }[self.case.unit]
         return done / step_seconds(self.kernels, self.case.platform, behaviour, self.case.software).step_s

@@ -3,8 +3,9 @@
 A product of m x n x k is cut into tiles; the tile is the fastest of `_TILES`, in both orientations. With S
 multiprocessors, peak rate P and efficiency e::
 
-    waves   = ceil(count ceil(m / tm) ceil(n / tn) z / S)          z parts of k where there are fewer tiles than S
-    compute = waves tm tn 32 ceil(k / z / 32) 2 / (P / S e q)      q = i / (i + C) relative to the largest tile,
+    tiles   = count ceil(m / tm) ceil(n / tn)
+    depth   = max(k / floor(S / tiles), min(k, 512))               k is split where there are fewer tiles than S
+    compute = ceil(tiles / S) tm tn 32 ceil(depth / 32) 2 / (P / S e q)    q = i / (i + C) relative to the largest tile,
     memory  = bytes / (B b)                                        i = tm tn / (tm + tn) MACs per word read
     time    = (compute^4 + memory^4)^(1/4) + kernel
 
@@ -33,7 +34,7 @@ __all__ = ["Times", "pair_seconds", "step_seconds", "sustained_share"]
 _TILES = ((256, 128), (128, 128), (128, 64), (64, 64), (128, 32), (64, 32), (64, 16), (32, 32), (32, 16), (16, 8))
 _TILE_DEPTH = 32
 _SMALLEST_PART = 512
-"""Elements of k below which a product is not split further."""
+"""Elements of k that a part has at least where a product is split."""
 
 _INTENSITY_HALF = 20.0
 """C above: the tile intensity, in MACs per word, at which half the rate would be reached. Assumption."""
@@ -150,9 +151,9 @@ def _product_seconds(m: Floats, n: Floats, k: Floats, count: Floats, units: int,
         quality = _quality(rows, cols)
         for tall, wide in {(rows, cols), (cols, rows)}:
             tiles = count * np.ceil(m / tall) * np.ceil(n / wide)
-            parts = np.maximum(1.0, np.minimum(np.floor(units / tiles), np.floor(k / _SMALLEST_PART)))
-            waves = np.ceil(tiles * parts / units)
-            depth = _TILE_DEPTH * np.ceil(k / parts / _TILE_DEPTH)
+            parts = np.maximum(1.0, np.floor(units / tiles))
+            depth = _TILE_DEPTH * np.ceil(np.maximum(k / parts, np.minimum(k, _SMALLEST_PART)) / _TILE_DEPTH)
+            waves = np.ceil(tiles / units)
             np.minimum(best, waves * (tall * wide * 2.0) * depth * units / (rate * quality), out=best)
     return best
 
