@@ -95,6 +95,8 @@ def _table(name: str, text: str) -> pd.DataFrame:
             raise InputError(f"{name}:{number}: {len(lines[0])} columns are needed, got {len(line)} (truncated?)")
     if len(lines) == 1:
         raise InputError(f"{name}: no rows to draw")
+    if {"array_cycles", "loop_order"} <= set(lines[0]):
+        raise InputError(f"{name}: results are read from .json; a .csv holds their layers alone")
     return pd.read_csv(StringIO(text), dtype={"workload": str, "version": str, "pattern": str}, keep_default_na=True)
 
 

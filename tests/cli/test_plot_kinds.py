@@ -200,6 +200,8 @@ SWEEP = "array.rows,status,latency_s\n"
          "f.csv: speedups.csv of the same report is needed as well: it holds what was varied from"),
         (["ablation", "f.csv"], "workload,design,method,variant,batch,cycles,dram_bytes,gain,speedup\nw,d,dense,wz,1,1,1,1,1\n",
          "f.csv: variant 'wz' is not known; did you mean 'ws'?; allowed: "),
+        (["mapping", "f.csv"], "name,stage,loop_order,array_cycles\na,FF,mnk,1\n",
+         "f.csv: results are read from .json; a .csv holds their layers alone"),
         (["sweep", "f.csv", "--layer", "a"], f"{SWEEP}8,ok,1\n", "--layer: sweep does not know it; it belongs to timeline"),
         (["sweep", "f.csv", "--width", "singel"], SWEEP,
          "--width singel: not known; did you mean 'single'?; allowed: single, double"),
