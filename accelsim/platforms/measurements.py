@@ -17,7 +17,7 @@ below, never by the measured number:
 import csv
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from io import StringIO
@@ -288,26 +288,20 @@ def _rows(shipped: str, path: Path | None, columns: Sequence[str]) -> tuple[str,
     source = shipped if path is None else str(path)
     text = (resources.files("accelsim") / "data" / shipped).read_text() if path is None else read_text(path)
     reader = csv.DictReader(StringIO(text))
-    missing = [column for column in columns if column not in (reader.fieldnames or ())]
+    try:
+        fields = reader.fieldnames or ()
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise InputError(f"{source}:{reader.line_num + 1}: {error}") from None
+    missing = [column for column in columns if column not in fields]
     if missing:
         raise InputError(f"{source}: column '{missing[0]}' is missing; needed: {', '.join(columns)}")
-    rows = []
-    for row in _each(reader, source):
+    for line, row in rows:
         if None in row or None in row.values():
-            raise InputError(
-                f"{source}:{reader.line_num}: {len(reader.fieldnames or ())} columns are needed (truncated?)"
-            )
-        rows.append((reader.line_num, row))
+            raise InputError(f"{source}:{line}: {len(fields)} columns are needed (truncated?)")
     if not rows:
         raise InputError(f"{source}: no rows to check")
     return source, rows
-
-
-def _each(reader: "csv.DictReader[str]", source: str) -> Iterator[dict[str, str]]:
-    try:
-        yield from reader
-    except csv.Error as error:
-        raise InputError(f"{source}:{reader.line_num}: {error}") from None
 
 
 def _number(row: dict[str, str], column: str, where: str) -> float:
