@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import json
 import os
+import shutil
 import tempfile
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ __all__ = [
     "parse_json",
     "read_text",
     "replacing",
+    "replacing_folder",
     "several",
     "validate",
     "write_atomically",
@@ -228,6 +230,39 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+@contextlib.contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `folder`, to be filled; it takes the place of `folder` where nothing was raised.
+
+    The old folder goes with all that is in it, and stays as it was where anything was raised. Raises `InputError` when
+    it cannot be written.
+    """
+    folder = folder.absolute()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        filled, old = (Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.")) for _ in range(2))
+        try:
+            yield filled
+            mask = os.umask(0)
+            os.umask(mask)
+            filled.chmod(0o777 & ~mask)
+            if folder.exists():
+                folder.replace(old)
+            try:
+                filled.replace(folder)
+            except BaseException:
+                if not folder.exists():
+                    old.replace(folder)
+                raise
+            shutil.rmtree(old)
+        finally:
+            shutil.rmtree(filled, ignore_errors=True)
+            with contextlib.suppress(OSError):  # it holds what could not be put back
+                old.rmdir()
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from None
 
 
 def write_atomically(path: Path, text: str) -> None:

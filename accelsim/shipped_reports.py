@@ -1,10 +1,8 @@
-"""The reports that stand in ``reports/``, each made again by one call.
+"""The reports that stand in ``reports/``, made again by ``accelsim report --all -o reports``.
 
-``python -m accelsim.shipped_reports reports`` makes them all, with further arguments those named: CSV files and text
-come out byte for byte as they are committed.
+CSV files and text come out byte for byte as they are committed.
 """
 
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -59,14 +57,14 @@ REPORTS: Mapping[str, Callable[[Path], None]] = {
 """What writes each report into a folder, by the name of its folder."""
 
 
-def write_reports(folder: Path, *names: str) -> None:
-    """Write the named reports, or all, each into a folder of its name below `folder`. Raises `InputError`."""
+def write_reports(folder: Path, *names: str, done: Callable[[Path], None] = lambda _: None) -> None:
+    """Write the named reports, or all, each into a folder of its name below `folder`; `done` hears of each.
+
+    Raises `InputError` for a name that is not known.
+    """
     for name in names:
         if name not in REPORTS:
             raise InputError(f"report '{name}': not known{did_you_mean(name, REPORTS)}; allowed: {', '.join(REPORTS)}")
     for name in names or REPORTS:
         REPORTS[name](folder / name)
-
-
-if __name__ == "__main__":
-    write_reports(Path(sys.argv[1]), *sys.argv[2:])
+        done(folder / name)

@@ -1,0 +1,156 @@
+"""``accelsim report``: a page with everything about a step, dense against sparse; the shipped reports, made again."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from accelsim.cli.options import announce_compilation, check_folder, open_design, read_overrides, step_options
+from accelsim.errors import InputError
+
+if TYPE_CHECKING:
+    from accelsim.hardware.design import Design
+    from accelsim.results import Results
+    from accelsim.workload.trace import Trace
+
+__all__ = ["report_command"]
+
+
+@click.command("report")
+@click.argument("sources", nargs=-1, metavar="TRACE|RESULTS...")
+@click.option("--hw", "designs", multiple=True, metavar="NAME|FILE",
+              help="Design to run on; of results, where they name one that is not shipped. Repeatable."
+              "  [default: sat_vcu1525]")  # fmt: skip
+@click.option("--method", "methods", multiple=True, default=("bdwp",), show_default=True,
+              help="Sparse-training method beside dense. Repeatable.")  # fmt: skip
+@click.option("--pattern", "patterns", multiple=True, default=("2:8",), show_default=True, metavar="N:M",
+              help="N of every M elements are kept. Repeatable.")  # fmt: skip
+@step_options
+@click.option("-o", "--output", required=True, metavar="DIR", help="Folder of the report: its page is index.html.")
+@click.option("--all", "everything", is_flag=True, help="Make the shipped reports again, each in its folder of DIR.")
+@click.option("--only", multiple=True, metavar="NAME", help="With --all, make this one. Repeatable.")
+def report_command(
+    sources: tuple[str, ...],
+    designs: tuple[str, ...],
+    methods: tuple[str, ...],
+    patterns: tuple[str, ...],
+    output: str,
+    everything: bool,
+    only: tuple[str, ...],
+    settings: tuple[str, ...],
+    dense: tuple[str, ...],
+    sparse: tuple[str, ...],
+    **step: Any,
+) -> None:
+    """Write a report that a browser opens from its file: TRACE (a shipped name or a file) dense against sparse, or
+    what RESULTS (.json of simulate and compare) hold; with the figures, and tables as .csv, beside it.
+    """
+    ctx, folder = click.get_current_context(), check_folder(output)
+    assert folder is not None, "the option is required"
+    given = [param.opts[0] for param in ctx.command.params
+             if param.name and ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE]  # fmt: skip
+    if everything or only:
+        others = [*sources, *(name for name in given if name not in {"sources", "-o", "--all", "--only"})]
+        _write_shipped(folder, only, everything, others)
+        return
+    if not sources:
+        raise InputError("report: name a trace or result files, or make the shipped reports again with --all")
+    from accelsim.report.writing import check_replaceable, write_report
+
+    check_replaceable(folder)
+    files = [source for source in sources if _holds_results(source)]
+    traces: Sequence[Trace] = ()
+    if files:
+        results, machines = _read(sources, files, designs, settings, given)
+    else:
+        announce_compilation()
+        machines = [open_design(name, settings) for name in designs or ("sat_vcu1525",)]
+        traces, results = _simulate(
+            sources, machines, methods, patterns, {**step, "overrides": read_overrides(dense, sparse)}
+        )
+    page = write_report(folder, results, machines, traces=traces, command=_command(ctx))
+    click.echo(f"written: {page}")
+
+
+def _write_shipped(folder: Path, only: Sequence[str], everything: bool, others: Sequence[str]) -> None:
+    if not everything:
+        raise InputError(f"--only {only[0]}: belongs to --all, which makes the shipped reports again")
+    if others:
+        raise InputError(f"{others[0]}: --all makes the shipped reports again, which know no such choice")
+    from accelsim.shipped_reports import write_reports
+
+    announce_compilation()
+    write_reports(folder, *only, done=lambda made: click.echo(f"written: {made}"))
+
+
+def _holds_results(source: str) -> bool:
+    """Whether a file holds results rather than a trace; what it is else, the reading of traces says."""
+    from accelsim.files import parse_json, read_text
+    from accelsim.workload.trace import FORMAT, workload_names
+
+    path = Path(source)
+    if source in workload_names() or not path.is_file():
+        return False
+    if path.suffix == ".csv":
+        return True  # of which the reading of results says why it is none
+    data = parse_json(read_text(path), source) if path.name.endswith((".json", ".json.gz")) else {}
+    form = str(data.get("format", "")) if isinstance(data, dict) else "results"
+    return form.partition("/")[0] != FORMAT.partition("/")[0] and data != {}
+
+
+def _read(
+    sources: Sequence[str], files: Sequence[str], designs: Sequence[str], settings: Sequence[str], given: Sequence[str]
+) -> "tuple[Results, list[Design]]":
+    """Results of files, and the designs that they name."""
+    from accelsim.hardware.design import design_names
+    from accelsim.results import Results, load_results
+
+    traces = [source for source in sources if source not in files]
+    if traces:
+        raise InputError(f"{traces[0]}: a trace is to be simulated, {files[0]} holds results; report on either")
+    unused = [name for name in given if name not in {"sources", "--hw", "--set", "-o"}]
+    if unused:
+        raise InputError(f"{unused[0]}: {files[0]} holds results, which say so already")
+    results = Results(result for file in files for result in load_results(file))
+    if not results:
+        raise InputError(f"{files[0]}: no results to report on")
+    if designs:
+        return results, [open_design(name, settings) for name in designs]
+    names = list(dict.fromkeys(result.design for result in results))
+    unknown = [name for name in names if name not in design_names()]
+    if unknown:
+        raise InputError(f"{files[0]}: design '{unknown[0]}' is not shipped; name its file with --hw")
+    return results, [open_design(name, settings) for name in names]
+
+
+def _simulate(
+    sources: Sequence[str],
+    machines: "Sequence[Design]",
+    methods: Sequence[str],
+    patterns: Sequence[str],
+    step: "dict[str, Any]",
+) -> "tuple[list[Trace], Results]":
+    from accelsim.simulation import compare
+    from accelsim.workload.trace import load_trace
+
+    traces = [load_trace(source) for source in sources]
+    return traces, compare(
+        traces, machines, methods=tuple(dict.fromkeys(("dense", *methods))), patterns=patterns, **step
+    )
+
+
+def _command(ctx: click.Context) -> str:
+    """The command line that makes this report again."""
+    words = ["accelsim", "report"]
+    for param in ctx.command.params:
+        assert param.name
+        if ctx.get_parameter_source(param.name) is not ParameterSource.COMMANDLINE:
+            continue
+        value = ctx.params[param.name]
+        option = [] if isinstance(param, click.Argument) else [param.opts[0]]
+        for item in value if isinstance(value, tuple) else [value]:
+            words += [*option, str(item)]
+    return shlex.join(words)
