@@ -65,7 +65,7 @@ SUITES = {
         (NUMBERS, "tests/engines/test_register.py", AGREEMENT), "not larger_array and not planted_faults"
     ),
     "buffer level": Suite((NUMBERS, "tests/cost/test_buffer_level.py"), "not search"),
-    "mapping search": Suite(("tests/cost/test_buffer_level.py",), compiled=True),
+    "mapping search": Suite(("tests/cost/test_buffer_level.py", "tests/cost/test_search.py"), compiled=True),
     "step": Suite((NUMBERS, "tests/test_step.py", "tests/test_simulation.py")),
 }
 
@@ -154,16 +154,32 @@ FAULTS = (
     ),
     Fault(
         "buffer level", KERNELS, "beside_job", "whether a store is final is asked of the wrong job",
-        "kind = 2 if last_before[2] == 1 else 3", "kind = 2 if last[2] == 1 else 3",
+        "per_element[2 if k_before == k_last else 3]", "per_element[2 if k == k_last else 3]",
     ),
     Fault(
-        "buffer level", KERNELS, "end_transfers", "the last store has the size of a full tile",
-        "last = np.float64(edge[0]) * edge[1] * per_element[2]",
-        "last = np.float64(full[0]) * full[1] * per_element[2]",
+        "buffer level", KERNELS, "end_bytes", "the last store has the size of a full tile",
+        "return first, np.float64(edge[0]) * edge[1] * per_element[2]",
+        "return first, np.float64(full[0]) * full[1] * per_element[2]",
     ),
     Fault(
         "mapping search", KERNELS, "mapping_bounds", "the bound of a preload takes one cycle per element, not per V",
-        "to_issue = r * ceil_div(hold, lanes) + (r - 1) * latency", "to_issue = r * hold + (r - 1) * latency",
+        "to_issue = r * ceil_div(hold, lanes) + (r_last - 1)", "to_issue = r * hold + (r_last - 1)",
+    ),
+    Fault(
+        "mapping search", KERNELS, "mapping_bounds", "the bound of a flat mapping has the skew of a whole block",
+        "r_last = slot_rows % rows", "r_last = rows",
+    ),
+    Fault(
+        "mapping search", KERNELS, "undominated", "of two kept mappings the one that is faster in every job goes",
+        "beaten &= codes[other, field] <= code[field]", "beaten &= codes[other, field] >= code[field]",
+    ),
+    Fault(
+        "mapping search", KERNELS, "search_bandwidths", "what is kept for a range is what may be fastest at its low end",
+        "buffers, bandwidths[last], fetch_cycles", "buffers, bandwidths[index], fetch_cycles",
+    ),
+    Fault(
+        "mapping search", KERNELS, "FIRST_ALIKE", "loops of one trip tell orders apart, those of more do not",
+        "if [d for d in ORDERS[other] if many >> d & 1] ==", "if [d for d in ORDERS[other] if not many >> d & 1] ==",
     ),
     Fault(
         "step", GEMM, "gemm_numbers", "an operand that is generated online is fetched compact",
@@ -204,8 +220,9 @@ FAULTS = (
         "bits.accumulator_bits / 8,", "bits.operand_bits / 8,",
     ),
     Fault(
-        "step", GEMM, "sore_cycles", "a group takes as many cycles as there are lanes",
-        "return -(-groups // lanes) * group", "return -(-groups // lanes) * lanes",
+        "step", KERNELS, "sore_cycles", "a group takes as many cycles as there are lanes",
+        "return ceil_div(ceil_div(elements, group), lanes) * group",
+        "return ceil_div(ceil_div(elements, group), lanes) * lanes",
     ),
     Fault(
         "step", STEP, "_wu_gemm", "the gradient of a transposed convolution has the size of its input",

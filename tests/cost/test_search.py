@@ -3,9 +3,11 @@
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import config
 
 from accelsim.cost import _kernels
 
+EXAMPLES = 10 if config.DISABLE_JIT else 100
 TABLE = np.array(
     [(0, 0, ia, ib, split) for ia in (1, 2, 4) for ib in (1, 2, 4) for split in (1, 2)]
     + [(1, 0, 1, 1, 1), (1, 1, 4, 1, 1), (1, 2, 1, 1, 1), (2, 0, 1, 1, 1), (2, 1, 2, 1, 1)]
@@ -40,7 +42,7 @@ def whole_space(gemm, bandwidth):
 
 
 @given(gemms(), st.sampled_from([0.3, 1.7, 6.0, 50.0, 1000.0]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 def test_pruning_changes_neither_the_mapping_nor_its_cost(gemm, bandwidth):
     best, cycles, compute, moved, evaluated, pruned, _ = whole_space(gemm, bandwidth)
     *numbers, fetch = gemm
@@ -51,7 +53,7 @@ def test_pruning_changes_neither_the_mapping_nor_its_cost(gemm, bandwidth):
 
 
 @given(gemms(), st.sampled_from([0.3, 6.0, 50.0]), st.integers(0, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 def test_a_limit_that_some_mapping_reaches_changes_nothing(gemm, bandwidth, slack):
     best, cycles, *_ = whole_space(gemm, bandwidth)
     *numbers, fetch = gemm
@@ -66,7 +68,7 @@ def test_a_limit_that_some_mapping_reaches_changes_nothing(gemm, bandwidth, slac
     st.sampled_from([1.0, 20.0]),
     st.sampled_from([4, 64, 4096]),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 def test_many_bandwidths_find_what_each_alone_does(gemm, values, least, room):
     """Bandwidths close together share kept candidates, as many as there is room for; ties fall alike."""
     bandwidths = np.unique([least + value / 10 for value in values])
@@ -85,7 +87,7 @@ def test_many_bandwidths_find_what_each_alone_does(gemm, values, least, room):
 
 
 @given(gemms(), st.lists(st.floats(0.2, 300.0), min_size=2, max_size=6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 def test_a_mapping_never_takes_longer_with_more_bandwidth(gemm, values):
     """What sharing kept candidates rests on, here for every candidate of the space at once."""
     bandwidths = sorted(values)
