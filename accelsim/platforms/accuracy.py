@@ -27,12 +27,16 @@ from accelsim.platforms.predictions import predict_pairs, prepare
 __all__ = ["PLATFORM_CHECKS", "Accuracy", "Compared", "Spread", "check_platforms", "describe_check", "error_band"]
 
 
+Wanted = Callable[[ThroughputCase | SparseCase], bool]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
     """A measured row beside its prediction; `unit` is samples/s, tokens/s, operations/s or x (a speedup)."""
 
     line: int
     platform: str
+    behaviour: str | None
     label: str
     unit: str
     measured: float
@@ -117,11 +121,13 @@ def _spread(rows: Sequence[Compared]) -> Spread | None:
     )
 
 
-def _throughput(path: Path | None) -> tuple[list[Compared], list[Unsupported]]:
+def _throughput(path: Path | None, wanted: Wanted) -> tuple[list[Compared], list[Unsupported]]:
     compared, unsupported = [], []
     for case in read_throughput(path):
         if isinstance(case, Unsupported):
             unsupported.append(case)
+            continue
+        if not wanted(case):
             continue
         try:
             predicted = prepare(case).predict(_behaviour(case))
@@ -132,11 +138,13 @@ def _throughput(path: Path | None) -> tuple[list[Compared], list[Unsupported]]:
     return compared, unsupported
 
 
-def _sparse(path: Path | None) -> tuple[list[Compared], list[Unsupported]]:
+def _sparse(path: Path | None, wanted: Wanted) -> tuple[list[Compared], list[Unsupported]]:
     compared, unsupported = [], []
     for case in read_sparse(path):
         if isinstance(case, Unsupported):
             unsupported.append(case)
+            continue
+        if not wanted(case):
             continue
         try:
             speedups, _ = predict_pairs([case], _behaviour(case))
@@ -158,6 +166,7 @@ def _compared(case: ThroughputCase | SparseCase, measured: float, predicted: flo
     return Compared(
         line=case.line,
         platform=case.platform.name,
+        behaviour=case.platform.behaviour,
         label=case.label,
         unit=case.unit if isinstance(case, ThroughputCase) else "x",
         measured=measured,
@@ -166,7 +175,7 @@ def _compared(case: ThroughputCase | SparseCase, measured: float, predicted: flo
     )
 
 
-PLATFORM_CHECKS: Mapping[str, Callable[[Path | None], tuple[list[Compared], list[Unsupported]]]] = {
+PLATFORM_CHECKS: Mapping[str, Callable[[Path | None, Wanted], tuple[list[Compared], list[Unsupported]]]] = {
     "throughput": _throughput,
     "sparse-gemm": _sparse,
 }
@@ -190,9 +199,8 @@ def check_platforms(name: str, path: Path | None = None, *, everything: bool = F
 
     Raises `InputError` naming file, line and column for a file that lacks columns, has no rows or holds bad values.
     """
-    compared, unsupported = PLATFORM_CHECKS[name](path)
-    if path is None and not everything:
-        compared = [row for row in compared if row.held_out]
+    all_rows = path is not None or everything
+    compared, unsupported = PLATFORM_CHECKS[name](path, lambda case: all_rows or held_out(case))
     return Accuracy(check=name, compared=tuple(compared), unsupported=tuple(unsupported))
 
 
@@ -210,7 +218,7 @@ def error_band(platform: str, behaviour: str | None) -> tuple[float | None, str]
     if platform not in platform_names() or load_platform(platform).behaviour != behaviour:
         return None, "no measurement of it is shipped (accelsim validate throughput compares your own)"
     held = check_platforms("throughput").compared
-    related = [row for row in held if load_platform(row.platform).behaviour == behaviour]
+    related = [row for row in held if row.behaviour == behaviour]
     own = [row for row in related if row.platform == platform]
     if len(own) >= _FEWEST_ROWS:
         return float(np.median(_errors(own))), f"median of {len(own)} held-out measurements of it"
