@@ -99,7 +99,7 @@ def _figure_frame(contenders: Sequence[Contender]) -> pd.DataFrame:
 
 def _comparison_lines(contenders: Sequence[Contender]) -> Iterator[str]:
     names = [DESIGN, *COMPARED]
-    yield f"Made by `python -m accelsim.shipped_reports reports platforms`. One training step of {_BATCH} samples."
+    yield f"Made by `accelsim report --all --only platforms -o reports`. One training step of {_BATCH} samples."
     yield ""
     yield "Step time with the error to be expected of its estimate; below it the speed relative to dense training on"
     yield "SAT, then operations of the dense step per second and watt, with the interval of the energy."

@@ -13,6 +13,9 @@ from accelsim.hardware.design import load_design
 from accelsim.paper import DESIGN, WORKLOADS
 from accelsim.paper_report import write_paper
 from accelsim.platforms_report import write_platforms
+from accelsim.report.writing import write_report
+from accelsim.simulation import compare
+from accelsim.sweep_report import SWEEP, write_bandwidth
 from accelsim.validation import NAMES, run_check
 from accelsim.validation_report import write_validation
 from accelsim.workload.trace import load_trace
@@ -22,6 +25,7 @@ __all__ = ["REPORTS", "write_reports"]
 
 _PATTERNS = ("2:4", "1:4", "2:8", "1:8", "2:16", "1:16")
 _BATCH = 512
+_SHOWN = "resnet18_tinyimagenet"
 
 
 def _ablation(folder: Path) -> None:
@@ -43,6 +47,12 @@ def _paper(folder: Path) -> None:
     write_paper(folder)
 
 
+def _page(folder: Path) -> None:
+    trace, design = load_trace(_SHOWN), load_design(DESIGN)
+    command = f"accelsim report {_SHOWN} --hw {DESIGN} -o reports/{_SHOWN}"
+    write_report(folder, compare(trace, design), [design], traces=[trace], command=command)
+
+
 def _validation(folder: Path) -> None:
     write_validation(folder, [run_check(name) for name in NAMES])
 
@@ -53,6 +63,8 @@ REPORTS: Mapping[str, Callable[[Path], None]] = {
     "paper": _paper,
     "validation": _validation,
     "platforms": write_platforms,
+    SWEEP: write_bandwidth,
+    _SHOWN: _page,
 }
 """What writes each report into a folder, by the name of its folder."""
 
