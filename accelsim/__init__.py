@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from accelsim.engines import gemm_on_array
     from accelsim.errors import AccelsimError, InfeasibleError, InputError
     from accelsim.hardware.design import Design, load_design
-    from accelsim.results import Result
-    from accelsim.simulation import simulate
+    from accelsim.plotting import plot
+    from accelsim.report.writing import write_report
+    from accelsim.results import Result, Results, load_results
+    from accelsim.simulation import compare, simulate
     from accelsim.sparsity.pattern import Pattern
     from accelsim.sweep.run import run_sweep
     from accelsim.sweep.spec import load_sweep, make_sweep
@@ -33,13 +35,17 @@ _HOMES = {
     "InputSpec": "accelsim.workload.tracer",
     "Pattern": "accelsim.sparsity.pattern",
     "Result": "accelsim.results",
+    "Results": "accelsim.results",
     "Trace": "accelsim.workload.trace",
     "TrainingResult": "accelsim.training_results",
+    "compare": "accelsim.simulation",
     "gemm_on_array": "accelsim.engines",
     "load_design": "accelsim.hardware.design",
+    "load_results": "accelsim.results",
     "load_sweep": "accelsim.sweep.spec",
     "load_trace": "accelsim.workload.trace",
     "make_sweep": "accelsim.sweep.spec",
+    "plot": "accelsim.plotting",
     "run_sweep": "accelsim.sweep.run",
     "save_trace": "accelsim.workload.trace",
     "simulate": "accelsim.simulation",
@@ -47,6 +53,7 @@ _HOMES = {
     "trace": "accelsim.workload.tracer",
     "trace_model": "accelsim.workload.tracer",
     "tracing": "accelsim.workload.tracer",
+    "write_report": "accelsim.report.writing",
 }
 
 __all__ = [
@@ -57,13 +64,17 @@ __all__ = [
     "InputSpec",
     "Pattern",
     "Result",
+    "Results",
     "Trace",
     "TrainingResult",
+    "compare",
     "gemm_on_array",
     "load_design",
+    "load_results",
     "load_sweep",
     "load_trace",
     "make_sweep",
+    "plot",
     "run_sweep",
     "save_trace",
     "simulate",
@@ -71,6 +82,7 @@ __all__ = [
     "trace",
     "trace_model",
     "tracing",
+    "write_report",
 ]
 
 

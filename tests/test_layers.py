@@ -86,7 +86,7 @@ HOMES = {
         "report",
         "sweep_report.py",
     },
-    "matplotlib": {"plots"},
+    "matplotlib": {"plots", "plotting.py"},
     "PIL": {"gallery.py"},
 }
 

@@ -2,14 +2,14 @@
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from accelsim.results import LayerResult, Result
+from accelsim.results import LayerResult, Result, group_notes, step_cells
 from accelsim.step import Note
 from accelsim.units import show
 
@@ -50,17 +50,9 @@ def show_result(result: Result, dense: Result) -> None:
 
 def _totals(out: Console, results: Sequence[Result], titles: Sequence[str]) -> None:
     table = table_of("", *titles[: len(results)])
-    rows: dict[str, Callable[[Result], str]] = {
-        "step time": lambda r: show(r.step.latency_s, "s"),
-        "throughput": lambda r: f"{r.step.samples_per_s:,.0f} samples/s",
-        "dense-equivalent": lambda r: show(r.step.effective_gops * 1e9, "OP/s"),
-        "array utilisation": lambda r: f"{r.step.array_utilisation:.1%}",
-        "DRAM traffic": lambda r: show(r.step.dram_bytes, "B"),
-        "energy": lambda r: f"{show(r.step.energy_j, 'J')} ({show(r.step.power_w, 'W')})",
-        "efficiency": lambda r: f"{r.step.gops_per_w:.1f} GOP/s/W",
-    }
-    for name, cell in rows.items():
-        table.add_row(name, *(cell(result) for result in results))
+    columns = [step_cells(result) for result in results]
+    for name in columns[0]:
+        table.add_row(name, *(cells[name].text for cells in columns))
     out.print(table)
 
 
@@ -109,13 +101,10 @@ def _mapping(layer: LayerResult) -> str:
 
 def show_notes(out: Console, notes: Iterable[Note]) -> None:
     """Group notes by their text: which operations, in which stages."""
-    groups: dict[str, dict[str, list[str]]] = {}
-    for note in notes:
-        groups.setdefault(note.text, {}).setdefault(note.operation, []).append(note.stage)
+    groups = group_notes(notes)
     if groups:
         out.print("\n[yellow]warnings[/yellow]")
-    for text, operations in groups.items():
-        names = [f"{name} ({', '.join(dict.fromkeys(stages))})" for name, stages in operations.items()]
+    for text, names in groups.items():
         more = f" and {len(names) - 4} more" if len(names) > 4 else ""
         out.print(f"  {text}: {', '.join(names[:4])}{more}", soft_wrap=True)
 

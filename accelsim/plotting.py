@@ -1,0 +1,59 @@
+"""Figures from Python: results, training runs, tables and files as a `matplotlib.figure.Figure`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from accelsim.errors import InputError
+from accelsim.figures import Choice, guess_kinds, prepare
+from accelsim.plots.compose import make_figure
+from accelsim.plots.sources import Source, read_source
+from accelsim.results import Result, Results
+from accelsim.training_results import TrainingResult
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["plot"]
+
+Drawable = Any  # a Result or TrainingResult, a frame, or the path of a file
+
+
+def plot(
+    data: Drawable | Sequence[Drawable],
+    kind: str | None = None,
+    *,
+    width: str = "double",
+    title: str | None = None,
+    where: Mapping[str, str] | None = None,
+    settings: Mapping[str, str] | None = None,
+    **choice: str,
+) -> "Figure":
+    """Return a figure of results, training runs, frames, or files that commands wrote.
+
+    `kind` is one of `accelsim.figures.KINDS`, by default the most obvious for the data; `width` a column of a paper,
+    ``single`` or ``double``; `title` stands instead of what the data have in common. `where` keeps rows with these
+    values; `layer`, `x`, `y`, `value`, `by`, `hw` and `settings` are those of ``accelsim plot``. Raises `InputError` as
+    `accelsim.figures.prepare`.
+    """
+    items = list(data) if isinstance(data, Sequence) and not isinstance(data, str) else [data]
+    if not items:
+        raise InputError("no results to draw")
+    sources = _sources(items)
+    kinds = [kind] if kind else guess_kinds(sources)
+    if not kinds:
+        raise InputError(f"{sources[0].path}: say which kind of figure to draw")
+    chosen = Choice(where=tuple((where or {}).items()), settings=tuple((settings or {}).items()), **choice)
+    return make_figure(prepare(kinds[0], sources, chosen), width, title)
+
+
+def _sources(items: Sequence[Any]) -> list[Source]:
+    results = Results(item for item in items if isinstance(item, Result))
+    runs = tuple(item for item in items if isinstance(item, TrainingResult))
+    found = [Source(path="results", form="results", data=results)] if results else []
+    found += [Source(path="training runs", form="training", data=runs)] if runs else []
+    found += [Source(path="frame", form="table", data=item) for item in items if isinstance(item, pd.DataFrame)]
+    found += [read_source(item) for item in items if isinstance(item, str | Path)]
+    return found
