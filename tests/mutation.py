@@ -178,8 +178,8 @@ FAULTS = (
         "buffers, bandwidths[last], fetch_cycles", "buffers, bandwidths[index], fetch_cycles",
     ),
     Fault(
-        "mapping search", KERNELS, "FIRST_ALIKE", "loops of one trip tell orders apart, those of more do not",
-        "if [d for d in ORDERS[other] if many >> d & 1] ==", "if [d for d in ORDERS[other] if not many >> d & 1] ==",
+        "mapping search", KERNELS, "walk", "orders are taken for alike by the trips of n and k exchanged",
+        "2 * (trips[1] > 1) + 4 * (trips[2] > 1)", "2 * (trips[2] > 1) + 4 * (trips[1] > 1)",
     ),
     Fault(
         "step", GEMM, "gemm_numbers", "an operand that is generated online is fetched compact",

@@ -102,6 +102,28 @@ def test_a_mapping_never_takes_longer_with_more_bandwidth(gemm, values):
         assert taken == sorted(taken, reverse=True)
 
 
+@given(st.lists(st.tuples(*[st.integers(1, 2)] * 2, *[st.integers(1, 3)] * 3), max_size=30))
+@settings(max_examples=EXAMPLES, deadline=None)
+def test_a_kept_mapping_goes_where_an_earlier_one_is_as_fast_in_every_job(rows):
+    """Rows of (Tm, order, three of the job cycles); the rest is the same for all."""
+    codes = np.ones((len(rows), _kernels.CODES), np.int64)
+    for code, row in zip(codes, rows, strict=True):
+        code[1], code[4], code[7], code[9], code[14] = row
+    codes[:, 0] = np.arange(len(rows))
+    numbers = np.repeat(np.arange(float(len(rows)))[:, None], _kernels.NUMBERS, axis=1)
+    want = [
+        index
+        for index, row in enumerate(rows)
+        if not any(
+            earlier[:2] == row[:2] and all(a <= b for a, b in zip(earlier[2:], row[2:], strict=True))
+            for earlier in rows[:index]
+        )
+    ]
+    found = _kernels.undominated(codes, numbers)
+    assert codes[:found, 0].tolist() == want
+    assert numbers[:found, 0].tolist() == want
+
+
 def test_orders_alike_are_those_with_the_same_loops_of_more_than_one_trip():
     many_of_m_and_k = _kernels.FIRST_ALIKE[5]
     assert [_kernels.ORDERS[first].tolist() for first in many_of_m_and_k] == [
