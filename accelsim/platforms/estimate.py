@@ -264,7 +264,8 @@ def _run(case: _Case, method: Method, pattern: Pattern | None) -> _Run:
     if (kernels.spatial & kernels.pruned).any():
         notes.append(f"{what} of convolutions runs dense: no library has 2:4 ones for training")
     if lowered.unused:
-        notes.append(f"{what} of {lowered.unused} products runs dense: not every group of four keeps at most two")
+        products = f"{lowered.unused} {'product' if lowered.unused == 1 else 'products'}"
+        notes.append(f"{what} of {products} runs dense: not every group of four keeps at most two")
     once = [list(Stage).index(stage) for stage in (Stage.UPDATE, Stage.GENERATE)]
     repeats = np.where(np.isin(lowered.stages, once), 1.0, float(case.parts))
     times = step_seconds(kernels, platform, _behaviour(str(platform.behaviour)), software, repeats)
