@@ -65,7 +65,7 @@ __all__ = ["compare_command"]
 )
 @click.option("--compiled", is_flag=True, help="Platforms fuse elementwise work and issue the step as a graph.")
 @click.option("--accumulate", is_flag=True, help="On platforms, run a batch that does not fit the memory in parts.")
-@click.option("--devices", type=int, default=1, show_default=True, help="Of each platform, data parallel.")
+@click.option("--devices", type=int, default=1, show_default=True, help="Of each platform, with --batch samples each.")
 @click.option(
     "--link-gb-per-s",
     type=float,

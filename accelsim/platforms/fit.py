@@ -149,18 +149,17 @@ def _descend(
 
 
 def _depends(family: Family, name: str) -> int:
-    """How many rows of a family say something of a value."""
+    """How many rows of a family say something of a value of its own."""
     if name in _PRODUCTS:
         return len(family.products)
-    if name in _COMMON:
-        return -1
-    rows = family.training
-    precisions = {"tf32_efficiency": ("tf32",), "fp32_efficiency": ("fp32",)}.get(name)
+    precisions = [(row.case.software.precision, _matrix(row)) for row in family.training]
     if name in _NEEDS_MATRIX:
-        return sum(row.case.software.precision in ("fp16", "amp", "bf16") for row in rows if _matrix(row))
+        return sum(matrix and precision in ("fp16", "amp", "bf16") for precision, matrix in precisions)
+    if name == "tf32_efficiency":
+        return sum(precision == "tf32" for precision, _ in precisions)
     if name == "fp32_efficiency":
-        return sum(row.case.software.precision == "fp32" or not _matrix(row) for row in rows)
-    return sum(row.case.software.precision in precisions for row in rows) if precisions else len(rows)
+        return sum(precision == "fp32" or not matrix for precision, matrix in precisions)
+    return len(precisions)
 
 
 def _matrix(row: PreparedThroughput) -> bool:

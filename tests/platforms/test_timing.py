@@ -101,6 +101,24 @@ def test_2_4_is_slower_for_small_and_faster_for_large_products() -> None:
     assert 1.5 < gains[-1] < 1.6
 
 
+def test_2_4_within_a_step(make_trace) -> None:
+    # the middle one of three: 64 x 128 x 64 computes 1.6 times faster, and takes 3 us more
+    layers = [linear(name, in_features=128, out_features=128, rows=16) for name in "abc"]
+    layers[0]["input_gradient"] = False
+    found = kernels(make_trace(*layers), AMP, method="bdwp", pattern="2:4")
+    behaviour = round_behaviour(sparse_gain=1.6, sparse_kernel_us=3.0)
+    able, unable = (
+        step_seconds(found, round_platform(bandwidth_gb_per_s=FAST, sparse_2_4=flag), behaviour, AMP)
+        for flag in (True, False)
+    )
+    sparse = found.sparse
+    assert sparse.sum() == 2
+    assert unable.compute[sparse] == pytest.approx(1.6 * able.compute[sparse])
+    assert (unable.kernels[~sparse] == able.kernels[~sparse]).all()
+    gained = unable.compute[sparse] - able.compute[sparse]
+    assert (able.kernels - unable.kernels)[sparse] == pytest.approx(3e-6 - gained, rel=1e-3)
+
+
 def test_the_power_limit_caps_matrix_units(make_trace) -> None:
     # 100 W above idle at 25 pJ are 4 TFLOP/s, half of the peak
     platform, behaviour = round_platform(bandwidth_gb_per_s=FAST), round_behaviour(pj_per_operation=25.0)
