@@ -15,10 +15,19 @@ if TYPE_CHECKING:
     from accelsim.sweep.fronts import Front, Objective
     from accelsim.sweep.results_table import Table
 
-__all__ = ["pareto_command"]
+__all__ = ["maximise_option", "pareto_command", "show_fronts"]
 
 _FORMAT = "accelsim-pareto/1"
 _MOST_ROWS = 40
+
+
+maximise_option = click.option(
+    "--maximise",
+    multiple=True,
+    metavar="OBJECTIVE",
+    help="Want more of this objective, not less, as is done anyway for samples_per_s, effective_gops, speedup,"
+    " array_utilisation and gops_per_w. Repeatable.",
+)
 
 
 @click.command("pareto")
@@ -26,13 +35,7 @@ _MOST_ROWS = 40
 @click.option("-x", "first", required=True, metavar="OBJECTIVE", help="A column, or an expression over columns.")
 @click.option("-y", "second", required=True, metavar="OBJECTIVE", help="Another one.")
 @click.option("-z", "others", multiple=True, metavar="OBJECTIVE", help="A further one. Repeatable.")
-@click.option(
-    "--maximise",
-    multiple=True,
-    metavar="OBJECTIVE",
-    help="Want more of this objective, not less, as is done anyway for samples_per_s, effective_gops, speedup,"
-    " array_utilisation and gops_per_w. Repeatable.",
-)
+@maximise_option
 @click.option("--group", multiple=True, metavar="COLUMN", help="A front for each value of this column. Repeatable.")
 @click.option("--where", metavar="EXPR", help="Only rows for which it holds, as in 'array.rows >= 16'.")
 @click.option(
@@ -77,17 +80,24 @@ def pareto_command(
     if as_json:
         click.echo(json.dumps(_as_object(results, objectives, group, fronts, counts.failed)))
         return 0
-    from accelsim.cli.screen import console
-
-    out = console()
-    varied = [name for name in table.varied() if name not in columns]
-    for front in fronts:
-        _show(out, front, objectives, columns, varied)
+    show_fronts(table, fronts, objectives, columns)
     left_out = "".join(f"; {count:,} {status} left out" for status, count in counts.failed.items())
     click.echo(f"{counts.rows - failed:,} points{left_out}{_torn(table)}")
     if target is not None:
         click.echo(f"written: {target}")
     return 0
+
+
+def show_fronts(
+    table: "Table", fronts: "Sequence[Front]", objectives: "Sequence[Objective]", group: Sequence[str] = ()
+) -> None:
+    """Print fronts of the rows of a table with their hypervolumes."""
+    from accelsim.cli.screen import console
+
+    out = console()
+    varied = [name for name in table.varied() if name not in group]
+    for front in fronts:
+        _show(out, front, objectives, group, varied)
 
 
 def _torn(table: "Table") -> str:
@@ -121,7 +131,7 @@ def _show(
     table = table_of(*titles, *short_titles(inputs), *(["equal"] if several else []))
     rows = zip(front.values, front.rows, front.equal, strict=True)
     for values, row, equal in list(rows)[:_MOST_ROWS]:
-        cells = [value_text(value) for value in values]
+        cells = [value_text(row.get(name, value)) for name, value in zip(names, values, strict=True)]
         cells += [value_text(row[name]) for name in inputs]
         table.add_row(*cells, *([f"+{equal}" if equal else ""] if several else []))
     out.print(table)

@@ -34,6 +34,7 @@ __all__ = [
     "number_of",
     "open_table",
     "read_formula",
+    "row_of",
     "selected",
     "write_table",
 ]
@@ -153,7 +154,7 @@ def _open_csv(path: Path) -> Table:
 
 
 def _csv_rows(path: Path, columns: tuple[str, ...], names: Collection[str], torn: bool) -> Iterator[Row]:
-    places = [(name, columns.index(name), name in _NAMES) for name in names]
+    places = [(name, columns.index(name)) for name in names]
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             lines = csv.reader(_whole(file) if torn else file)
@@ -163,9 +164,7 @@ def _csv_rows(path: Path, columns: tuple[str, ...], names: Collection[str], torn
                     raise InputError(
                         f"{path}: line {lines.line_num}: {len(columns)} columns are needed, got {len(cells)}"
                     )
-                yield {
-                    name: (cells[place] or None) if is_name else _value(cells[place]) for name, place, is_name in places
-                }
+                yield {name: _value(name, cells[place]) for name, place in places}
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: is no table: {error}") from None
 
@@ -174,7 +173,14 @@ def _whole(lines: Iterator[str]) -> Iterator[str]:
     return (line for line in lines if line.endswith("\n"))
 
 
-def _value(text: str) -> Value:
+def row_of(columns: Sequence[str], cells: Sequence[str]) -> Row:
+    """Return a line of a CSV as values by column."""
+    return {name: _value(name, text) for name, text in zip(columns, cells, strict=True)}
+
+
+def _value(column: str, text: str) -> Value:
+    if column in _NAMES:
+        return text or None
     if text in _WORDS:
         return _WORDS[text]
     if "_" in text:  # as Python may write a number
