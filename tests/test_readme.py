@@ -8,6 +8,8 @@ import pytest
 
 import accelsim
 from accelsim.cli import main
+from accelsim.hardware.platform import load_platform, platform_names
+from accelsim.platforms.accuracy import check_platforms
 from accelsim.workloads_report import WORKLOADS, compare_paper_workloads, speedup_table, stage_frame
 
 ROOT = Path(accelsim.__file__).parents[1]
@@ -70,3 +72,13 @@ def test_table_and_report_are_what_the_tool_computes() -> None:
     assert f"{100 * (average / 1.75 - 1):.0f} % higher" in README.read_text()
     for path in re.findall(r"`(accelsim/[^`*]+\.py|hw_configs/[^`*]+\.yaml)`", README.read_text()):
         assert (ROOT / path).exists(), path
+
+
+def test_errors_of_platform_estimates_are_those_of_the_held_out_rows() -> None:
+    throughput, gain = (check_platforms(name).overall for name in ("throughput", "sparse-gemm"))
+    assert throughput is not None
+    assert gain is not None
+    text = " ".join(README.read_text().split())
+    assert f"{throughput.median * 100:.0f} % on training throughput, {gain.median * 100:.0f} % on the gain of 2:4" in text
+    machines = sum(load_platform(name).compute is not None for name in platform_names())
+    assert f"on {machines} GPUs, edge modules and CPUs" in text
