@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COMPARISON_FORMAT",
+    "MORE_IS_BETTER",
     "LayerResult",
     "Result",
     "Results",
@@ -65,6 +66,10 @@ class StepResult:
     energy_j: float
     power_w: float
     gops_per_w: float
+
+
+MORE_IS_BETTER = ("samples_per_s", "effective_gops", "speedup", "array_utilisation", "gops_per_w")
+"""Fields of `StepResult` of which more is wanted; of all others, less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

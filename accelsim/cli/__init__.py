@@ -23,7 +23,7 @@ _COMMANDS = {
     "plot": ("plot", "Draw a figure of what other commands wrote."),
     "report": ("report", "Write a page with figures and tables, or the shipped reports again."),
     "info": ("info", "Show what a trace holds, and what a method would leave dense."),
-    "diff": ("diff", "Show what differs between two traces, results or training runs."),
+    "diff": ("diff", "Show what differs between two traces, results, sweeps or training runs."),
     "trace": ("trace", "Export the layer trace of a PyTorch model (needs the torch extra)."),
     "import": ("importing", "Make a trace of a SCALE-Sim topology, an ONNX model or a PyTorch profile."),
     "export": ("exporting", "Write a trace for SCALE-Sim or Timeloop."),

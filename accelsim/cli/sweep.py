@@ -76,15 +76,13 @@ def _executor(dask: str | None, jobs: int) -> Iterator[Any]:
 
 
 def _report(sweep: "Sweep", outcome: "Outcome", target: Path) -> None:
-    from accelsim.cli.screen import console, table_of
+    from accelsim.cli.screen import console, short_titles, table_of
     from accelsim.sweep.axes import Levels
     from accelsim.units import show
 
     varied = [axis.path for axis in sweep.axes if not isinstance(axis, Levels) or len(axis.values) > 1]
-    fields = [path.rpartition(".")[2] for path in varied]
-    titles = [field if fields.count(field) == 1 else path for path, field in zip(varied, fields, strict=True)]
     best, counts = _best_of(outcome.journal)
-    table = table_of(*titles, "step", "samples/s", "energy", "GOP/s/W", "speedup")
+    table = table_of(*short_titles(varied), "step", "samples/s", "energy", "GOP/s/W", "speedup")
     for rows in best.values():
         for row in rows:
             table.add_row(

@@ -12,6 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 from matplotlib.transforms import Bbox
 
 from accelsim.plots.style import width_of
+from accelsim.results import MORE_IS_BETTER
 
 __all__ = [
     "BEHIND_TEXT",
@@ -28,8 +29,8 @@ __all__ = [
     "words_of",
 ]
 
-LARGER_IS_BETTER = ("samples_per_s", "throughput_gops", "effective_gops", "speedup", "gops_per_w", "array_utilisation")
-"""Metrics of which more is wanted; of all others, less."""
+LARGER_IS_BETTER = (*MORE_IS_BETTER, "throughput_gops")
+"""Columns of which more is wanted; of all others, less."""
 
 BEHIND_TEXT = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.4}
 

@@ -1,5 +1,6 @@
 """Objectives, and the Pareto fronts of the rows of a table."""
 
+import itertools
 from array import array
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ def read_objectives(
 ) -> tuple[Objective, ...]:
     """Read objectives, each with the option it was given by; more is wanted of those in `maximise` and of some metrics.
 
-    The metrics are `accelsim.sweep.results_table.MORE_IS_BETTER`. Raises `InputError` for an objective that cannot be
+    The metrics are `accelsim.results.MORE_IS_BETTER`. Raises `InputError` for an objective that cannot be
     read or is given twice, and for one in `maximise` that is none.
     """
     found: list[Objective] = []
@@ -114,7 +115,8 @@ def find_fronts(
             **_volume(points[front], corner),
         }
     wanted = {line for item in found.values() for line in item["lines"]}
-    rows = {line: row for line, row in enumerate(table.rows(), start=1) if line in wanted}
+    numbered = enumerate(itertools.islice(table.rows(), max(wanted)), start=1)
+    rows = {line: row for line, row in numbered if line in wanted}
     fronts = [
         Front(group=key, rows=tuple(rows[line] for line in item.pop("lines")), **item) for key, item in found.items()
     ]

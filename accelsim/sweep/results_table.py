@@ -17,14 +17,13 @@ from typing import Any
 
 from accelsim.errors import InputError, did_you_mean
 from accelsim.files import parse_json, read_text, write_atomically
-from accelsim.results import Result, read_results
+from accelsim.results import MORE_IS_BETTER, Result, read_results
 from accelsim.sweep.axes import text_of
 from accelsim.sweep.expression import Expression, parse_expression, shown
 from accelsim.sweep.parquet import parquet_columns, parquet_rows
 from accelsim.sweep.point import METRICS, metrics_of
 
 __all__ = [
-    "MORE_IS_BETTER",
     "Selection",
     "Table",
     "Value",
@@ -38,9 +37,6 @@ __all__ = [
     "selected",
     "write_table",
 ]
-
-MORE_IS_BETTER = ("samples_per_s", "effective_gops", "speedup", "array_utilisation", "gops_per_w")
-"""Metrics of which more is wanted; of all others, less."""
 
 Value = Any  # a number, text, truth value, None, or a tuple of them
 Row = dict[str, Value]
