@@ -96,9 +96,11 @@ def _holds_results(source: str) -> bool:
         return False
     if path.suffix == ".csv":
         return True  # of which the reading of results says why it is none
-    data = parse_json(read_text(path), source) if path.name.endswith((".json", ".json.gz")) else {}
-    form = str(data.get("format", "")) if isinstance(data, dict) else "results"
-    return form.partition("/")[0] != FORMAT.partition("/")[0] and data != {}
+    if not path.name.endswith((".json", ".json.gz")):
+        raise InputError(f"{source}: got suffix '{path.suffix}'; traces and results are .json or .json.gz")
+    data = parse_json(read_text(path), source)
+    form = str(data.get("format")) if isinstance(data, dict) else ""
+    return form.partition("/")[0] != FORMAT.partition("/")[0]
 
 
 def _read(

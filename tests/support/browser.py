@@ -114,7 +114,7 @@ def browser(profile: Path) -> Iterator[Page]:
     assert CHROMIUM is not None, MISSING
     (from_us, ask), (hear, to_us) = os.pipe(), os.pipe()
     command = [CHROMIUM, *_OPTIONS, f"--user-data-dir={profile}"]
-    shell = ["sh", "-c", f'exec "$@" 3<&{from_us} 4>&{to_us}', "sh", *command]
+    shell = ["sh", "-c", f'exec "$@" 3</dev/fd/{from_us} 4>/dev/fd/{to_us}', "sh", *command]
     with subprocess.Popen(
         shell, pass_fds=(from_us, to_us), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as run:
