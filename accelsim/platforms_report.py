@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from accelsim.ablation import geometric_mean
 from accelsim.files import write_atomically
 from accelsim.hardware.design import load_design
 from accelsim.hardware.energy import load_energy_table
@@ -30,8 +29,6 @@ __all__ = ["COMPARED", "compare_platforms", "write_accuracy", "write_platforms"]
 COMPARED = ("ef_train", "jetson_nano", "jetson_xavier_nx", "rtx2080ti", "a100_sxm_80gb", "h100_sxm")
 _CASES = (("dense", None), ("bdwp", "2:8"))
 _BATCH = 512
-_SHOWN_GAIN = 1.05
-"""What sparsity has to gain on a machine to have a point of its own in the figure."""
 
 
 def compare_platforms() -> list[Contender]:
@@ -59,42 +56,10 @@ def write_platforms(folder: Path) -> None:
     _write_csv(folder / "comparison.csv", frame)
     write_atomically(folder / "comparison.md", "\n".join(_comparison_lines(contenders)) + "\n")
     with new_figure("double") as figure:
-        draw_platforms(_figure_frame(contenders), figure, "", x="throughput_gops")
+        draw_platforms(frames.contenders_frame(frame), figure, "", x="throughput_gops")
         for suffix in (".svg", ".png"):
             save_figure(figure, folder / f"comparison{suffix}")
     write_accuracy(folder, [check_platforms(name) for name in PLATFORM_CHECKS], shipped=True)
-
-
-def _figure_frame(contenders: Sequence[Contender]) -> pd.DataFrame:
-    """Geometric means over the workloads, one row per machine and method, with bands of error and energy."""
-    rows = []
-    for name in dict.fromkeys(item.name for item in contenders):
-        for method, pattern in _CASES:
-            own = [item for item in contenders if (item.name, item.method) == (name, method)]
-            if method != "dense" and geometric_mean([item.speedup for item in own]) < _SHOWN_GAIN:
-                continue
-            gops = geometric_mean([item.effective_gops for item in own])
-            efficiency = geometric_mean([item.gops_per_w or 0 for item in own])
-            error = own[0].error or 0.0
-            low, high = (
-                geometric_mean(
-                    [(item.gops_per_w or 0) * (item.energy_j or 0) / (getattr(item, end) or 1) for item in own]
-                )
-                for end in ("energy_high_j", "energy_low_j")
-            )
-            rows.append(
-                {
-                    "name": f"{name} {method} {pattern}" if pattern else name,
-                    "kind": own[0].kind,
-                    "throughput_gops": gops,
-                    "throughput_gops_low": gops / (1 + error),
-                    "throughput_gops_high": gops * (1 + error),
-                    "gops_per_w": efficiency,
-                    "gops_per_w_low": low,
-                    "gops_per_w_high": high,
-                }
-            )
-    return pd.DataFrame(rows)
 
 
 def _comparison_lines(contenders: Sequence[Contender]) -> Iterator[str]:

@@ -473,16 +473,19 @@ def phase_frame(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+_SHOWN_GAIN = 1.05
+
+
 def contenders_frame(table: pd.DataFrame) -> pd.DataFrame:
     """Geometric means over the workloads of each machine and method, with the error of estimates and of energies.
 
-    `table`: rows of ``accelsim compare --platform``, all with a known efficiency. A method that a machine gains nothing
-    from is left out. Columns: name, kind, throughput_gops and gops_per_w, each with ``_low`` and ``_high``, and
-    confidence: measured where the error of the estimate is, or a paper states the rate; else assumed.
+    `table`: rows of ``accelsim compare --platform``, all with a known efficiency. A method that a machine gains less
+    than a twentieth from is left out. Columns: name, kind, throughput_gops and gops_per_w, each with ``_low`` and
+    ``_high``, and confidence: measured where the error of the estimate is, or a paper states the rate; else assumed.
     """
     rows = []
     for (name, method, pattern), own in table.groupby(["name", "method", "pattern"], sort=False, dropna=False):
-        if method != "dense" and (own["speedup"] == 1).all():
+        if method != "dense" and _geometric_mean(own["speedup"]) < _SHOWN_GAIN:
             continue
         gops, efficiency = (_geometric_mean(own[column]) for column in ("effective_gops", "gops_per_w"))
         error = own["error"].iloc[0]
