@@ -476,12 +476,19 @@ def phase_frame(table: pd.DataFrame) -> pd.DataFrame:
 _SHOWN_GAIN = 1.05
 
 
+def _confidence(error: float, basis: str) -> str:
+    """Whether measurements of the machine itself, or its paper, stand behind a point."""
+    stated = "paper" in basis if pd.isna(error) else not basis.endswith(" 0 of it")
+    return "measured" if stated else "assumed"
+
+
 def contenders_frame(table: pd.DataFrame) -> pd.DataFrame:
     """Geometric means over the workloads of each machine and method, with the error of estimates and of energies.
 
     `table`: rows of ``accelsim compare --platform``, all with a known efficiency. A method that a machine gains less
     than a twentieth from is left out. Columns: name, kind, throughput_gops and gops_per_w, each with ``_low`` and
-    ``_high``, and confidence: measured where the error of the estimate is, or a paper states the rate; else assumed.
+    ``_high``, and confidence: measured where something of the machine itself is, or a paper states its rate; else
+    assumed.
     """
     rows = []
     for (name, method, pattern), own in table.groupby(["name", "method", "pattern"], sort=False, dropna=False):
@@ -499,7 +506,7 @@ def contenders_frame(table: pd.DataFrame) -> pd.DataFrame:
                 "gops_per_w": efficiency,
                 "gops_per_w_low": _geometric_mean(own["gops_per_w"] * own["energy_j"] / own["energy_high_j"]),
                 "gops_per_w_high": _geometric_mean(own["gops_per_w"] * own["energy_j"] / own["energy_low_j"]),
-                "confidence": "assumed" if pd.isna(error) and "paper" not in str(own["basis"].iloc[0]) else "measured",
+                "confidence": _confidence(error, str(own["basis"].iloc[0])),
             }
         )
     return pd.DataFrame(rows)
