@@ -1,6 +1,5 @@
 """Objectives, and the Pareto fronts of the rows of a table."""
 
-import itertools
 from array import array
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -114,9 +113,8 @@ def find_fronts(
             "reference": tuple((signs * corner + 0.0).tolist()),
             **_volume(points[front], corner),
         }
-    wanted = {line for item in found.values() for line in item["lines"]}
-    numbered = enumerate(itertools.islice(table.rows(), max(wanted)), start=1)
-    rows = {line: row for line, row in numbered if line in wanted}
+    wanted = [line for item in found.values() for line in item["lines"]]
+    rows = dict(zip(wanted, table.rows_at(wanted), strict=True))
     fronts = [
         Front(group=key, rows=tuple(rows[line] for line in item.pop("lines")), **item) for key, item in found.items()
     ]

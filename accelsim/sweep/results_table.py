@@ -52,17 +52,23 @@ _WORDS = {"": None, "null": None, "true": True, "false": False}
 class Table:
     """The rows of a file; `rows` yields them from the first, of all `columns` or of those asked for.
 
+    `read` does so with the columns, and the numbers of the rows or None for all of them.
     `torn`: the file ends in the middle of a row, which is left out.
     """
 
     path: str
     columns: tuple[str, ...]
     torn: bool
-    read: Callable[[Collection[str]], Iterator[Row]]
+    read: Callable[[Collection[str], Collection[int] | None], Iterator[Row]]
 
     def rows(self, columns: Collection[str] | None = None) -> Iterator[Row]:
         """Yield the rows. Raises `InputError` for one that has other columns than the first line."""
-        return self.read(self.columns if columns is None else columns)
+        return self.read(self.columns if columns is None else columns, None)
+
+    def rows_at(self, lines: Sequence[int]) -> list[Row]:
+        """Return the rows with these numbers, counted from 1, in the order of the numbers given."""
+        found = dict(zip(sorted(lines), self.read(self.columns, set(lines)), strict=True))
+        return [found[line] for line in lines]
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -74,20 +80,22 @@ class Table:
     def varied(self) -> tuple[str, ...]:
         """Return the inputs that have more than one value, without those that follow from another one."""
         values: dict[str, set[Value]] = {name: set() for name in self.inputs}
-        follows = {(name, one): dict[Value, Value]() for name in self.inputs for one in self.inputs if name != one}
         rows = 0
         for row in self.rows(self.inputs):
             rows += 1
             for name, found in values.items():
                 found.add(row[name])
+        several = [name for name, found in values.items() if len(found) > 1]
+        # of values that hardly come again everything seems to follow
+        leaders = [name for name in several if 2 * len(values[name]) <= rows]
+        follows = {(name, one): dict[Value, Value]() for one in leaders for name in several if name != one}
+        for row in self.rows(several) if len(several) > 1 else ():
             for (name, one), known in list(follows.items()):
                 if known.setdefault(row[one], row[name]) != row[name]:
                     del follows[name, one]
         kept: list[str] = []
-        for name, found in values.items():
-            # of values that hardly come again everything seems to follow
-            linked = any((name, one) in follows and 2 * len(values[one]) <= rows for one in kept)
-            if len(found) > 1 and not linked:
+        for name in several:
+            if not any((name, one) in follows for one in kept):
                 kept.append(name)
         return tuple(kept)
 
@@ -102,7 +110,10 @@ def open_table(path: str | Path) -> Table:
         table = _open_csv(path)
     elif path.suffix == ".parquet":
         table = Table(
-            path=name, columns=parquet_columns(path), torn=False, read=lambda columns: parquet_rows(path, columns)
+            path=name,
+            columns=parquet_columns(path),
+            torn=False,
+            read=lambda columns, lines: _kept(parquet_rows(path, columns), lines),
         )
     elif path.name.endswith((".json", ".json.gz")):
         table = _table_of(name, read_results(parse_json(read_text(path), name), name))
@@ -120,8 +131,15 @@ def _table_of(path: str, results: Sequence[Result]) -> Table:
     ]
     columns = tuple(rows[0]) if rows else ("workload",)
     return Table(
-        path=path, columns=columns, torn=False, read=lambda names: ({name: row[name] for name in names} for row in rows)
+        path=path,
+        columns=columns,
+        torn=False,
+        read=lambda names, lines: _kept(({name: row[name] for name in names} for row in rows), lines),
     )
+
+
+def _kept(rows: Iterator[Row], lines: Collection[int] | None) -> Iterator[Row]:
+    return rows if lines is None else (row for line, row in enumerate(rows, start=1) if line in lines)
 
 
 def _open_csv(path: Path) -> Table:
@@ -146,21 +164,28 @@ def _open_csv(path: Path) -> Table:
     if not all(columns):
         raise InputError(f"{path}: line 1: a column has no name")
     torn = columns[-3:] == _ENDS and not complete
-    return Table(path=str(path), columns=columns, torn=torn, read=lambda names: _csv_rows(path, columns, names, torn))
+
+    def read(names: Collection[str], lines: Collection[int] | None) -> Iterator[Row]:
+        return _csv_rows(path, columns, torn, names, lines)
+
+    return Table(path=str(path), columns=columns, torn=torn, read=read)
 
 
-def _csv_rows(path: Path, columns: tuple[str, ...], names: Collection[str], torn: bool) -> Iterator[Row]:
+def _csv_rows(
+    path: Path, columns: tuple[str, ...], torn: bool, names: Collection[str], wanted: Collection[int] | None
+) -> Iterator[Row]:
     places = [(name, columns.index(name)) for name in names]
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             lines = csv.reader(_whole(file) if torn else file)
             next(lines, None)
-            for cells in lines:
+            for number, cells in enumerate(lines, start=1):
                 if len(cells) != len(columns):
                     raise InputError(
                         f"{path}: line {lines.line_num}: {len(columns)} columns are needed, got {len(cells)}"
                     )
-                yield {name: _value(name, cells[place]) for name, place in places}
+                if wanted is None or number in wanted:
+                    yield {name: _value(name, cells[place]) for name, place in places}
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: is no table: {error}") from None
 
@@ -281,21 +306,21 @@ def best_rows(
     of which a column in `by` is empty are left out. Raises `InputError` where nothing is left.
     """
     counts = Selection(failed={})
-    rows = selected(table, None, where, counts)
+    lines = selected(table, by.names if by else (), where, counts)
     if by is None:
-        found = [row for number, (_, row) in enumerate(rows) if top is None or number < top]
+        wanted = [line for number, (line, _) in enumerate(lines) if top is None or number < top]
     else:
         sign = -1 if more_is_better(by) is not reverse else 1
         keyed = (
-            (sign * number_of(by, row, table.path, line), line, row)
-            for line, row in rows
+            (sign * number_of(by, row, table.path, line), line)
+            for line, row in lines
             if all(row[name] is not None for name in by.names)
         )
-        found = [row for *_, row in (sorted(keyed) if top is None else heapq.nsmallest(top, keyed))]
+        wanted = [line for _, line in (sorted(keyed) if top is None else heapq.nsmallest(top, keyed))]
     counts.check(table.path, where)
-    if not found:
+    if not wanted:
         raise InputError(f"{table.path}: '{by and by.text}' has no value in any of {counts.kept:,} rows")
-    return found, counts
+    return table.rows_at(wanted), counts
 
 
 def write_table(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
