@@ -137,6 +137,18 @@ def test_the_best_rows(run: Run, table: Path) -> None:
     ]
 
 
+def test_what_follows_from_another_column_is_not_shown(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "r.csv"
+    sizes = ((rows, cols) for rows in (1, 2, 3) for cols in (4, 5))
+    lines_of_rows = (f"a,{rows},{cols},{4 * rows},ok,{rows * cols}" for rows, cols in sizes)
+    path.write_text("workload,array.rows,array.cols,sore.lanes,status,cycles\n" + "\n".join(lines_of_rows))
+    code, out, _ = run("results", str(path), "--by", "cycles", "--top", "1")
+    assert (code, lines(out)) == (0, ["rows  cols  cycles", "   1     4       4", "1 of 6 rows"])
+    path.write_text("workload,array.rows,array.cols,status,cycles\na,1,7,ok,3\na,2,8,ok,4\n")
+    code, out, _ = run("results", str(path), "--where", "array.cols == 8")
+    assert lines(out) == ["rows  cols", "   2     8", "1 of 1 rows that meet --where"]
+
+
 def test_points_that_failed_are_shown_when_asked_for(run: Run, table: Path) -> None:
     code, out, _ = run("results", "r.csv", "--where", "status != 'ok'", "--columns", "workload,reason", "-o", "why.csv")
     assert code == 0
