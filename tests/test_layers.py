@@ -83,7 +83,6 @@ HOMES = {
         "paper_report.py",
         "platforms_report.py",
         "plotting.py",
-        "report",
         "sweep_report.py",
     },
     "matplotlib": {"plots", "plotting.py"},

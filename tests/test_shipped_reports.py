@@ -10,7 +10,7 @@ from accelsim.shipped_reports import REPORTS, write_reports
 COMMITTED = Path(__file__).parents[1] / "reports"
 
 
-@pytest.mark.parametrize("name", ["paper_workloads", "validation"])
+@pytest.mark.parametrize("name", ["paper_workloads", "validation", "resnet18_tinyimagenet"])
 def test_a_report_comes_out_as_committed(tmp_path: Path, name: str) -> None:
     write_reports(tmp_path, name)
     made = sorted(path for path in (tmp_path / name).iterdir() if path.suffix in {".csv", ".md"})
