@@ -121,8 +121,20 @@ def make_page(contents: Contents) -> str:
     ]
     first = contents.results[0]
     words = f"{'One training step' if first.mode == 'train' else 'One forward pass'}, {_options(contents.results)}"
-    folder = Path(__file__).parent
-    head = element(
+    page = element(
+        "body",
+        element("a", "Skip to the content", href="#content", class_="skip"),
+        element("header", element("h1", contents.title), element("p", words, class_="soft")),
+        element("nav", element("ul", *links), aria_label="Contents"),
+        element("main", *body, id="content", tabindex="-1"),
+        element("footer", element("p", f"accelsim {__version__}", class_="soft")),
+        element("script", _beside("page.js")),
+    )
+    return f"<!doctype html>\n{element('html', _head(contents), page, lang='en')}\n"
+
+
+def _head(contents: Contents) -> Html:
+    return element(
         "head",
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
@@ -132,18 +144,13 @@ def make_page(contents: Contents) -> str:
                 content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"),
         element("link", rel="icon", href="data:,"),
         element("title", f"{contents.title} - accelsim"),
-        element("style", Html((folder / "page.css").read_text(encoding="utf-8"))),
+        element("style", _beside("page.css")),
     )  # fmt: skip
-    page = element(
-        "body",
-        element("a", "Skip to the content", href="#content", class_="skip"),
-        element("header", element("h1", contents.title), element("p", words, class_="soft")),
-        element("nav", element("ul", *links), aria_label="Contents"),
-        element("main", *body, id="content", tabindex="-1"),
-        element("footer", element("p", f"accelsim {__version__}", class_="soft")),
-        element("script", Html((folder / "page.js").read_text(encoding="utf-8"))),
-    )
-    return f"<!doctype html>\n{element('html', head, page, lang='en')}\n"
+
+
+def _beside(name: str) -> Html:
+    """A file beside this one, which holds no text of a user."""
+    return Html((Path(__file__).parent / name).read_text(encoding="utf-8"))
 
 
 def _options(results: Results) -> str:
