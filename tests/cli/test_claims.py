@@ -61,7 +61,7 @@ def test_a_folder_gets_the_report(run, tmp_path: Path, monkeypatch) -> None:
 
 
 def test_errors_are_whole_messages(run, tmp_path: Path) -> None:
-    assert run("validate", "tiles", "--paper") == (2, "", "error: --paper: runs no check, got 'tiles'\n")
+    assert run("validate", "tiles", "--paper") == (2, "", "error: --paper: runs no single check, got 'tiles'\n")
     file = tmp_path / "file"
     file.write_text("")
     assert run("validate", "--paper", "-o", str(file)) == (2, "", f"error: -o {file}: {file} is no directory\n")

@@ -64,8 +64,8 @@ class BertEncoder(nn.Module):
 class Bert(BertEncoder):
     """Encoder with pooler and a linear classifier of the first token."""
 
-    def __init__(self, width: int = 768, classes: int = 2) -> None:
-        super().__init__(width)
+    def __init__(self, width: int = 768, depth: int = 12, heads: int = 12, classes: int = 2) -> None:
+        super().__init__(width, depth, heads)
         self.pooler = nn.Sequential(nn.Linear(width, width), nn.Tanh())
         self.classifier = nn.Sequential(nn.Dropout(DROPOUT), nn.Linear(width, classes))
 
