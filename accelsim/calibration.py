@@ -77,8 +77,8 @@ def calibrate(measurements: Sequence[Measurement], facts: Mapping[str, SourcedVa
         if most < _LEAST_OPERATIONS:
             raise InputError(
                 f"the largest {precision.upper()} GEMM that was measured has {most:.3g} operations, too few for a rate"
-                f" ({_LEAST_OPERATIONS:.3g} are needed): larger ones took too long. Leave out --quick, or wait until the"
-                " machine is quiet"
+                f" ({_LEAST_OPERATIONS:.3g} are needed): larger ones took too long. Leave out --quick, or wait until"
+                " the machine is quiet"
             )
     streams = [item for item in measurements if item.what == "stream"]
     moved = [item.bytes / _without(kernel_s, item) for item in _large(streams, _LARGE_STREAM)]

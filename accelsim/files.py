@@ -28,6 +28,7 @@ __all__ = [
     "replacing",
     "replacing_folder",
     "several",
+    "shipped_or_file",
     "validate",
     "write_atomically",
     "write_bytes_atomically",
@@ -295,3 +296,21 @@ def packaged_names(folder: str, suffixes: Sequence[str]) -> dict[str, Path]:
         for suffix in suffixes
         if path.name.endswith(suffix)
     }
+
+
+def shipped_or_file(
+    name_or_path: str | Path, shipped: Mapping[str, Path], what: str, *, suffixes: Sequence[str] = (), listed: str = ""
+) -> Path:
+    """Return the path of a shipped file by its name, or the path of a file.
+
+    A path with one of `suffixes` need not exist: whoever reads it says so. Raises `InputError` with the nearest name
+    for anything else; `what` is what it calls the files, `listed` which it shows, by default all.
+    """
+    text = str(name_or_path)
+    path = shipped.get(text) or Path(name_or_path)
+    if text not in shipped and not path.exists() and path.suffix not in suffixes:
+        raise InputError(
+            f"{what} '{text}': neither a file nor a shipped {what}{did_you_mean(text, shipped)};"
+            f" shipped: {listed or ', '.join(shipped)}"
+        )
+    return path

@@ -79,6 +79,8 @@ def test_errors_of_platform_estimates_are_those_of_the_held_out_rows() -> None:
     assert throughput is not None
     assert gain is not None
     text = " ".join(README.read_text().split())
-    assert f"{throughput.median * 100:.0f} % on training throughput, {gain.median * 100:.0f} % on the gain of 2:4" in text
+    assert (
+        f"{throughput.median * 100:.0f} % on training throughput, {gain.median * 100:.0f} % on the gain of 2:4" in text
+    )
     machines = sum(load_platform(name).compute is not None for name in platform_names())
     assert f"on {machines} GPUs, edge modules and CPUs" in text

@@ -9,8 +9,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from accelsim.errors import InputError, did_you_mean
-from accelsim.files import FileModel, packaged_names
+from accelsim.errors import InputError
+from accelsim.files import FileModel, packaged_names, shipped_or_file
 from accelsim.hardware.sourced import SourcedModel, load_sourced
 from accelsim.sparsity.pattern import Pattern
 from accelsim.units import GIGA
@@ -183,11 +183,4 @@ def design_names() -> list[str]:
 def load_design(name_or_path: str | Path) -> Design:
     """Return a shipped design by name, or the design in a YAML file. Raises `InputError` listing every error."""
     shipped = packaged_names("hw_configs", (".yaml",))
-    text = str(name_or_path)
-    path = shipped.get(text) or Path(name_or_path)
-    if text not in shipped and not path.exists() and path.suffix not in {".yaml", ".yml"}:
-        raise InputError(
-            f"design '{text}': neither a file nor a shipped design{did_you_mean(text, shipped)};"
-            f" shipped: {', '.join(shipped)}"
-        )
-    return load_sourced(Design, path)
+    return load_sourced(Design, shipped_or_file(name_or_path, shipped, "design", suffixes=(".yaml", ".yml")))

@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from accelsim.errors import InputError, did_you_mean
-from accelsim.files import packaged_names
+from accelsim.files import packaged_names, shipped_or_file
 from accelsim.hardware.sourced import SourcedModel, load_sourced
 
 __all__ = ["EnergyTable", "energy_table_names", "load_energy_table"]
@@ -38,11 +37,4 @@ def energy_table_names() -> list[str]:
 def load_energy_table(name_or_path: str | Path) -> EnergyTable:
     """Return a shipped energy table by name, or the one in a YAML file. Raises `InputError` listing every error."""
     shipped = packaged_names("hw_configs/energy", (".yaml",))
-    text = str(name_or_path)
-    path = shipped.get(text) or Path(name_or_path)
-    if text not in shipped and not path.exists():
-        raise InputError(
-            f"energy table '{text}': neither a file nor a shipped table{did_you_mean(text, shipped)};"
-            f" shipped: {', '.join(shipped)}"
-        )
-    return load_sourced(EnergyTable, path)
+    return load_sourced(EnergyTable, shipped_or_file(name_or_path, shipped, "energy table"))

@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from accelsim.errors import InputError, did_you_mean
-from accelsim.files import FileModel, packaged_names
+from accelsim.files import FileModel, packaged_names, shipped_or_file
 from accelsim.hardware.sourced import SourcedModel, load_sourced
 from accelsim.units import TERA
 
@@ -196,19 +196,11 @@ def platform_names() -> list[str]:
 def load_platform(name_or_path: str | Path) -> Platform:
     """Return a shipped platform by name or alias, or one in a YAML file. Raises `InputError` listing every error."""
     shipped = packaged_names("hw_configs/platforms", (".yaml",))
-    text = str(name_or_path)
-    if text in shipped:
-        return load_sourced(Platform, shipped[text])
-    path = Path(name_or_path)
-    if path.exists() or path.suffix in {".yaml", ".yml"}:
-        return _with_behaviour_beside(load_sourced(Platform, path), path)
-    found = find_platform(text)
-    if found is None:
-        raise InputError(
-            f"platform '{text}': neither a file nor a shipped platform{did_you_mean(text, shipped)};"
-            f" shipped: {', '.join(shipped)}"
-        )
-    return found
+    known = find_platform(str(name_or_path))
+    if known is not None:
+        return known
+    path = shipped_or_file(name_or_path, shipped, "platform", suffixes=(".yaml", ".yml"))
+    return _with_behaviour_beside(load_sourced(Platform, path), path)
 
 
 def _with_behaviour_beside(platform: Platform, path: Path) -> Platform:
@@ -251,11 +243,4 @@ def behaviour_names() -> list[str]:
 def load_behaviour(name_or_path: str | Path) -> Behaviour:
     """Return a shipped behaviour by name, or the one in a YAML file. Raises `InputError` listing every error."""
     shipped = packaged_names("hw_configs/behaviours", (".yaml",))
-    text = str(name_or_path)
-    path = shipped.get(text) or Path(name_or_path)
-    if text not in shipped and not path.exists():
-        raise InputError(
-            f"behaviour '{text}': neither a file nor a shipped behaviour{did_you_mean(text, shipped)};"
-            f" shipped: {', '.join(shipped)}"
-        )
-    return load_sourced(Behaviour, path)
+    return load_sourced(Behaviour, shipped_or_file(name_or_path, shipped, "behaviour"))

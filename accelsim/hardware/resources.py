@@ -24,8 +24,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from accelsim.errors import InputError, did_you_mean
-from accelsim.files import FileModel, packaged_names
+from accelsim.files import FileModel, packaged_names, shipped_or_file
 from accelsim.hardware.design import Design
 from accelsim.hardware.sourced import SourcedModel, load_sourced
 
@@ -164,13 +163,7 @@ RESOURCES = ("dsp", "lut", "bram36", "uram288")
 def load_fpga_costs(name_or_path: str | Path = "vitis_hls") -> FpgaCosts:
     """Return shipped unit costs by name, or the ones in a YAML file. Raises `InputError` listing every error."""
     shipped = packaged_names("hw_configs/fpga", (".yaml",))
-    text, path = str(name_or_path), Path(name_or_path)
-    if text not in shipped and not path.exists():
-        raise InputError(
-            f"FPGA costs '{text}': neither a file nor shipped{did_you_mean(text, shipped)};"
-            f" shipped: {', '.join(shipped)}"
-        )
-    return load_sourced(FpgaCosts, shipped.get(text, path))
+    return load_sourced(FpgaCosts, shipped_or_file(name_or_path, shipped, "table of FPGA costs"))
 
 
 def check_fits(design: Design, costs: FpgaCosts | None = None) -> tuple[Shortfall, ...]:

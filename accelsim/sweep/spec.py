@@ -29,7 +29,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, WithJsonSchema
 
 from accelsim.errors import InputError, did_you_mean
-from accelsim.files import FileModel, errors_of, packaged_names, read_text, validate
+from accelsim.files import FileModel, errors_of, packaged_names, read_text, shipped_or_file, validate
 from accelsim.hardware.design import Design, load_design
 from accelsim.hardware.sourced import leaf_paths, parse_yaml
 from accelsim.sparsity.methods import METHODS
@@ -98,13 +98,7 @@ def sweep_names() -> list[str]:
 def load_sweep(name_or_path: str | Path) -> Sweep:
     """Return a shipped sweep by name, or the one in a YAML file. Raises `InputError` listing every error."""
     shipped = packaged_names("workloads/sweeps", (".yaml",))
-    text = str(name_or_path)
-    path = shipped.get(text) or Path(name_or_path)
-    if text not in shipped and not path.exists() and path.suffix not in {".yaml", ".yml"}:
-        raise InputError(
-            f"sweep '{text}': neither a file nor a shipped sweep{did_you_mean(text, shipped)};"
-            f" shipped: {', '.join(shipped)}"
-        )
+    path = shipped_or_file(name_or_path, shipped, "sweep", suffixes=(".yaml", ".yml"))
     data, lines = parse_yaml(read_text(path), str(path))
     if not isinstance(data, dict):
         raise InputError(f"{path}: a mapping of keys to values is needed")

@@ -36,8 +36,16 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from accelsim.errors import InputError, did_you_mean
-from accelsim.files import FileModel, packaged_names, parse_json, read_text, validate, write_atomically
+from accelsim.errors import InputError
+from accelsim.files import (
+    FileModel,
+    packaged_names,
+    parse_json,
+    read_text,
+    shipped_or_file,
+    validate,
+    write_atomically,
+)
 from accelsim.workload.observed import Observed, ObservedFactors
 
 __all__ = [
@@ -383,13 +391,8 @@ def load_trace(name_or_path: str | Path) -> Trace:
     Raises `InputError` that lists every error of the file with its path.
     """
     shipped = {**packaged_names("workloads/measured", _SUFFIXES), **packaged_names("workloads", _SUFFIXES)}
-    text = str(name_or_path)
-    path = shipped.get(text) or Path(name_or_path)
-    if text not in shipped and not path.exists() and path.suffix not in {".json", ".gz"}:
-        raise InputError(
-            f"trace '{text}': neither a file nor a shipped workload{did_you_mean(text, shipped)};"
-            f" shipped: {', '.join(workload_names())}, and what accelsim list measured shows"
-        )
+    listed = f"{', '.join(workload_names())}, and what accelsim list measured shows"
+    path = shipped_or_file(name_or_path, shipped, "trace", suffixes=(".json", ".gz"), listed=listed)
     if path.suffix in {".csv", ".onnx"}:
         raise InputError(f"{path}: not a trace; make one with: accelsim import {path} -o {path.stem}.json")
     content = read_text(path)

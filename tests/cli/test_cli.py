@@ -119,7 +119,7 @@ def test_shipped_files_pass_the_check(run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["simulate", "resnet18"], "error: trace 'resnet18': neither a file nor a shipped workload; did you mean"),
+        (["simulate", "resnet18"], "error: trace 'resnet18': neither a file nor a shipped trace; did you mean"),
         (["simulate", "none.json"], "error: none.json: no such file\n"),
         (["simulate", TRACE, "--hw", "sat_vcu"],
          "error: design 'sat_vcu': neither a file nor a shipped design; did you mean 'sat_vcu1525'?; shipped:"),
@@ -139,7 +139,7 @@ def test_shipped_files_pass_the_check(run) -> None:
         (["simulate", TRACE, "--set", "array.rows"], "error: --set array.rows: expected PATH=VALUE, as in array.rows=64\n"),
         (["simulate", TRACE, "--set", "array.rows=8", "--set", "array.rows=9"],
          "error: --set array.rows=9: array.rows is set twice\n"),
-        (["simulate", TRACE, "--set", "energy=fpga"], "error: energy table 'fpga': neither a file nor a shipped table"),
+        (["simulate", TRACE, "--set", "energy=fpga"], "error: energy table 'fpga': neither a file nor a shipped energy table"),
         (["simulate", TRACE, "--dense", "nothing*"], "error: --dense nothing*: matches no operation with a weight"),
         (["simulate", TRACE, "--sparse", "fc=8:2"], "error: pattern 8:2: N of every M elements are kept"),
         (["simulate", TRACE, "-o", "result.xlsx"], "error: -o result.xlsx: got suffix '.xlsx'; allowed: .json, .csv\n"),

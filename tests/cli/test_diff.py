@@ -134,7 +134,7 @@ def test_results_of_a_comparison(run: Run, tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["vit_cifar10", "vit_cifar100"], "error: trace 'vit_cifar10': neither a file nor a shipped workload; did you mean"
+        (["vit_cifar10", "vit_cifar100"], "error: trace 'vit_cifar10': neither a file nor a shipped trace; did you mean"
          " 'vit_cifar100'?; shipped: "),
         (["none.json", "vit_cifar100"], "error: none.json: no such file\n"),
         (["vit_cifar100", "cut.json"], "error: cut.json: not valid JSON: Expecting property name enclosed in double quotes at"

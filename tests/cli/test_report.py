@@ -102,7 +102,7 @@ def files(tmp_path: Path, sat: acs.Design, monkeypatch: pytest.MonkeyPatch) -> P
         (["absent.json"], "absent.json: no such file"),
         (["broken.json"], "broken.json: not valid JSON: Expecting value at line 1, column 12 (the file ends there: truncated?)"),
         (["notes.txt"], "notes.txt: got suffix '.txt'; traces and results are .json or .json.gz"),
-        (["resnet9"], "trace 'resnet9': neither a file nor a shipped workload; did you mean 'resnet9_cifar10'?"),
+        (["resnet9"], "trace 'resnet9': neither a file nor a shipped trace; did you mean 'resnet9_cifar10'?"),
         ([TRACE, "--method", "bdpw"], "method 'bdpw' is not known; did you mean 'bdwp'?; allowed: dense,"),
         ([TRACE, "-o", "taken"], "taken: holds thesis.txt, which no report wrote; name a folder that is new or empty"),
         ([TRACE, "-o", "good.json"], "-o good.json: good.json is no directory"),

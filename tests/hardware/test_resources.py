@@ -168,6 +168,6 @@ def test_what_fits_fits_a_larger_device(rows: int, dsp: int) -> None:
 def test_unknown_costs() -> None:
     with pytest.raises(
         acs.InputError,
-        match=r"^FPGA costs 'vitis': neither a file nor shipped; did you mean 'vitis_hls'\?; shipped: vitis_hls$",
+        match=r"^table of FPGA costs 'vitis': neither a file nor a shipped table of FPGA costs; did you mean 'vitis_hls'\?; shipped: vitis_hls$",
     ):
         load_fpga_costs("vitis")

@@ -209,7 +209,7 @@ def test_they_are_listed_apart(capsys):
     assert main(["info", "resnet15_imagenet"]) == 2
     error = capsys.readouterr().err
     assert error.startswith(
-        "error: trace 'resnet15_imagenet': neither a file nor a shipped workload; did you mean 'resnet152_imagenet'?;"
+        "error: trace 'resnet15_imagenet': neither a file nor a shipped trace; did you mean 'resnet152_imagenet'?;"
         " shipped: bert_base_128, "
     )
     assert error.endswith(", and what accelsim list measured shows\n")
