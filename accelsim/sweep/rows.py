@@ -8,7 +8,7 @@ Columns: what was simulated (`workload` ... `engine`), each field of the design 
 import csv
 import io
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -23,7 +23,7 @@ from accelsim.sweep.inputs import Identities, Inputs, check_inputs
 from accelsim.sweep.point import METRICS, Point
 from accelsim.sweep.space import Sweep
 
-__all__ = ["HEADS", "Chunk", "Lines", "columns_of", "end_of_line", "lines_of"]
+__all__ = ["HEADS", "Chunk", "Lines", "columns_of", "end_of_line", "lines_of", "starts_of"]
 
 HEADS = ("workload", "design", "method", "pattern", "batch", "optimizer", "engine")
 _OUTCOME = ("status", "reason")
@@ -59,6 +59,17 @@ def columns_of(sweep: Sweep) -> tuple[str, ...]:
 def end_of_line(sweep: Sweep) -> bytes:
     """Return what every line of this sweep on this version ends in."""
     return f",{sweep.identity},{__version__}\n".encode()
+
+
+def starts_of(points: Iterable[Point]) -> Iterator[bytes]:
+    """Yield what the line of each point starts with, whatever comes out: its inputs."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator=",")
+    for point in points:
+        writer.writerow(map(_cell, _inputs_of(point)))
+        yield text.getvalue().encode()
+        text.seek(0)
+        text.truncate()
 
 
 def lines_of(chunk: Chunk) -> Lines:

@@ -5,6 +5,7 @@ their rows are appended to the journal in order as soon as they are there.
 """
 
 import contextlib
+import csv
 import itertools
 import multiprocessing
 import os
@@ -21,7 +22,7 @@ from accelsim.errors import InputError
 from accelsim.sweep.journal import Journal
 from accelsim.sweep.parquet import check_parquet, write_parquet
 from accelsim.sweep.point import Point
-from accelsim.sweep.rows import Chunk, Lines, columns_of, end_of_line, lines_of
+from accelsim.sweep.rows import Chunk, Lines, columns_of, end_of_line, lines_of, starts_of
 from accelsim.sweep.space import Sweep
 from accelsim.sweep.spec import load_sweep
 
@@ -73,6 +74,7 @@ def run_sweep(
         before = journal.lines
         if before > total:
             raise InputError(f"{path}: holds {before:,} points, the sweep has {total:,}; write to another file")
+        _check_order(sweep, journal)
         if progress is not None:
             progress(before, total)
         if before < total:
@@ -80,6 +82,26 @@ def run_sweep(
     if output.suffix == ".parquet":
         write_parquet(sweep, path, output)
     return Outcome(points=total, before=before, journal=path)
+
+
+def _check_order(sweep: Sweep, journal: Journal) -> None:
+    """Raise `InputError` where the rows of the journal are not those of the first points of the sweep, in order."""
+    with journal.path.open("rb") as file:
+        next(file, None)
+        for number, (line, start) in enumerate(zip(file, starts_of(sweep.points()), strict=False), start=2):
+            if not line.startswith(start):
+                raise InputError(
+                    f"{journal.path}: line {number}: {_difference(sweep, line, start)}: rows were removed, added, changed"
+                    " or moved; restore the file, or write to another"
+                )
+
+
+def _difference(sweep: Sweep, line: bytes, start: bytes) -> str:
+    """Say which input of a line is another than the sweep has there."""
+    found, wanted = (next(csv.reader([text.decode(errors="replace")])) for text in (line, start))
+    cells = zip(columns_of(sweep), found, wanted, strict=False)
+    name, got, there = next(cell for cell in cells if cell[1] != cell[2])
+    return f"{name}: got {got or 'nothing'}, where the sweep has {there or 'nothing'}"
 
 
 def _complete(

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -184,6 +185,26 @@ vary:
   batch: [32]
   dram.bandwidth_gb_per_s: 1:40:1
 """
+
+
+@pytest.mark.parametrize(
+    "keep", [lambda rows: rows[:1] + rows[2:], lambda rows: rows[1::-1] + rows[2:]], ids=["lost", "moved"]
+)
+def test_a_file_whose_rows_are_not_those_of_the_sweep_is_refused(
+    sweep: Sweep, serial: bytes, tmp_path: Path, keep: Callable[[list[bytes]], list[bytes]]
+) -> None:
+    header, *rows = serial.splitlines(keepends=True)
+    path = tmp_path / "r.csv"
+    path.write_bytes(header + b"".join(keep(rows)))
+    before = path.read_bytes()
+    with pytest.raises(InputError) as error:
+        run_sweep(sweep, path)
+    assert re.fullmatch(
+        rf"{re.escape(str(path))}: line [23]: [a-z_.]+: got \S+, where the sweep has \S+: rows were removed, added, changed"
+        r" or moved; restore the file, or write to another",
+        str(error.value),
+    )
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
