@@ -91,8 +91,8 @@ def _check_order(sweep: Sweep, journal: Journal) -> None:
         for number, (line, start) in enumerate(zip(file, starts_of(sweep.points()), strict=False), start=2):
             if not line.startswith(start):
                 raise InputError(
-                    f"{journal.path}: line {number}: {_difference(sweep, line, start)}: rows were removed, added, changed"
-                    " or moved; restore the file, or write to another"
+                    f"{journal.path}: line {number}: {_difference(sweep, line, start)}: rows were removed, added,"
+                    " changed or moved; restore the file, or write to another"
                 )
 
 
