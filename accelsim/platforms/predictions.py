@@ -82,5 +82,6 @@ def predict_pairs(cases: Sequence[SparseCase], behaviour: Behaviour) -> tuple[Fl
     for (_, arithmetic), members in groups.items():
         m, n, k = np.array([(cases[i].m, cases[i].n, cases[i].k) for i in members], dtype=np.float64).T
         dense, sparse = pair_seconds(m, n, k, cases[members[0]].platform, behaviour, arithmetic)
-        speedups[members], dense_us[members] = dense / sparse, dense / MICRO
+        planning = MICRO * np.array([cases[i].planning_us for i in members])
+        speedups[members], dense_us[members] = dense / (sparse + planning), dense / MICRO
     return speedups, dense_us

@@ -8,7 +8,7 @@ import pytest
 
 import accelsim as acs
 from accelsim.errors import InputError
-from accelsim.hardware.platform import find_platform
+from accelsim.hardware.platform import find_platform, load_behaviour
 from accelsim.platforms.measurements import (
     SPARSE_COLUMNS,
     THROUGHPUT_COLUMNS,
@@ -19,6 +19,7 @@ from accelsim.platforms.measurements import (
     read_sparse,
     read_throughput,
 )
+from accelsim.platforms.predictions import predict_pairs
 
 DATA = Path(acs.__file__).parent / "data"
 ROW = {
@@ -101,8 +102,28 @@ def test_shipped_rows_of_one_device_with_a_profile_are_all_compared() -> None:
         "no profile of this platform",
         "scope 'MLP block fwd+bwd': more than one product",
         "scope 'nn.Linear fwd+bwd training incl. runtime prune+compress': more than one product",
+        "sparse kernels of an earlier architecture (sm80)",
         "sparsity 2:4 activations, not of a weight at 2:4",
     }
+
+
+def test_a_library_that_plans_each_call_takes_longer(tmp_path: Path) -> None:
+    plain, planned = pair(tmp_path), pair(tmp_path, sparse_lib="torch._cslt_sparse_mm")
+    assert isinstance(plain, SparseCase)
+    assert isinstance(planned, SparseCase)
+    assert (plain.planning_us, planned.planning_us) == (0, 75)
+    behaviour = load_behaviour(str(plain.platform.behaviour))
+    (fast,), (dense_us,) = predict_pairs([plain], behaviour)
+    (slow,), _ = predict_pairs([planned], behaviour)
+    assert dense_us / slow == pytest.approx(dense_us / fast + 75)
+
+
+def test_kernels_of_an_earlier_architecture_are_not_compared(tmp_path: Path) -> None:
+    library = "CUTLASS sparse (sm80 kernels)"
+    assert isinstance(pair(tmp_path, platform="A100-PCIe-80GB", sparse_lib=library), SparseCase)
+    newer = pair(tmp_path, platform="H100", sparse_lib=library)
+    assert isinstance(newer, Unsupported)
+    assert newer.reason == "sparse kernels of an earlier architecture (sm80)"
 
 
 def test_a_row_becomes_a_case(tmp_path: Path) -> None:
