@@ -219,8 +219,12 @@ def read_sparse(path: Path | None = None) -> list[SparseCase | Unsupported]:
 
 
 _PLANNING_US = 75.0
-"""What ``torch._cslt_sparse_mm`` spends on a plan in each call, which other callers keep: what the two smallest shipped
-rows of it take longer than a kernel of their size, 76 and 75 us."""
+"""Assumption: what ``torch._cslt_sparse_mm`` takes on top of its kernel in each call, as if it planned it anew.
+
+It rests on two rows of one source, 512 and 1024 cubed on an RTX 3090, which take 78 and 76 us longer than the kernel
+that is estimated for them; the third, 4096 cubed, takes 7 us longer, so that the cost may not be constant, or overlap
+long kernels. The source is marked as of low trust.
+"""
 
 _SPARSE_WEIGHT = frozenset({"2:4", "2:4 weight", "2:4 weights"})
 _ARITHMETIC = {"fp16": "fp16", "fp16?": "fp16", "bf16": "bf16", "int8": "int8", "fp8": "fp8", "tf32": "tf32"}
