@@ -9,43 +9,43 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from accelsim.base.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from accelsim.engines import gemm_on_array
-    from accelsim.errors import AccelsimError, InfeasibleError, InputError
+    from accelsim.base.errors import AccelsimError, InfeasibleError, InputError
     from accelsim.hardware.design import Design, load_design
-    from accelsim.plotting import plot
+    from accelsim.plots.plot import plot
     from accelsim.report.writing import write_report
-    from accelsim.results import Result, Results, load_results
+    from accelsim.results.step import Result, Results, load_results
     from accelsim.simulation import compare, simulate
     from accelsim.sparsity.pattern import Pattern
     from accelsim.sweep.run import run_sweep
     from accelsim.sweep.spec import load_sweep, make_sweep
     from accelsim.training import simulate_training
-    from accelsim.training_results import TrainingResult
+    from accelsim.results.training import TrainingResult
     from accelsim.workload.trace import Trace, load_trace, save_trace
     from accelsim.workload.tracer import InputSpec, trace, trace_model, tracing
 
-__version__ = "0.1.0"
-
 _HOMES = {
-    "AccelsimError": "accelsim.errors",
+    "AccelsimError": "accelsim.base.errors",
     "Design": "accelsim.hardware.design",
-    "InfeasibleError": "accelsim.errors",
-    "InputError": "accelsim.errors",
+    "InfeasibleError": "accelsim.base.errors",
+    "InputError": "accelsim.base.errors",
     "InputSpec": "accelsim.workload.tracer",
     "Pattern": "accelsim.sparsity.pattern",
-    "Result": "accelsim.results",
-    "Results": "accelsim.results",
+    "Result": "accelsim.results.step",
+    "Results": "accelsim.results.step",
     "Trace": "accelsim.workload.trace",
-    "TrainingResult": "accelsim.training_results",
+    "TrainingResult": "accelsim.results.training",
     "compare": "accelsim.simulation",
     "gemm_on_array": "accelsim.engines",
     "load_design": "accelsim.hardware.design",
-    "load_results": "accelsim.results",
+    "load_results": "accelsim.results.step",
     "load_sweep": "accelsim.sweep.spec",
     "load_trace": "accelsim.workload.trace",
     "make_sweep": "accelsim.sweep.spec",
-    "plot": "accelsim.plotting",
+    "plot": "accelsim.plots.plot",
     "run_sweep": "accelsim.sweep.run",
     "save_trace": "accelsim.workload.trace",
     "simulate": "accelsim.simulation",

@@ -14,13 +14,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from accelsim.errors import InputError
-from accelsim.files import parse_json, read_text, validate
-from accelsim.results import COMPARISON_FORMAT, Result, read_results
-from accelsim.results import FORMAT as RESULT_FORMAT
+from accelsim.base.errors import InputError
+from accelsim.base.files import parse_json, read_text, validate
+from accelsim.results.step import COMPARISON_FORMAT, Result, read_results
+from accelsim.results.step import FORMAT as RESULT_FORMAT
 from accelsim.sweep.results_table import Table, open_table
-from accelsim.training_results import FORMAT as TRAINING_FORMAT
-from accelsim.training_results import TrainingResult, read_training
+from accelsim.results.training import FORMAT as TRAINING_FORMAT
+from accelsim.results.training import TrainingResult, read_training
 from accelsim.workload.trace import FORMAT as TRACE_FORMAT
 from accelsim.workload.trace import Trace, load_trace, workload_names
 

@@ -5,14 +5,14 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from accelsim import __version__
+from accelsim.base.version import __version__
 from accelsim.engines import ENGINES
 from accelsim.engines.timing import Timing
-from accelsim.errors import InputError, did_you_mean
+from accelsim.base.errors import InputError, did_you_mean
 from accelsim.hardware.design import Design
 from accelsim.hardware.energy import load_energy_table
-from accelsim.performance import make_result
-from accelsim.results import Result, Results, identity_of
+from accelsim.results.performance import make_result
+from accelsim.results.step import Result, Results, identity_of
 from accelsim.schedule.mapping import MappingCache
 from accelsim.schedule.offline import make_plan
 from accelsim.schedule.plan import Plan
@@ -20,8 +20,8 @@ from accelsim.schedule.plan_checks import check_plan
 from accelsim.schedule.plan_file import decisions_of, load_plan
 from accelsim.sparsity.methods import Method, find_method
 from accelsim.sparsity.pattern import Pattern
-from accelsim.step import Overrides, lower
-from accelsim.update import Optimizer, find_optimizer
+from accelsim.lowering.step import Overrides, lower
+from accelsim.lowering.optimizers import Optimizer, find_optimizer
 from accelsim.workload.trace import Trace
 
 __all__ = ["cases_of", "compare", "plan_step", "simulate"]

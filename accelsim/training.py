@@ -3,14 +3,14 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.hardware.design import Design
-from accelsim.results import Result
+from accelsim.results.step import Result
 from accelsim.simulation import simulate
 from accelsim.sparsity.pattern import Pattern
 from accelsim.sparsity.recipes import Phase, Recipe, find_recipe, phases_of
-from accelsim.step import Overrides, check_batch, check_supported
-from accelsim.training_results import PhaseResult, TrainingResult
+from accelsim.lowering.step import Overrides, check_batch, check_supported
+from accelsim.results.training import PhaseResult, TrainingResult
 from accelsim.workload.trace import Trace
 
 __all__ = ["simulate_training", "steps_of"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import accelsim as acs
-from accelsim.files import validate
+from accelsim.base.files import validate
 from accelsim.workload import trace as trace_module
 
 

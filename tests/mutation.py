@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from accelsim.files import write_atomically
+from accelsim.base.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 REPORT = ROOT / "reports" / "validation"
@@ -35,7 +35,7 @@ KERNELS = "accelsim/cost/_kernels.py"
 STEPPED = "accelsim/engines/_register_kernels.py"
 REGISTER = "accelsim/engines/register.py"
 GEMM = "accelsim/cost/gemm.py"
-STEP = "accelsim/step.py"
+STEP = "accelsim/lowering/step.py"
 
 PLUGIN = """
 from pathlib import Path

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import accelsim as acs
-from accelsim.comparison import (
+from accelsim.diff import (
     Change,
     Section,
     compare_files,
@@ -22,10 +22,10 @@ from accelsim.comparison import (
     compare_traces,
     compare_trainings,
 )
-from accelsim.files import validate
-from accelsim.results import write_results
+from accelsim.base.files import validate
+from accelsim.results.step import write_results
 from accelsim.training import simulate_training
-from accelsim.training_results import write_training
+from accelsim.results.training import write_training
 from accelsim.workload.trace import Trace
 
 

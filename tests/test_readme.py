@@ -10,7 +10,7 @@ import accelsim
 from accelsim.cli import main
 from accelsim.hardware.platform import load_platform, platform_names
 from accelsim.platforms.accuracy import check_platforms
-from accelsim.workloads_report import WORKLOADS, compare_paper_workloads, speedup_table, stage_frame
+from accelsim.studies.reports.workloads import WORKLOADS, compare_paper_workloads, speedup_table, stage_frame
 
 ROOT = Path(accelsim.__file__).parents[1]
 README = ROOT / "README.md"

@@ -113,7 +113,7 @@ def test_bytes_per_weight_of_pregeneration() -> None:
 
 
 def _linear_trace() -> acs.Trace:
-    from accelsim.files import validate
+    from accelsim.base.files import validate
 
     operations = [
         {"name": name, "kind": "linear", "in_features": 1024, "out_features": 1024, "weight": {"name": f"{name}.w"}}

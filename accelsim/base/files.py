@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from accelsim.errors import InputError, did_you_mean
+from accelsim.base.errors import InputError, did_you_mean
 
 __all__ = [
     "FileModel",
@@ -283,7 +283,7 @@ def write_bytes_atomically(path: Path, payload: bytes) -> None:
 
 def packaged_path(folder: str) -> Path:
     """Return the folder of shipped files (``hw_configs``, ``workloads``): inside the wheel, else beside the sources."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     inside = package / folder
     return inside if inside.is_dir() else package.parent / folder
 

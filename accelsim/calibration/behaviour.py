@@ -1,6 +1,6 @@
 """What measurements on a machine say about it: the facts and the behaviour of `accelsim.hardware.platform`.
 
-Everything here is a pure function of `Measurement`; `accelsim.measuring` makes them. Each parameter of the equations of
+Everything here is a pure function of `Measurement`; `accelsim.calibration.devices` makes them. Each parameter of the equations of
 `accelsim.platforms.timing` comes from the kernels that depend on little else:
 
 - `kernel_us` is the median time of the smallest kernel, and is taken off every other time; `product_kernel_us` the
@@ -26,11 +26,11 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.hardware.platform import PRECISIONS, rate_field
 from accelsim.hardware.sourced_text import SourcedValue
-from accelsim.measurements import Measurement, What
-from accelsim.units import GIGA, MEGA, MICRO, PICO, TERA
+from accelsim.calibration.measured_rows import Measurement, What
+from accelsim.base.units import GIGA, MEGA, MICRO, PICO, TERA
 
 __all__ = ["Calibration", "calibrate"]
 

@@ -8,8 +8,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Literal, get_args
 
-from accelsim.errors import InputError
-from accelsim.files import read_text
+from accelsim.base.errors import InputError
+from accelsim.base.files import read_text
 
 __all__ = ["Measurement", "What", "measurements_text", "read_measurements"]
 

@@ -8,9 +8,9 @@ from io import StringIO
 import numpy as np
 
 from accelsim.hardware.platform import Behaviour, Platform
-from accelsim.measurements import Measurement
+from accelsim.calibration.measured_rows import Measurement
 from accelsim.platforms.timing import pair_seconds
-from accelsim.units import MICRO
+from accelsim.base.units import MICRO
 
 __all__ = ["Residual", "residuals", "residuals_text"]
 

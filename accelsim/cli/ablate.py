@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from accelsim.cli.options import announce_compilation, check_folder, open_design
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 
 if TYPE_CHECKING:
-    from accelsim.ablation import AblationRow
+    from accelsim.studies.ablation import AblationRow
 
 __all__ = ["ablate_command"]
 
@@ -63,7 +63,7 @@ def ablate_command(
     Techniques: interleaving, the choice of a dataflow for each GEMM, pre-generation, overlap of units, the optimal
     scheduler. What the design says of its schedule is replaced.
     """
-    from accelsim.ablation import ablate
+    from accelsim.studies.ablation import ablate
     from accelsim.workload.trace import load_trace
 
     for option, given in (("TRACE", traces), ("--method", methods), ("--pattern", patterns)):
@@ -82,7 +82,7 @@ def ablate_command(
         for row in ablate(workload, design, methods=methods, patterns=patterns, batch=batch)
     ]
     if folder is not None:
-        from accelsim.ablation_report import write_ablation
+        from accelsim.studies.reports.ablation import write_ablation
 
         write_ablation(folder, rows, _command(traces, hw, methods, patterns, batch, settings))
     if as_json:
@@ -110,9 +110,9 @@ def _command(
 
 def _show(rows: "Sequence[AblationRow]") -> None:
     """Print the variants of one method and pattern, with the gain of each workload over its base."""
-    from accelsim.ablation import BASE, GROUPS, summarise
+    from accelsim.studies.ablation import BASE, GROUPS, summarise
     from accelsim.cli.screen import console, table_of
-    from accelsim.units import show
+    from accelsim.base.units import show
 
     out, first = console(), rows[0]
     base = [row for row in rows if row.variant == BASE]

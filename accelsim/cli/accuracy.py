@@ -23,7 +23,7 @@ def report_accuracy(names: Sequence[str], file: str | None, output: str | None, 
     path = Path(file) if file else None
     found = [check_platforms(name, path) for name in names]
     if folder is not None:
-        from accelsim.platforms_report import write_accuracy
+        from accelsim.studies.reports.platforms import write_accuracy
 
         write_accuracy(folder, found, shipped=path is None)
     if as_json:

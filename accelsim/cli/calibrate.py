@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from accelsim.cli.options import check_folder
-from accelsim.errors import InputError, did_you_mean
+from accelsim.base.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
-    from accelsim.measurements import Measurement
-    from accelsim.measuring.device import Device
-    from accelsim.measuring.kernels import Effort, LeftOut, Task
-    from accelsim.measuring.training import Network, Setting
+    from accelsim.calibration.measured_rows import Measurement
+    from accelsim.calibration.devices.device import Device
+    from accelsim.calibration.devices.kernels import Effort, LeftOut, Task
+    from accelsim.calibration.devices.training import Network, Setting
 
 __all__ = ["calibrate_command"]
 
@@ -147,7 +147,7 @@ def _words(options: Mapping[str, Any]) -> list[str]:
 
 
 def _opened(device: str, framework: str | None) -> "Device":
-    from accelsim.measuring.device import open_device
+    from accelsim.calibration.devices.device import open_device
 
     return open_device(device, framework)
 
@@ -165,11 +165,11 @@ def _measure_kernels(
     command: str,
 ) -> None:
     """Measure what is not measured yet, then write what all measurements say."""
-    from accelsim.calibration import calibrate
-    from accelsim.calibration_files import Identity, calibrated_files, check_facts, facts_of, stated_facts
-    from accelsim.files import write_atomically
+    from accelsim.calibration.behaviour import calibrate
+    from accelsim.calibration.files import Identity, calibrated_files, check_facts, facts_of, stated_facts
+    from accelsim.base.files import write_atomically
     from accelsim.hardware.platform import load_platform
-    from accelsim.measuring.kernels import DEFAULT, QUICK, tasks_for
+    from accelsim.calibration.devices.kernels import DEFAULT, QUICK, tasks_for
 
     based = None if based_on is None else load_platform(based_on)
     if based is not None and based.kind == "fpga":
@@ -208,8 +208,8 @@ def _write_residuals(folder: Path, name: str, measured: "Sequence[Measurement]")
         return []
     from statistics import median
 
-    from accelsim.calibration_residuals import residuals, residuals_text
-    from accelsim.files import write_atomically
+    from accelsim.calibration.residuals import residuals, residuals_text
+    from accelsim.base.files import write_atomically
     from accelsim.hardware.platform import load_behaviour, load_platform
 
     platform = load_platform(folder / f"{name}.yaml")
@@ -236,9 +236,9 @@ def _measured(
     journal: Path, device: "Device", tasks: "Sequence[Task]", effort: "Effort", command: str
 ) -> "tuple[list[Measurement], list[LeftOut]]":
     """Measure the tasks that the journal lacks, adding each to it at once; return all, and what was left out."""
-    from accelsim.files import write_atomically
-    from accelsim.measurements import measurements_text
-    from accelsim.measuring.kernels import LeftOut, Task, measure
+    from accelsim.base.files import write_atomically
+    from accelsim.calibration.measured_rows import measurements_text
+    from accelsim.calibration.devices.kernels import LeftOut, Task, measure
 
     measured = _known(journal, device, effort.name) if journal.exists() else []
     if measured:
@@ -267,7 +267,7 @@ def _today() -> str:
 
 def _known(journal: Path, device: "Device", effort: str) -> "list[Measurement]":
     """The measurements of an earlier run, if they are of the same kind."""
-    from accelsim.measurements import read_measurements
+    from accelsim.calibration.measured_rows import read_measurements
 
     known = read_measurements(journal)
     for item in known:
@@ -331,8 +331,8 @@ def _measure_training(
     """Measure a training step and append it as a row."""
     opened = _opened(device, "torch")
     from accelsim.cli.trace import build_model, importable_neighbours
-    from accelsim.files import packaged_path, write_atomically
-    from accelsim.measuring.training import COLUMNS, NETWORKS, WARM_UP, Setting, measure_training
+    from accelsim.base.files import packaged_path, write_atomically
+    from accelsim.calibration.devices.training import COLUMNS, NETWORKS, WARM_UP, Setting, measure_training
 
     setting = Setting(
         device=device, batch=batch, amp=amp, tf32=tf32, channels_last=channels_last, compiled=compiled,
@@ -393,7 +393,7 @@ def _show_estimate(platform: Path, network: "Network", setting: "Setting", measu
 def _own_network(target: str, inputs: Sequence[str], loss: str | None) -> "Network":
     """A network of the user's: a row names it as its function is called, and what it is fed as the inputs are given."""
     from accelsim.cli.trace import find_loss
-    from accelsim.measuring.training import Input, Network, cross_entropy
+    from accelsim.calibration.devices.training import Input, Network, cross_entropy
     from accelsim.workload.tracer import InputSpec
 
     if not inputs:
@@ -413,7 +413,7 @@ def _own_network(target: str, inputs: Sequence[str], loss: str | None) -> "Netwo
 
 def _rows_of(path: Path, columns: Sequence[str]) -> list[list[str]]:
     """The rows that stand in a file already."""
-    from accelsim.files import read_text
+    from accelsim.base.files import read_text
 
     if not path.exists():
         return []

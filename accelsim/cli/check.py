@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from accelsim.errors import AccelsimError, InputError
+from accelsim.base.errors import AccelsimError, InputError
 from accelsim.workload.names import counted
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def check_command(files: tuple[str, ...]) -> int:
 
 
 def _describe(path: Path) -> str:
-    from accelsim.files import read_text
+    from accelsim.base.files import read_text
 
     if path.suffix in {".json", ".gz"}:
         text = read_text(path)
@@ -121,7 +121,7 @@ def _describe_trace(path: Path) -> str:
 
 
 def _describe_training(path: Path) -> str:
-    from accelsim.training_results import load_training
+    from accelsim.results.training import load_training
 
     training = load_training(path)
     phases = f"{len(training.phases)} phase{'s' * (len(training.phases) > 1)}"

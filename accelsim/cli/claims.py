@@ -9,7 +9,7 @@ import click
 from accelsim.cli.options import announce_compilation, check_folder
 
 if TYPE_CHECKING:
-    from accelsim.paper import Paper
+    from accelsim.studies.paper import Paper
 
 __all__ = ["report_claims"]
 
@@ -18,14 +18,14 @@ _FORMAT = "accelsim-paper/1"
 
 def report_claims(output: str | None, *, as_json: bool) -> None:
     """Print the paper's claims beside what the model says; write the whole report where a folder is given."""
-    from accelsim.paper import compare_with_paper
+    from accelsim.studies.paper import compare_with_paper
 
     folder = check_folder(output)
     announce_compilation()
     if folder is None:
         found = compare_with_paper()
     else:
-        from accelsim.paper_report import write_paper
+        from accelsim.studies.reports.paper import write_paper
 
         found = write_paper(folder)
     if as_json:

@@ -9,14 +9,14 @@ import click
 
 from accelsim.cli.contenders import check_baseline, echo_contenders
 from accelsim.cli.options import announce_compilation, check_output, open_design, read_overrides, step_options
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 
 if TYPE_CHECKING:
     from accelsim.hardware.design import Design
     from accelsim.hardware.platform import Platform
     from accelsim.platforms.contenders import Contender
     from accelsim.platforms.estimate import Estimate
-    from accelsim.results import Result
+    from accelsim.results.step import Result
     from accelsim.workload.trace import Trace
 
 __all__ = ["compare_command"]
@@ -108,7 +108,7 @@ def compare_command(
     With --platform, also on GPUs, edge modules, CPUs and published accelerators: estimates, shown with their error
     against published measurements.
     """
-    from accelsim.results import COMPARISON_FORMAT, write_results
+    from accelsim.results.step import COMPARISON_FORMAT, write_results
     from accelsim.simulation import cases_of, compare
     from accelsim.workload.trace import load_trace
 

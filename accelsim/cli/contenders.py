@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from accelsim.errors import InputError, did_you_mean
-from accelsim.units import show
+from accelsim.base.errors import InputError, did_you_mean
+from accelsim.base.units import show
 
 if TYPE_CHECKING:
     from accelsim.platforms.contenders import Contender
@@ -38,7 +38,7 @@ def _contenders_json(contenders: "Sequence[Contender]", baseline: str) -> str:
 
 def _write_contenders(path: Path, contenders: "Sequence[Contender]", baseline: str) -> None:
     """Write the comparison as .json, or a row each as .csv."""
-    from accelsim.files import write_atomically
+    from accelsim.base.files import write_atomically
     from accelsim.platforms.contenders import relative_to
 
     if path.suffix == ".json":

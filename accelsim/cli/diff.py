@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from accelsim.comparison import Change, Comparison, Section
+    from accelsim.diff import Change, Comparison, Section
 
 __all__ = ["diff_command"]
 
@@ -35,7 +35,7 @@ def diff_command(old: str, new: str, rtol: float, as_json: bool) -> int:
 
     The exit code is 0 where nothing differs and 1 where something does.
     """
-    from accelsim.comparison import compare_files
+    from accelsim.diff import compare_files
 
     comparison = compare_files(old, new, rtol=rtol)
     if as_json:

@@ -9,8 +9,8 @@ from accelsim.cli.screen import table_of
 from accelsim.schedule.explain import Alternative, Explanation, GemmChoice, Handover, Placement
 from accelsim.schedule.plan import Mapping, Plan
 from accelsim.schedule.plan_checks import task_names
-from accelsim.step import Gemm
-from accelsim.units import show
+from accelsim.lowering.step import Gemm
+from accelsim.base.units import show
 from accelsim.workload.names import counted
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from accelsim.cli.options import check_output
-from accelsim.errors import InputError, did_you_mean
+from accelsim.base.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
-    from accelsim.step import Step
+    from accelsim.lowering.step import Step
     from accelsim.workload.exporting import Export, Product
     from accelsim.workload.trace import Trace
 
@@ -102,7 +102,7 @@ def _products(
     from accelsim.hardware.design import load_design
     from accelsim.sparsity.methods import find_method
     from accelsim.sparsity.pattern import Pattern
-    from accelsim.step import lower
+    from accelsim.lowering.step import lower
     from accelsim.workload.exporters.scalesim import crossing_groups, product_topology
     from accelsim.workload.exporters.timeloop import product_problems
     from accelsim.workload.exporting import left_behind, unwritten_sparsity
@@ -125,7 +125,7 @@ def _products(
 
 def _lowered(workload: "Trace", step: "Step", stages: Sequence[str], *, observed: bool) -> "Iterator[Product]":
     """The products in these stages, with the N:M of the step or that observed in the weights of FF."""
-    from accelsim.step import Gemm
+    from accelsim.lowering.step import Gemm
     from accelsim.workload.exporting import Product, forward_layers, observed_ratio
 
     ratios = {layer.name: observed_ratio(layer) for layer in forward_layers(workload)} if observed else {}
@@ -146,7 +146,7 @@ def _step_notes(step: "Step", stages: Sequence[str]) -> Iterator[str]:
 
 
 def _write(target: Path, form: str, export: "Export") -> None:
-    from accelsim.files import write_atomically
+    from accelsim.base.files import write_atomically
     from accelsim.workload.exporting import write_directory
 
     if form == "timeloop":

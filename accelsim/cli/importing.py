@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from accelsim.cli.options import check_output
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 
 __all__ = ["import_command"]
 

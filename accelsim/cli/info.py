@@ -11,7 +11,7 @@ from accelsim.cli.options import open_design
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from accelsim.summary import LayerGroup, OperandSummary, Summary
+    from accelsim.lowering.summary import LayerGroup, OperandSummary, Summary
 
 __all__ = ["info_command"]
 
@@ -46,7 +46,7 @@ def info_command(trace: str, hw: str, method: str, pattern: str, batch: int, eve
     """
     from accelsim.sparsity.methods import find_method
     from accelsim.sparsity.pattern import Pattern
-    from accelsim.summary import summarise
+    from accelsim.lowering.summary import summarise
     from accelsim.workload.trace import load_trace
 
     summary = summarise(
@@ -67,7 +67,7 @@ def info_command(trace: str, hw: str, method: str, pattern: str, batch: int, eve
 
 
 def _groups(summary: "Summary", every: bool) -> "Sequence[LayerGroup]":
-    from accelsim.summary import LayerGroup, group_layers
+    from accelsim.lowering.summary import LayerGroup, group_layers
 
     if every:
         return [LayerGroup(label=layer.name, layers=(layer,)) for layer in summary.layers]
@@ -192,7 +192,7 @@ def _stages(out: "Console", summary: "Summary", every: bool) -> None:
 
 
 def _names(operations: Sequence[str], every: bool) -> str:
-    from accelsim.summary import merge_names
+    from accelsim.lowering.summary import merge_names
 
     names = merge_names(operations)
     more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES and not every else ""
@@ -204,7 +204,7 @@ def _shape(shape: Sequence[int]) -> str:
 
 
 def _count(number: int) -> str:
-    from accelsim.units import show
+    from accelsim.base.units import show
 
     return "" if not number else str(number) if number < 1000 else show(number, "").strip()
 

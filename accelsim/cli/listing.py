@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from accelsim.errors import InputError, did_you_mean
+from accelsim.base.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,7 +40,7 @@ def list_command(kind: str) -> None:
 
 def _workloads(*, measured: bool = False) -> "Table":
     from accelsim.cli.screen import table_of
-    from accelsim.units import show
+    from accelsim.base.units import show
     from accelsim.workload.trace import load_trace, workload_names
 
     table = table_of("workload", "inputs", "parameters", "MACs/sample", "operations")

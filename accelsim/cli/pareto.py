@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from accelsim.cli.options import check_output
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,11 +6,11 @@ from pathlib import Path
 import click
 
 from accelsim.cli.options import check_output
-from accelsim.errors import InputError, did_you_mean
+from accelsim.base.errors import InputError, did_you_mean
 
 __all__ = ["plot_command"]
 
-# What each kind shows stands here as well as in accelsim.figures, which help must not import; a test compares them.
+# What each kind shows stands here as well as in accelsim.plots.kinds, which help must not import; a test compares them.
 _SHOWS = {
     "speedup": "speedup by workload and method, with the geometric mean",
     "stages": "step time by stage",
@@ -91,7 +91,7 @@ def plot_command(
     if target.with_suffix(".csv") in map(Path, paths):
         raise InputError(f"-o {output}: its data would be written over {target.with_suffix('.csv')}, which is read")
 
-    from accelsim.figures import Choice, guess_kinds, prepare
+    from accelsim.plots.kinds import Choice, guess_kinds, prepare
     from accelsim.plots.compose import make_figure
     from accelsim.plots.sources import read_source
     from accelsim.plots.style import save_with_data

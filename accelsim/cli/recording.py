@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from accelsim.cli.options import check_output
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 
 if TYPE_CHECKING:
     from accelsim.hardware.design import Design
     from accelsim.schedule.plan import Plan
-    from accelsim.timeline_file import Timeline
-    from accelsim.update import Optimizer
+    from accelsim.results.timeline_file import Timeline
+    from accelsim.lowering.optimizers import Optimizer
 
 __all__ = ["check_timeline", "record", "timeline_options"]
 
@@ -51,7 +51,7 @@ def check_timeline(timeline: str | None, window: str | None, engine: str) -> Pat
 
 def record(plan: "Plan", design: "Design", optimizer: "Optimizer", window: str | None, cycles: int) -> "Timeline":
     """Return the timeline of a plan whose step takes so many `cycles`; says where jobs are drawn together."""
-    from accelsim.timeline import make_timeline, read_window
+    from accelsim.results.timeline import make_timeline, read_window
 
     part = None if window is None else read_window(window, design.clock_hz, cycles)
     timeline = make_timeline(plan, design, optimizer, window=part)

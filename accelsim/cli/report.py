@@ -9,11 +9,11 @@ import click
 from click.core import ParameterSource
 
 from accelsim.cli.options import announce_compilation, check_folder, open_design, read_overrides, step_options
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 
 if TYPE_CHECKING:
     from accelsim.hardware.design import Design
-    from accelsim.results import Results
+    from accelsim.results.step import Results
     from accelsim.workload.trace import Trace
 
 __all__ = ["report_command"]
@@ -80,7 +80,7 @@ def _write_shipped(folder: Path, only: Sequence[str], everything: bool, others: 
         raise InputError(f"--only {only[0]}: belongs to --all, which makes the shipped reports again")
     if others:
         raise InputError(f"{others[0]}: --all makes the shipped reports again, which know no such choice")
-    from accelsim.shipped_reports import write_reports
+    from accelsim.studies.reports.shipped import write_reports
 
     announce_compilation()
     write_reports(folder, *only, done=lambda made: click.echo(f"written: {made}"))
@@ -88,7 +88,7 @@ def _write_shipped(folder: Path, only: Sequence[str], everything: bool, others: 
 
 def _holds_results(source: str) -> bool:
     """Whether a file holds results rather than a trace; what it is else, the reading of traces says."""
-    from accelsim.files import parse_json, read_text
+    from accelsim.base.files import parse_json, read_text
     from accelsim.workload.trace import FORMAT, workload_names
 
     path = Path(source)
@@ -108,7 +108,7 @@ def _read(
 ) -> "tuple[Results, list[Design]]":
     """Results of files, and the designs that they name."""
     from accelsim.hardware.design import design_names
-    from accelsim.results import Results, load_results
+    from accelsim.results.step import Results, load_results
 
     traces = [source for source in sources if source not in files]
     if traces:

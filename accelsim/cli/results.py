@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from accelsim.cli.options import check_output
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 
 if TYPE_CHECKING:
     from accelsim.sweep.expression import Expression

@@ -13,14 +13,14 @@ from accelsim.cli.options import (
     read_overrides,
     step_options,
 )
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from accelsim.hardware.design import Design
     from accelsim.schedule.plan import Plan
-    from accelsim.update import Optimizer
+    from accelsim.lowering.optimizers import Optimizer
 
 __all__ = ["schedule_command"]
 
@@ -63,7 +63,7 @@ def schedule_command(
     from accelsim.schedule.plan_file import save_plan
     from accelsim.simulation import plan_step
     from accelsim.sparsity.methods import find_method
-    from accelsim.update import find_optimizer
+    from accelsim.lowering.optimizers import find_optimizer
     from accelsim.workload.trace import load_trace
 
     if every and explain is None:
@@ -148,7 +148,7 @@ def _show_step(out: "Console", plan: "Plan", design: "Design", optimizer: "Optim
 def _listed(plan: "Plan", tasks: Collection[int], what: str) -> str:
     """How many tasks, and the first few."""
     from accelsim.schedule.plan_checks import task_names
-    from accelsim.step import Gemm
+    from accelsim.lowering.step import Gemm
     from accelsim.workload.names import few
 
     names = task_names(plan.step)

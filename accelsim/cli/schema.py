@@ -4,7 +4,7 @@ import json
 
 import click
 
-from accelsim.errors import InputError, did_you_mean
+from accelsim.base.errors import InputError, did_you_mean
 
 __all__ = ["schema_command"]
 
@@ -15,7 +15,7 @@ _KINDS = ("trace", "design", "energy", "platform", "behaviour", "plan", "sweep")
 @click.argument("kind", metavar="|".join(_KINDS))
 def schema_command(kind: str) -> None:
     """Print the JSON Schema of a trace, design, energy, platform, behaviour, plan or sweep file."""
-    from accelsim.files import FileModel
+    from accelsim.base.files import FileModel
     from accelsim.hardware.design import Design
     from accelsim.hardware.energy import EnergyTable
     from accelsim.hardware.platform import Behaviour, Platform

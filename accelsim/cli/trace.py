@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from accelsim.cli.options import check_output
-from accelsim.errors import InputError, did_you_mean
+from accelsim.base.errors import InputError, did_you_mean
 
 __all__ = ["build_model", "find_loss", "importable_neighbours", "trace_command"]
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from accelsim.sparsity.recipes import Share
-    from accelsim.training_results import TrainingResult
+    from accelsim.results.training import TrainingResult
 
 __all__ = ["read_run", "run_training", "training_options"]
 
@@ -78,7 +78,7 @@ def read_run(
 def run_training(target: Path | None, as_json: bool, *given: Any, **options: Any) -> None:
     """Simulate a training run, write it to `target` and show it; the rest is for `accelsim.simulate_training`."""
     from accelsim.training import simulate_training
-    from accelsim.training_results import write_training
+    from accelsim.results.training import write_training
 
     training = simulate_training(*given, **options)
     if target is not None:
@@ -128,7 +128,7 @@ def _of_run(share: "Share") -> str:
 
 def _phases(out: "Console", training: "TrainingResult") -> None:
     from accelsim.cli.screen import table_of
-    from accelsim.units import show, show_duration
+    from accelsim.base.units import show, show_duration
 
     table = table_of("phase", "method", "pattern", "steps", "step time", "phase time", "energy", "speedup")
     for phase in training.phases:
@@ -148,7 +148,7 @@ def _phases(out: "Console", training: "TrainingResult") -> None:
 
 def _totals(out: "Console", training: "TrainingResult") -> None:
     from accelsim.cli.screen import table_of
-    from accelsim.units import show_duration
+    from accelsim.base.units import show_duration
 
     totals = training.totals
     rows = {
@@ -170,6 +170,6 @@ def _totals(out: "Console", training: "TrainingResult") -> None:
 
 
 def _energy(joules: float) -> str:
-    from accelsim.units import JOULES_PER_WH, show
+    from accelsim.base.units import JOULES_PER_WH, show
 
     return f"{show(joules / JOULES_PER_WH, 'Wh')} ({show(joules, 'J')})"

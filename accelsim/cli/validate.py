@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from accelsim.cli.options import check_folder
-from accelsim.errors import InputError, did_you_mean
+from accelsim.base.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
-    from accelsim.validation import CheckResult
+    from accelsim.studies.validation import CheckResult
 
 __all__ = ["validate_command"]
 
@@ -39,7 +39,7 @@ def validate_command(
     relative errors. Nothing can fail with --paper: it is a report.
     """
     from accelsim.platforms.accuracy import PLATFORM_CHECKS
-    from accelsim.validation import NAMES, run_check
+    from accelsim.studies.validation import NAMES, run_check
 
     if check is not None and (paper or platforms):
         raise InputError(f"--{'paper' if paper else 'platforms'}: runs no single check, got '{check}'")
@@ -67,7 +67,7 @@ def validate_command(
     else:
         _show(results)
     if folder is not None:
-        from accelsim.validation_report import write_validation
+        from accelsim.studies.reports.validation import write_validation
 
         write_validation(folder, results)
     return 0 if all(result.passed for result in results) else 1
@@ -75,7 +75,7 @@ def validate_command(
 
 def _show(results: "Sequence[CheckResult]") -> None:
     from accelsim.cli.screen import console, table_of
-    from accelsim.validation import describe
+    from accelsim.studies.validation import describe
 
     table = table_of("check", "cases", "exact", "worst error", "unsupported", "source")
     for result in results:
@@ -111,7 +111,7 @@ def _show(results: "Sequence[CheckResult]") -> None:
 
 def _announced(path: Path | None) -> "CheckResult":
     """Step registers; a run of over a minute says so first and shows its progress."""
-    from accelsim.validation import register_effort, run_check
+    from accelsim.studies.validation import register_effort, run_check
 
     seconds, rows = register_effort(path)
     if seconds < _LONG_RUN_S:

@@ -10,7 +10,7 @@ Names: R x C PEs (`rows`, `cols`), V MACs per PE (`lanes`), adder latency L (`la
 
 import numpy as np
 
-from accelsim.jit import jit
+from accelsim.base.jit import jit
 
 OS, WS, IS = 0, 1, 2
 SPLIT, CHAIN, FLAT = 0, 1, 2

@@ -16,8 +16,8 @@ import numpy as np
 from accelsim.cost import _kernels
 from accelsim.cost.gemm import GemmNumbers, MachineNumbers, MappingNumbers, sore_cycles
 from accelsim.hardware.design import Design
-from accelsim.step import Generation, Update, VectorWork
-from accelsim.update import Optimizer
+from accelsim.lowering.step import Generation, Update, VectorWork
+from accelsim.lowering.optimizers import Optimizer
 
 __all__ = [
     "Bound",

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.jit import jit
+from accelsim.base.jit import jit
 
 __all__ = [
     "DONE",

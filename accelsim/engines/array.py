@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from accelsim.cost import _kernels
 from accelsim.cost.conventions import CONVENTIONS, Convention, convention_cycles
-from accelsim.errors import InputError, did_you_mean
+from accelsim.base.errors import InputError, did_you_mean
 from accelsim.schedule.plan import DATAFLOWS, VARIANTS
 from accelsim.sparsity.pattern import Pattern
 

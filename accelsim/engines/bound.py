@@ -6,7 +6,7 @@ from accelsim.hardware.design import Design
 from accelsim.schedule.bounds import TaskCost, lower_bound
 from accelsim.schedule.overlap import Unit, unit_of, waits_of
 from accelsim.schedule.plan import Plan
-from accelsim.update import Optimizer
+from accelsim.lowering.optimizers import Optimizer
 
 __all__ = ["step_bound"]
 

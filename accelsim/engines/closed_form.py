@@ -10,7 +10,7 @@ from accelsim.engines.timing import Timing
 from accelsim.engines.work import works_of
 from accelsim.hardware.design import Design
 from accelsim.schedule.plan import Plan
-from accelsim.update import Optimizer
+from accelsim.lowering.optimizers import Optimizer
 
 __all__ = ["run"]
 

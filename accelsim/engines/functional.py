@@ -11,8 +11,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.errors import InputError
-from accelsim.jit import jit
+from accelsim.base.errors import InputError
+from accelsim.base.jit import jit
 from accelsim.sparsity.masks import Packed
 from accelsim.sparsity.pattern import Pattern
 

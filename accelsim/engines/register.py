@@ -40,7 +40,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from accelsim.engines import _register_kernels as kernels
-from accelsim.errors import InputError, did_you_mean
+from accelsim.base.errors import InputError, did_you_mean
 from accelsim.sparsity.pattern import Pattern
 
 __all__ = ["RegisterRun", "estimate_seconds", "run_registers"]

@@ -10,7 +10,7 @@ from accelsim.cost.charges import Bound, Events
 from accelsim.hardware.design import Design
 from accelsim.schedule.plan import Mapping
 from accelsim.sparsity.pattern import Pattern
-from accelsim.step import Stage
+from accelsim.lowering.step import Stage
 
 __all__ = ["Bound", "Events", "Span", "TaskTiming", "Timing", "check_laws"]
 

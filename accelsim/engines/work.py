@@ -10,8 +10,8 @@ from accelsim.hardware.design import Design
 from accelsim.schedule.edges import Edge
 from accelsim.schedule.offline import kept_edges
 from accelsim.schedule.plan import Mapping, Plan
-from accelsim.step import Gemm, Generation, Stage, Update, VectorWork
-from accelsim.update import Optimizer
+from accelsim.lowering.step import Gemm, Generation, Stage, Update, VectorWork
+from accelsim.lowering.optimizers import Optimizer
 
 __all__ = ["Work", "executed_macs", "works_of"]
 

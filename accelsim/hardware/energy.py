@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from accelsim.files import packaged_names, shipped_or_file
+from accelsim.base.files import packaged_names, shipped_or_file
 from accelsim.hardware.sourced import SourcedModel, load_sourced
 
 __all__ = ["EnergyTable", "energy_table_names", "load_energy_table"]

@@ -5,8 +5,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from accelsim.errors import InputError
-from accelsim.files import packaged_names
+from accelsim.base.errors import InputError
+from accelsim.base.files import packaged_names
 from accelsim.hardware.sourced import SourcedModel, load_sourced
 from accelsim.sparsity.pattern import Pattern
 

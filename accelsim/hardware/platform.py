@@ -12,10 +12,10 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from accelsim.errors import InputError, did_you_mean
-from accelsim.files import FileModel, packaged_names, shipped_or_file
+from accelsim.base.errors import InputError, did_you_mean
+from accelsim.base.files import FileModel, packaged_names, shipped_or_file
 from accelsim.hardware.sourced import SourcedModel, load_sourced
-from accelsim.units import TERA
+from accelsim.base.units import TERA
 
 __all__ = [
     "PRECISIONS",

@@ -24,7 +24,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from accelsim.files import FileModel, packaged_names, shipped_or_file
+from accelsim.base.files import FileModel, packaged_names, shipped_or_file
 from accelsim.hardware.design import Design
 from accelsim.hardware.sourced import SourcedModel, load_sourced
 

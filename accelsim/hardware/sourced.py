@@ -16,8 +16,8 @@ from typing import Any, ClassVar, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, Field
 
-from accelsim.errors import InputError, did_you_mean
-from accelsim.files import FileModel, read_text, validate
+from accelsim.base.errors import InputError, did_you_mean
+from accelsim.base.files import FileModel, read_text, validate
 
 __all__ = [
     "CONFIDENCES",

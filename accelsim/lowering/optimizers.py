@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from accelsim.errors import InputError, did_you_mean
+from accelsim.base.errors import InputError, did_you_mean
 
 __all__ = ["OPTIMIZERS", "Optimizer", "find_optimizer"]
 

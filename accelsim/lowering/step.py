@@ -24,7 +24,7 @@ from itertools import product
 from math import prod
 from typing import Literal, Protocol
 
-from accelsim.errors import InputError, did_you_mean
+from accelsim.base.errors import InputError, did_you_mean
 from accelsim.sparsity.methods import Axis, Method, Operand, SparseOperand
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.observed import OperandSparsity

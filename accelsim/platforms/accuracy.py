@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.hardware.platform import Behaviour, load_behaviour, load_platform, platform_names
-from accelsim.platforms.measurements import (
+from accelsim.platforms.published_rows import (
     SparseCase,
     ThroughputCase,
     Unsupported,

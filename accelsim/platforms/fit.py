@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from accelsim.files import write_atomically
+from accelsim.base.files import write_atomically
 from accelsim.hardware.platform import Behaviour, load_platform, platform_names
-from accelsim.platforms.measurements import SparseCase, ThroughputCase, held_out, read_sparse, read_throughput
+from accelsim.platforms.published_rows import SparseCase, ThroughputCase, held_out, read_sparse, read_throughput
 from accelsim.platforms.predictions import PreparedThroughput, predict_pairs, prepare
 
 __all__ = ["Family", "families", "fit_families", "main"]

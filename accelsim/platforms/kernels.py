@@ -33,8 +33,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.sparsity.methods import Operand
-from accelsim.step import Gemm, Generation, Stage, Step, Update, VectorWork, input_gradients
-from accelsim.update import Optimizer
+from accelsim.lowering.step import Gemm, Generation, Stage, Step, Update, VectorWork, input_gradients
+from accelsim.lowering.optimizers import Optimizer
 from accelsim.workload.trace import Conv, ConvTranspose, Operation, Trace, Vector
 
 __all__ = ["Kernels", "Software", "compact_share", "kernels_of"]

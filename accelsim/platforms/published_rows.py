@@ -26,11 +26,11 @@ from io import StringIO
 from pathlib import Path
 from typing import Literal
 
-from accelsim.errors import InputError
-from accelsim.files import read_text
+from accelsim.base.errors import InputError
+from accelsim.base.files import read_text
 from accelsim.hardware.platform import Platform, find_platform
 from accelsim.platforms.kernels import Software
-from accelsim.update import find_optimizer
+from accelsim.lowering.optimizers import find_optimizer
 from accelsim.workload.measured import trace_for
 
 __all__ = [

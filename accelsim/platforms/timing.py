@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from accelsim.hardware.platform import Behaviour, Platform
 from accelsim.platforms.kernels import Floats, Kernels, Software, compact_share
-from accelsim.units import GIGA, MEGA, MICRO, PICO
+from accelsim.base.units import GIGA, MEGA, MICRO, PICO
 
 __all__ = ["Times", "pair_seconds", "step_seconds", "sustained_share"]
 

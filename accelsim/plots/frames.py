@@ -12,16 +12,16 @@ from typing import Any
 
 import pandas as pd
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.hardware.design import Design
 from accelsim.plots.text import words_of
-from accelsim.results import LayerResult, Result
+from accelsim.results.step import LayerResult, Result
 from accelsim.sparsity.pattern import Pattern
-from accelsim.step import Stage
-from accelsim.summary import merge_names
+from accelsim.lowering.step import Stage
+from accelsim.lowering.summary import merge_names
 from accelsim.sweep.pareto import pareto_front
-from accelsim.training_results import TrainingResult
-from accelsim.units import GIGA
+from accelsim.results.training import TrainingResult
+from accelsim.base.units import GIGA
 
 __all__ = [
     "contenders_frame",

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 
 from accelsim.plots.style import COLOURS, marker_style, width_of
 from accelsim.plots.text import number, ratio_axis, short_names
-from accelsim.step import Stage
+from accelsim.lowering.step import Stage
 
 __all__ = ["UTILISATION", "plot_layer_speedup", "plot_mapping", "plot_utilisation"]
 

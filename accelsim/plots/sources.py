@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from accelsim.errors import InputError, did_you_mean
-from accelsim.files import parse_json, read_text
-from accelsim.results import read_results
-from accelsim.timeline_file import load_timeline
-from accelsim.training_results import read_training
+from accelsim.base.errors import InputError, did_you_mean
+from accelsim.base.files import parse_json, read_text
+from accelsim.results.step import read_results
+from accelsim.results.timeline_file import load_timeline
+from accelsim.results.training import read_training
 
 __all__ = ["FORMS", "Source", "as_text", "checked", "joined", "kept", "read_source"]
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
-from accelsim.files import write_atomically, write_bytes_atomically
+from accelsim.base.files import write_atomically, write_bytes_atomically
 
 __all__ = [
     "COLOURS",

@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 from matplotlib.transforms import Bbox
 
 from accelsim.plots.style import width_of
-from accelsim.results import MORE_IS_BETTER
+from accelsim.results.step import MORE_IS_BETTER
 
 __all__ = [
     "BEHIND_TEXT",

@@ -4,12 +4,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from accelsim.figures import prepare
+from accelsim.plots.kinds import prepare
 from accelsim.hardware.design import Design
 from accelsim.plots import compose, frames
 from accelsim.plots.compose import Drawing
 from accelsim.plots.sources import Source
-from accelsim.results import Result, Results
+from accelsim.results.step import Result, Results
 
 __all__ = ["ReportFigure", "comparing_figures", "layer_figures", "shown_case"]
 

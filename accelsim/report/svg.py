@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
-from accelsim.markup import Html, element, joined
+from accelsim.base.markup import Html, element, joined
 
 __all__ = ["inline_svg"]
 

@@ -5,17 +5,17 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from accelsim.errors import InputError
-from accelsim.files import replacing_folder, write_atomically
+from accelsim.base.errors import InputError
+from accelsim.base.files import replacing_folder, write_atomically
 from accelsim.hardware.design import Design
 from accelsim.hardware.energy import load_energy_table
-from accelsim.markup import Html
+from accelsim.base.markup import Html
 from accelsim.plots.compose import make_figure
 from accelsim.plots.style import save_figure, save_with_data
 from accelsim.report.drawings import ReportFigure, comparing_figures, layer_figures
 from accelsim.report.page import Contents, make_page, parameters_of
 from accelsim.report.svg import inline_svg
-from accelsim.results import Result, Results, write_results, write_rows
+from accelsim.results.step import Result, Results, write_results, write_rows
 from accelsim.workload.trace import Trace
 
 __all__ = ["check_replaceable", "write_report"]

@@ -19,19 +19,19 @@ from itertools import groupby
 from math import ceil
 from typing import Any
 
-from accelsim import __version__
+from accelsim.base.version import __version__
 from accelsim.engines.buffer_fill import buffer_fill
 from accelsim.engines.dram import Load, Window
 from accelsim.engines.event import EVENT_LIMIT, Run, run_in_detail
 from accelsim.engines.jobs import Time
 from accelsim.engines.timing import Span, TaskTiming
 from accelsim.engines.work import works_of
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.hardware.design import Design
 from accelsim.schedule.overlap import Unit
 from accelsim.schedule.plan import Plan
-from accelsim.step import Stage
-from accelsim.timeline_file import (
+from accelsim.lowering.step import Stage
+from accelsim.results.timeline_file import (
     BANDWIDTH,
     FILL,
     LOADS,
@@ -44,8 +44,8 @@ from accelsim.timeline_file import (
     SliceArgs,
     Timeline,
 )
-from accelsim.units import GIGA, show
-from accelsim.update import Optimizer
+from accelsim.base.units import GIGA, show
+from accelsim.lowering.optimizers import Optimizer
 
 __all__ = ["MOST_JOBS", "make_timeline", "read_window"]
 

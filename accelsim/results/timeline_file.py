@@ -9,10 +9,10 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from accelsim.errors import InputError
-from accelsim.files import FileModel, parse_json, read_text, validate, write_atomically
+from accelsim.base.errors import InputError
+from accelsim.base.files import FileModel, parse_json, read_text, validate, write_atomically
 from accelsim.schedule.overlap import Unit
-from accelsim.step import Stage
+from accelsim.lowering.step import Stage
 
 __all__ = [
     "BANDWIDTH",

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from accelsim.errors import InputError
-from accelsim.files import (
+from accelsim.base.errors import InputError
+from accelsim.base.files import (
     errors_of,
     form_of,
     make_form,
@@ -23,10 +23,10 @@ from accelsim.files import (
     validate,
     write_atomically,
 )
-from accelsim.markup import Number, data_table
-from accelsim.results import Result, identity_of, result_form, result_of, write_rows
+from accelsim.base.markup import Number, data_table
+from accelsim.results.step import Result, identity_of, result_form, result_of, write_rows
 from accelsim.sparsity.recipes import Share
-from accelsim.units import show
+from accelsim.base.units import show
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,8 +6,8 @@ from accelsim.hardware.design import Design
 from accelsim.schedule.edges import Edge
 from accelsim.schedule.mapping import Searcher
 from accelsim.schedule.plan import Mapping, Plan
-from accelsim.step import Gemm, Generation, Step, Update, VectorWork
-from accelsim.update import Optimizer
+from accelsim.lowering.step import Gemm, Generation, Step, Update, VectorWork
+from accelsim.lowering.optimizers import Optimizer
 
 __all__ = ["TaskCosts"]
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from accelsim.cost import _kernels
 from accelsim.cost.gemm import GemmNumbers, MachineNumbers, machine_numbers
-from accelsim.errors import InfeasibleError
+from accelsim.base.errors import InfeasibleError
 from accelsim.hardware.design import Design
 from accelsim.schedule.plan import DATAFLOWS, DIMENSIONS, VARIANTS, Mapping
-from accelsim.step import Gemm
+from accelsim.lowering.step import Gemm
 
 __all__ = ["BufferNeed", "Found", "MappingCache", "Searcher", "buffer_needs", "mapping_table", "why_nothing_fits"]
 

@@ -20,8 +20,8 @@ from accelsim.schedule.overlap import list_schedule
 from accelsim.schedule.plan import Mapping as GemmMapping
 from accelsim.schedule.plan import Plan, copies_of, readers_of
 from accelsim.sparsity.methods import Operand
-from accelsim.step import Gemm, Step, Update
-from accelsim.update import Optimizer
+from accelsim.lowering.step import Gemm, Step, Update
+from accelsim.lowering.optimizers import Optimizer
 
 __all__ = ["greedy_outline", "kept_edges", "make_plan"]
 

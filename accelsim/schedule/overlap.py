@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
 from accelsim.schedule.edges import Edge
-from accelsim.step import Gemm, Generation, Step, Task, Update
+from accelsim.lowering.step import Gemm, Generation, Step, Task, Update
 
 __all__ = ["Unit", "list_schedule", "unit_of", "waits_of"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from accelsim.cost.gemm import MappingNumbers
 from accelsim.sparsity.pattern import Pattern
-from accelsim.step import Gemm, Generation, Step, Update
+from accelsim.lowering.step import Gemm, Generation, Step, Update
 
 __all__ = ["DATAFLOWS", "DIMENSIONS", "VARIANTS", "Mapping", "Plan", "copies_of", "readers_of"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from accelsim.jit import jit
+from accelsim.base.jit import jit
 
 __all__ = ["first_bad_group", "histogram_kernel", "magnitude_kernel", "pack_kernel", "unpack_kernel"]
 

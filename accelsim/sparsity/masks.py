@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.sparsity._mask_kernels import (
     first_bad_group,
     histogram_kernel,

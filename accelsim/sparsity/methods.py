@@ -7,7 +7,7 @@ prunes the weight W or the output gradient dY; the pruned operand always takes t
 from dataclasses import dataclass
 from enum import StrEnum
 
-from accelsim.errors import InputError, did_you_mean
+from accelsim.base.errors import InputError, did_you_mean
 
 __all__ = ["METHODS", "RECIPE_NAMES", "Axis", "Method", "Operand", "SparseOperand", "find_method"]
 

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from functools import total_ordering
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 
 __all__ = ["Pattern"]
 

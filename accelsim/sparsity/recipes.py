@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from accelsim.errors import InputError, did_you_mean
+from accelsim.base.errors import InputError, did_you_mean
 from accelsim.sparsity.methods import METHODS, Method, find_method
 from accelsim.sparsity.pattern import Pattern
 

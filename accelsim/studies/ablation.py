@@ -16,13 +16,13 @@ from dataclasses import dataclass
 
 from accelsim.engines import ENGINES
 from accelsim.engines.timing import Timing
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.hardware.design import Design
 from accelsim.hardware.sourced import override
 from accelsim.schedule.mapping import MappingCache
 from accelsim.simulation import plan_step
 from accelsim.sparsity.methods import Method, find_method
-from accelsim.update import find_optimizer
+from accelsim.lowering.optimizers import find_optimizer
 from accelsim.workload.trace import Trace
 
 __all__ = [

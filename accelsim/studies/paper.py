@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
-from accelsim.energy import energy_at
+from accelsim.results.energy import energy_at
 from accelsim.hardware.design import Design, load_design
 from accelsim.hardware.energy import EnergyTable, load_energy_table
 from accelsim.hardware.sourced import override
-from accelsim.results import Result
+from accelsim.results.step import Result
 from accelsim.simulation import simulate
 from accelsim.workload.trace import load_trace
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from accelsim.hardware.design import Design, load_design
 from accelsim.hardware.sourced import Provenance
-from accelsim.paper import DESIGN, WORKLOADS, Setting, run_setting
+from accelsim.studies.paper import DESIGN, WORKLOADS, Setting, run_setting
 
 __all__ = [
     "UNVARIED",

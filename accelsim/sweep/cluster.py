@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from importlib.util import find_spec
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 
 __all__ = ["cluster_executor"]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from accelsim.errors import InputError, did_you_mean
+from accelsim.base.errors import InputError, did_you_mean
 
 __all__ = ["Expression", "parse_expression", "shown"]
 

@@ -11,8 +11,8 @@ from accelsim.cost.gemm import GemmNumbers, gemm_numbers
 from accelsim.engines.work import executed_macs
 from accelsim.hardware.design import Design
 from accelsim.schedule.offline import greedy_outline
-from accelsim.step import Gemm, Generation, Stage, Step, Update, VectorWork
-from accelsim.update import Optimizer
+from accelsim.lowering.step import Gemm, Generation, Stage, Step, Update, VectorWork
+from accelsim.lowering.optimizers import Optimizer
 
 __all__ = ["Family", "Floats", "Ints", "Layout"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.sweep.expression import Expression
 from accelsim.sweep.pareto import hypervolume, pareto_front
 from accelsim.sweep.results_table import Selection, Table, Value, more_is_better, number_of, read_formula, selected
@@ -40,7 +40,7 @@ def read_objectives(
 ) -> tuple[Objective, ...]:
     """Read objectives, each with the option it was given by; more is wanted of those in `maximise` and of some metrics.
 
-    The metrics are `accelsim.results.MORE_IS_BETTER`. Raises `InputError` for an objective that cannot be
+    The metrics are `accelsim.results.step.MORE_IS_BETTER`. Raises `InputError` for an objective that cannot be
     read or is given twice, and for one in `maximise` that is none.
     """
     found: list[Objective] = []

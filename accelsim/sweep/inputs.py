@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.hardware.design import Design, load_design
 from accelsim.hardware.energy import load_energy_table
 from accelsim.hardware.sourced import leaf_paths, read_scalar

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 
 __all__ = ["Journal"]
 

@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 
 __all__ = ["hypervolume", "pareto_front"]
 

@@ -6,8 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from accelsim.errors import InputError
-from accelsim.files import replacing
+from accelsim.base.errors import InputError
+from accelsim.base.files import replacing
 from accelsim.hardware.design import load_design
 from accelsim.sweep.axes import Interval, Value
 from accelsim.sweep.inputs import base_values

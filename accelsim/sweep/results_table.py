@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from accelsim.errors import InputError, did_you_mean
-from accelsim.files import parse_json, read_text, write_atomically
-from accelsim.results import MORE_IS_BETTER, Result, read_results
+from accelsim.base.errors import InputError, did_you_mean
+from accelsim.base.files import parse_json, read_text, write_atomically
+from accelsim.results.step import MORE_IS_BETTER, Result, read_results
 from accelsim.sweep.axes import text_of
 from accelsim.sweep.expression import Expression, parse_expression, shown
 from accelsim.sweep.parquet import parquet_columns, parquet_rows

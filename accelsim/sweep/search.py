@@ -23,12 +23,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from accelsim import __version__
-from accelsim.errors import InputError, did_you_mean
+from accelsim.base.version import __version__
+from accelsim.base.errors import InputError, did_you_mean
 from accelsim.hardware.design import load_design
 from accelsim.hardware.resources import estimate_resources
 from accelsim.hardware.sourced import override
-from accelsim.results import identity_of
+from accelsim.results.step import identity_of
 from accelsim.sweep.axes import Levels
 from accelsim.sweep.fronts import Objective, read_objectives
 from accelsim.sweep.grid import Grid, Places, beside, first_points, unknown_points

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.hardware.design import load_design
-from accelsim.results import identity_of
+from accelsim.results.step import identity_of
 from accelsim.sparsity.methods import METHODS
 from accelsim.sweep.axes import RESERVED, Axis, Interval, Levels, Value, text_of, whole_where_counted
 from accelsim.sweep.expression import Expression, shown

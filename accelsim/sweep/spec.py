@@ -28,8 +28,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, WithJsonSchema
 
-from accelsim.errors import InputError, did_you_mean
-from accelsim.files import FileModel, errors_of, packaged_names, read_text, shipped_or_file, validate
+from accelsim.base.errors import InputError, did_you_mean
+from accelsim.base.files import FileModel, errors_of, packaged_names, read_text, shipped_or_file, validate
 from accelsim.hardware.design import Design, load_design
 from accelsim.hardware.sourced import leaf_paths, parse_yaml
 from accelsim.sparsity.methods import METHODS

@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import nn
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.sparsity.recipes import stepwise_patterns
 from accelsim.torch.methods import adjust, target
 

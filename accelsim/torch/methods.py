@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.sparsity.methods import METHODS
 from accelsim.sparsity.pattern import Pattern
 from accelsim.torch.layers import State, put_on, sparse_operands, state_of, take_off

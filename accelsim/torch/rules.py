@@ -1,4 +1,4 @@
-"""Which layers of a model a method makes sparse, and why others stay dense: the rules of `accelsim.step`.
+"""Which layers of a model a method makes sparse, and why others stay dense: the rules of `accelsim.lowering.step`.
 
 What a step's trace lists in order of execution is taken in order of registration here.
 """
@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from accelsim.errors import InputError, did_you_mean
+from accelsim.base.errors import InputError, did_you_mean
 from accelsim.sparsity.methods import Axis, Method
 from accelsim.sparsity.pattern import Pattern
 from accelsim.torch.layers import groups_along, sparse_operands, weight_axis

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.names import few
 from accelsim.workload.observed import OperandSparsity

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from accelsim.errors import InputError, did_you_mean
-from accelsim.files import parse_json
+from accelsim.base.errors import InputError, did_you_mean
+from accelsim.base.files import parse_json
 from accelsim.workload.trace import Trace
 
 __all__ = ["IMPORT_FORMATS", "ImportOptions", "import_trace", "recognise"]

@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.errors import InputError, did_you_mean
-from accelsim.files import errors_of, write_bytes_atomically
+from accelsim.base.errors import InputError, did_you_mean
+from accelsim.base.files import errors_of, write_bytes_atomically
 from accelsim.sparsity.masks import conformity
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.observed import OperandSparsity

@@ -13,8 +13,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from accelsim.errors import AccelsimError
-from accelsim.files import FileModel
+from accelsim.base.errors import AccelsimError
+from accelsim.base.files import FileModel
 from accelsim.sparsity.pattern import Pattern
 
 __all__ = ["Observed", "ObservedFactors", "OperandSparsity"]

@@ -1,7 +1,7 @@
 """The trace format ``accelsim-trace/1``: the forward pass of a model, one entry per operation.
 
 A trace is one JSON file (``.json`` or ``.json.gz``). All shapes are *per sample*: the batch is chosen when the trace is
-simulated. Only the forward pass is listed; the backward pass and the weight update follow from it (`accelsim.step`).
+simulated. Only the forward pass is listed; the backward pass and the weight update follow from it (`accelsim.lowering.step`).
 
 ```json
 {
@@ -36,8 +36,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from accelsim.errors import InputError
-from accelsim.files import (
+from accelsim.base.errors import InputError
+from accelsim.base.files import (
     FileModel,
     packaged_names,
     parse_json,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import accelsim as acs
-from accelsim.files import parse_json, validate
+from accelsim.base.files import parse_json, validate
 from accelsim.workload.trace import Trace
 
 

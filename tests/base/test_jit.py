@@ -3,7 +3,7 @@
 import numba
 import pytest
 
-from accelsim.jit import compiled_before, jit
+from accelsim.base.jit import compiled_before, jit
 
 
 def test_kernels_compile_where_no_cache_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:

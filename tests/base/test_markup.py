@@ -2,7 +2,7 @@
 
 from html_checks import read_page
 
-from accelsim.markup import Html, Number, data_table, element
+from accelsim.base.markup import Html, Number, data_table, element
 
 
 def test_texts_and_attributes_are_escaped_once() -> None:

@@ -10,7 +10,7 @@ from accelsim.engines.event import run_in_detail
 from accelsim.hardware.sourced import override
 from accelsim.simulation import plan_step
 from accelsim.sparsity.methods import find_method
-from accelsim.update import find_optimizer
+from accelsim.lowering.optimizers import find_optimizer
 
 pytestmark = pytest.mark.bench
 SGD = find_optimizer("sgd")

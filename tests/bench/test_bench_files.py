@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import accelsim as acs
-from accelsim.comparison import compare_files
+from accelsim.diff import compare_files
 
 pytestmark = pytest.mark.bench
 

@@ -56,7 +56,7 @@ def test_mapping_search_of_one_gemm(benchmark, sat) -> None:
 
 def test_closed_form_per_gemm(benchmark) -> None:
     """One GEMM in the closed form, a thousand times per call, inside compiled code."""
-    from accelsim.jit import jit
+    from accelsim.base.jit import jit
 
     @jit
     def many(count):

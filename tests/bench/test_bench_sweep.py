@@ -17,7 +17,7 @@ from accelsim.cost.gemm import GemmNumbers, gemm_numbers, machine_numbers
 from accelsim.schedule.mapping import mapping_table
 from accelsim.sparsity.methods import find_method
 from accelsim.sparsity.pattern import Pattern
-from accelsim.step import Gemm, lower
+from accelsim.lowering.step import Gemm, lower
 from accelsim.sweep.batched import BatchEvaluator
 from accelsim.sweep.point import Point, evaluate_one
 

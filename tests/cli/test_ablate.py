@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import accelsim as acs
-from accelsim.ablation import BASE, GROUPS, LADDER, ablate
+from accelsim.studies.ablation import BASE, GROUPS, LADDER, ablate
 
 TRACE = "resnet9_cifar10"
 QUICK = ["--batch", "16"]

@@ -4,8 +4,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from accelsim.paper import compare_with_paper
-from accelsim.sensitivity import Average, Sensitivity
+from accelsim.studies.paper import compare_with_paper
+from accelsim.studies.sensitivity import Average, Sensitivity
 
 SHOWN = """\
 which                                            published    closed form  event engine, overlap
@@ -51,8 +51,8 @@ def test_claims_as_json(run) -> None:
 def test_a_folder_gets_the_report(run, tmp_path: Path, monkeypatch) -> None:
     known = Average(speedup=1.5, gops=1.0)
     moved = Sensitivity(assumption="batch", value="1", reason="least", closed=known, event=known)
-    monkeypatch.setattr("accelsim.paper_report.sensitivities", lambda: (moved,))
-    monkeypatch.setattr("accelsim.paper_report.bandwidth_for", lambda *_: None)
+    monkeypatch.setattr("accelsim.studies.reports.paper.sensitivities", lambda: (moved,))
+    monkeypatch.setattr("accelsim.studies.reports.paper.bandwidth_for", lambda *_: None)
     folder = tmp_path / "new" / "paper"
     code, out, err = run("validate", "--paper", "-o", str(folder))
     assert (code, err) == (0, "")

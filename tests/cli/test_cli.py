@@ -95,7 +95,7 @@ def test_lists_schemas_and_checks(run, tmp_path: Path) -> None:
         assert json.loads(run("schema", kind)[1])["type"] == "object"
     bad = tmp_path / "bad.json"
     bad.write_text('{"format": "accelsim-trace/1"}')
-    from accelsim.files import packaged_path
+    from accelsim.base.files import packaged_path
 
     good = packaged_path("hw_configs") / "sat_vcu1525.yaml"
     energy = packaged_path("hw_configs") / "energy" / "fpga_vu9p.yaml"
@@ -107,7 +107,7 @@ def test_lists_schemas_and_checks(run, tmp_path: Path) -> None:
 
 
 def test_shipped_files_pass_the_check(run) -> None:
-    from accelsim.files import packaged_path
+    from accelsim.base.files import packaged_path
 
     folders = {"hw_configs": "**/*.yaml", "workloads": "*.json", "workloads/sweeps": "*.yaml"}
     files = [path for folder, names in folders.items() for path in packaged_path(folder).glob(names)]

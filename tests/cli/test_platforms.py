@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from accelsim.files import packaged_path
+from accelsim.base.files import packaged_path
 from accelsim.hardware.platform import platform_names
 
 PLATFORMS = packaged_path("hw_configs") / "platforms"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from accelsim.cli.plot import _SHOWS
-from accelsim.figures import KINDS
-from accelsim.timeline_file import load_timeline
+from accelsim.plots.kinds import KINDS
+from accelsim.results.timeline_file import load_timeline
 
 TRACE = "resnet18_tinyimagenet"
 
@@ -47,7 +47,7 @@ def test_a_note_says_where_jobs_are_left_out(
     run, tmp_path: Path, timeline: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("accelsim.plots.timeline.MOST_JOBS", 2)
-    monkeypatch.setattr("accelsim.figures.MOST_JOBS", 2)
+    monkeypatch.setattr("accelsim.plots.kinds.MOST_JOBS", 2)
     code, _, err = run("plot", "timeline", str(timeline), "-o", str(tmp_path / "fig.svg"))
     assert (code, err) == (0, "note: jobs are left out where a panel has more than 2\n")
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 import accelsim as acs
-from accelsim.timeline import make_timeline
-from accelsim.timeline_file import load_timeline
-from accelsim.units import show
+from accelsim.results.timeline import make_timeline
+from accelsim.results.timeline_file import load_timeline
+from accelsim.base.units import show
 
 TRACE = "resnet18_tinyimagenet"
 EVENT = ["--engine", "event", "--batch", "8"]
@@ -56,7 +56,7 @@ def test_timeline_is_of_the_step_under_all_options(run, tmp_path: Path, options:
 
 
 def test_a_note_says_where_jobs_are_drawn_together(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("accelsim.timeline.MOST_JOBS", 50)
+    monkeypatch.setattr("accelsim.results.timeline.MOST_JOBS", 50)
     target = tmp_path / "t.json"
     code, _, err = run("simulate", TRACE, *EVENT, "--timeline", str(target), "--window", ":")
     about = load_timeline(target).about

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import accelsim as acs
-from accelsim.shipped_reports import REPORTS
+from accelsim.studies.reports.shipped import REPORTS
 
 TRACE = "resnet9_cifar10"
 

@@ -13,7 +13,7 @@ from accelsim.schedule.explain import explain
 from accelsim.schedule.plan_file import load_plan, plan_text
 from accelsim.simulation import plan_step
 from accelsim.sparsity.methods import find_method
-from accelsim.update import find_optimizer
+from accelsim.lowering.optimizers import find_optimizer
 
 TRACE = "resnet18_tinyimagenet"
 QUICK = ["--batch", "16"]

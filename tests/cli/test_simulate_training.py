@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import accelsim as acs
-from accelsim.training_results import load_training
-from accelsim.units import show, show_duration
+from accelsim.results.training import load_training
+from accelsim.base.units import show, show_duration
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -10,7 +10,7 @@ from accelsim.engines import gemm_on_array
 from accelsim.engines.buffer_walk import walk_buffers
 from accelsim.engines.functional import sore_reduce
 from accelsim.sparsity.methods import Operand
-from accelsim.step import Gemm, Stage
+from accelsim.lowering.step import Gemm, Stage
 
 
 def gemm(stage: Stage = Stage.FF, pattern: acs.Pattern | None = None, operand: Operand = Operand.WEIGHT) -> Gemm:

@@ -11,7 +11,7 @@ from accelsim.engines.work import works_of
 from accelsim.hardware.sourced import override
 from accelsim.simulation import plan_step
 from accelsim.sparsity.methods import find_method
-from accelsim.update import find_optimizer
+from accelsim.lowering.optimizers import find_optimizer
 
 SGD = find_optimizer("sgd")
 CASES = {

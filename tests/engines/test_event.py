@@ -19,8 +19,8 @@ from accelsim.hardware.sourced import override
 from accelsim.schedule.overlap import waits_of
 from accelsim.simulation import plan_step
 from accelsim.sparsity.methods import METHODS, find_method
-from accelsim.step import Generation
-from accelsim.update import find_optimizer
+from accelsim.lowering.step import Generation
+from accelsim.lowering.optimizers import find_optimizer
 
 SGD = find_optimizer("sgd")
 PAPER = ("resnet9_cifar10", "vgg19_cifar100", "vit_cifar100", "resnet18_tinyimagenet", "resnet50_imagenet")

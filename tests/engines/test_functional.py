@@ -19,7 +19,7 @@ from accelsim.engines.functional import (
     wuve_adam_step,
     wuve_sgd_step,
 )
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.sparsity.masks import magnitude_mask, pack, unpack
 from accelsim.sparsity.pattern import Pattern
 

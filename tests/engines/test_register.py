@@ -16,7 +16,7 @@ from numba import config
 
 from accelsim.engines import _register_kernels, register
 from accelsim.engines.register import estimate_seconds, run_registers
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.sparsity.pattern import Pattern
 
 COUNTS = ("cycles", "op_slots", "x_words", "w_words", "y_words", "tiles")
@@ -435,7 +435,7 @@ def interpreted_kernels(fault):
     module = types.ModuleType("faulty_kernels")
     stub = "def jit(function, **_):\n    return function\n"
     sys.modules[module.__name__] = module
-    text = source.replace(old, new).replace("from accelsim.jit import jit", stub)
+    text = source.replace(old, new).replace("from accelsim.base.jit import jit", stub)
     exec(compile(text, module.__name__, "exec"), vars(module))  # noqa: S102
     return module
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import accelsim as acs
-from accelsim.files import packaged_names
+from accelsim.base.files import packaged_names
 from accelsim.hardware.design import Design, design_names, load_design
 from accelsim.hardware.energy import EnergyTable, energy_table_names, load_energy_table
 from accelsim.hardware.sourced import CONFIDENCES, leaf_paths, override, parse_yaml, read_scalar, sourced_schema

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import accelsim as acs
-from accelsim.files import packaged_path
+from accelsim.base.files import packaged_path
 from accelsim.hardware.platform import PRECISIONS, Platform, find_platform, load_platform, platform_names
 from accelsim.hardware.sourced import CONFIDENCES
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import accelsim as acs
-from accelsim.files import validate
+from accelsim.base.files import validate
 from accelsim.sparsity.methods import METHODS, Operand, find_method
-from accelsim.step import Gemm, Generation, Overrides, Stage, Update, VectorWork, lower
+from accelsim.lowering.step import Gemm, Generation, Overrides, Stage, Update, VectorWork, lower
 from accelsim.workload.trace import Conv, Trace
 
 PATTERN = acs.Pattern(2, 8)

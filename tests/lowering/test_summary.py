@@ -8,8 +8,8 @@ import pytest
 
 import accelsim as acs
 from accelsim.sparsity.methods import METHODS, find_method
-from accelsim.step import Gemm, lower
-from accelsim.summary import LayerSummary, Summary, group_layers, merge_names, summarise
+from accelsim.lowering.step import Gemm, lower
+from accelsim.lowering.summary import LayerSummary, Summary, group_layers, merge_names, summarise
 from accelsim.workload.trace import workload_names
 
 P28 = acs.Pattern.parse("2:8")

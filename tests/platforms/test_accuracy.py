@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from accelsim.platforms.accuracy import Accuracy, Compared, check_platforms, describe_check, error_band
-from accelsim.platforms.measurements import Unsupported
+from accelsim.platforms.published_rows import Unsupported
 
 AIMS = {"throughput": 0.15, "sparse-gemm": 0.10}
 WORST_PLATFORM = 0.30

@@ -15,7 +15,7 @@ from accelsim.platforms.contenders import (
     relative_to,
 )
 from accelsim.platforms.estimate import estimate
-from accelsim.platforms_report import COMPARED
+from accelsim.studies.reports.platforms import COMPARED
 
 RESNET = acs.load_trace("resnet18_tinyimagenet")
 

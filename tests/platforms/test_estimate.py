@@ -8,8 +8,8 @@ import pytest
 from platform_cases import conv, linear, round_platform, vector
 
 import accelsim as acs
-from accelsim.errors import InputError
-from accelsim.files import packaged_path
+from accelsim.base.errors import InputError
+from accelsim.base.files import packaged_path
 from accelsim.hardware.platform import Platform, load_platform, platform_names
 from accelsim.platforms import estimate as estimates
 from accelsim.platforms.estimate import PLATFORM_PRECISIONS, estimate

@@ -7,7 +7,7 @@ import pytest
 from accelsim.hardware.platform import load_platform, platform_names
 from accelsim.platforms import fit
 from accelsim.platforms.fit import Family, families, fit_families
-from accelsim.platforms.measurements import (
+from accelsim.platforms.published_rows import (
     SparseCase,
     ThroughputCase,
     Unsupported,

@@ -3,11 +3,11 @@
 import pytest
 from platform_cases import conv, linear, round_platform, vector
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.platforms.estimate import estimate
 from accelsim.platforms.kernels import Software
 from accelsim.platforms.memory import kept_elements, largest_batch, step_bytes
-from accelsim.update import find_optimizer
+from accelsim.lowering.optimizers import find_optimizer
 
 SGD, ADAM = find_optimizer("sgd"), find_optimizer("adam")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import accelsim as acs
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.hardware.platform import find_platform, load_behaviour
-from accelsim.platforms.measurements import (
+from accelsim.platforms.published_rows import (
     SPARSE_COLUMNS,
     THROUGHPUT_COLUMNS,
     SparseCase,

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from platform_cases import conv, kernels, linear, round_behaviour, round_platform, vector
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.platforms.kernels import Software
 from accelsim.platforms.timing import pair_seconds, step_seconds, sustained_share
 

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 import accelsim as acs
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.plots import frames
-from accelsim.results import Result
+from accelsim.results.step import Result
 
 METHODS = ("dense", "bdwp")
 

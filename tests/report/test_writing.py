@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import accelsim as acs
-from accelsim.figures import KINDS, Choice, prepare
+from accelsim.plots.kinds import KINDS, Choice, prepare
 from accelsim.plots import frames
 from accelsim.plots.sources import Source
 from accelsim.report import writing

@@ -14,20 +14,20 @@ import pytest
 from trace_events import check_nesting, check_trace_events, ns
 
 import accelsim as acs
-import accelsim.timeline as making
+import accelsim.results.timeline as making
 from accelsim.cost.gemm import machine_numbers
 from accelsim.engines.event import run_in_detail
 from accelsim.engines.jobs import gemm_jobs
 from accelsim.engines.work import works_of
-from accelsim.errors import InfeasibleError, InputError
+from accelsim.base.errors import InfeasibleError, InputError
 from accelsim.hardware.sourced import override
 from accelsim.schedule.overlap import Unit
 from accelsim.simulation import plan_step
 from accelsim.sparsity.methods import find_method
-from accelsim.step import Generation
-from accelsim.timeline import make_timeline, read_window
-from accelsim.timeline_file import BANDWIDTH, FILL, LOADS, STORES, TRACKS, load_timeline, write_timeline
-from accelsim.update import find_optimizer
+from accelsim.lowering.step import Generation
+from accelsim.results.timeline import make_timeline, read_window
+from accelsim.results.timeline_file import BANDWIDTH, FILL, LOADS, STORES, TRACKS, load_timeline, write_timeline
+from accelsim.lowering.optimizers import find_optimizer
 
 SGD = find_optimizer("sgd")
 ALWAYS = 10**15

@@ -13,8 +13,8 @@ from accelsim.schedule.offline import _outline, _Scheduler, kept_edges, make_pla
 from accelsim.schedule.plan import copies_of
 from accelsim.simulation import plan_step
 from accelsim.sparsity.methods import METHODS, find_method
-from accelsim.step import Gemm, Generation
-from accelsim.update import find_optimizer
+from accelsim.lowering.step import Gemm, Generation
+from accelsim.lowering.optimizers import find_optimizer
 
 SGD = find_optimizer("sgd")
 TRACE = "resnet18_tinyimagenet"

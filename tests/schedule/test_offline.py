@@ -17,8 +17,8 @@ from accelsim.schedule.offline import _Scheduler, kept_edges, make_plan
 from accelsim.schedule.overlap import Unit, list_schedule, unit_of, waits_of
 from accelsim.schedule.plan import copies_of, readers_of
 from accelsim.sparsity.methods import find_method
-from accelsim.step import Gemm, Generation, Stage, Update, lower
-from accelsim.update import find_optimizer
+from accelsim.lowering.step import Gemm, Generation, Stage, Update, lower
+from accelsim.lowering.optimizers import find_optimizer
 
 SGD = find_optimizer("sgd")
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.sparsity.masks import (
     Packed,
     _nonzero_planes,

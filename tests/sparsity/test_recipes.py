@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.sparsity.methods import METHODS, RECIPE_NAMES, Operand, find_method
 from accelsim.sparsity.pattern import Pattern
 from accelsim.sparsity.recipes import RECIPES, Phase, find_recipe, phases_of, stepwise_patterns

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import accelsim as acs
-from accelsim.ablation import (
+from accelsim.studies.ablation import (
     BASE,
     FULL,
     GROUPS,
@@ -20,7 +20,7 @@ from accelsim.ablation import (
     geometric_mean,
     summarise,
 )
-from accelsim.ablation_report import ablation_table, grid_frame, ladder_frame, write_ablation
+from accelsim.studies.reports.ablation import ablation_table, grid_frame, ladder_frame, write_ablation
 from accelsim.hardware.sourced import override
 
 REPORT = Path(__file__).parents[1] / "reports" / "ablation"

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 import accelsim as acs
-from accelsim import overlap_check
+from accelsim.studies import overlap as overlap_check
 from accelsim.engines import ENGINES
 from accelsim.engines.timing import Bound, Span, TaskTiming, Timing
-from accelsim.overlap_check import EngineComparison, compare_on, comparison_lines
-from accelsim.paper import WORKLOADS
-from accelsim.step import Stage
-from accelsim.validation import run_check
+from accelsim.studies.overlap import EngineComparison, compare_on, comparison_lines
+from accelsim.studies.paper import WORKLOADS
+from accelsim.lowering.step import Stage
+from accelsim.studies.validation import run_check
 
 REPORT = Path(__file__).parents[1] / "reports" / "validation"
 
@@ -82,7 +82,7 @@ def test_planted_bugs_of_the_engines_are_seen(
     found = compare_on("resnet9_cifar10", "bdwp", 76.8)
     equal, below = found.pairs
     assert (equal, below[0] > 0) == ((rows, 85), faster)
-    monkeypatch.setattr("accelsim.validation.compare_engines", lambda: iter([found]))
+    monkeypatch.setattr("accelsim.studies.validation.compare_engines", lambda: iter([found]))
     result = run_check("overlap")
     assert (result.cases, result.exact, result.passed, result.comparisons) == (1, 0, False, (found,))
 

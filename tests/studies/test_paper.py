@@ -9,12 +9,12 @@ import pytest
 import yaml
 
 import accelsim as acs
-from accelsim import paper as paper_module
-from accelsim.files import packaged_path
+from accelsim.studies import paper as paper_module
+from accelsim.base.files import packaged_path
 from accelsim.hardware.sourced import override
-from accelsim.paper import WORKLOADS, Paper, Setting, accelerators, compare_with_paper, run_setting
-from accelsim.paper_report import paper_frames, paper_text, speedup_frame, tornado_frame, write_paper
-from accelsim.sensitivity import (
+from accelsim.studies.paper import WORKLOADS, Paper, Setting, accelerators, compare_with_paper, run_setting
+from accelsim.studies.reports.paper import paper_frames, paper_text, speedup_frame, tornado_frame, write_paper
+from accelsim.studies.sensitivity import (
     UNVARIED,
     Average,
     Sensitivity,
@@ -255,8 +255,8 @@ def test_frames_of_the_figures(paper: Paper) -> None:
 
 
 def test_the_report_is_written_with_its_figures(paper: Paper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("accelsim.paper_report.sensitivities", committed_sensitivity)
-    monkeypatch.setattr("accelsim.paper_report.bandwidth_for", lambda _, engine: NEEDED[engine])
+    monkeypatch.setattr("accelsim.studies.reports.paper.sensitivities", committed_sensitivity)
+    monkeypatch.setattr("accelsim.studies.reports.paper.bandwidth_for", lambda _, engine: NEEDED[engine])
     assert write_paper(tmp_path / "new") == paper
     names = ["ratios.csv", "report.md", "sensitivity.csv", "sensitivity.png", "sensitivity.svg", "speedups.csv",
              "speedups.png", "speedups.svg"]  # fmt: skip

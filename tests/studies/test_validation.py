@@ -9,10 +9,10 @@ import pytest
 
 from accelsim.cli import main
 from accelsim.engines import gemm_on_array
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.hardware.machine import load_machine
 from accelsim.sparsity.pattern import Pattern
-from accelsim.validation import CHECKS, RANDOM_CHECKS, run_check
+from accelsim.studies.validation import CHECKS, RANDOM_CHECKS, run_check
 
 COMPARED = {
     "tiles": 3000,
@@ -121,7 +121,7 @@ def test_the_table_is_written_and_is_the_committed_one(tmp_path: Path, capsys: p
 def test_a_long_register_run_says_so_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from accelsim import validation
+    from accelsim.studies import validation
     from accelsim.cli import validate
 
     file = changed_file(tmp_path, "register-tiles", "Mdim", "1000000")

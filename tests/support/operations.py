@@ -3,7 +3,7 @@
 import importlib.util
 import sys
 
-from accelsim.files import packaged_path
+from accelsim.base.files import packaged_path
 from accelsim.workload.trace import Conv, ConvTranspose, Linear, Matmul
 
 

@@ -4,7 +4,7 @@ from accelsim.hardware.platform import Behaviour, Platform, load_behaviour, load
 from accelsim.platforms.kernels import Kernels, Software, kernels_of
 from accelsim.sparsity.methods import find_method
 from accelsim.sparsity.pattern import Pattern
-from accelsim.step import Step, lower
+from accelsim.lowering.step import Step, lower
 
 ROUND_COMPUTE = {
     "multiprocessors": 1,

@@ -3,7 +3,7 @@
 import importlib.util
 from types import ModuleType
 
-from accelsim.files import packaged_path
+from accelsim.base.files import packaged_path
 
 
 def export_all() -> ModuleType:

@@ -1,7 +1,7 @@
 """A device whose kernels take the time that a known behaviour gives them."""
 
 from accelsim.hardware.sourced_text import SourcedValue
-from accelsim.measuring.device import UnsupportedKernel
+from accelsim.calibration.devices.device import UnsupportedKernel
 
 PEAK_TFLOPS = {"fp32": 60.0, "tf32": 400.0, "fp16": 900.0, "bf16": 900.0}
 EFFICIENCY = {"fp32": 0.9, "tf32": 0.7, "fp16": 0.75, "bf16": 0.75}
@@ -12,7 +12,7 @@ CACHE_MB = 50.0
 
 
 class SimulatedDevice:
-    """See `accelsim.measuring.device.Device`; a kernel is the number of seconds that it takes."""
+    """See `accelsim.calibration.devices.device.Device`; a kernel is the number of seconds that it takes."""
 
     name, software, kind = "NVIDIA Simulated", "simulator 1.0", "gpu"
     precisions, streams = ("fp32", "tf32", "fp16", "bf16"), ("copy", "add", "norm")

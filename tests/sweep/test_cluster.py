@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.sweep.cluster import cluster_executor
 from accelsim.sweep.run import run_sweep
 from accelsim.sweep.spec import make_sweep

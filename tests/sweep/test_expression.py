@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.sweep.expression import parse_expression
 
 VALUES = {"array.rows": 16, "array.cols": 32, "batch": 64, "pattern": "2:8", "share": 0.5, "port": None, "on": True}

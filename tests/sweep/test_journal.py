@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.sweep.journal import Journal
 
 HEADER = b"workload,array.rows,sweep,version\n"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.sweep.pareto import hypervolume, pareto_front
 
 # small whole numbers: many points are equal in one objective or in all

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import accelsim as acs
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.hardware.sourced import override
 from accelsim.sweep.point import METRICS
 from accelsim.sweep.rows import Chunk, lines_of

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.sweep import spec
 from accelsim.sweep.axes import Interval, Levels, read_axis
 from accelsim.sweep.spec import load_sweep, make_sweep, sweep_names

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import accelsim
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.sparsity.masks import conformity, is_transposable, magnitude_mask
 from accelsim.sparsity.methods import METHODS, Axis, Operand
 from accelsim.sparsity.pattern import Pattern
-from accelsim.step import lower
+from accelsim.lowering.step import lower
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402

@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 
 import accelsim as acs
 from accelsim.cli import main
-from accelsim.files import validate
+from accelsim.base.files import validate
 from accelsim.workload.masks_file import check_masks, load_masks, save_masks
 from accelsim.workload.trace import Trace
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import accelsim as acs
-from accelsim.files import validate
+from accelsim.base.files import validate
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.observed import OperandSparsity
 from accelsim.workload.trace import Trace

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from accelsim.cli import main
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.workload.trace import load_trace
 
 torch = pytest.importorskip("torch", reason="tracing needs the torch extra")

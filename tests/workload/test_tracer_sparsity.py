@@ -10,7 +10,7 @@ from accelsim.cli import main
 from accelsim.sparsity.masks import group_histograms, magnitude_mask, tightest_pattern
 from accelsim.sparsity.methods import find_method
 from accelsim.sparsity.pattern import Pattern
-from accelsim.step import Gemm, lower
+from accelsim.lowering.step import Gemm, lower
 from accelsim.workload.masks_file import load_masks
 
 torch = pytest.importorskip("torch", reason="tracing needs the torch extra")

@@ -4,10 +4,10 @@ import random
 
 import pytest
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.hardware.design import load_design
 from accelsim.sparsity.methods import find_method
-from accelsim.step import Gemm, lower
+from accelsim.lowering.step import Gemm, lower
 
 torch = pytest.importorskip("torch", reason="tracing needs the torch extra")
 

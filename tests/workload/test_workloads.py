@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from accelsim.cli import main
-from accelsim.files import packaged_path
+from accelsim.base.files import packaged_path
 from accelsim.workload.trace import load_trace, workload_names
 
 PARAMETERS_AND_MACS = {

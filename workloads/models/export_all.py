@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from accelsim.cli.trace import trace_command
-from accelsim.errors import AccelsimError
+from accelsim.base.errors import AccelsimError
 from accelsim.workload.masks_file import beside
 from accelsim.workload.trace import save_trace
 from accelsim.workload.tracer import trace

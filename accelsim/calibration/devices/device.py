@@ -6,7 +6,7 @@ On a GPU kernels are timed by events on the device while the host runs ahead; on
 from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.hardware.sourced_text import SourcedValue
 
 __all__ = ["Device", "Run", "UnsupportedKernel", "open_device"]
@@ -79,7 +79,7 @@ def open_device(where: str, framework: str | None) -> Device:
         raise InputError("--framework numpy: measures CPUs; --device cuda needs torch")
     if framework != "numpy":
         try:
-            from accelsim.measuring.torch_device import TorchDevice  # noqa: PLC0415  heavy, and may be missing
+            from accelsim.calibration.devices.torch_device import TorchDevice  # noqa: PLC0415  heavy, and may be missing
         except ModuleNotFoundError as error:
             if error.name != "torch":
                 raise
@@ -87,6 +87,6 @@ def open_device(where: str, framework: str | None) -> Device:
                 raise InputError("measuring with torch needs PyTorch: pip install 'accelsim[torch]'") from None
         else:
             return TorchDevice(where)
-    from accelsim.measuring.numpy_device import NumpyDevice  # noqa: PLC0415  heavy
+    from accelsim.calibration.devices.numpy_device import NumpyDevice  # noqa: PLC0415  heavy
 
     return NumpyDevice()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from accelsim.hardware.sourced_text import SourcedValue
-from accelsim.units import GIGA, KIBI, MEGA
+from accelsim.base.units import GIGA, KIBI, MEGA
 
 __all__ = ["cpu_facts", "cpu_name", "gpu_power", "with_name"]
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 
 from accelsim.hardware.sourced_text import SourcedValue
-from accelsim.measurements import Measurement, What
-from accelsim.measuring.device import Device, Run, UnsupportedKernel
-from accelsim.units import GIGA, MEBI, MEGA
+from accelsim.calibration.measured_rows import Measurement, What
+from accelsim.calibration.devices.device import Device, Run, UnsupportedKernel
+from accelsim.base.units import GIGA, MEBI, MEGA
 
 __all__ = ["DEFAULT", "QUICK", "Effort", "LeftOut", "Task", "measure", "tasks_for"]
 
@@ -30,7 +30,7 @@ _MOST_CALLS = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One kernel to measure; the fields are those of `accelsim.measurements.Measurement`."""
+    """One kernel to measure; the fields are those of `accelsim.calibration.measured_rows.Measurement`."""
 
     what: What
     kind: str = ""

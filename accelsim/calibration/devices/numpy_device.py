@@ -8,14 +8,14 @@ from typing import Literal
 import numpy as np
 
 from accelsim.hardware.sourced_text import SourcedValue
-from accelsim.measuring.device import Run, UnsupportedKernel
-from accelsim.measuring.host import cpu_facts, cpu_name, with_name
+from accelsim.calibration.devices.device import Run, UnsupportedKernel
+from accelsim.calibration.devices.host import cpu_facts, cpu_name, with_name
 
 __all__ = ["NumpyDevice"]
 
 
 class NumpyDevice:
-    """The CPU as NumPy uses it; see `accelsim.measuring.device.Device`."""
+    """The CPU as NumPy uses it; see `accelsim.calibration.devices.device.Device`."""
 
     kind: Literal["cpu", "gpu"] = "cpu"
     precisions: tuple[str, ...] = ("fp32",)

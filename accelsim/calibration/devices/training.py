@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812  the idiom of the field
 from torch import Tensor, nn
 
-from accelsim.errors import InputError
-from accelsim.measuring.host import cpu_name
-from accelsim.measuring.torch_device import allow_tf32, check_cuda
+from accelsim.base.errors import InputError
+from accelsim.calibration.devices.host import cpu_name
+from accelsim.calibration.devices.torch_device import allow_tf32, check_cuda
 
 __all__ = ["COLUMNS", "NETWORKS", "WARM_UP", "Input", "Network", "Setting", "cross_entropy", "measure_training"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from accelsim.ablation import (
+from accelsim.studies.ablation import (
     BASE,
     GROUPS,
     LADDER,
@@ -17,8 +17,8 @@ from accelsim.ablation import (
     Variant,
     summarise,
 )
-from accelsim.errors import InputError, did_you_mean
-from accelsim.files import write_atomically
+from accelsim.base.errors import InputError, did_you_mean
+from accelsim.base.files import write_atomically
 from accelsim.plots.compose import draw_ablation
 from accelsim.plots.style import new_figure, save_figure
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from accelsim.figures import Choice, prepare
-from accelsim.files import replacing_folder, write_atomically
+from accelsim.plots.kinds import Choice, prepare
+from accelsim.base.files import replacing_folder, write_atomically
 from accelsim.hardware.design import load_design
 from accelsim.plots.compose import make_figure
 from accelsim.plots.sources import read_source

@@ -5,9 +5,9 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from accelsim.files import write_atomically
-from accelsim.overlap_check import comparison_lines
-from accelsim.validation import CheckResult, describe
+from accelsim.base.files import write_atomically
+from accelsim.studies.overlap import comparison_lines
+from accelsim.studies.validation import CheckResult, describe
 
 __all__ = ["write_validation"]
 

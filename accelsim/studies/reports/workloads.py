@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from accelsim.files import write_atomically
+from accelsim.base.files import write_atomically
 from accelsim.hardware.design import load_design
-from accelsim.paper import WORKLOADS
+from accelsim.studies.paper import WORKLOADS
 from accelsim.plots import frames
 from accelsim.plots.compose import draw_stacks
 from accelsim.plots.style import new_figure, save_figure
-from accelsim.results import Result
+from accelsim.results.step import Result
 from accelsim.simulation import compare
 from accelsim.workload.trace import load_trace
 

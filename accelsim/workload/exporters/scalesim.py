@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from math import prod
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.exporting import (
     Export,

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.workload.exporting import Export, Layer, Product, forward_layers, left_behind, observed_ratio, seen_in_ff
 from accelsim.workload.names import counted, few
 from accelsim.workload.trace import Conv, ConvTranspose, Linear, Matmul, Trace

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.sparsity.masks import group_histograms, tightest_pattern
 from accelsim.workload.importers._onnx_graph import is_made_up
 from accelsim.workload.importers._onnx_walk import Seen, Walk, Weight

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 
 __all__ = ["Content", "Fact", "Graph", "MisfitError", "Node", "Stored", "is_made_up", "shown"]
 

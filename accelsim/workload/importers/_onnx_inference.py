@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.workload.importers._onnx_graph import Fact, Graph, MisfitError, Node, Stored, shown
 
 __all__ = ["Inference", "Opened", "first_line", "floating_kinds"]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.workload.importers._onnx_graph import Content, Fact, Graph, Node, Stored, is_made_up, shown
 from accelsim.workload.importers._onnx_layout import Strides, contiguous, in_order_of
 

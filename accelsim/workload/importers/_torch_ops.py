@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Protocol
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.workload.importers._torch_rnn import RNNS, recurrent
 from accelsim.workload.importers._torch_rows import Leaf, Pass, Row, Tensor
 from accelsim.workload.importers._torch_words import ATTENTION, CONVOLUTIONS, NOT_COUNTED, PARAMETERS

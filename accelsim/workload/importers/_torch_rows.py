@@ -13,7 +13,7 @@ from functools import cached_property
 from math import prod
 from typing import Any
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 
 __all__ = ["Backward", "Leaf", "Pass", "Recording", "Row", "Tensor", "choose_pass", "is_product"]
 

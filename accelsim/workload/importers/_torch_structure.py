@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.workload.importers._torch_ops import Part, Role, Seen, Source, parameters_of
 from accelsim.workload.importers._torch_results import result_shape
 from accelsim.workload.importers._torch_rows import Leaf, Pass, Row, Tensor, is_product

@@ -14,8 +14,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from accelsim.errors import InputError
-from accelsim.files import parse_json, read_text
+from accelsim.base.errors import InputError
+from accelsim.base.files import parse_json, read_text
 from accelsim.workload.importers._torch_ops import Part, Role, Seen, Source, parameters_of
 from accelsim.workload.importers._torch_rows import Leaf, Pass, Recording, Row, Tensor
 from accelsim.workload.importers._torch_trace import SEVERAL_ROWS, Base, Settled, build, per_sample

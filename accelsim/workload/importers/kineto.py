@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from accelsim.errors import InputError
-from accelsim.files import read_text
+from accelsim.base.errors import InputError
+from accelsim.base.files import read_text
 from accelsim.workload.importers._torch_rows import Recording, Row, Tensor
 from accelsim.workload.importers._torch_structure import Structure
 from accelsim.workload.importers._torch_trace import build

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.sparsity.masks import tightest_of
 from accelsim.workload.names import unique_names
 from accelsim.workload.tracer.measure import Measured

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.workload.torch_words import PRODUCTS
 from accelsim.workload.tracer.probing import Probe
 from accelsim.workload.tracer.records import Record

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  the idiom of the field
 from torch import Tensor
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.workload.tracer.roles import tensors_in
 
 __all__ = ["LOSSES"]

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.workload.tracer.autograd import storage_id
 
 __all__ = ["DATA", "Role", "Roles", "Source", "joined", "parameters_of", "plain", "stored", "tensors_in"]

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.workload.trace import LARGEST_DIMENSION
 
 __all__ = ["InputSpec"]

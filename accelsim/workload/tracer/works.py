@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.workload.torch_words import (
     CONVOLUTION,
     CONVOLUTION_BACKWARD,

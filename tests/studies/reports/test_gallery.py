@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 import accelsim as acs
-from accelsim import gallery
+from accelsim.studies.reports import gallery
 from accelsim.cli.plot import _SHOWS
-from accelsim.errors import AccelsimError
-from accelsim.gallery import PICTURES, Picture, write_gallery
+from accelsim.base.errors import AccelsimError
+from accelsim.studies.reports.gallery import PICTURES, Picture, write_gallery
 
 GALLERY = Path(acs.__file__).parent.parent / "reports" / "gallery"
 PNG = b"\x89PNG"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from accelsim.errors import InputError
-from accelsim.shipped_reports import REPORTS, write_reports
+from accelsim.base.errors import InputError
+from accelsim.studies.reports.shipped import REPORTS, write_reports
 
 COMMITTED = Path(__file__).parents[1] / "reports"
 

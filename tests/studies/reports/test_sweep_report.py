@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from accelsim.sweep_report import LIMIT, bandwidth_needed, needs_frame, write_bandwidth
+from accelsim.studies.reports.sweep import LIMIT, bandwidth_needed, needs_frame, write_bandwidth
 
 COMMITTED = Path(__file__).parents[1] / "reports" / "array_bandwidth"
 

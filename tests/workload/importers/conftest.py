@@ -12,7 +12,7 @@ import pytest
 
 from accelsim.hardware.design import Design, load_design
 from accelsim.sparsity.methods import find_method
-from accelsim.step import Gemm, lower
+from accelsim.lowering.step import Gemm, lower
 from accelsim.workload.trace import Conv, ConvTranspose, Linear, Matmul, Trace
 
 BATCH = 7

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.workload.importing import ImportOptions, import_trace, recognise
 from accelsim.workload.trace import load_trace, save_trace
 

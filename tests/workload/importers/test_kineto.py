@@ -6,7 +6,7 @@ import json
 import pytest
 
 from accelsim.cli import main
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.workload.importing import ImportOptions, import_trace, recognise
 from accelsim.workload.trace import load_trace
 

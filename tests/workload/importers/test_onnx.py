@@ -12,7 +12,7 @@ import pytest
 from operations import definitions, shown
 
 from accelsim.cli import main
-from accelsim.errors import InputError
+from accelsim.base.errors import InputError
 from accelsim.sparsity.masks import magnitude_mask
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.importing import ImportOptions, import_trace

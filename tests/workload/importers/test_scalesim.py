@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import accelsim as acs
 from accelsim.sparsity.methods import find_method
 from accelsim.sparsity.pattern import Pattern
-from accelsim.step import Gemm, lower
+from accelsim.lowering.step import Gemm, lower
 from accelsim.workload.importers.scalesim import kept_weights, read
 from accelsim.workload.importing import ImportOptions
 

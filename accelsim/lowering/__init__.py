@@ -1,0 +1,1 @@
+"""From a layer trace to the tasks of one training step."""

@@ -1,0 +1,1 @@
+"""What a simulation says: steps, training runs, performance, energy and timelines."""

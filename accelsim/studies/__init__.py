@@ -1,0 +1,1 @@
+"""Questions asked of the simulator: the paper, ablation, sensitivity, overlap, validation."""

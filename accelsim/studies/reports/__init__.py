@@ -1,0 +1,1 @@
+"""The reports that accelsim ships, and the gallery of figures."""
