@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 from accelsim.base.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from accelsim.engines import gemm_on_array
     from accelsim.base.errors import AccelsimError, InfeasibleError, InputError
+    from accelsim.engines import gemm_on_array
     from accelsim.hardware.design import Design, load_design
     from accelsim.plots.plot import plot
     from accelsim.report.writing import write_report
     from accelsim.results.step import Result, Results, load_results
+    from accelsim.results.training import TrainingResult
     from accelsim.simulation import compare, simulate
     from accelsim.sparsity.pattern import Pattern
     from accelsim.sweep.run import run_sweep
     from accelsim.sweep.spec import load_sweep, make_sweep
     from accelsim.training import simulate_training
-    from accelsim.results.training import TrainingResult
     from accelsim.workload.trace import Trace, load_trace, save_trace
     from accelsim.workload.tracer import InputSpec, trace, trace_model, tracing
 

@@ -18,9 +18,9 @@ from accelsim.base.errors import InputError
 from accelsim.base.files import parse_json, read_text, validate
 from accelsim.results.step import COMPARISON_FORMAT, Result, read_results
 from accelsim.results.step import FORMAT as RESULT_FORMAT
-from accelsim.sweep.results_table import Table, open_table
 from accelsim.results.training import FORMAT as TRAINING_FORMAT
 from accelsim.results.training import TrainingResult, read_training
+from accelsim.sweep.results_table import Table, open_table
 from accelsim.workload.trace import FORMAT as TRACE_FORMAT
 from accelsim.workload.trace import Trace, load_trace, workload_names
 

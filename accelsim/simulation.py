@@ -5,12 +5,15 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.version import __version__
 from accelsim.engines import ENGINES
 from accelsim.engines.timing import Timing
-from accelsim.base.errors import InputError, did_you_mean
 from accelsim.hardware.design import Design
 from accelsim.hardware.energy import load_energy_table
+from accelsim.lowering.builder import lower
+from accelsim.lowering.optimizers import Optimizer, find_optimizer
+from accelsim.lowering.tasks import Overrides
 from accelsim.results.performance import make_result
 from accelsim.results.step import Result, Results, identity_of
 from accelsim.schedule.mapping import MappingCache
@@ -20,8 +23,6 @@ from accelsim.schedule.plan_checks import check_plan
 from accelsim.schedule.plan_file import decisions_of, load_plan
 from accelsim.sparsity.methods import Method, find_method
 from accelsim.sparsity.pattern import Pattern
-from accelsim.lowering.step import Overrides, lower
-from accelsim.lowering.optimizers import Optimizer, find_optimizer
 from accelsim.workload.trace import Trace
 
 __all__ = ["cases_of", "compare", "plan_step", "simulate"]

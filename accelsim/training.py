@@ -5,12 +5,14 @@ from functools import partial
 
 from accelsim.base.errors import InputError
 from accelsim.hardware.design import Design
+from accelsim.lowering.builder import check_batch
+from accelsim.lowering.rules import check_supported
+from accelsim.lowering.tasks import Overrides
 from accelsim.results.step import Result
+from accelsim.results.training import PhaseResult, TrainingResult
 from accelsim.simulation import simulate
 from accelsim.sparsity.pattern import Pattern
 from accelsim.sparsity.recipes import Phase, Recipe, find_recipe, phases_of
-from accelsim.lowering.step import Overrides, check_batch, check_supported
-from accelsim.results.training import PhaseResult, TrainingResult
 from accelsim.workload.trace import Trace
 
 __all__ = ["simulate_training", "steps_of"]

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import accelsim as acs
+from accelsim.base.files import validate
 from accelsim.diff import (
     Change,
     Section,
@@ -22,10 +23,9 @@ from accelsim.diff import (
     compare_traces,
     compare_trainings,
 )
-from accelsim.base.files import validate
 from accelsim.results.step import write_results
-from accelsim.training import simulate_training
 from accelsim.results.training import write_training
+from accelsim.training import simulate_training
 from accelsim.workload.trace import Trace
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 import accelsim as acs
+from accelsim.lowering.tasks import Overrides
 from accelsim.results.step import load_results, write_results
-from accelsim.sparsity.methods import METHODS
-from accelsim.lowering.step import Overrides
-from accelsim.training import steps_of
 from accelsim.results.training import load_training, read_training, write_training
+from accelsim.sparsity.methods import METHODS
+from accelsim.training import steps_of
 
 WORKLOAD = "resnet9_cifar10"
 LACKING = (

@@ -1,7 +1,7 @@
 """What measurements on a machine say about it: the facts and the behaviour of `accelsim.hardware.platform`.
 
-Everything here is a pure function of `Measurement`; `accelsim.calibration.devices` makes them. Each parameter of the equations of
-`accelsim.platforms.timing` comes from the kernels that depend on little else:
+Everything here is a pure function of `Measurement`; `accelsim.calibration.devices` makes them. Each parameter of the
+equations of `accelsim.platforms.timing` comes from the kernels that depend on little else:
 
 - `kernel_us` is the median time of the smallest kernel, and is taken off every other time; `product_kernel_us` the
   time of the smallest GEMM;
@@ -27,10 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.base.errors import InputError
+from accelsim.base.units import GIGA, MEGA, MICRO, PICO, TERA
+from accelsim.calibration.measured_rows import Measurement, What
 from accelsim.hardware.platform import PRECISIONS, rate_field
 from accelsim.hardware.sourced_text import SourcedValue
-from accelsim.calibration.measured_rows import Measurement, What
-from accelsim.base.units import GIGA, MEGA, MICRO, PICO, TERA
 
 __all__ = ["Calibration", "calibrate"]
 

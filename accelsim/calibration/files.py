@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from accelsim.calibration.behaviour import Calibration
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.files import validate
+from accelsim.calibration.behaviour import Calibration
 from accelsim.hardware.platform import PRECISIONS, Behaviour, Platform, rate_field
 from accelsim.hardware.sourced import leaf_paths, read_scalar
 from accelsim.hardware.sourced_text import SourcedValue, sourced_text, values_alone

@@ -7,10 +7,10 @@ from io import StringIO
 
 import numpy as np
 
-from accelsim.hardware.platform import Behaviour, Platform
-from accelsim.calibration.measured_rows import Measurement
-from accelsim.platforms.timing import pair_seconds
 from accelsim.base.units import MICRO
+from accelsim.calibration.measured_rows import Measurement
+from accelsim.hardware.platform import Behaviour, Platform
+from accelsim.platforms.timing import pair_seconds
 
 __all__ = ["Residual", "residuals", "residuals_text"]
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import click
 
-from accelsim.base.version import __version__
 from accelsim.base.errors import AccelsimError, did_you_mean
+from accelsim.base.version import __version__
 
 __all__ = ["main"]
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from accelsim.cli.options import announce_compilation, check_folder, open_design
 from accelsim.base.errors import InputError
+from accelsim.cli.options import announce_compilation, check_folder, open_design
 
 if TYPE_CHECKING:
     from accelsim.studies.ablation import AblationRow
@@ -110,9 +110,9 @@ def _command(
 
 def _show(rows: "Sequence[AblationRow]") -> None:
     """Print the variants of one method and pattern, with the gain of each workload over its base."""
-    from accelsim.studies.ablation import BASE, GROUPS, summarise
-    from accelsim.cli.screen import console, table_of
     from accelsim.base.units import show
+    from accelsim.cli.screen import console, table_of
+    from accelsim.studies.ablation import BASE, GROUPS, summarise
 
     out, first = console(), rows[0]
     base = [row for row in rows if row.variant == BASE]

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from accelsim.cli.options import check_folder
 from accelsim.base.errors import InputError, did_you_mean
+from accelsim.cli.options import check_folder
 
 if TYPE_CHECKING:
-    from accelsim.calibration.measured_rows import Measurement
     from accelsim.calibration.devices.device import Device
     from accelsim.calibration.devices.kernels import Effort, LeftOut, Task
     from accelsim.calibration.devices.training import Network, Setting
+    from accelsim.calibration.measured_rows import Measurement
 
 __all__ = ["calibrate_command"]
 
@@ -165,11 +165,11 @@ def _measure_kernels(
     command: str,
 ) -> None:
     """Measure what is not measured yet, then write what all measurements say."""
-    from accelsim.calibration.behaviour import calibrate
-    from accelsim.calibration.files import Identity, calibrated_files, check_facts, facts_of, stated_facts
     from accelsim.base.files import write_atomically
-    from accelsim.hardware.platform import load_platform
+    from accelsim.calibration.behaviour import calibrate
     from accelsim.calibration.devices.kernels import DEFAULT, QUICK, tasks_for
+    from accelsim.calibration.files import Identity, calibrated_files, check_facts, facts_of, stated_facts
+    from accelsim.hardware.platform import load_platform
 
     based = None if based_on is None else load_platform(based_on)
     if based is not None and based.kind == "fpga":
@@ -208,8 +208,8 @@ def _write_residuals(folder: Path, name: str, measured: "Sequence[Measurement]")
         return []
     from statistics import median
 
-    from accelsim.calibration.residuals import residuals, residuals_text
     from accelsim.base.files import write_atomically
+    from accelsim.calibration.residuals import residuals, residuals_text
     from accelsim.hardware.platform import load_behaviour, load_platform
 
     platform = load_platform(folder / f"{name}.yaml")
@@ -237,8 +237,8 @@ def _measured(
 ) -> "tuple[list[Measurement], list[LeftOut]]":
     """Measure the tasks that the journal lacks, adding each to it at once; return all, and what was left out."""
     from accelsim.base.files import write_atomically
-    from accelsim.calibration.measured_rows import measurements_text
     from accelsim.calibration.devices.kernels import LeftOut, Task, measure
+    from accelsim.calibration.measured_rows import measurements_text
 
     measured = _known(journal, device, effort.name) if journal.exists() else []
     if measured:
@@ -330,9 +330,9 @@ def _measure_training(
 ) -> None:
     """Measure a training step and append it as a row."""
     opened = _opened(device, "torch")
-    from accelsim.cli.trace import build_model, importable_neighbours
     from accelsim.base.files import packaged_path, write_atomically
     from accelsim.calibration.devices.training import COLUMNS, NETWORKS, WARM_UP, Setting, measure_training
+    from accelsim.cli.trace import build_model, importable_neighbours
 
     setting = Setting(
         device=device, batch=batch, amp=amp, tf32=tf32, channels_last=channels_last, compiled=compiled,
@@ -392,8 +392,8 @@ def _show_estimate(platform: Path, network: "Network", setting: "Setting", measu
 
 def _own_network(target: str, inputs: Sequence[str], loss: str | None) -> "Network":
     """A network of the user's: a row names it as its function is called, and what it is fed as the inputs are given."""
-    from accelsim.cli.trace import find_loss
     from accelsim.calibration.devices.training import Input, Network, cross_entropy
+    from accelsim.cli.trace import find_loss
     from accelsim.workload.tracer import InputSpec
 
     if not inputs:

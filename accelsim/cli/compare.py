@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from accelsim.base.errors import InputError
 from accelsim.cli.contenders import check_baseline, echo_contenders
 from accelsim.cli.options import announce_compilation, check_output, open_design, read_overrides, step_options
-from accelsim.base.errors import InputError
 
 if TYPE_CHECKING:
     from accelsim.hardware.design import Design

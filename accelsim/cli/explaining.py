@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from accelsim.base.units import show
 from accelsim.cli.screen import table_of
+from accelsim.lowering.tasks import Gemm
 from accelsim.schedule.explain import Alternative, Explanation, GemmChoice, Handover, Placement
 from accelsim.schedule.plan import Mapping, Plan
 from accelsim.schedule.plan_checks import task_names
-from accelsim.lowering.step import Gemm
-from accelsim.base.units import show
 from accelsim.workload.names import counted
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from accelsim.cli.options import check_output
 from accelsim.base.errors import InputError, did_you_mean
+from accelsim.cli.options import check_output
 
 if TYPE_CHECKING:
-    from accelsim.lowering.step import Step
+    from accelsim.lowering.tasks import Step
     from accelsim.workload.exporting import Export, Product
     from accelsim.workload.trace import Trace
 
@@ -100,9 +100,9 @@ def _products(
 ) -> "Export":
     """The products of a step in some of its stages, or of the forward pass alone where no stage is named."""
     from accelsim.hardware.design import load_design
+    from accelsim.lowering.builder import lower
     from accelsim.sparsity.methods import find_method
     from accelsim.sparsity.pattern import Pattern
-    from accelsim.lowering.step import lower
     from accelsim.workload.exporters.scalesim import crossing_groups, product_topology
     from accelsim.workload.exporters.timeloop import product_problems
     from accelsim.workload.exporting import left_behind, unwritten_sparsity
@@ -125,7 +125,7 @@ def _products(
 
 def _lowered(workload: "Trace", step: "Step", stages: Sequence[str], *, observed: bool) -> "Iterator[Product]":
     """The products in these stages, with the N:M of the step or that observed in the weights of FF."""
-    from accelsim.lowering.step import Gemm
+    from accelsim.lowering.tasks import Gemm
     from accelsim.workload.exporting import Product, forward_layers, observed_ratio
 
     ratios = {layer.name: observed_ratio(layer) for layer in forward_layers(workload)} if observed else {}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from accelsim.cli.options import check_output
 from accelsim.base.errors import InputError
+from accelsim.cli.options import check_output
 
 __all__ = ["import_command"]
 

@@ -44,9 +44,9 @@ def info_command(trace: str, hw: str, method: str, pattern: str, batch: int, eve
     MACs/B is the arithmetic intensity: the MACs of one product of the layer over the bytes of its input, weight and
     output, each moved once in 16 bits, at the given batch. It is the same for FF, BP and WU, and so for the step.
     """
+    from accelsim.lowering.summary import summarise
     from accelsim.sparsity.methods import find_method
     from accelsim.sparsity.pattern import Pattern
-    from accelsim.lowering.summary import summarise
     from accelsim.workload.trace import load_trace
 
     summary = summarise(

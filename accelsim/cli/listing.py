@@ -39,8 +39,8 @@ def list_command(kind: str) -> None:
 
 
 def _workloads(*, measured: bool = False) -> "Table":
-    from accelsim.cli.screen import table_of
     from accelsim.base.units import show
+    from accelsim.cli.screen import table_of
     from accelsim.workload.trace import load_trace, workload_names
 
     table = table_of("workload", "inputs", "parameters", "MACs/sample", "operations")

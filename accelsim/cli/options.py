@@ -11,7 +11,7 @@ from accelsim.base.errors import InputError
 
 if TYPE_CHECKING:
     from accelsim.hardware.design import Design
-    from accelsim.lowering.step import Overrides
+    from accelsim.lowering.tasks import Overrides
 
 __all__ = [
     "announce_compilation",
@@ -91,8 +91,8 @@ def open_design(name: str, settings: Sequence[str]) -> "Design":
 
 def read_overrides(dense: Sequence[str], sparse: Sequence[str]) -> "Overrides":
     """Read ``--dense GLOB`` and ``--sparse GLOB[=N:M]``."""
+    from accelsim.lowering.tasks import Overrides
     from accelsim.sparsity.pattern import Pattern
-    from accelsim.lowering.step import Overrides
 
     forced = []
     for item in sparse:
@@ -128,8 +128,8 @@ def check_folder(path: str | None) -> Path | None:
 
 def announce_compilation(*, sweep: bool = False) -> None:
     """Say so when this run, or this sweep, has to compile the kernels first."""
-    from accelsim.cost import _kernels
     from accelsim.base.jit import compiled_before
+    from accelsim.cost import _kernels
 
     needed = (_kernels.search_step,) if sweep else (_kernels.search, _kernels.evaluate)
     if not all(map(compiled_before, needed)):

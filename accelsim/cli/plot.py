@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from accelsim.cli.options import check_output
 from accelsim.base.errors import InputError, did_you_mean
+from accelsim.cli.options import check_output
 
 __all__ = ["plot_command"]
 
@@ -91,8 +91,8 @@ def plot_command(
     if target.with_suffix(".csv") in map(Path, paths):
         raise InputError(f"-o {output}: its data would be written over {target.with_suffix('.csv')}, which is read")
 
-    from accelsim.plots.kinds import Choice, guess_kinds, prepare
     from accelsim.plots.compose import make_figure
+    from accelsim.plots.kinds import Choice, guess_kinds, prepare
     from accelsim.plots.sources import read_source
     from accelsim.plots.style import save_with_data
 

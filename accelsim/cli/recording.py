@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from accelsim.cli.options import check_output
 from accelsim.base.errors import InputError
+from accelsim.cli.options import check_output
 
 if TYPE_CHECKING:
     from accelsim.hardware.design import Design
-    from accelsim.schedule.plan import Plan
-    from accelsim.results.timeline_file import Timeline
     from accelsim.lowering.optimizers import Optimizer
+    from accelsim.results.timeline_file import Timeline
+    from accelsim.schedule.plan import Plan
 
 __all__ = ["check_timeline", "record", "timeline_options"]
 

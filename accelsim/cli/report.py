@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from accelsim.cli.options import announce_compilation, check_folder, open_design, read_overrides, step_options
 from accelsim.base.errors import InputError
+from accelsim.cli.options import announce_compilation, check_folder, open_design, read_overrides, step_options
 
 if TYPE_CHECKING:
     from accelsim.hardware.design import Design

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from accelsim.cli.options import check_output
 from accelsim.base.errors import InputError
+from accelsim.cli.options import check_output
 
 if TYPE_CHECKING:
     from accelsim.sweep.expression import Expression

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from accelsim.base.errors import InputError
 from accelsim.cli.options import (
     announce_compilation,
     check_output,
@@ -13,14 +14,13 @@ from accelsim.cli.options import (
     read_overrides,
     step_options,
 )
-from accelsim.base.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from accelsim.hardware.design import Design
-    from accelsim.schedule.plan import Plan
     from accelsim.lowering.optimizers import Optimizer
+    from accelsim.schedule.plan import Plan
 
 __all__ = ["schedule_command"]
 
@@ -60,10 +60,10 @@ def schedule_command(
 
     --explain LAYER shows what else there was for one operation, with exact costs.
     """
+    from accelsim.lowering.optimizers import find_optimizer
     from accelsim.schedule.plan_file import save_plan
     from accelsim.simulation import plan_step
     from accelsim.sparsity.methods import find_method
-    from accelsim.lowering.optimizers import find_optimizer
     from accelsim.workload.trace import load_trace
 
     if every and explain is None:
@@ -147,8 +147,8 @@ def _show_step(out: "Console", plan: "Plan", design: "Design", optimizer: "Optim
 
 def _listed(plan: "Plan", tasks: Collection[int], what: str) -> str:
     """How many tasks, and the first few."""
+    from accelsim.lowering.tasks import Gemm
     from accelsim.schedule.plan_checks import task_names
-    from accelsim.lowering.step import Gemm
     from accelsim.workload.names import few
 
     names = task_names(plan.step)

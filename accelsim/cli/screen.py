@@ -9,9 +9,9 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from accelsim.results.step import LayerResult, Result, group_notes, step_cells
-from accelsim.lowering.step import Note
 from accelsim.base.units import show
+from accelsim.lowering.tasks import Note
+from accelsim.results.step import LayerResult, Result, group_notes, step_cells
 
 __all__ = ["console", "short_titles", "show_comparison", "show_notes", "show_result", "table_of", "value_text"]
 

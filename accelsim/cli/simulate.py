@@ -57,11 +57,11 @@ def simulate_command(
     With --epochs and --dataset-size, or with --steps, time a whole training run: --method may be a recipe then
     (accelsim list recipes).
     """
+    from accelsim.lowering.optimizers import find_optimizer
     from accelsim.results.step import write_results
+    from accelsim.results.timeline_file import write_timeline
     from accelsim.simulation import plan_step, simulate
     from accelsim.sparsity.methods import find_method
-    from accelsim.results.timeline_file import write_timeline
-    from accelsim.lowering.optimizers import find_optimizer
     from accelsim.workload.trace import load_trace
 
     single = {"--plan": plan, "--timeline": timeline, "--window": window}

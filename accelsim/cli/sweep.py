@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from accelsim.base.errors import InputError
 from accelsim.cli.axes import axis_options, command_line, cores, progress_bar, read_sweep
 from accelsim.cli.options import announce_compilation, check_output
-from accelsim.base.errors import InputError
 
 if TYPE_CHECKING:
     from accelsim.sweep.run import Outcome
@@ -76,9 +76,9 @@ def _executor(dask: str | None, jobs: int) -> Iterator[Any]:
 
 
 def _report(sweep: "Sweep", outcome: "Outcome", target: Path) -> None:
+    from accelsim.base.units import show
     from accelsim.cli.screen import console, short_titles, table_of
     from accelsim.sweep.axes import Levels
-    from accelsim.base.units import show
 
     varied = [axis.path for axis in sweep.axes if not isinstance(axis, Levels) or len(axis.values) > 1]
     best, counts = _best_of(outcome.journal)

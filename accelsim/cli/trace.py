@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
-from accelsim.cli.options import check_output
 from accelsim.base.errors import InputError, did_you_mean
+from accelsim.cli.options import check_output
 
 __all__ = ["build_model", "find_loss", "importable_neighbours", "trace_command"]
 

@@ -12,8 +12,8 @@ from accelsim.base.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from accelsim.sparsity.recipes import Share
     from accelsim.results.training import TrainingResult
+    from accelsim.sparsity.recipes import Share
 
 __all__ = ["read_run", "run_training", "training_options"]
 
@@ -77,8 +77,8 @@ def read_run(
 
 def run_training(target: Path | None, as_json: bool, *given: Any, **options: Any) -> None:
     """Simulate a training run, write it to `target` and show it; the rest is for `accelsim.simulate_training`."""
-    from accelsim.training import simulate_training
     from accelsim.results.training import write_training
+    from accelsim.training import simulate_training
 
     training = simulate_training(*given, **options)
     if target is not None:
@@ -127,8 +127,8 @@ def _of_run(share: "Share") -> str:
 
 
 def _phases(out: "Console", training: "TrainingResult") -> None:
-    from accelsim.cli.screen import table_of
     from accelsim.base.units import show, show_duration
+    from accelsim.cli.screen import table_of
 
     table = table_of("phase", "method", "pattern", "steps", "step time", "phase time", "energy", "speedup")
     for phase in training.phases:
@@ -147,8 +147,8 @@ def _phases(out: "Console", training: "TrainingResult") -> None:
 
 
 def _totals(out: "Console", training: "TrainingResult") -> None:
-    from accelsim.cli.screen import table_of
     from accelsim.base.units import show_duration
+    from accelsim.cli.screen import table_of
 
     totals = training.totals
     rows = {

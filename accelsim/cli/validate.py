@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from accelsim.cli.options import check_folder
 from accelsim.base.errors import InputError, did_you_mean
+from accelsim.cli.options import check_folder
 
 if TYPE_CHECKING:
     from accelsim.studies.validation import CheckResult

@@ -16,8 +16,8 @@ import numpy as np
 from accelsim.cost import _kernels
 from accelsim.cost.gemm import GemmNumbers, MachineNumbers, MappingNumbers, sore_cycles
 from accelsim.hardware.design import Design
-from accelsim.lowering.step import Generation, Update, VectorWork
 from accelsim.lowering.optimizers import Optimizer
+from accelsim.lowering.tasks import Generation, Update, VectorWork
 
 __all__ = [
     "Bound",

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from accelsim.cost import _kernels
 from accelsim.hardware.design import Design
-from accelsim.lowering.step import Gemm, Stage
+from accelsim.lowering.tasks import Gemm, Stage
 
 __all__ = ["GemmNumbers", "MachineNumbers", "MappingNumbers", "gemm_numbers", "machine_numbers", "sore_cycles"]
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from accelsim.base.errors import InputError, did_you_mean
 from accelsim.cost import _kernels
 from accelsim.cost.conventions import CONVENTIONS, Convention, convention_cycles
-from accelsim.base.errors import InputError, did_you_mean
 from accelsim.schedule.plan import DATAFLOWS, VARIANTS
 from accelsim.sparsity.pattern import Pattern
 

@@ -3,10 +3,10 @@
 from accelsim.cost.charges import Charge
 from accelsim.engines.work import Work, works_of
 from accelsim.hardware.design import Design
+from accelsim.lowering.optimizers import Optimizer
 from accelsim.schedule.bounds import TaskCost, lower_bound
 from accelsim.schedule.overlap import Unit, unit_of, waits_of
 from accelsim.schedule.plan import Plan
-from accelsim.lowering.optimizers import Optimizer
 
 __all__ = ["step_bound"]
 

@@ -9,8 +9,8 @@ operand. The event engine says what overlap hides of this.
 from accelsim.engines.timing import Timing
 from accelsim.engines.work import works_of
 from accelsim.hardware.design import Design
-from accelsim.schedule.plan import Plan
 from accelsim.lowering.optimizers import Optimizer
+from accelsim.schedule.plan import Plan
 
 __all__ = ["run"]
 

@@ -18,18 +18,18 @@ from typing import Any
 
 import simpy
 
+from accelsim.base.errors import InfeasibleError
 from accelsim.cost.charges import Charge
 from accelsim.cost.gemm import GemmNumbers, MappingNumbers, machine_numbers
 from accelsim.engines.dram import Dram, Load, Window
 from accelsim.engines.jobs import GemmJobs, Job, Part, gemm_jobs, split_first, split_last
 from accelsim.engines.timing import Span, TaskTiming, Timing
 from accelsim.engines.work import Work, works_of
-from accelsim.base.errors import InfeasibleError
 from accelsim.hardware.design import Design
+from accelsim.lowering.optimizers import Optimizer
+from accelsim.lowering.tasks import Generation
 from accelsim.schedule.overlap import Unit, unit_of, waits_of
 from accelsim.schedule.plan import Plan
-from accelsim.lowering.step import Generation
-from accelsim.lowering.optimizers import Optimizer
 
 __all__ = ["EVENT_LIMIT", "Run", "run", "run_in_detail"]
 

@@ -39,8 +39,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from accelsim.engines import _register_kernels as kernels
 from accelsim.base.errors import InputError, did_you_mean
+from accelsim.engines import _register_kernels as kernels
 from accelsim.sparsity.pattern import Pattern
 
 __all__ = ["RegisterRun", "estimate_seconds", "run_registers"]

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from accelsim.cost.charges import Bound, Events
 from accelsim.hardware.design import Design
+from accelsim.lowering.tasks import Stage
 from accelsim.schedule.plan import Mapping
 from accelsim.sparsity.pattern import Pattern
-from accelsim.lowering.step import Stage
 
 __all__ = ["Bound", "Events", "Span", "TaskTiming", "Timing", "check_laws"]
 

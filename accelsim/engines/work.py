@@ -7,11 +7,11 @@ from accelsim.cost.charges import Charge, charge_gemm, charge_online, charge_upd
 from accelsim.cost.gemm import GemmNumbers, MachineNumbers, MappingNumbers, gemm_numbers, machine_numbers
 from accelsim.engines.timing import TaskTiming
 from accelsim.hardware.design import Design
+from accelsim.lowering.optimizers import Optimizer
+from accelsim.lowering.tasks import Gemm, Generation, Stage, Update, VectorWork
 from accelsim.schedule.edges import Edge
 from accelsim.schedule.offline import kept_edges
 from accelsim.schedule.plan import Mapping, Plan
-from accelsim.lowering.step import Gemm, Generation, Stage, Update, VectorWork
-from accelsim.lowering.optimizers import Optimizer
 
 __all__ = ["Work", "executed_macs", "works_of"]
 

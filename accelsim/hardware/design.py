@@ -11,9 +11,9 @@ from pydantic import Field, model_validator
 
 from accelsim.base.errors import InputError
 from accelsim.base.files import FileModel, packaged_names, shipped_or_file
+from accelsim.base.units import GIGA
 from accelsim.hardware.sourced import SourcedModel, load_sourced
 from accelsim.sparsity.pattern import Pattern
-from accelsim.base.units import GIGA
 
 __all__ = ["Design", "design_names", "load_design"]
 

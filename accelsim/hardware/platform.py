@@ -14,8 +14,8 @@ from pydantic import Field, model_validator
 
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.files import FileModel, packaged_names, shipped_or_file
-from accelsim.hardware.sourced import SourcedModel, load_sourced
 from accelsim.base.units import TERA
+from accelsim.hardware.sourced import SourcedModel, load_sourced
 
 __all__ = [
     "PRECISIONS",

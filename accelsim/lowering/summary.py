@@ -13,9 +13,10 @@ from math import prod
 from typing import Any
 
 from accelsim.hardware.design import Design
+from accelsim.lowering.builder import lower
+from accelsim.lowering.tasks import Gemm, Stage
 from accelsim.sparsity.methods import Method
 from accelsim.sparsity.pattern import Pattern
-from accelsim.lowering.step import Gemm, Stage, lower
 from accelsim.workload.observed import OperandSparsity
 from accelsim.workload.trace import Conv, ConvTranspose, Linear, Matmul, Operation, Origin, Trace, Vector
 
@@ -178,7 +179,7 @@ class Summary:
 def summarise(trace: Trace, design: Design, method: Method, *, pattern: Pattern, batch: int) -> Summary:
     """Return the layers of `trace`, totals by kind, and what `method` would make sparse in a step on `design`.
 
-    `pattern` is also what the observed groups are held against. Raises `InputError` as `accelsim.lowering.step.lower`.
+    `pattern` is also what the observed groups are held against. Raises `InputError` as `lower` does.
     """
     layers = _layers(trace, pattern, batch)
     return Summary(

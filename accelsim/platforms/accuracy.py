@@ -15,6 +15,7 @@ import numpy as np
 
 from accelsim.base.errors import InputError
 from accelsim.hardware.platform import Behaviour, load_behaviour, load_platform, platform_names
+from accelsim.platforms.predictions import predict_pairs, prepare
 from accelsim.platforms.published_rows import (
     SparseCase,
     ThroughputCase,
@@ -23,7 +24,6 @@ from accelsim.platforms.published_rows import (
     read_sparse,
     read_throughput,
 )
-from accelsim.platforms.predictions import predict_pairs, prepare
 
 __all__ = ["PLATFORM_CHECKS", "Accuracy", "Compared", "Spread", "check_platforms", "describe_check", "error_band"]
 

@@ -7,10 +7,10 @@ of its own paper's network, and of SAT no cycle count is published: neither has 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
-from accelsim.results.energy import energy_at
 from accelsim.hardware.energy import EnergyTable
 from accelsim.platforms.accuracy import error_band
 from accelsim.platforms.estimate import Estimate
+from accelsim.results.energy import energy_at
 from accelsim.results.step import Result
 
 __all__ = ["FORMAT", "Contender", "contender_of_estimate", "contender_of_result", "recalled_names", "relative_to"]

@@ -24,15 +24,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.base.errors import InputError, did_you_mean
+from accelsim.base.units import GIGA, show
 from accelsim.hardware.platform import Behaviour, Platform, behaviour_names, load_behaviour
+from accelsim.lowering.builder import check_batch, lower
+from accelsim.lowering.optimizers import find_optimizer
+from accelsim.lowering.tasks import Stage
 from accelsim.platforms.kernels import Floats, Kernels, Software, kernels_of
 from accelsim.platforms.memory import step_bytes
 from accelsim.platforms.timing import Times, step_seconds
 from accelsim.sparsity.methods import Method, find_method
 from accelsim.sparsity.pattern import Pattern
-from accelsim.lowering.step import Stage, check_batch, lower
-from accelsim.base.units import GIGA, show
-from accelsim.lowering.optimizers import find_optimizer
 from accelsim.workload.trace import Trace
 
 __all__ = ["PLATFORM_PRECISIONS", "Estimate", "estimate"]
@@ -99,7 +100,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """A platform as lowering sees it; see `accelsim.lowering.step.Target`."""
+    """A platform as lowering sees it; see `accelsim.lowering.rules.Target`."""
 
     patterns: frozenset[Pattern]
     name: str = "platform"

@@ -19,8 +19,8 @@ import numpy as np
 
 from accelsim.base.files import write_atomically
 from accelsim.hardware.platform import Behaviour, load_platform, platform_names
-from accelsim.platforms.published_rows import SparseCase, ThroughputCase, held_out, read_sparse, read_throughput
 from accelsim.platforms.predictions import PreparedThroughput, predict_pairs, prepare
+from accelsim.platforms.published_rows import SparseCase, ThroughputCase, held_out, read_sparse, read_throughput
 
 __all__ = ["Family", "families", "fit_families", "main"]
 

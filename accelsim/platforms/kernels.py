@@ -32,9 +32,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.sparsity.methods import Operand
-from accelsim.lowering.step import Gemm, Generation, Stage, Step, Update, VectorWork, input_gradients
 from accelsim.lowering.optimizers import Optimizer
+from accelsim.lowering.rules import input_gradients
+from accelsim.lowering.tasks import Gemm, Generation, Stage, Step, Update, VectorWork
+from accelsim.sparsity.methods import Operand
 from accelsim.workload.trace import Conv, ConvTranspose, Operation, Trace, Vector
 
 __all__ = ["Kernels", "Software", "compact_share", "kernels_of"]

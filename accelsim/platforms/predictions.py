@@ -6,15 +6,16 @@ from functools import cache
 
 import numpy as np
 
+from accelsim.base.units import GIGA, MICRO
 from accelsim.hardware.platform import Behaviour
+from accelsim.lowering.builder import lower
+from accelsim.lowering.tasks import Step
 from accelsim.platforms.kernels import Floats, Kernels, kernels_of
-from accelsim.platforms.published_rows import SparseCase, ThroughputCase
 from accelsim.platforms.memory import largest_batch
+from accelsim.platforms.published_rows import SparseCase, ThroughputCase
 from accelsim.platforms.timing import pair_seconds, step_seconds
 from accelsim.sparsity.methods import find_method
 from accelsim.sparsity.pattern import Pattern
-from accelsim.lowering.step import Step, lower
-from accelsim.base.units import GIGA, MICRO
 from accelsim.workload.trace import Trace, load_trace
 
 __all__ = ["DENSE", "PreparedThroughput", "predict_pairs", "prepare"]
@@ -22,7 +23,7 @@ __all__ = ["DENSE", "PreparedThroughput", "predict_pairs", "prepare"]
 
 @dataclass(frozen=True, slots=True)
 class _DenseTarget:
-    """A machine without N:M modes that fuses nothing; see `accelsim.lowering.step.Target`."""
+    """A machine without N:M modes that fuses nothing; see `accelsim.lowering.rules.Target`."""
 
     name: str = "dense"
     patterns: frozenset[Pattern] = frozenset()

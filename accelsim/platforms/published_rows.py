@@ -29,8 +29,8 @@ from typing import Literal
 from accelsim.base.errors import InputError
 from accelsim.base.files import read_text
 from accelsim.hardware.platform import Platform, find_platform
-from accelsim.platforms.kernels import Software
 from accelsim.lowering.optimizers import find_optimizer
+from accelsim.platforms.kernels import Software
 from accelsim.workload.measured import trace_for
 
 __all__ = [

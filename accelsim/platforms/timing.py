@@ -25,9 +25,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.base.units import GIGA, MEGA, MICRO, PICO
 from accelsim.hardware.platform import Behaviour, Platform
 from accelsim.platforms.kernels import Floats, Kernels, Software, compact_share
-from accelsim.base.units import GIGA, MEGA, MICRO, PICO
 
 __all__ = ["Times", "pair_seconds", "step_seconds", "sustained_share"]
 

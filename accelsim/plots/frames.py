@@ -13,15 +13,15 @@ from typing import Any
 import pandas as pd
 
 from accelsim.base.errors import InputError
+from accelsim.base.units import GIGA
 from accelsim.hardware.design import Design
+from accelsim.lowering.summary import merge_names
+from accelsim.lowering.tasks import Stage
 from accelsim.plots.text import words_of
 from accelsim.results.step import LayerResult, Result
-from accelsim.sparsity.pattern import Pattern
-from accelsim.lowering.step import Stage
-from accelsim.lowering.summary import merge_names
-from accelsim.sweep.pareto import pareto_front
 from accelsim.results.training import TrainingResult
-from accelsim.base.units import GIGA
+from accelsim.sparsity.pattern import Pattern
+from accelsim.sweep.pareto import pareto_front
 
 __all__ = [
     "contenders_frame",

@@ -10,9 +10,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 
+from accelsim.lowering.tasks import Stage
 from accelsim.plots.style import COLOURS, marker_style, width_of
 from accelsim.plots.text import number, ratio_axis, short_names
-from accelsim.lowering.step import Stage
 
 __all__ = ["UTILISATION", "plot_layer_speedup", "plot_mapping", "plot_utilisation"]
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from accelsim.base.errors import InputError
-from accelsim.plots.kinds import Choice, guess_kinds, prepare
 from accelsim.plots.compose import make_figure
+from accelsim.plots.kinds import Choice, guess_kinds, prepare
 from accelsim.plots.sources import Source, read_source
 from accelsim.results.step import Result, Results
 from accelsim.results.training import TrainingResult
@@ -33,10 +33,10 @@ def plot(
 ) -> "Figure":
     """Return a figure of results, training runs, frames, or files that commands wrote.
 
-    `kind` is one of `accelsim.plots.kinds.KINDS`, by default the most obvious for the data; `width` a column of a paper,
-    ``single`` or ``double``; `title` stands instead of what the data have in common. `where` keeps rows with these
-    values; `layer`, `x`, `y`, `value`, `by`, `hw` and `settings` are those of ``accelsim plot``. Raises `InputError` as
-    `accelsim.plots.kinds.prepare`.
+    `kind` is one of `accelsim.plots.kinds.KINDS`, by default the most obvious for the data; `width` a column of a
+    paper, ``single`` or ``double``; `title` stands instead of what the data have in common. `where` keeps rows with
+    these values; `layer`, `x`, `y`, `value`, `by`, `hw` and `settings` are those of ``accelsim plot``. Raises
+    `InputError` as `accelsim.plots.kinds.prepare`.
     """
     items = list(data) if isinstance(data, Sequence) and not isinstance(data, str) else [data]
     if not items:

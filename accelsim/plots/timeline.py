@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from accelsim.base.errors import InputError, did_you_mean
+from accelsim.lowering.tasks import Stage
 from accelsim.plots.style import COLOURS, HATCHES, put_legend
-from accelsim.schedule.overlap import Unit
-from accelsim.lowering.step import Stage
 from accelsim.results.timeline_file import BANDWIDTH, TRACKS, Slice, Timeline
+from accelsim.schedule.overlap import Unit
 
 __all__ = ["MOST_JOBS", "draw_timeline", "plot_bandwidth", "plot_timeline", "timeline_frame"]
 

@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from accelsim.plots.kinds import prepare
 from accelsim.hardware.design import Design
 from accelsim.plots import compose, frames
 from accelsim.plots.compose import Drawing
+from accelsim.plots.kinds import prepare
 from accelsim.plots.sources import Source
 from accelsim.results.step import Result, Results
 

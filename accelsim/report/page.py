@@ -5,18 +5,18 @@ from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 
+from accelsim.base.markup import Cell, Html, Number, data_table, element, joined
+from accelsim.base.units import show
 from accelsim.base.version import __version__
-from accelsim.results.energy import energy_at
 from accelsim.hardware.design import Design
 from accelsim.hardware.energy import EnergyTable
 from accelsim.hardware.resources import check_fits
 from accelsim.hardware.sourced import leaf_paths
-from accelsim.base.markup import Cell, Html, Number, data_table, element, joined
 from accelsim.plots.style import WIDTHS_IN
 from accelsim.report.drawings import ReportFigure
+from accelsim.results.energy import energy_at
 from accelsim.results.step import LayerResult, Result, Results, StageResult, group_notes, step_cells
 from accelsim.sparsity.methods import find_method
-from accelsim.base.units import show
 from accelsim.workload.trace import Trace
 
 __all__ = ["Contents", "Parameter", "make_page", "parameters_of"]

@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 
+from accelsim.base.units import GIGA
 from accelsim.base.version import __version__
-from accelsim.results.energy import Energy, add_up, energy_of, total_energy
 from accelsim.engines.timing import Timing
 from accelsim.hardware.design import Design
 from accelsim.hardware.energy import EnergyTable
-from accelsim.results.step import LayerResult, Result, StageResult, StepResult
-from accelsim.lowering.step import Stage, Step
-from accelsim.base.units import GIGA
 from accelsim.lowering.optimizers import Optimizer
+from accelsim.lowering.tasks import Stage, Step
+from accelsim.results.energy import Energy, add_up, energy_of, total_energy
+from accelsim.results.step import LayerResult, Result, StageResult, StepResult
 
 __all__ = ["make_result", "stage_result", "step_result"]
 

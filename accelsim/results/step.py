@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
-from accelsim.results.energy import Energy
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.files import form_of, make_form, parse_json, read_text, several, validate, write_atomically
 from accelsim.base.markup import Cell, Number, data_table
-from accelsim.lowering.step import Note, Stage
 from accelsim.base.units import GIGA, show
+from accelsim.lowering.tasks import Note, Stage
+from accelsim.results.energy import Energy
 
 if TYPE_CHECKING:
     import pandas as pd

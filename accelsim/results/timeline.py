@@ -19,6 +19,8 @@ from itertools import groupby
 from math import ceil
 from typing import Any
 
+from accelsim.base.errors import InputError
+from accelsim.base.units import GIGA, show
 from accelsim.base.version import __version__
 from accelsim.engines.buffer_fill import buffer_fill
 from accelsim.engines.dram import Load, Window
@@ -26,11 +28,9 @@ from accelsim.engines.event import EVENT_LIMIT, Run, run_in_detail
 from accelsim.engines.jobs import Time
 from accelsim.engines.timing import Span, TaskTiming
 from accelsim.engines.work import works_of
-from accelsim.base.errors import InputError
 from accelsim.hardware.design import Design
-from accelsim.schedule.overlap import Unit
-from accelsim.schedule.plan import Plan
-from accelsim.lowering.step import Stage
+from accelsim.lowering.optimizers import Optimizer
+from accelsim.lowering.tasks import Stage
 from accelsim.results.timeline_file import (
     BANDWIDTH,
     FILL,
@@ -44,8 +44,8 @@ from accelsim.results.timeline_file import (
     SliceArgs,
     Timeline,
 )
-from accelsim.base.units import GIGA, show
-from accelsim.lowering.optimizers import Optimizer
+from accelsim.schedule.overlap import Unit
+from accelsim.schedule.plan import Plan
 
 __all__ = ["MOST_JOBS", "make_timeline", "read_window"]
 

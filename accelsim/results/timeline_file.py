@@ -11,8 +11,8 @@ from pydantic import Field
 
 from accelsim.base.errors import InputError
 from accelsim.base.files import FileModel, parse_json, read_text, validate, write_atomically
+from accelsim.lowering.tasks import Stage
 from accelsim.schedule.overlap import Unit
-from accelsim.lowering.step import Stage
 
 __all__ = [
     "BANDWIDTH",

@@ -24,9 +24,9 @@ from accelsim.base.files import (
     write_atomically,
 )
 from accelsim.base.markup import Number, data_table
+from accelsim.base.units import show
 from accelsim.results.step import Result, identity_of, result_form, result_of, write_rows
 from accelsim.sparsity.recipes import Share
-from accelsim.base.units import show
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,11 +3,11 @@
 from accelsim.cost.charges import charge_update, charge_vector
 from accelsim.cost.gemm import GemmNumbers, gemm_numbers
 from accelsim.hardware.design import Design
+from accelsim.lowering.optimizers import Optimizer
+from accelsim.lowering.tasks import Gemm, Generation, Step, Update, VectorWork
 from accelsim.schedule.edges import Edge
 from accelsim.schedule.mapping import Searcher
 from accelsim.schedule.plan import Mapping, Plan
-from accelsim.lowering.step import Gemm, Generation, Step, Update, VectorWork
-from accelsim.lowering.optimizers import Optimizer
 
 __all__ = ["TaskCosts"]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from accelsim.hardware.design import Design
-from accelsim.lowering.step import Gemm, Stage, Step, Task, Update, VectorWork
+from accelsim.lowering.tasks import Gemm, Stage, Step, Task, Update, VectorWork
 
 __all__ = ["Edge", "edges_of"]
 

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, combinations
 
+from accelsim.base.errors import InfeasibleError, InputError, did_you_mean
 from accelsim.cost.charges import Bound, charge_gemm, charge_online
 from accelsim.cost.gemm import GemmNumbers, machine_numbers
-from accelsim.base.errors import InfeasibleError, InputError, did_you_mean
 from accelsim.hardware.design import Design
+from accelsim.lowering.optimizers import Optimizer
+from accelsim.lowering.tasks import Gemm, Generation, Update
 from accelsim.schedule.costs import TaskCosts
 from accelsim.schedule.edges import Edge, edges_of
 from accelsim.schedule.mapping import Searcher
 from accelsim.schedule.offline import kept_edges
 from accelsim.schedule.plan import Mapping, Plan, copies_of, readers_of
-from accelsim.lowering.step import Gemm, Generation, Update
-from accelsim.lowering.optimizers import Optimizer
 
 __all__ = [
     "Alternative",

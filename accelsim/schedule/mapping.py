@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.base.errors import InfeasibleError
 from accelsim.cost import _kernels
 from accelsim.cost.gemm import GemmNumbers, MachineNumbers, machine_numbers
-from accelsim.base.errors import InfeasibleError
 from accelsim.hardware.design import Design
+from accelsim.lowering.tasks import Gemm
 from accelsim.schedule.plan import DATAFLOWS, DIMENSIONS, VARIANTS, Mapping
-from accelsim.lowering.step import Gemm
 
 __all__ = ["BufferNeed", "Found", "MappingCache", "Searcher", "buffer_needs", "mapping_table", "why_nothing_fits"]
 

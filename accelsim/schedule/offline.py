@@ -13,6 +13,8 @@ from dataclasses import replace
 from itertools import chain, combinations
 
 from accelsim.hardware.design import Design
+from accelsim.lowering.optimizers import Optimizer
+from accelsim.lowering.tasks import Gemm, Step, Update
 from accelsim.schedule.costs import TaskCosts
 from accelsim.schedule.edges import Edge, edges_of
 from accelsim.schedule.mapping import MappingCache, Searcher
@@ -20,8 +22,6 @@ from accelsim.schedule.overlap import list_schedule
 from accelsim.schedule.plan import Mapping as GemmMapping
 from accelsim.schedule.plan import Plan, copies_of, readers_of
 from accelsim.sparsity.methods import Operand
-from accelsim.lowering.step import Gemm, Step, Update
-from accelsim.lowering.optimizers import Optimizer
 
 __all__ = ["greedy_outline", "kept_edges", "make_plan"]
 

@@ -10,8 +10,8 @@ from bisect import insort
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
+from accelsim.lowering.tasks import Gemm, Generation, Step, Task, Update
 from accelsim.schedule.edges import Edge
-from accelsim.lowering.step import Gemm, Generation, Step, Task, Update
 
 __all__ = ["Unit", "list_schedule", "unit_of", "waits_of"]
 

@@ -7,8 +7,8 @@ tasks, what stays on the chip from one task to the next, and whether units work 
 from dataclasses import dataclass, field
 
 from accelsim.cost.gemm import MappingNumbers
+from accelsim.lowering.tasks import Gemm, Generation, Step, Update
 from accelsim.sparsity.pattern import Pattern
-from accelsim.lowering.step import Gemm, Generation, Step, Update
 
 __all__ = ["DATAFLOWS", "DIMENSIONS", "VARIANTS", "Mapping", "Plan", "copies_of", "readers_of"]
 

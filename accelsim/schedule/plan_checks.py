@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from math import prod
 
-from accelsim.cost.gemm import MachineNumbers, gemm_numbers, machine_numbers
 from accelsim.base.errors import InfeasibleError, InputError
 from accelsim.base.files import errors_of
+from accelsim.cost.gemm import MachineNumbers, gemm_numbers, machine_numbers
 from accelsim.hardware.design import Design
+from accelsim.lowering.tasks import Gemm, Generation, Step, Update, VectorWork
 from accelsim.schedule.edges import Edge, edges_of
 from accelsim.schedule.mapping import buffer_needs
 from accelsim.schedule.overlap import waits_of
 from accelsim.schedule.plan import DIMENSIONS, Mapping, Plan, copies_of, readers_of
 from accelsim.sparsity.methods import Operand
-from accelsim.lowering.step import Gemm, Generation, Step, Update, VectorWork
 from accelsim.workload.names import unique_names
 
 __all__ = ["Problem", "check_plan", "problems_of", "raise_problems", "task_label", "task_names"]

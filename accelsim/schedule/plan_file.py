@@ -35,10 +35,10 @@ from pydantic import Field
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.files import FileModel, parse_json, read_text, validate, write_atomically
 from accelsim.hardware.design import Design
+from accelsim.lowering.optimizers import Optimizer
+from accelsim.lowering.tasks import Generation, Step
 from accelsim.schedule.plan import Mapping, Plan
 from accelsim.schedule.plan_checks import Problem, problems_of, raise_problems, task_label, task_names
-from accelsim.lowering.step import Generation, Step
-from accelsim.lowering.optimizers import Optimizer
 from accelsim.workload.names import few
 
 __all__ = ["PlanFile", "decisions_of", "load_plan", "plan_text", "read_plan", "save_plan"]

@@ -14,15 +14,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from accelsim.base.errors import InputError
 from accelsim.engines import ENGINES
 from accelsim.engines.timing import Timing
-from accelsim.base.errors import InputError
 from accelsim.hardware.design import Design
 from accelsim.hardware.sourced import override
+from accelsim.lowering.optimizers import find_optimizer
 from accelsim.schedule.mapping import MappingCache
 from accelsim.simulation import plan_step
 from accelsim.sparsity.methods import Method, find_method
-from accelsim.lowering.optimizers import find_optimizer
 from accelsim.workload.trace import Trace
 
 __all__ = [

@@ -14,11 +14,11 @@ from accelsim.engines.bound import step_bound
 from accelsim.engines.timing import TaskTiming, Timing
 from accelsim.hardware.design import load_design
 from accelsim.hardware.sourced import override
-from accelsim.studies.paper import DESIGN, WORKLOADS
+from accelsim.lowering.optimizers import find_optimizer
+from accelsim.lowering.tasks import Stage
 from accelsim.simulation import plan_step
 from accelsim.sparsity.methods import find_method
-from accelsim.lowering.step import Stage
-from accelsim.lowering.optimizers import find_optimizer
+from accelsim.studies.paper import DESIGN, WORKLOADS
 from accelsim.workload.trace import load_trace
 
 __all__ = ["BANDWIDTHS_GB_PER_S", "METHODS", "EngineComparison", "compare_engines", "compare_on", "comparison_lines"]

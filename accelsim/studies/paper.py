@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
-from accelsim.results.energy import energy_at
 from accelsim.hardware.design import Design, load_design
 from accelsim.hardware.energy import EnergyTable, load_energy_table
 from accelsim.hardware.sourced import override
+from accelsim.results.energy import energy_at
 from accelsim.results.step import Result
 from accelsim.simulation import simulate
 from accelsim.workload.trace import load_trace

@@ -15,15 +15,15 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
+from accelsim.base.errors import AccelsimError, InputError
+from accelsim.base.files import read_text
 from accelsim.cost.shared_port import ideal_cycles
 from accelsim.engines import gemm_on_array
 from accelsim.engines.register import estimate_seconds
-from accelsim.base.errors import AccelsimError, InputError
-from accelsim.base.files import read_text
 from accelsim.hardware.machine import load_machine, machine_names
+from accelsim.sparsity.pattern import Pattern
 from accelsim.studies.overlap import EngineComparison, compare_engines
 from accelsim.studies.random_checks import array_agreement, buffer_agreement, sore_agreement
-from accelsim.sparsity.pattern import Pattern
 
 __all__ = ["CHECKS", "NAMES", "OVERLAP", "RANDOM_CHECKS", "CheckResult", "describe", "register_effort", "run_check"]
 

@@ -16,14 +16,14 @@ from typing import Any
 
 from pydantic import BaseModel, create_model
 
-from accelsim.engines import ENGINES
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.files import FileModel, validate
+from accelsim.engines import ENGINES
 from accelsim.hardware.design import Design
 from accelsim.hardware.sourced import leaf_paths, read_scalar
+from accelsim.lowering.optimizers import find_optimizer
 from accelsim.sparsity.methods import find_method
 from accelsim.sparsity.pattern import Pattern
-from accelsim.lowering.optimizers import find_optimizer
 
 __all__ = [
     "RESERVED",

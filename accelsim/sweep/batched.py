@@ -19,23 +19,24 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.base.errors import AccelsimError, InfeasibleError
 from accelsim.cost import _kernels
 from accelsim.cost.charges import Events, gemm_events
 from accelsim.cost.gemm import machine_numbers
-from accelsim.results.energy import COMPONENTS, Energy, add_up, energy_of
 from accelsim.engines.timing import check_laws
-from accelsim.base.errors import AccelsimError, InfeasibleError
 from accelsim.hardware.design import Design, load_design
 from accelsim.hardware.energy import EnergyTable, load_energy_table
 from accelsim.hardware.sourced import override
+from accelsim.lowering.builder import lower
+from accelsim.lowering.optimizers import find_optimizer
+from accelsim.lowering.tasks import Stage, Step
+from accelsim.results.energy import COMPONENTS, Energy, add_up, energy_of
 from accelsim.results.performance import stage_result, step_result
 from accelsim.schedule.mapping import mapping_table, why_nothing_fits
 from accelsim.sparsity.methods import Method, find_method
 from accelsim.sparsity.pattern import Pattern
-from accelsim.lowering.step import Stage, Step, lower
 from accelsim.sweep.families import Family, Floats, Ints, Layout
 from accelsim.sweep.point import Point, evaluate_one, failed, flat_metrics
-from accelsim.lowering.optimizers import find_optimizer
 from accelsim.workload.trace import load_trace
 
 __all__ = ["BatchEvaluator", "evaluate_points"]

@@ -10,9 +10,9 @@ from accelsim.cost.charges import word_bytes
 from accelsim.cost.gemm import GemmNumbers, gemm_numbers
 from accelsim.engines.work import executed_macs
 from accelsim.hardware.design import Design
-from accelsim.schedule.offline import greedy_outline
-from accelsim.lowering.step import Gemm, Generation, Stage, Step, Update, VectorWork
 from accelsim.lowering.optimizers import Optimizer
+from accelsim.lowering.tasks import Gemm, Generation, Stage, Step, Update, VectorWork
+from accelsim.schedule.offline import greedy_outline
 
 __all__ = ["Family", "Floats", "Ints", "Layout"]
 

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from accelsim.results.energy import COMPONENTS, Energy
 from accelsim.base.errors import AccelsimError, InfeasibleError
 from accelsim.hardware.design import load_design
 from accelsim.hardware.sourced import override
+from accelsim.lowering.tasks import Stage
+from accelsim.results.energy import COMPONENTS, Energy
 from accelsim.results.step import Result, StageResult, StepResult
 from accelsim.simulation import simulate
-from accelsim.lowering.step import Stage
 from accelsim.workload.trace import load_trace
 
 __all__ = ["METRICS", "Point", "evaluate_one", "failed", "flat_metrics", "metrics_of"]

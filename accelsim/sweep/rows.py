@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from accelsim.base.version import __version__
 from accelsim.base.errors import InputError
+from accelsim.base.version import __version__
 from accelsim.hardware.design import Design, load_design
 from accelsim.hardware.resources import check_fits
 from accelsim.hardware.sourced import override

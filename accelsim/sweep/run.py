@@ -17,8 +17,8 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future,
 from dataclasses import dataclass
 from pathlib import Path
 
-from accelsim.base.version import __version__
 from accelsim.base.errors import InputError
+from accelsim.base.version import __version__
 from accelsim.sweep.journal import Journal
 from accelsim.sweep.parquet import check_parquet, write_parquet
 from accelsim.sweep.point import Point

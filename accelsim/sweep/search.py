@@ -23,8 +23,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from accelsim.base.version import __version__
 from accelsim.base.errors import InputError, did_you_mean
+from accelsim.base.version import __version__
 from accelsim.hardware.design import load_design
 from accelsim.hardware.resources import estimate_resources
 from accelsim.hardware.sourced import override

@@ -1,4 +1,4 @@
-"""Which layers of a model a method makes sparse, and why others stay dense: the rules of `accelsim.lowering.step`.
+"""Which layers of a model a method makes sparse, and why others stay dense: the rules of `accelsim.lowering.rules`.
 
 What a step's trace lists in order of execution is taken in order of registration here.
 """

@@ -1,7 +1,7 @@
 """The trace format ``accelsim-trace/1``: the forward pass of a model, one entry per operation.
 
 A trace is one JSON file (``.json`` or ``.json.gz``). All shapes are *per sample*: the batch is chosen when the trace is
-simulated. Only the forward pass is listed; the backward pass and the weight update follow from it (`accelsim.lowering.step`).
+simulated. Only the forward pass is listed; backward pass and weight update follow from it (`accelsim.lowering`).
 
 ```json
 {

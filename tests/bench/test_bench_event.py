@@ -8,9 +8,9 @@ import accelsim as acs
 from accelsim.engines import closed_form, event
 from accelsim.engines.event import run_in_detail
 from accelsim.hardware.sourced import override
+from accelsim.lowering.optimizers import find_optimizer
 from accelsim.simulation import plan_step
 from accelsim.sparsity.methods import find_method
-from accelsim.lowering.optimizers import find_optimizer
 
 pytestmark = pytest.mark.bench
 SGD = find_optimizer("sgd")

@@ -14,10 +14,11 @@ import pytest
 import accelsim as acs
 from accelsim.cost import _kernels
 from accelsim.cost.gemm import GemmNumbers, gemm_numbers, machine_numbers
+from accelsim.lowering.builder import lower
+from accelsim.lowering.tasks import Gemm
 from accelsim.schedule.mapping import mapping_table
 from accelsim.sparsity.methods import find_method
 from accelsim.sparsity.pattern import Pattern
-from accelsim.lowering.step import Gemm, lower
 from accelsim.sweep.batched import BatchEvaluator
 from accelsim.sweep.point import Point, evaluate_one
 

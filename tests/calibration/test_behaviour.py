@@ -10,16 +10,16 @@ import pytest
 import simulated_device as known
 from simulated_device import SimulatedDevice
 
-from accelsim.calibration.behaviour import calibrate
-from accelsim.calibration.files import Identity, calibrated_files, check_facts, facts_of, stated_facts
-from accelsim.calibration.residuals import residuals, residuals_text
 from accelsim.base.errors import InputError
+from accelsim.calibration.behaviour import calibrate
+from accelsim.calibration.devices.device import open_device
+from accelsim.calibration.devices.kernels import DEFAULT, QUICK, LeftOut, Task, measure, tasks_for
+from accelsim.calibration.files import Identity, calibrated_files, check_facts, facts_of, stated_facts
+from accelsim.calibration.measured_rows import Measurement, measurements_text, read_measurements
+from accelsim.calibration.residuals import residuals, residuals_text
 from accelsim.hardware.platform import Behaviour, load_behaviour, load_platform
 from accelsim.hardware.sourced import leaf_paths
 from accelsim.hardware.sourced_text import SourcedValue
-from accelsim.calibration.measured_rows import Measurement, measurements_text, read_measurements
-from accelsim.calibration.devices.device import open_device
-from accelsim.calibration.devices.kernels import DEFAULT, QUICK, LeftOut, Task, measure, tasks_for
 from accelsim.platforms.timing import pair_seconds
 
 DATE = "2026-01-02"

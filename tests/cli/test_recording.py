@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 import accelsim as acs
+from accelsim.base.units import show
 from accelsim.results.timeline import make_timeline
 from accelsim.results.timeline_file import load_timeline
-from accelsim.base.units import show
 
 TRACE = "resnet18_tinyimagenet"
 EVENT = ["--engine", "event", "--batch", "8"]

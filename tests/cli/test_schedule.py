@@ -9,11 +9,11 @@ import pytest
 import accelsim as acs
 from accelsim.engines.bound import step_bound
 from accelsim.hardware.sourced import override
+from accelsim.lowering.optimizers import find_optimizer
 from accelsim.schedule.explain import explain
 from accelsim.schedule.plan_file import load_plan, plan_text
 from accelsim.simulation import plan_step
 from accelsim.sparsity.methods import find_method
-from accelsim.lowering.optimizers import find_optimizer
 
 TRACE = "resnet18_tinyimagenet"
 QUICK = ["--batch", "16"]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import accelsim as acs
-from accelsim.results.training import load_training
 from accelsim.base.units import show, show_duration
+from accelsim.results.training import load_training
 
 Run = Callable[..., tuple[int, str, str]]
 

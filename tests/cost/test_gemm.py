@@ -9,8 +9,8 @@ from accelsim.cost.gemm import gemm_numbers, sore_cycles
 from accelsim.engines import gemm_on_array
 from accelsim.engines.buffer_walk import walk_buffers
 from accelsim.engines.functional import sore_reduce
+from accelsim.lowering.tasks import Gemm, Stage
 from accelsim.sparsity.methods import Operand
-from accelsim.lowering.step import Gemm, Stage
 
 
 def gemm(stage: Stage = Stage.FF, pattern: acs.Pattern | None = None, operand: Operand = Operand.WEIGHT) -> Gemm:

@@ -9,9 +9,9 @@ from accelsim.engines.buffer_fill import Fill, buffer_fill
 from accelsim.engines.event import run_in_detail
 from accelsim.engines.work import works_of
 from accelsim.hardware.sourced import override
+from accelsim.lowering.optimizers import find_optimizer
 from accelsim.simulation import plan_step
 from accelsim.sparsity.methods import find_method
-from accelsim.lowering.optimizers import find_optimizer
 
 SGD = find_optimizer("sgd")
 CASES = {

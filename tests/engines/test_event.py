@@ -16,11 +16,11 @@ from accelsim.engines.bound import step_bound
 from accelsim.engines.event import run_in_detail
 from accelsim.engines.jobs import Job, gemm_jobs
 from accelsim.hardware.sourced import override
+from accelsim.lowering.optimizers import find_optimizer
+from accelsim.lowering.tasks import Generation
 from accelsim.schedule.overlap import waits_of
 from accelsim.simulation import plan_step
 from accelsim.sparsity.methods import METHODS, find_method
-from accelsim.lowering.step import Generation
-from accelsim.lowering.optimizers import find_optimizer
 
 SGD = find_optimizer("sgd")
 PAPER = ("resnet9_cifar10", "vgg19_cifar100", "vit_cifar100", "resnet18_tinyimagenet", "resnet50_imagenet")

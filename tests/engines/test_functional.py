@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from accelsim.base.errors import InputError
 from accelsim.engines import functional
 from accelsim.engines.functional import (
     AdamRule,
@@ -19,7 +20,6 @@ from accelsim.engines.functional import (
     wuve_adam_step,
     wuve_sgd_step,
 )
-from accelsim.base.errors import InputError
 from accelsim.sparsity.masks import magnitude_mask, pack, unpack
 from accelsim.sparsity.pattern import Pattern
 

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import config
 
+from accelsim.base.errors import InputError
 from accelsim.engines import _register_kernels, register
 from accelsim.engines.register import estimate_seconds, run_registers
-from accelsim.base.errors import InputError
 from accelsim.sparsity.pattern import Pattern
 
 COUNTS = ("cycles", "op_slots", "x_words", "w_words", "y_words", "tiles")

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 import accelsim as acs
 from accelsim.base.files import validate
+from accelsim.lowering.builder import lower
+from accelsim.lowering.tasks import Gemm, Generation, Overrides, Stage, Update, VectorWork
 from accelsim.sparsity.methods import METHODS, Operand, find_method
-from accelsim.lowering.step import Gemm, Generation, Overrides, Stage, Update, VectorWork, lower
 from accelsim.workload.trace import Conv, Trace
 
 PATTERN = acs.Pattern(2, 8)

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 import accelsim as acs
-from accelsim.sparsity.methods import METHODS, find_method
-from accelsim.lowering.step import Gemm, lower
+from accelsim.lowering.builder import lower
 from accelsim.lowering.summary import LayerSummary, Summary, group_layers, merge_names, summarise
+from accelsim.lowering.tasks import Gemm
+from accelsim.sparsity.methods import METHODS, find_method
 from accelsim.workload.trace import workload_names
 
 P28 = acs.Pattern.parse("2:8")

@@ -7,6 +7,7 @@ import pytest
 from accelsim.hardware.platform import load_platform, platform_names
 from accelsim.platforms import fit
 from accelsim.platforms.fit import Family, families, fit_families
+from accelsim.platforms.predictions import predict_pairs, prepare
 from accelsim.platforms.published_rows import (
     SparseCase,
     ThroughputCase,
@@ -15,7 +16,6 @@ from accelsim.platforms.published_rows import (
     read_sparse,
     read_throughput,
 )
-from accelsim.platforms.predictions import predict_pairs, prepare
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from platform_cases import conv, kernels, linear, lowered, round_behaviour, round_platform, rows, vector
 
 import accelsim as acs
+from accelsim.lowering.optimizers import find_optimizer
 from accelsim.platforms.kernels import Software, compact_share
 from accelsim.platforms.timing import step_seconds
-from accelsim.lowering.optimizers import find_optimizer
 
 AMP = Software(precision="amp")
 SGD, ADAM = find_optimizer("sgd"), find_optimizer("adam")

@@ -4,10 +4,10 @@ import pytest
 from platform_cases import conv, linear, round_platform, vector
 
 from accelsim.base.errors import InputError
+from accelsim.lowering.optimizers import find_optimizer
 from accelsim.platforms.estimate import estimate
 from accelsim.platforms.kernels import Software
 from accelsim.platforms.memory import kept_elements, largest_batch, step_bytes
-from accelsim.lowering.optimizers import find_optimizer
 
 SGD, ADAM = find_optimizer("sgd"), find_optimizer("adam")
 

@@ -9,6 +9,7 @@ import pytest
 import accelsim as acs
 from accelsim.base.errors import InputError
 from accelsim.hardware.platform import find_platform, load_behaviour
+from accelsim.platforms.predictions import predict_pairs
 from accelsim.platforms.published_rows import (
     SPARSE_COLUMNS,
     THROUGHPUT_COLUMNS,
@@ -19,7 +20,6 @@ from accelsim.platforms.published_rows import (
     read_sparse,
     read_throughput,
 )
-from accelsim.platforms.predictions import predict_pairs
 
 DATA = Path(acs.__file__).parent / "data"
 ROW = {

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 import accelsim as acs
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "workloads" / "examples"
 
 
 @pytest.fixture(scope="module")

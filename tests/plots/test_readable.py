@@ -8,13 +8,13 @@ import pytest
 from figure_checks import check_readable
 
 import accelsim as acs
-from accelsim.plots.kinds import KINDS, Choice, prepare
+from accelsim.lowering.optimizers import find_optimizer
 from accelsim.plots.compose import make_figure
+from accelsim.plots.kinds import KINDS, Choice, prepare
 from accelsim.plots.sources import Source, read_source
+from accelsim.results.timeline import make_timeline
 from accelsim.simulation import plan_step
 from accelsim.sparsity.methods import find_method
-from accelsim.results.timeline import make_timeline
-from accelsim.lowering.optimizers import find_optimizer
 
 ROOT = Path(acs.__file__).parent.parent
 

@@ -10,14 +10,14 @@ from matplotlib.colors import to_hex
 
 import accelsim as acs
 from accelsim.base.errors import InputError
+from accelsim.lowering.optimizers import find_optimizer
+from accelsim.lowering.tasks import Stage
 from accelsim.plots.style import COLOURS, HATCHES, new_figure, save_figure
 from accelsim.plots.timeline import MOST_JOBS, draw_timeline, plot_bandwidth, plot_timeline, timeline_frame
-from accelsim.simulation import plan_step
-from accelsim.sparsity.methods import find_method
-from accelsim.lowering.step import Stage
 from accelsim.results.timeline import make_timeline
 from accelsim.results.timeline_file import Timeline
-from accelsim.lowering.optimizers import find_optimizer
+from accelsim.simulation import plan_step
+from accelsim.sparsity.methods import find_method
 
 LANES = ["STCE", "VECTOR", "DRAM load"]
 SUFFIXES = [".svg", ".png", ".pdf"]

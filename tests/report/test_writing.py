@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 import accelsim as acs
-from accelsim.plots.kinds import KINDS, Choice, prepare
 from accelsim.plots import frames
+from accelsim.plots.kinds import KINDS, Choice, prepare
 from accelsim.plots.sources import Source
 from accelsim.report import writing
 

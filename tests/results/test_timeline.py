@@ -15,19 +15,19 @@ from trace_events import check_nesting, check_trace_events, ns
 
 import accelsim as acs
 import accelsim.results.timeline as making
+from accelsim.base.errors import InfeasibleError, InputError
 from accelsim.cost.gemm import machine_numbers
 from accelsim.engines.event import run_in_detail
 from accelsim.engines.jobs import gemm_jobs
 from accelsim.engines.work import works_of
-from accelsim.base.errors import InfeasibleError, InputError
 from accelsim.hardware.sourced import override
+from accelsim.lowering.optimizers import find_optimizer
+from accelsim.lowering.tasks import Generation
+from accelsim.results.timeline import make_timeline, read_window
+from accelsim.results.timeline_file import BANDWIDTH, FILL, LOADS, STORES, TRACKS, load_timeline, write_timeline
 from accelsim.schedule.overlap import Unit
 from accelsim.simulation import plan_step
 from accelsim.sparsity.methods import find_method
-from accelsim.lowering.step import Generation
-from accelsim.results.timeline import make_timeline, read_window
-from accelsim.results.timeline_file import BANDWIDTH, FILL, LOADS, STORES, TRACKS, load_timeline, write_timeline
-from accelsim.lowering.optimizers import find_optimizer
 
 SGD = find_optimizer("sgd")
 ALWAYS = 10**15

@@ -7,14 +7,14 @@ import pytest
 import accelsim as acs
 from accelsim.engines import closed_form
 from accelsim.hardware.sourced import override
+from accelsim.lowering.optimizers import find_optimizer
+from accelsim.lowering.tasks import Gemm, Generation
 from accelsim.schedule.explain import dataflows_of, explain, mapped_gemms
 from accelsim.schedule.mapping import Searcher, mapping_table
 from accelsim.schedule.offline import _outline, _Scheduler, kept_edges, make_plan
 from accelsim.schedule.plan import copies_of
 from accelsim.simulation import plan_step
 from accelsim.sparsity.methods import METHODS, find_method
-from accelsim.lowering.step import Gemm, Generation
-from accelsim.lowering.optimizers import find_optimizer
 
 SGD = find_optimizer("sgd")
 TRACE = "resnet18_tinyimagenet"

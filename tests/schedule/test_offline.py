@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 import accelsim as acs
 from accelsim.engines import closed_form
 from accelsim.hardware.sourced import override
+from accelsim.lowering.builder import lower
+from accelsim.lowering.optimizers import find_optimizer
+from accelsim.lowering.tasks import Gemm, Generation, Stage, Update
 from accelsim.schedule.bounds import TaskCost, lower_bound
 from accelsim.schedule.edges import edges_of
 from accelsim.schedule.mapping import Searcher
@@ -17,8 +20,6 @@ from accelsim.schedule.offline import _Scheduler, kept_edges, make_plan
 from accelsim.schedule.overlap import Unit, list_schedule, unit_of, waits_of
 from accelsim.schedule.plan import copies_of, readers_of
 from accelsim.sparsity.methods import find_method
-from accelsim.lowering.step import Gemm, Generation, Stage, Update, lower
-from accelsim.lowering.optimizers import find_optimizer
 
 SGD = find_optimizer("sgd")
 

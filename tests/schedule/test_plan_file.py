@@ -9,20 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import accelsim as acs
+from accelsim.base.files import validate
 from accelsim.cost import _kernels
 from accelsim.cost.gemm import gemm_numbers, machine_numbers
 from accelsim.engines import ENGINES
 from accelsim.engines.event import run_in_detail
-from accelsim.base.files import validate
 from accelsim.hardware.sourced import override
+from accelsim.lowering.builder import lower
+from accelsim.lowering.optimizers import find_optimizer
+from accelsim.lowering.tasks import Gemm, Generation, Update
 from accelsim.schedule.edges import edges_of
 from accelsim.schedule.plan import copies_of
 from accelsim.schedule.plan_checks import check_plan, problems_of, task_names
 from accelsim.schedule.plan_file import PlanFile, decisions_of, load_plan, plan_text, read_plan, save_plan
 from accelsim.simulation import plan_step
 from accelsim.sparsity.methods import METHODS, find_method
-from accelsim.lowering.step import Gemm, Generation, Update, lower
-from accelsim.lowering.optimizers import find_optimizer
 
 SGD = find_optimizer("sgd")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import accelsim as acs
+from accelsim.hardware.sourced import override
 from accelsim.studies.ablation import (
     BASE,
     FULL,
@@ -21,9 +22,8 @@ from accelsim.studies.ablation import (
     summarise,
 )
 from accelsim.studies.reports.ablation import ablation_table, grid_frame, ladder_frame, write_ablation
-from accelsim.hardware.sourced import override
 
-REPORT = Path(__file__).parents[1] / "reports" / "ablation"
+REPORT = Path(__file__).parents[2] / "reports" / "ablation"
 HEAD = ("workload", "design", "method", "pattern", "variant")
 
 

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 import accelsim as acs
-from accelsim.studies import overlap as overlap_check
 from accelsim.engines import ENGINES
 from accelsim.engines.timing import Bound, Span, TaskTiming, Timing
+from accelsim.lowering.tasks import Stage
+from accelsim.studies import overlap as overlap_check
 from accelsim.studies.overlap import EngineComparison, compare_on, comparison_lines
 from accelsim.studies.paper import WORKLOADS
-from accelsim.lowering.step import Stage
 from accelsim.studies.validation import run_check
 
-REPORT = Path(__file__).parents[1] / "reports" / "validation"
+REPORT = Path(__file__).parents[2] / "reports" / "validation"
 
 
 def committed() -> list[dict[str, str]]:

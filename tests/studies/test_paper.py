@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 import accelsim as acs
-from accelsim.studies import paper as paper_module
 from accelsim.base.files import packaged_path
 from accelsim.hardware.sourced import override
+from accelsim.studies import paper as paper_module
 from accelsim.studies.paper import WORKLOADS, Paper, Setting, accelerators, compare_with_paper, run_setting
 from accelsim.studies.reports.paper import paper_frames, paper_text, speedup_frame, tornado_frame, write_paper
 from accelsim.studies.sensitivity import (
@@ -24,7 +24,7 @@ from accelsim.studies.sensitivity import (
     sensitivities,
 )
 
-REPORT = Path(__file__).parents[1] / "reports" / "paper"
+REPORT = Path(__file__).parents[2] / "reports" / "paper"
 NEEDED = {"closed": 36.1, "event": 21.1}
 
 

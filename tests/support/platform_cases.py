@@ -1,10 +1,11 @@
 """A platform and a behaviour of round numbers, and operations in short, for tests of platform estimates."""
 
 from accelsim.hardware.platform import Behaviour, Platform, load_behaviour, load_platform
+from accelsim.lowering.builder import lower
+from accelsim.lowering.tasks import Step
 from accelsim.platforms.kernels import Kernels, Software, kernels_of
 from accelsim.sparsity.methods import find_method
 from accelsim.sparsity.pattern import Pattern
-from accelsim.lowering.step import Step, lower
 
 ROUND_COMPUTE = {
     "multiprocessors": 1,

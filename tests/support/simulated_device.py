@@ -1,7 +1,7 @@
 """A device whose kernels take the time that a known behaviour gives them."""
 
-from accelsim.hardware.sourced_text import SourcedValue
 from accelsim.calibration.devices.device import UnsupportedKernel
+from accelsim.hardware.sourced_text import SourcedValue
 
 PEAK_TFLOPS = {"fp32": 60.0, "tf32": 400.0, "fp16": 900.0, "bf16": 900.0}
 EFFICIENCY = {"fp32": 0.9, "tf32": 0.7, "fp16": 0.75, "bf16": 0.75}

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from accelsim.base.version import __version__
 from accelsim.base.errors import InputError
+from accelsim.base.version import __version__
 from accelsim.hardware.design import load_design
 from accelsim.hardware.resources import estimate_resources
 from accelsim.hardware.sourced import override

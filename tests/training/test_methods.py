@@ -9,10 +9,10 @@ import pytest
 
 import accelsim
 from accelsim.base.errors import InputError
+from accelsim.lowering.builder import lower
 from accelsim.sparsity.masks import conformity, is_transposable, magnitude_mask
 from accelsim.sparsity.methods import METHODS, Axis, Operand
 from accelsim.sparsity.pattern import Pattern
-from accelsim.lowering.step import lower
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 import accelsim as acs
 from accelsim.base.files import validate
+from accelsim.lowering.builder import lower
+from accelsim.lowering.tasks import Gemm
 from accelsim.sparsity.methods import find_method
 from accelsim.sparsity.pattern import Pattern
-from accelsim.lowering.step import Gemm, lower
 from accelsim.workload.exporters.scalesim import layer_topology, misfits, product_topology
 from accelsim.workload.exporters.timeloop import layer_problems, product_problems
 from accelsim.workload.exporting import Product, write_directory

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import accelsim as acs
-from accelsim.cli import main
 from accelsim.base.files import validate
+from accelsim.cli import main
 from accelsim.workload.masks_file import check_masks, load_masks, save_masks
 from accelsim.workload.trace import Trace
 

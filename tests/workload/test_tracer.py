@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from accelsim.cli import main
 from accelsim.base.errors import InputError
+from accelsim.cli import main
 from accelsim.workload.trace import load_trace
 
 torch = pytest.importorskip("torch", reason="tracing needs the torch extra")

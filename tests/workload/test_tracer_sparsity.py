@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 
 import accelsim as acs
 from accelsim.cli import main
+from accelsim.lowering.builder import lower
+from accelsim.lowering.tasks import Gemm
 from accelsim.sparsity.masks import group_histograms, magnitude_mask, tightest_pattern
 from accelsim.sparsity.methods import find_method
 from accelsim.sparsity.pattern import Pattern
-from accelsim.lowering.step import Gemm, lower
 from accelsim.workload.masks_file import load_masks
 
 torch = pytest.importorskip("torch", reason="tracing needs the torch extra")

@@ -6,8 +6,9 @@ import pytest
 
 from accelsim.base.errors import InputError
 from accelsim.hardware.design import load_design
+from accelsim.lowering.builder import lower
+from accelsim.lowering.tasks import Gemm
 from accelsim.sparsity.methods import find_method
-from accelsim.lowering.step import Gemm, lower
 
 torch = pytest.importorskip("torch", reason="tracing needs the torch extra")
 

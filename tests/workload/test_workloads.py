@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from accelsim.cli import main
 from accelsim.base.files import packaged_path
+from accelsim.cli import main
 from accelsim.workload.trace import load_trace, workload_names
 
 PARAMETERS_AND_MACS = {

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from accelsim.cli.trace import trace_command
 from accelsim.base.errors import AccelsimError
+from accelsim.cli.trace import trace_command
 from accelsim.workload.masks_file import beside
 from accelsim.workload.trace import save_trace
 from accelsim.workload.tracer import trace

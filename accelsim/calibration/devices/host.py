@@ -7,8 +7,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from accelsim.hardware.sourced_text import SourcedValue
 from accelsim.base.units import GIGA, KIBI, MEGA
+from accelsim.hardware.sourced_text import SourcedValue
 
 __all__ = ["cpu_facts", "cpu_name", "gpu_power", "with_name"]
 

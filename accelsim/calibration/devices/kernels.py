@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
 
-from accelsim.hardware.sourced_text import SourcedValue
-from accelsim.calibration.measured_rows import Measurement, What
-from accelsim.calibration.devices.device import Device, Run, UnsupportedKernel
 from accelsim.base.units import GIGA, MEBI, MEGA
+from accelsim.calibration.devices.device import Device, Run, UnsupportedKernel
+from accelsim.calibration.measured_rows import Measurement, What
+from accelsim.hardware.sourced_text import SourcedValue
 
 __all__ = ["DEFAULT", "QUICK", "Effort", "LeftOut", "Task", "measure", "tasks_for"]
 

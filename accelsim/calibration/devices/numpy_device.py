@@ -7,9 +7,9 @@ from typing import Literal
 
 import numpy as np
 
-from accelsim.hardware.sourced_text import SourcedValue
 from accelsim.calibration.devices.device import Run, UnsupportedKernel
 from accelsim.calibration.devices.host import cpu_facts, cpu_name, with_name
+from accelsim.hardware.sourced_text import SourcedValue
 
 __all__ = ["NumpyDevice"]
 

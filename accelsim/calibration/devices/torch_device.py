@@ -11,10 +11,10 @@ import torch.nn.functional as F  # noqa: N812  the idiom of the field
 from torch import Tensor
 
 from accelsim.base.errors import InputError
-from accelsim.hardware.sourced_text import SourcedValue
+from accelsim.base.units import GIGA, MEGA
 from accelsim.calibration.devices.device import Run, UnsupportedKernel
 from accelsim.calibration.devices.host import cpu_facts, cpu_name, gpu_power, with_name
-from accelsim.base.units import GIGA, MEGA
+from accelsim.hardware.sourced_text import SourcedValue
 
 __all__ = ["TorchDevice", "allow_tf32", "check_cuda"]
 
@@ -28,7 +28,7 @@ _TICKS_PER_CALL = 50_000
 
 
 class TorchDevice:
-    """A CPU or GPU as PyTorch uses it; see `accelsim.calibration.devices.device.Device`. Raises `InputError` without the GPU."""
+    """A CPU or GPU as PyTorch uses it, a `Device`. Raises `InputError` without the GPU."""
 
     def __init__(self, where: str) -> None:
         self._device = torch.device(where)

@@ -6,6 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from accelsim.base.errors import InputError, did_you_mean
+from accelsim.base.files import write_atomically
+from accelsim.plots.compose import draw_ablation
+from accelsim.plots.style import new_figure, save_figure
 from accelsim.studies.ablation import (
     BASE,
     GROUPS,
@@ -17,10 +21,6 @@ from accelsim.studies.ablation import (
     Variant,
     summarise,
 )
-from accelsim.base.errors import InputError, did_you_mean
-from accelsim.base.files import write_atomically
-from accelsim.plots.compose import draw_ablation
-from accelsim.plots.style import new_figure, save_figure
 
 __all__ = ["ablation_table", "grid_frame", "ladder_frame", "panel_frame", "read_rows", "write_ablation"]
 

@@ -1,6 +1,7 @@
 """The gallery: a small picture of every kind of figure, and the commands that draw it.
 
-``python -m accelsim.studies.reports.gallery reports/gallery`` makes it again; what takes long is drawn from the reports beside it.
+``python -m accelsim.studies.reports.gallery reports/gallery`` makes it again; what takes long is drawn from the reports
+beside it.
 """
 
 import contextlib
@@ -15,9 +16,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from accelsim.cli import main
 from accelsim.base.errors import AccelsimError
 from accelsim.base.files import write_atomically, write_bytes_atomically
+from accelsim.cli import main
 
 __all__ = ["PICTURES", "Picture", "write_gallery"]
 
@@ -169,7 +170,8 @@ def _run(command: str, folder: Path) -> None:
 def _page() -> Iterator[str]:
     yield "# Gallery"
     yield ""
-    yield "Made by `python -m accelsim.studies.reports.gallery reports/gallery`. Every kind of figure, and the commands that draw it;"
+    yield "Made by `python -m accelsim.studies.reports.gallery reports/gallery`."
+    yield "Every kind of figure, and the commands that draw it;"
     yield "`-o FIG.svg` and `-o FIG.pdf` work as well, and the data of a figure go beside it as `.csv`."
     for picture in PICTURES:
         yield ""

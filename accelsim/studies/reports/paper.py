@@ -8,10 +8,10 @@ import pandas as pd
 
 from accelsim.base.files import write_atomically
 from accelsim.hardware.design import load_design
-from accelsim.studies.paper import DESIGN, ENGINES_COMPARED, WORKLOADS, Claim, Paper, compare_with_paper
 from accelsim.plots import frames
 from accelsim.plots.compose import draw_claims, draw_tornado
 from accelsim.plots.style import new_figure, save_figure
+from accelsim.studies.paper import DESIGN, ENGINES_COMPARED, WORKLOADS, Claim, Paper, compare_with_paper
 from accelsim.studies.sensitivity import UNVARIED, Sensitivity, bandwidth_for, sensitivities
 
 __all__ = ["paper_frames", "paper_text", "speedup_frame", "tornado_frame", "write_paper"]

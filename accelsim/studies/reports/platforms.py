@@ -10,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 
 from accelsim.base.files import write_atomically
+from accelsim.base.units import show
 from accelsim.hardware.design import load_design
 from accelsim.hardware.energy import load_energy_table
 from accelsim.hardware.platform import load_platform
-from accelsim.studies.paper import DESIGN, WORKLOADS
 from accelsim.platforms.accuracy import PLATFORM_CHECKS, Accuracy, Spread, check_platforms, describe_check
 from accelsim.platforms.contenders import Contender, contender_of_estimate, contender_of_result
 from accelsim.platforms.estimate import estimate
@@ -21,7 +21,7 @@ from accelsim.plots import frames
 from accelsim.plots.compose import draw_platforms, draw_predicted
 from accelsim.plots.style import new_figure, save_figure
 from accelsim.simulation import simulate
-from accelsim.base.units import show
+from accelsim.studies.paper import DESIGN, WORKLOADS
 from accelsim.workload.trace import load_trace
 
 __all__ = ["COMPARED", "compare_platforms", "write_accuracy", "write_platforms"]

@@ -6,20 +6,20 @@ CSV files and text come out byte for byte as they are committed.
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from accelsim.studies.ablation import ablate
-from accelsim.studies.reports.ablation import write_ablation
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.hardware.design import load_design
-from accelsim.studies.paper import DESIGN, WORKLOADS
-from accelsim.studies.reports.paper import write_paper
-from accelsim.studies.reports.platforms import write_platforms
 from accelsim.report.writing import write_report
 from accelsim.simulation import compare
+from accelsim.studies.ablation import ablate
+from accelsim.studies.paper import DESIGN, WORKLOADS
+from accelsim.studies.reports.ablation import write_ablation
+from accelsim.studies.reports.paper import write_paper
+from accelsim.studies.reports.platforms import write_platforms
 from accelsim.studies.reports.sweep import SWEEP, write_bandwidth
-from accelsim.studies.validation import NAMES, run_check
 from accelsim.studies.reports.validation import write_validation
-from accelsim.workload.trace import load_trace
 from accelsim.studies.reports.workloads import METHODS, write_paper_workloads
+from accelsim.studies.validation import NAMES, run_check
+from accelsim.workload.trace import load_trace
 
 __all__ = ["REPORTS", "write_reports"]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from accelsim.plots.kinds import Choice, prepare
 from accelsim.base.files import replacing_folder, write_atomically
 from accelsim.hardware.design import load_design
 from accelsim.plots.compose import make_figure
+from accelsim.plots.kinds import Choice, prepare
 from accelsim.plots.sources import read_source
 from accelsim.plots.style import save_figure, save_with_data
 from accelsim.sweep.run import run_sweep

@@ -7,12 +7,12 @@ import pandas as pd
 
 from accelsim.base.files import write_atomically
 from accelsim.hardware.design import load_design
-from accelsim.studies.paper import WORKLOADS
 from accelsim.plots import frames
 from accelsim.plots.compose import draw_stacks
 from accelsim.plots.style import new_figure, save_figure
 from accelsim.results.step import Result
 from accelsim.simulation import compare
+from accelsim.studies.paper import WORKLOADS
 from accelsim.workload.trace import load_trace
 
 __all__ = ["METHODS", "WORKLOADS", "compare_paper_workloads", "speedup_table", "write_paper_workloads"]

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from accelsim.base.version import __version__
 from accelsim.base.errors import InputError
 from accelsim.base.files import validate
+from accelsim.base.version import __version__
 from accelsim.workload.importers._torch_ops import Part, Reader, Roles, Seen, Source, merge_bias
 from accelsim.workload.importers._torch_rows import Leaf, Pass, Recording, Row, choose_pass, is_product
 from accelsim.workload.importers._torch_words import ATTENTION

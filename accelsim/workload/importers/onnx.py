@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.base.version import __version__
 from accelsim.base.errors import InputError
 from accelsim.base.files import validate
+from accelsim.base.version import __version__
 from accelsim.workload.importers._onnx_batch import Batch
 from accelsim.workload.importers._onnx_entries import assumptions, entries
 from accelsim.workload.importers._onnx_graph import Content, Graph, MisfitError, Node, Stored, shown

@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from accelsim.base.version import __version__
 from accelsim.base.errors import InputError
 from accelsim.base.files import read_text, validate
+from accelsim.base.version import __version__
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.importing import ImportOptions
 from accelsim.workload.names import few, unique_names

@@ -27,9 +27,9 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 
-from accelsim.base.version import __version__
 from accelsim.base.errors import InputError
 from accelsim.base.files import validate
+from accelsim.base.version import __version__
 from accelsim.workload.masks_file import beside, save_masks
 from accelsim.workload.names import few
 from accelsim.workload.trace import FORMAT, Trace, save_trace

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 import accelsim as acs
-from accelsim.studies.reports import gallery
-from accelsim.cli.plot import _SHOWS
 from accelsim.base.errors import AccelsimError
+from accelsim.cli.plot import _SHOWS
+from accelsim.studies.reports import gallery
 from accelsim.studies.reports.gallery import PICTURES, Picture, write_gallery
 
 GALLERY = Path(acs.__file__).parent.parent / "reports" / "gallery"

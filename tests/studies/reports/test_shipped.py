@@ -7,7 +7,7 @@ import pytest
 from accelsim.base.errors import InputError
 from accelsim.studies.reports.shipped import REPORTS, write_reports
 
-COMMITTED = Path(__file__).parents[1] / "reports"
+COMMITTED = Path(__file__).parents[3] / "reports"
 
 
 @pytest.mark.parametrize("name", ["paper_workloads", "validation", "resnet18_tinyimagenet"])

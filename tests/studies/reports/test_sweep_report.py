@@ -7,7 +7,7 @@ import pytest
 
 from accelsim.studies.reports.sweep import LIMIT, bandwidth_needed, needs_frame, write_bandwidth
 
-COMMITTED = Path(__file__).parents[1] / "reports" / "array_bandwidth"
+COMMITTED = Path(__file__).parents[3] / "reports" / "array_bandwidth"
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from accelsim.hardware.design import Design, load_design
+from accelsim.lowering.builder import lower
+from accelsim.lowering.tasks import Gemm
 from accelsim.sparsity.methods import find_method
-from accelsim.lowering.step import Gemm, lower
 from accelsim.workload.trace import Conv, ConvTranspose, Linear, Matmul, Trace
 
 BATCH = 7

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from accelsim.cli import main
 from accelsim.base.errors import InputError
+from accelsim.cli import main
 from accelsim.workload.importing import ImportOptions, import_trace, recognise
 from accelsim.workload.trace import load_trace
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from operations import definitions, shown
 
-from accelsim.cli import main
 from accelsim.base.errors import InputError
+from accelsim.cli import main
 from accelsim.sparsity.masks import magnitude_mask
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.importing import ImportOptions, import_trace

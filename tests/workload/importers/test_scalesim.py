@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import accelsim as acs
+from accelsim.lowering.builder import lower
+from accelsim.lowering.tasks import Gemm
 from accelsim.sparsity.methods import find_method
 from accelsim.sparsity.pattern import Pattern
-from accelsim.lowering.step import Gemm, lower
 from accelsim.workload.importers.scalesim import kept_weights, read
 from accelsim.workload.importing import ImportOptions
 

@@ -1,0 +1,173 @@
+"""The products of an operation: one GEMM, or one per phase where the taps of a strided kernel are scattered."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from math import prod
+
+from accelsim.lowering.tasks import Gemm, Stage
+from accelsim.sparsity.methods import Axis, Operand, SparseOperand
+from accelsim.sparsity.pattern import Pattern
+from accelsim.workload.trace import Conv, ConvTranspose, Linear, Matmul
+
+__all__ = ["Weighted", "channels", "matmul", "positions", "weight_gemms", "wu_gemm"]
+
+Weighted = Conv | ConvTranspose | Linear
+
+
+def channels(operation: Weighted, axis: Axis) -> int:
+    """Channels or features of one group of the operation along an axis."""
+    if isinstance(operation, Linear):
+        return operation.in_features if axis is Axis.INPUT else operation.out_features
+    return (operation.in_channels if axis is Axis.INPUT else operation.out_channels) // operation.groups
+
+
+@dataclass(frozen=True, slots=True)
+class _Phase:
+    """Positions of a strided transposed product that the same kernel taps reach."""
+
+    label: str
+    positions: int
+    taps: int
+
+
+def _phases(sizes: Sequence[int], operation: Conv | ConvTranspose) -> Iterator[_Phase]:
+    """Split `sizes` positions by residue of the stride; phases that no tap or position has are left out."""
+    per_dimension = []
+    geometry = zip(sizes, operation.kernel, operation.stride, operation.padding, operation.dilation, strict=True)
+    for size, kernel, stride, padding, dilation in geometry:
+        entries = []
+        for residue in sorted({tap * dilation % stride for tap in range(kernel)}):
+            taps = sum(tap * dilation % stride == residue for tap in range(kernel))
+            positions = (size - 1 + padding - residue) // stride - (padding - 1 - residue) // stride
+            if positions > 0:
+                entries.append((residue, positions, taps))
+        per_dimension.append(entries)
+    single = all(stride == 1 for stride in operation.stride)
+    for combination in product(*per_dimension):
+        label = "" if single else f"[phase {','.join(str(residue) for residue, _, _ in combination)}]"
+        yield _Phase(label, prod(entry[1] for entry in combination), prod(entry[2] for entry in combination))
+
+
+def positions(operation: Weighted) -> int:
+    """Rows per sample that WU reduces: output positions (input positions of a transposed convolution)."""
+    if isinstance(operation, Linear):
+        return operation.rows
+    return prod(operation.out_size if isinstance(operation, Conv) else operation.in_size)
+
+
+def matmul(operation: Matmul, stage: Stage, suffix: str, batch: int, m: int, n: int, k: int) -> Gemm:
+    """A product of two activations, m x k by k x n, once per sample and copy."""
+    count = batch * operation.batch
+    return Gemm(
+        name=operation.name + suffix,
+        operation=operation.name,
+        stage=stage,
+        m=m,
+        n=n,
+        k=k,
+        count=count,
+        x_elements=m * k,
+        w_elements=k * n,
+        w_operand=Operand.ACTIVATION,
+        macs=count * m * n * k,
+    )
+
+
+def _weight_gemm(
+    operation: Weighted,
+    stage: Stage,
+    label: str,
+    sparse: tuple[SparseOperand, Pattern] | None,
+    *,
+    m: int,
+    n: int,
+    channels: int,
+    taps: int,
+    x_elements: int,
+) -> Gemm:
+    """A product of an activation or gradient (m x k) with a weight (k x n), k = channels x taps, all groups."""
+    count = 1 if isinstance(operation, Linear) else operation.groups
+    macs = count * m * n * channels * taps
+    pattern = None
+    if sparse is not None:
+        operand, pattern = sparse
+        channels = -(-channels // pattern.group) * pattern.group
+    k = channels * taps
+    x_elements = min(m * k, x_elements)
+    gemm = Gemm(
+        name=operation.name + label,
+        operation=operation.name,
+        stage=stage,
+        m=m,
+        n=n,
+        k=k,
+        count=count,
+        x_elements=x_elements,
+        w_elements=k * n,
+        w_operand=Operand.WEIGHT,
+        macs=macs,
+        tensor=operation.weight.name,
+        pattern=pattern,
+    )
+    if sparse is not None and operand.operand is Operand.GRADIENT:
+        return replace(gemm, m=n, n=m, x_elements=k * n, w_elements=x_elements, w_operand=Operand.GRADIENT)
+    return gemm
+
+
+def weight_gemms(
+    operation: Weighted, stage: Stage, batch: int, sparse: tuple[SparseOperand, Pattern] | None, suffix: str = ""
+) -> Iterator[Gemm]:
+    """FF or BP: one GEMM, or one per phase where the taps of a strided kernel are scattered over the result."""
+    inputs, outputs = channels(operation, Axis.INPUT), channels(operation, Axis.OUTPUT)
+    reduced, produced = (inputs, outputs) if stage is Stage.FF else (outputs, inputs)
+    if isinstance(operation, Linear):
+        read, phases = operation.rows, [_Phase("", operation.rows, 1)]
+    else:
+        source, target = operation.in_size, operation.out_size
+        if stage is Stage.BP:
+            source, target = target, source
+        scattered = isinstance(operation, ConvTranspose) is (stage is Stage.FF)
+        one = _Phase("", prod(target), prod(operation.kernel))
+        read, phases = prod(source), list(_phases(target, operation)) if scattered else [one]
+    for phase in phases:
+        yield _weight_gemm(
+            operation,
+            stage,
+            phase.label + suffix,
+            sparse,
+            m=batch * phase.positions,
+            n=produced,
+            channels=reduced,
+            taps=phase.taps,
+            x_elements=batch * reduced * read,
+        )
+
+
+def wu_gemm(operation: Weighted, batch: int, sparse: tuple[SparseOperand, Pattern] | None) -> Gemm:
+    """WU: dW = X^T dY, with dY on the weight port."""
+    inputs = channels(operation, Axis.INPUT)
+    outputs = channels(operation, Axis.OUTPUT)
+    k = batch * positions(operation)
+    if isinstance(operation, Linear):
+        m, n, count, x_elements, w_elements = inputs, outputs, 1, k * inputs, k * outputs
+    else:
+        taps, count = prod(operation.kernel), operation.groups
+        m, n = (inputs * taps, outputs) if isinstance(operation, Conv) else (inputs, outputs * taps)
+        x_elements = min(m * k, batch * inputs * prod(operation.in_size))
+        w_elements = min(k * n, batch * outputs * prod(operation.out_size))
+    return Gemm(
+        name=operation.name,
+        operation=operation.name,
+        stage=Stage.WU,
+        m=m,
+        n=n,
+        k=k,
+        count=count,
+        x_elements=x_elements,
+        w_elements=w_elements,
+        w_operand=Operand.GRADIENT,
+        macs=count * m * n * k,
+        tensor=operation.weight.name,
+        pattern=None if sparse is None else sparse[1],
+    )

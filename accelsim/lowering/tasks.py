@@ -1,0 +1,125 @@
+"""The tasks of one training step, in the words that everything after lowering uses."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from accelsim.sparsity.methods import Operand
+from accelsim.sparsity.pattern import Pattern
+
+__all__ = ["Gemm", "Generation", "Note", "Overrides", "Stage", "Step", "Task", "Update", "VectorWork"]
+
+
+class Stage(StrEnum):
+    """Stages of a training step."""
+
+    FF = "FF"
+    BP = "BP"
+    WU = "WU"
+    GENERATE = "GENERATE"
+    UPDATE = "UPDATE"
+    VECTOR = "VECTOR"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gemm:
+    """`count` independent products Y[m, n] = X[m, k] W[k, n]; W is sparse along k where `pattern` is given.
+
+    `x_elements`, `w_elements`: distinct elements of one copy in DRAM (an im2col operand repeats them). `w_operand` says
+    what takes the weight port, `tensor` which weight it is. `macs`: dense multiply-accumulates of all copies without
+    the padding of k to whole groups.
+    """
+
+    name: str
+    operation: str
+    stage: Stage
+    m: int
+    n: int
+    k: int
+    count: int
+    x_elements: int
+    w_elements: int
+    w_operand: Operand
+    macs: int
+    tensor: str | None = None
+    pattern: Pattern | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """A compact N:M copy of a weight that FF or BP reads; `passes` is 0 where another direction's pass yields it."""
+
+    name: str
+    operation: str
+    reader: Stage
+    tensor: str
+    pattern: Pattern
+    elements: int
+    passes: int = 1
+    stage: Stage = Stage.GENERATE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """The optimizer's step on the trained elements of an operation.
+
+    `dense_elements` of them are read dense even when compact copies are generated in advance.
+    """
+
+    name: str
+    operation: str
+    tensor: str | None
+    elements: int
+    dense_elements: int
+    stage: Stage = Stage.UPDATE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VectorWork:
+    """Elements that one forward or backward pass of vector work reads and writes."""
+
+    name: str
+    operation: str
+    direction: Literal["FF", "BP"]
+    reads: int
+    writes: int
+    stage: Stage = Stage.VECTOR
+
+
+Task = Gemm | Generation | Update | VectorWork
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """Something the user should know about an operation: why it stayed dense, or that a group was padded."""
+
+    operation: str
+    stage: Stage
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overrides:
+    """Operations forced dense or sparse by name pattern; a sparse one may bring its own N:M pattern."""
+
+    dense: tuple[str, ...] = ()
+    sparse: tuple[tuple[str, Pattern | None], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step in order of execution; `after[i]` holds the tasks that task i waits for."""
+
+    model: str
+    method: str
+    pattern: Pattern | None
+    batch: int
+    mode: Literal["train", "infer"]
+    tasks: tuple[Task, ...]
+    after: tuple[tuple[int, ...], ...]
+    notes: tuple[Note, ...]
+
+    @property
+    def macs_dense(self) -> int:
+        """Multiply-accumulates of all GEMMs executed dense."""
+        return sum(task.macs for task in self.tasks if isinstance(task, Gemm))
