@@ -10,7 +10,7 @@ from accelsim.base.version import __version__
 from accelsim.engines import ENGINES
 from accelsim.engines.timing import Timing
 from accelsim.hardware.design import Design
-from accelsim.hardware.energy import load_energy_table
+from accelsim.hardware.energy_table import load_energy_table
 from accelsim.lowering.builder import lower
 from accelsim.lowering.optimizers import Optimizer, find_optimizer
 from accelsim.lowering.tasks import Overrides

@@ -1,8 +1,10 @@
-"""Imports point one way, and each heavy library has one home."""
+"""Imports point one way, no module stands in a circle, each heavy library has one home, and a name means one thing."""
 
 import ast
 import subprocess
 import sys
+from collections import defaultdict
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,61 +13,28 @@ import pytest
 import accelsim
 
 PACKAGE = Path(accelsim.__file__).parent
-ORDER = (
-    "errors",
-    "units",
-    "markup",
-    "jit",
-    "files",
-    "sparsity",
-    "torch",
-    "workload",
-    "hardware",
-    "measurements",
-    "measuring",
-    "calibration",
-    "calibration_files",
-    "update",
-    "step",
-    "summary",
-    "cost",
-    "schedule",
-    "engines",
-    "energy",
-    "results",
-    "training_results",
-    "performance",
-    "simulation",
-    "training",
-    "timeline_file",
-    "timeline",
-    "sweep",
-    "comparison",
-    "paper",
-    "sensitivity",
-    "ablation",
-    "random_checks",
-    "overlap_check",
-    "platforms",
-    "validation",
-    "plots",
-    "workloads_report",
-    "ablation_report",
-    "paper_report",
-    "figures",
-    "plotting",
-    "report",
-    "sweep_report",
-    "validation_report",
-    "platforms_report",
-    "shipped_reports",
-    "calibration_residuals",
-    "cli",
-    "gallery",
+# The plan of accelsim/ARCHITECTURE.md: each line imports only from lines below it.
+PLAN = (
+    ("cli",),
+    ("studies",),
+    ("report",),
+    ("plots",),
+    ("diff",),
+    ("sweep", "calibration", "training"),
+    ("platforms", "simulation"),
+    ("results",),
+    ("engines",),
+    ("schedule",),
+    ("cost",),
+    ("lowering",),
+    ("workload", "hardware", "torch"),
+    ("sparsity",),
+    ("base",),
 )
+LINE = {room: len(PLAN) - line for line, rooms in enumerate(PLAN) for room in rooms}
 HOMES = {
-    "numba": {"jit.py"},
-    "torch": {"workload/tracer", "cli/trace.py", "torch", "measuring"},
+    "numba": {"base/jit.py"},
+    "torch": {"workload/tracer", "cli/trace.py", "torch", "calibration/devices"},
     "onnx": {"workload/importers/onnx.py"},
     "yaml": {"hardware/sourced.py"},
     "rich": {"cli"},
@@ -73,47 +42,142 @@ HOMES = {
     "distributed": {"sweep/cluster.py"},
     "optuna": {"sweep/search.py"},
     "click": {"cli"},
-    "pandas": {
-        "results.py",
-        "training_results.py",
-        "plots",
-        "figures.py",
-        "workloads_report.py",
-        "ablation_report.py",
-        "paper_report.py",
-        "platforms_report.py",
-        "plotting.py",
-        "sweep_report.py",
-    },
-    "matplotlib": {"plots", "plotting.py"},
-    "PIL": {"gallery.py"},
+    "pandas": {"results", "plots", "studies/reports"},
+    "matplotlib": {"plots"},
+    "PIL": {"studies/reports/gallery.py"},
 }
+# Modules that share a name because they are the same thing at another level.
+SAME_THING = {
+    "ablation", "accuracy", "axes", "contenders", "diff", "exporting", "importing", "masks", "methods", "overlap",
+    "paper", "pareto", "platforms", "plot", "report", "scalesim", "schedule", "search", "sweep", "timeline", "trace",
+    "training", "validation",
+}  # fmt: skip
+LONGEST = 700
 
 
-def modules() -> list[Path]:
-    return sorted(path for path in PACKAGE.rglob("*.py") if path.name not in {"__init__.py", "__main__.py"})
+def modules(package: Path = PACKAGE) -> dict[str, Path]:
+    """Every module of the package by dotted name, packages by their own."""
+    found = {}
+    for path in sorted(package.rglob("*.py")):
+        parts = ["accelsim", *path.relative_to(package).with_suffix("").parts]
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
 
 
-def imported(path: Path) -> set[str]:
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+def imports(name: str, path: Path, known: dict[str, Path]) -> Iterator[tuple[str, bool]]:
+    """What a module imports, and whether when it is imported itself (not in a function, not for types alone)."""
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    tree = ast.parse(path.read_text())
+    late = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+            yield from ((alias.name, node not in late) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = [*package[: len(package) + 1 - node.level], *([node.module] if node.module else [])]
+            module = ".".join(base) if node.level else str(node.module)
+            for alias in node.names:
+                full = f"{module}.{alias.name}"
+                yield (full if full in known else module), node not in late
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_point_downward(path: Path) -> None:
-    relative = path.relative_to(PACKAGE)
-    own = ORDER.index(relative.parts[0].removesuffix(".py"))
-    for name in imported(path):
-        parts = name.split(".")
-        if parts[0] == "accelsim" and len(parts) > 1 and parts[1] in ORDER:
-            assert ORDER.index(parts[1]) <= own, f"{relative} imports {name}"
-        homes = HOMES.get(parts[0])
-        assert homes is None or any(relative.is_relative_to(home) for home in homes), f"{relative} imports {name}"
+def faults(package: Path = PACKAGE) -> list[str]:
+    """Imports that run upward or sideways, or that take names from the face of the package, and circles."""
+    known, wrong, graph = modules(package), [], defaultdict(set)
+    for name, path in known.items():
+        room = name.split(".")[1] if "." in name else ""
+        for wanted, at_once in imports(name, path, known):
+            parts = wanted.split(".")
+            if parts[0] != "accelsim":
+                continue
+            if at_once and wanted != name:
+                graph[name].add(wanted)
+            if room in {"", "__main__"}:
+                continue
+            if len(parts) == 1:
+                wrong.append(f"{name} imports from accelsim, not from a room")
+            elif (parts[1] != room and LINE[parts[1]] >= LINE[room]) or (
+                room == "studies" and parts[2:3] == ["reports"] and "reports" not in name
+            ):
+                wrong.append(f"{name} imports {wanted}, which is not below it")
+    return wrong + [f"circle: {' -> '.join(circle)}" for circle in circles(graph)]
+
+
+def circles(graph: dict[str, set[str]]) -> Iterator[list[str]]:
+    """A way through each circle of modules that import each other."""
+    done: set[str] = set()
+
+    def walk(name: str, way: list[str]) -> Iterator[list[str]]:
+        if name in way:
+            yield [*way[way.index(name) :], name]
+        elif name not in done:
+            for wanted in sorted(graph.get(name, ())):
+                yield from walk(wanted, [*way, name])
+            done.add(name)
+
+    for name in sorted(graph):
+        yield from walk(name, [])
+
+
+def test_imports_point_downward_and_never_in_a_circle() -> None:
+    assert faults() == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "want"),
+    [
+        ("sparsity/pattern.py", "import accelsim.workload.trace", "accelsim.sparsity.pattern imports accelsim.workload.trace, which is not below it"),
+        ("hardware/design.py", "from accelsim.workload import trace", "accelsim.hardware.design imports accelsim.workload.trace, which is not below it"),
+        ("results/step.py", "def late():\n    from accelsim.cli import main", "accelsim.results.step imports accelsim.cli, which is not below it"),
+        ("cost/gemm.py", "from accelsim import Design", "accelsim.cost.gemm imports from accelsim, not from a room"),
+        ("base/units.py", "from ..sparsity import pattern", "accelsim.base.units imports accelsim.sparsity.pattern, which is not below it"),
+        ("studies/paper.py", "from accelsim.studies.reports import paper", "accelsim.studies.paper imports accelsim.studies.reports.paper, which is not below it"),
+        ("base/errors.py", "import accelsim.base.files", "circle: accelsim.base.errors -> accelsim.base.files -> accelsim.base.errors"),
+    ],
+    ids=["up", "sideways", "in a function", "face", "relative", "study to report", "circle"],
+)  # fmt: skip
+def test_planted_imports_are_found(tmp_path: Path, file: str, line: str, want: str) -> None:
+    for path in modules().values():
+        target = tmp_path / path.relative_to(PACKAGE)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    (tmp_path / file).write_text(f"{(tmp_path / file).read_text()}\n{line}\n")
+    assert want in faults(tmp_path)
+
+
+def test_the_plan_is_that_of_the_architecture() -> None:
+    page = (PACKAGE / "ARCHITECTURE.md").read_text()
+    plan = page.split("```")[1].splitlines()[1:]
+    rooms = [tuple(word.strip("/") for word in line[:34].replace(".py", "").split()) for line in plan if line.strip()]
+    assert tuple(rooms) == PLAN
+    found = {
+        path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path.is_dir() and any(path.glob("*.py")))
+    }
+    assert found - {"__init__", "__main__"} == set(LINE)
+
+
+def test_modules_share_a_name_only_where_they_are_the_same_thing() -> None:
+    where = defaultdict(list)
+    for name in modules():
+        where[name.rpartition(".")[2]].append(name)
+    assert {word for word, names in where.items() if len(names) > 1} <= SAME_THING
+
+
+def test_no_file_is_longer_than_can_be_read() -> None:
+    assert [path.name for path in PACKAGE.rglob("*.py") if len(path.read_text().splitlines()) > LONGEST] == []
+
+
+def test_heavy_libraries_have_one_home() -> None:
+    known = modules()
+    for name, path in known.items():
+        relative = path.relative_to(PACKAGE)
+        for wanted, _ in imports(name, path, known):
+            homes = HOMES.get(wanted.split(".")[0])
+            assert homes is None or any(relative.is_relative_to(home) for home in homes), f"{relative} imports {wanted}"
 
 
 def test_help_imports_nothing_heavy() -> None:

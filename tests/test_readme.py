@@ -46,7 +46,7 @@ def test_both_commands_of_the_introduction_set_up_everything() -> None:
     assert first.startswith("python3 -m venv .venv && .venv/bin/pip install ")
     assert second.startswith("python3 -m venv .venv && .venv/bin/pip install ")
     assert "accelsim simulate" in first
-    assert second.endswith("-m pytest -q")
+    assert second.endswith("-m pytest -q -n auto")
 
 
 @pytest.mark.parametrize("block", blocks("python"), ids=lambda block: block.strip().splitlines()[-1])

@@ -1,7 +1,7 @@
 """What measurements on a machine say about it: the facts and the behaviour of `accelsim.hardware.platform`.
 
 Everything here is a pure function of `Measurement`; `accelsim.calibration.devices` makes them. Each parameter of the
-equations of `accelsim.platforms.timing` comes from the kernels that depend on little else:
+equations of `accelsim.platforms.kernel_time` comes from the kernels that depend on little else:
 
 - `kernel_us` is the median time of the smallest kernel, and is taken off every other time; `product_kernel_us` the
   time of the smallest GEMM;

@@ -10,14 +10,14 @@ import numpy as np
 from accelsim.base.units import MICRO
 from accelsim.calibration.measured_rows import Measurement
 from accelsim.hardware.platform import Behaviour, Platform
-from accelsim.platforms.timing import pair_seconds
+from accelsim.platforms.kernel_time import pair_seconds
 
 __all__ = ["Residual", "residuals", "residuals_text"]
 
 
 @dataclass(frozen=True, slots=True)
 class Residual:
-    """A measured GEMM, dense or 2:4, and the seconds that `accelsim.platforms.timing.pair_seconds` says."""
+    """A measured GEMM, dense or 2:4, and the seconds that `accelsim.platforms.kernel_time.pair_seconds` says."""
 
     measured: Measurement
     estimated_s: float

@@ -10,7 +10,7 @@ from accelsim.base.errors import InputError
 from accelsim.cli.options import announce_compilation, check_folder, open_design
 
 if TYPE_CHECKING:
-    from accelsim.studies.ablation import AblationRow
+    from accelsim.results.ablation import AblationRow
 
 __all__ = ["ablate_command"]
 
@@ -112,7 +112,7 @@ def _show(rows: "Sequence[AblationRow]") -> None:
     """Print the variants of one method and pattern, with the gain of each workload over its base."""
     from accelsim.base.units import show
     from accelsim.cli.screen import console, table_of
-    from accelsim.studies.ablation import BASE, GROUPS, summarise
+    from accelsim.results.ablation import BASE, GROUPS, summarise
 
     out, first = console(), rows[0]
     base = [row for row in rows if row.variant == BASE]

@@ -19,8 +19,8 @@ from accelsim.cli.options import check_folder
 
 if TYPE_CHECKING:
     from accelsim.calibration.devices.device import Device
-    from accelsim.calibration.devices.kernels import Effort, LeftOut, Task
-    from accelsim.calibration.devices.training import Network, Setting
+    from accelsim.calibration.devices.suite import Effort, LeftOut, Task
+    from accelsim.calibration.devices.training_steps import Network, Setting
     from accelsim.calibration.measured_rows import Measurement
 
 __all__ = ["calibrate_command"]
@@ -147,7 +147,7 @@ def _words(options: Mapping[str, Any]) -> list[str]:
 
 
 def _opened(device: str, framework: str | None) -> "Device":
-    from accelsim.calibration.devices.device import open_device
+    from accelsim.calibration.devices.opening import open_device
 
     return open_device(device, framework)
 
@@ -167,8 +167,8 @@ def _measure_kernels(
     """Measure what is not measured yet, then write what all measurements say."""
     from accelsim.base.files import write_atomically
     from accelsim.calibration.behaviour import calibrate
-    from accelsim.calibration.devices.kernels import DEFAULT, QUICK, tasks_for
-    from accelsim.calibration.files import Identity, calibrated_files, check_facts, facts_of, stated_facts
+    from accelsim.calibration.devices.suite import DEFAULT, QUICK, tasks_for
+    from accelsim.calibration.profile_files import Identity, calibrated_files, check_facts, facts_of, stated_facts
     from accelsim.hardware.platform import load_platform
 
     based = None if based_on is None else load_platform(based_on)
@@ -237,7 +237,7 @@ def _measured(
 ) -> "tuple[list[Measurement], list[LeftOut]]":
     """Measure the tasks that the journal lacks, adding each to it at once; return all, and what was left out."""
     from accelsim.base.files import write_atomically
-    from accelsim.calibration.devices.kernels import LeftOut, Task, measure
+    from accelsim.calibration.devices.suite import LeftOut, Task, measure
     from accelsim.calibration.measured_rows import measurements_text
 
     measured = _known(journal, device, effort.name) if journal.exists() else []
@@ -331,7 +331,7 @@ def _measure_training(
     """Measure a training step and append it as a row."""
     opened = _opened(device, "torch")
     from accelsim.base.files import packaged_path, write_atomically
-    from accelsim.calibration.devices.training import COLUMNS, NETWORKS, WARM_UP, Setting, measure_training
+    from accelsim.calibration.devices.training_steps import COLUMNS, NETWORKS, WARM_UP, Setting, measure_training
     from accelsim.cli.trace import build_model, importable_neighbours
 
     setting = Setting(
@@ -392,7 +392,7 @@ def _show_estimate(platform: Path, network: "Network", setting: "Setting", measu
 
 def _own_network(target: str, inputs: Sequence[str], loss: str | None) -> "Network":
     """A network of the user's: a row names it as its function is called, and what it is fed as the inputs are given."""
-    from accelsim.calibration.devices.training import Input, Network, cross_entropy
+    from accelsim.calibration.devices.training_steps import Input, Network, cross_entropy
     from accelsim.cli.trace import find_loss
     from accelsim.workload.tracer import InputSpec
 

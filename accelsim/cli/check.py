@@ -54,7 +54,7 @@ def _describe(path: Path) -> str:
 
 def _describe_design(path: Path) -> str:
     from accelsim.hardware.design import load_design
-    from accelsim.hardware.energy import load_energy_table
+    from accelsim.hardware.energy_table import load_energy_table
     from accelsim.hardware.resources import check_fits, estimate_resources
 
     design = load_design(path)
@@ -76,7 +76,7 @@ def _describe_machine(path: Path) -> str:
 
 
 def _describe_energy(path: Path) -> str:
-    from accelsim.hardware.energy import load_energy_table
+    from accelsim.hardware.energy_table import load_energy_table
 
     table = load_energy_table(path)
     return f"energy table {table.name}, {_origins(table.provenance)}"

@@ -243,7 +243,7 @@ def _contenders(
     groups: "Sequence[Sequence[Result]]", designs: "Sequence[Design]", others: "Sequence[Sequence[Estimate]]"
 ) -> "list[Contender]":
     """Simulated steps and estimates as rows, workload by workload."""
-    from accelsim.hardware.energy import load_energy_table
+    from accelsim.hardware.energy_table import load_energy_table
     from accelsim.platforms.contenders import contender_of_estimate, contender_of_result
 
     tables = [load_energy_table(design.energy) for design in designs]

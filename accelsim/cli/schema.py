@@ -17,7 +17,7 @@ def schema_command(kind: str) -> None:
     """Print the JSON Schema of a trace, design, energy, platform, behaviour, plan or sweep file."""
     from accelsim.base.files import FileModel
     from accelsim.hardware.design import Design
-    from accelsim.hardware.energy import EnergyTable
+    from accelsim.hardware.energy_table import EnergyTable
     from accelsim.hardware.platform import Behaviour, Platform
     from accelsim.hardware.sourced import SourcedModel, sourced_schema
     from accelsim.schedule.plan_file import PlanFile

@@ -149,7 +149,7 @@ class Platform(SourcedModel):
 
 
 class Behaviour(SourcedModel):
-    """How a family of platforms uses its peak rates; see `accelsim.platforms.timing` for the equations.
+    """How a family of platforms uses its peak rates; see `accelsim.platforms.kernel_time` for the equations.
 
     The first ten values describe kernels within a training step of a framework, the next four products alone, run by
     the best kernel that a library has, the last two what 2:4 changes in either.

@@ -7,7 +7,7 @@ of its own paper's network, and of SAT no cycle count is published: neither has 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
-from accelsim.hardware.energy import EnergyTable
+from accelsim.hardware.energy_table import EnergyTable
 from accelsim.platforms.accuracy import error_band
 from accelsim.platforms.estimate import Estimate
 from accelsim.results.energy import energy_at

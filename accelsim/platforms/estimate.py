@@ -1,7 +1,7 @@
 """Time and energy of a training step on a platform, from the trace that SAT is simulated with.
 
-GPUs, edge modules and CPUs run the kernels of the step (`accelsim.platforms.timing`); a published FPGA accelerator does
-the operations of the dense step at the rate that its paper states for its own networks.
+GPUs, edge modules and CPUs run the kernels of the step (`accelsim.platforms.kernel_time`); a published FPGA accelerator
+does the operations of the dense step at the rate that its paper states for its own networks.
 
 N:M on platforms with 2:4 products: a pattern runs where every group of four keeps at most two (2:8 does, 4:8 does
 not) and gains what 2:4 gains, in linear layers alone, as no library has 2:4 convolutions for training, and not in FP32.
@@ -29,9 +29,9 @@ from accelsim.hardware.platform import Behaviour, Platform, behaviour_names, loa
 from accelsim.lowering.builder import check_batch, lower
 from accelsim.lowering.optimizers import find_optimizer
 from accelsim.lowering.tasks import Stage
+from accelsim.platforms.kernel_time import Times, step_seconds
 from accelsim.platforms.kernels import Floats, Kernels, Software, kernels_of
 from accelsim.platforms.memory import step_bytes
-from accelsim.platforms.timing import Times, step_seconds
 from accelsim.sparsity.methods import Method, find_method
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.trace import Trace

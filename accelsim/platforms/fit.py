@@ -201,7 +201,7 @@ def main(folder: Path) -> None:
 def _text(found: Mapping[str, Family], family: Family) -> str:
     platforms = [name for name in platform_names() if load_platform(name).behaviour == family.name]
     lines = [
-        "# Made by python -m accelsim.platforms.fit hw_configs/behaviours; see accelsim/platforms/timing.py.",
+        "# Made by python -m accelsim.platforms.fit hw_configs/behaviours; see accelsim/platforms/kernel_time.py.",
         "format: accelsim-behaviour/1",
         f"name: {family.name}",
         f'description: "of {", ".join(platforms)}"',

@@ -10,10 +10,10 @@ from accelsim.base.units import GIGA, MICRO
 from accelsim.hardware.platform import Behaviour
 from accelsim.lowering.builder import lower
 from accelsim.lowering.tasks import Step
+from accelsim.platforms.kernel_time import pair_seconds, step_seconds
 from accelsim.platforms.kernels import Floats, Kernels, kernels_of
 from accelsim.platforms.memory import largest_batch
 from accelsim.platforms.published_rows import SparseCase, ThroughputCase
-from accelsim.platforms.timing import pair_seconds, step_seconds
 from accelsim.sparsity.methods import find_method
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.trace import Trace, load_trace

@@ -1,12 +1,45 @@
 """An ablation: the ladder of techniques by workload, and what remains of it in the speedup over dense training."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 from matplotlib.axes import Axes
 
 from accelsim.plots.style import bar_style, legend_above, spread
 from accelsim.plots.text import broken
+from accelsim.results.ablation import BASE, LADDER, OS_BASE, AblationRow, Summary, Variant, summarise
 
-__all__ = ["plot_grid", "plot_ladder"]
+__all__ = [
+    "OPTIMAL",
+    "OS_INTERLEAVED",
+    "RUNGS",
+    "Case",
+    "by_variant",
+    "case_title",
+    "cases_of",
+    "grid_frame",
+    "headline",
+    "ladder_frame",
+    "panel_frame",
+    "plot_grid",
+    "plot_ladder",
+]
+
+Case = tuple[str, str | None]
+"""A method and its pattern."""
+
+_HEADLINE = ("bdwp", "2:8")
+OS_INTERLEAVED = Variant(dataflow="os", interleave=True)
+_INTERLEAVED, _CHOSEN, _PREGENERATED, _OVERLAPPED, OPTIMAL = LADDER
+RUNGS = {
+    OS_BASE: "os",
+    BASE: "ws",
+    OS_INTERLEAVED: "os + interleave",
+    _CHOSEN: "auto + interleave",
+    _PREGENERATED: "+ pregenerate",
+    _OVERLAPPED: "+ overlap",
+    OPTIMAL: "+ optimal",
+}
 
 _VALUE_IN = 0.27  # narrower bars have no room for their value
 
@@ -67,3 +100,57 @@ def plot_grid(frame: pd.DataFrame, ax: Axes) -> None:
     ax.set_ylabel(f"speedup over dense, {drawn}")
     ax.set_ylim(0, 1.12 * frame["speedup"].max())
     legend_above(ax)
+
+
+def ladder_frame(rows: Sequence[AblationRow]) -> pd.DataFrame:
+    """Gain over the base of each rung and workload, for BDWP at 2:8, or for the first case where that is not there."""
+    method, pattern = headline(rows)
+    return pd.DataFrame(
+        [
+            {"workload": row.workload, "case": case_title((method, pattern)), "rung": label, "gain": row.gain}
+            for variant, label in RUNGS.items()
+            for row in rows
+            if (row.method, row.pattern, row.variant) == (method, pattern, variant)
+        ]
+    )
+
+
+def grid_frame(rows: Sequence[AblationRow]) -> pd.DataFrame:
+    """Geometric mean over workloads of the speedup over dense training, on the base and with everything on."""
+    return pd.DataFrame(
+        [
+            {"method": method, "pattern": pattern or "-", "variant": name, "speedup": found[variant].mean_speedup}
+            for method, pattern in cases_of(rows)
+            if method != "dense"
+            for found in [by_variant(rows, (method, pattern))]
+            for name, variant in (("base (ws)", BASE), ("everything on", OPTIMAL))
+        ]
+    )
+
+
+def panel_frame(rows: Sequence[AblationRow]) -> pd.DataFrame:
+    """The ladder and the grid as one frame; `panel` says which of them a row belongs to."""
+    parts = {"ladder": ladder_frame(rows), "grid": grid_frame(rows)}
+    return pd.concat([part.assign(panel=name) for name, part in parts.items() if not part.empty], ignore_index=True)
+
+
+def by_variant(rows: Sequence[AblationRow], case: Case) -> dict[Variant, Summary]:
+    """Variants of a case with their means."""
+    return {found.variant: found for found in summarise(rows, *case)}
+
+
+def cases_of(rows: Sequence[AblationRow]) -> list[Case]:
+    """Cases in order of appearance."""
+    return list(dict.fromkeys((row.method, row.pattern) for row in rows))
+
+
+def headline(rows: Sequence[AblationRow]) -> Case:
+    """BDWP at 2:8, or the first case where that is not there."""
+    cases = cases_of(rows)
+    return _HEADLINE if _HEADLINE in cases else cases[0]
+
+
+def case_title(case: Case) -> str:
+    """A case in words."""
+    method, pattern = case
+    return method if pattern is None else f"{method} {pattern}"

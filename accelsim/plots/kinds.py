@@ -14,10 +14,13 @@ from accelsim.base.errors import InputError, did_you_mean
 from accelsim.hardware.design import load_design
 from accelsim.hardware.sourced import override
 from accelsim.plots import compose, frames
+from accelsim.plots.ablation import panel_frame
 from accelsim.plots.compose import Draw, Drawing
 from accelsim.plots.sources import FORMS, Source, as_text, checked, joined, kept
 from accelsim.plots.text import LARGER_IS_BETTER
 from accelsim.plots.timeline import MOST_JOBS, draw_timeline, timeline_frame
+from accelsim.results.ablation import read_rows
+from accelsim.results.published import SPEEDUP as PUBLISHED_SPEEDUP
 from accelsim.results.step import Result
 
 __all__ = ["KINDS", "Choice", "Kind", "find_kind", "guess_kinds", "prepare"]
@@ -332,8 +335,6 @@ def _sensitivity(sources: Sequence[Source], choice: Choice) -> Drawing:
     speedups = next((table for table in tables if {"engine", "speedup"} <= set(table.columns)), None)
     if speedups is None:
         raise InputError(f"{path}: speedups.csv of the same report is needed as well: it holds what was varied from")
-    from accelsim.studies.paper import PUBLISHED_SPEEDUP  # noqa: PLC0415
-
     checked(moved, "sensitivity", path, ("assumption", "value"), ("speedup_closed",))
     base = float(speedups.loc[speedups["engine"] == "closed", "speedup"].mean())
     frame = frames.tornado_frame(moved.rename(columns={"speedup_closed": "speedup"}), base)
@@ -343,8 +344,6 @@ def _sensitivity(sources: Sequence[Source], choice: Choice) -> Drawing:
 
 
 def _claims(sources: Sequence[Source], choice: Choice) -> Drawing:
-    from accelsim.studies.paper import PUBLISHED_SPEEDUP  # noqa: PLC0415  compiled kernels, which no other kind needs
-
     path = sources[0].path
     frame = checked(joined(sources, choice.where), "claims", path, ("workload", "engine"), ("speedup",))
     if "average" not in set(frame["workload"]):
@@ -353,8 +352,6 @@ def _claims(sources: Sequence[Source], choice: Choice) -> Drawing:
 
 
 def _ablation(sources: Sequence[Source], choice: Choice) -> Drawing:
-    from accelsim.studies.reports.ablation import panel_frame, read_rows  # noqa: PLC0415  as above
-
     texts = ("workload", "design", "method", "variant")
     table = checked(joined(sources, choice.where), "ablation", sources[0].path, texts,
                     ("batch", "cycles", "dram_bytes", "gain", "speedup"))  # fmt: skip

@@ -9,7 +9,7 @@ from accelsim.base.markup import Cell, Html, Number, data_table, element, joined
 from accelsim.base.units import show
 from accelsim.base.version import __version__
 from accelsim.hardware.design import Design
-from accelsim.hardware.energy import EnergyTable
+from accelsim.hardware.energy_table import EnergyTable
 from accelsim.hardware.resources import check_fits
 from accelsim.hardware.sourced import leaf_paths
 from accelsim.plots.style import WIDTHS_IN

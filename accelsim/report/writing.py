@@ -9,7 +9,7 @@ from accelsim.base.errors import InputError
 from accelsim.base.files import replacing_folder, write_atomically
 from accelsim.base.markup import Html
 from accelsim.hardware.design import Design
-from accelsim.hardware.energy import load_energy_table
+from accelsim.hardware.energy_table import load_energy_table
 from accelsim.plots.compose import make_figure
 from accelsim.plots.style import save_figure, save_with_data
 from accelsim.report.drawings import ReportFigure, comparing_figures, layer_figures

@@ -7,7 +7,7 @@ from operator import add, attrgetter
 from typing import TYPE_CHECKING, Any, Literal
 
 from accelsim.base.units import PICO
-from accelsim.hardware.energy import EnergyTable
+from accelsim.hardware.energy_table import EnergyTable
 
 if TYPE_CHECKING:
     from accelsim.engines.timing import TaskTiming  # compiled kernels, which readers of results do not need

@@ -6,7 +6,7 @@ from accelsim.base.units import GIGA
 from accelsim.base.version import __version__
 from accelsim.engines.timing import Timing
 from accelsim.hardware.design import Design
-from accelsim.hardware.energy import EnergyTable
+from accelsim.hardware.energy_table import EnergyTable
 from accelsim.lowering.optimizers import Optimizer
 from accelsim.lowering.tasks import Stage, Step
 from accelsim.results.energy import Energy, add_up, energy_of, total_energy

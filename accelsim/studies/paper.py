@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from importlib import resources
 
 from accelsim.hardware.design import Design, load_design
-from accelsim.hardware.energy import EnergyTable, load_energy_table
+from accelsim.hardware.energy_table import EnergyTable, load_energy_table
 from accelsim.hardware.sourced import override
+from accelsim.results import published
 from accelsim.results.energy import energy_at
 from accelsim.results.step import Result
 from accelsim.simulation import simulate
@@ -25,7 +26,6 @@ from accelsim.workload.trace import load_trace
 __all__ = [
     "DESIGN",
     "ENGINES_COMPARED",
-    "PUBLISHED_SPEEDUP",
     "WORKLOADS",
     "Accelerator",
     "Claim",
@@ -41,10 +41,6 @@ __all__ = [
 WORKLOADS = ("resnet9_cifar10", "vgg19_cifar100", "vit_cifar100", "resnet18_tinyimagenet", "resnet50_imagenet")
 DESIGN = "sat_vcu1525"
 ENGINES_COMPARED = ("closed", "event")
-# Fang et al., TCAD 2023 (arXiv 2309.13015), abstract
-PUBLISHED_SPEEDUP = 1.75
-_THROUGHPUT = (2.97, 25.22)
-_EFFICIENCY = (1.36, 3.58)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,12 +141,12 @@ def compare_with_paper() -> Paper:
         claims=(
             Claim(
                 name="average speedup",
-                published=(PUBLISHED_SPEEDUP, PUBLISHED_SPEEDUP),
+                published=(published.SPEEDUP, published.SPEEDUP),
                 closed=(averages[0], averages[0]),
                 event=(averages[1], averages[1]),
             ),
-            _claim("throughput", _THROUGHPUT, ratios),
-            _claim("energy efficiency", _EFFICIENCY, ratios),
+            _claim("throughput", published.THROUGHPUT, ratios),
+            _claim("energy efficiency", published.EFFICIENCY, ratios),
         ),
         workloads=workloads,
         ratios=ratios,

@@ -25,7 +25,7 @@ from accelsim.cost.charges import Events, gemm_events
 from accelsim.cost.gemm import machine_numbers
 from accelsim.engines.timing import check_laws
 from accelsim.hardware.design import Design, load_design
-from accelsim.hardware.energy import EnergyTable, load_energy_table
+from accelsim.hardware.energy_table import EnergyTable, load_energy_table
 from accelsim.hardware.sourced import override
 from accelsim.lowering.builder import lower
 from accelsim.lowering.optimizers import find_optimizer

@@ -12,7 +12,7 @@ from typing import Any
 
 from accelsim.base.errors import InputError
 from accelsim.hardware.design import Design, load_design
-from accelsim.hardware.energy import load_energy_table
+from accelsim.hardware.energy_table import load_energy_table
 from accelsim.hardware.sourced import leaf_paths, read_scalar
 from accelsim.sweep.point import Point
 from accelsim.workload.trace import load_trace

@@ -14,8 +14,8 @@ from torch import nn
 from accelsim.base.errors import InputError
 from accelsim.sparsity.methods import METHODS
 from accelsim.sparsity.pattern import Pattern
-from accelsim.torch.layers import State, put_on, sparse_operands, state_of, take_off
 from accelsim.torch.rules import dense_stages, weighted_layers
+from accelsim.torch.sparse_layers import State, put_on, sparse_operands, state_of, take_off
 
 __all__ = [
     "LeftDense",

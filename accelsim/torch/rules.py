@@ -11,7 +11,7 @@ from torch import nn
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.sparsity.methods import Axis, Method
 from accelsim.sparsity.pattern import Pattern
-from accelsim.torch.layers import groups_along, sparse_operands, weight_axis
+from accelsim.torch.sparse_layers import groups_along, sparse_operands, weight_axis
 
 __all__ = ["dense_stages", "weighted_layers"]
 

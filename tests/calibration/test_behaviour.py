@@ -12,15 +12,15 @@ from simulated_device import SimulatedDevice
 
 from accelsim.base.errors import InputError
 from accelsim.calibration.behaviour import calibrate
-from accelsim.calibration.devices.device import open_device
-from accelsim.calibration.devices.kernels import DEFAULT, QUICK, LeftOut, Task, measure, tasks_for
-from accelsim.calibration.files import Identity, calibrated_files, check_facts, facts_of, stated_facts
+from accelsim.calibration.devices.opening import open_device
+from accelsim.calibration.devices.suite import DEFAULT, QUICK, LeftOut, Task, measure, tasks_for
 from accelsim.calibration.measured_rows import Measurement, measurements_text, read_measurements
+from accelsim.calibration.profile_files import Identity, calibrated_files, check_facts, facts_of, stated_facts
 from accelsim.calibration.residuals import residuals, residuals_text
 from accelsim.hardware.platform import Behaviour, load_behaviour, load_platform
 from accelsim.hardware.sourced import leaf_paths
 from accelsim.hardware.sourced_text import SourcedValue
-from accelsim.platforms.timing import pair_seconds
+from accelsim.platforms.kernel_time import pair_seconds
 
 DATE = "2026-01-02"
 PEAKS = [f"{precision}={rate:g}" for precision, rate in known.PEAK_TFLOPS.items()]
@@ -350,9 +350,9 @@ def test_the_cpu_is_measured_by_numpy() -> None:
 
 def test_measuring_needs_no_heavy_packages() -> None:
     code = (
-        "import sys, accelsim.cli.calibrate, accelsim.calibration.files, accelsim.calibration.devices.kernels,"
+        "import sys, accelsim.cli.calibrate, accelsim.calibration.profile_files, accelsim.calibration.devices.suite,"
         " accelsim.calibration.devices.numpy_device\n"
-        "try: import accelsim.calibration.devices.training\n"
+        "try: import accelsim.calibration.devices.training_steps\n"
         "except ModuleNotFoundError: pass\n"
         "print([name for name in ('numba', 'pandas', 'simpy', 'matplotlib') if name in sys.modules])"
     )

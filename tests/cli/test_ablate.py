@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 import accelsim as acs
-from accelsim.studies.ablation import BASE, GROUPS, LADDER, ablate
+from accelsim.results.ablation import BASE, GROUPS, LADDER
+from accelsim.studies.ablation import ablate
 
 TRACE = "resnet9_cifar10"
 QUICK = ["--batch", "16"]

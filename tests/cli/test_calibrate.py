@@ -21,7 +21,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> SimulatedDevice:
     found = SimulatedDevice()
-    monkeypatch.setattr("accelsim.calibration.devices.device.open_device", lambda where, framework: found)
+    monkeypatch.setattr("accelsim.calibration.devices.opening.open_device", lambda where, framework: found)
     return found
 
 
@@ -166,8 +166,8 @@ def test_without_power_readings_it_is_asked_for(run, device: SimulatedDevice, tm
 
 
 def test_the_cpu_is_measured_in_earnest(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("accelsim.calibration.devices.kernels._QUICK_GEMMS", {"cpu": (64, 256)})
-    monkeypatch.setattr("accelsim.calibration.devices.kernels._CACHES_OF_STREAM", 1)
+    monkeypatch.setattr("accelsim.calibration.devices.suite._QUICK_GEMMS", {"cpu": (64, 256)})
+    monkeypatch.setattr("accelsim.calibration.devices.suite._CACHES_OF_STREAM", 1)
     options = [
         f"--set={fact}" for fact in ("power.idle_w=25", "power.peak_w=165", "memory.cache_mb=8", "memory.capacity_gb=4")
     ]
@@ -221,7 +221,7 @@ def test_a_training_step_becomes_a_row(run, tmp_path: Path) -> None:
 
 def test_a_calibrated_machine_shows_the_estimate_beside_the_measurement(run, tmp_path: Path, monkeypatch) -> None:
     pytest.importorskip("torch")
-    from accelsim.calibration.devices.training import Input, Network
+    from accelsim.calibration.devices.training_steps import Input, Network
     from accelsim.platforms.estimate import estimate
     from accelsim.workload.trace import load_trace
 
@@ -229,7 +229,7 @@ def test_a_calibrated_machine_shows_the_estimate_beside_the_measurement(run, tmp
         target="resnet.py:resnet9_cifar10", inputs=(Input(shape=(3, 32, 32)),), model="ResNet-9", input="CIFAR-10 32x32",
         unit="img/s", optimizer="sgd",
     )  # fmt: skip
-    monkeypatch.setattr("accelsim.calibration.devices.training.NETWORKS", {"resnet9": network})
+    monkeypatch.setattr("accelsim.calibration.devices.training_steps.NETWORKS", {"resnet9": network})
     (tmp_path / "box.yaml").write_text(packaged_names("hw_configs/platforms", (".yaml",))["i9_9900x"].read_text())
     code, out, _ = run("calibrate", "-o", str(tmp_path), *TRAIN, "--train", "resnet9")
     assert code == 0
@@ -269,7 +269,7 @@ def test_errors_of_training_steps(run, tmp_path: Path) -> None:
 
 def test_rows_of_known_networks_name_their_shipped_traces() -> None:
     pytest.importorskip("torch")
-    from accelsim.calibration.devices.training import NETWORKS
+    from accelsim.calibration.devices.training_steps import NETWORKS
 
     traces = {name: trace_for(network.model, network.input, network.unit) for name, network in NETWORKS.items()}
     assert traces == {

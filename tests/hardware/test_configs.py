@@ -11,7 +11,7 @@ import yaml
 import accelsim as acs
 from accelsim.base.files import packaged_names
 from accelsim.hardware.design import Design, design_names, load_design
-from accelsim.hardware.energy import EnergyTable, energy_table_names, load_energy_table
+from accelsim.hardware.energy_table import EnergyTable, energy_table_names, load_energy_table
 from accelsim.hardware.sourced import CONFIDENCES, leaf_paths, override, parse_yaml, read_scalar, sourced_schema
 
 DESIGNS = packaged_names("hw_configs", (".yaml",))

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 import accelsim as acs
-from accelsim.hardware.energy import load_energy_table
+from accelsim.hardware.energy_table import load_energy_table
 from accelsim.hardware.platform import load_platform
 from accelsim.platforms.contenders import (
     Contender,

@@ -7,8 +7,8 @@ from platform_cases import conv, kernels, linear, lowered, round_behaviour, roun
 
 import accelsim as acs
 from accelsim.lowering.optimizers import find_optimizer
+from accelsim.platforms.kernel_time import step_seconds
 from accelsim.platforms.kernels import Software, compact_share
-from accelsim.platforms.timing import step_seconds
 
 AMP = Software(precision="amp")
 SGD, ADAM = find_optimizer("sgd"), find_optimizer("adam")

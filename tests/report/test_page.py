@@ -8,7 +8,7 @@ import pytest
 from html_checks import read_page, table_called
 
 import accelsim as acs
-from accelsim.hardware.energy import load_energy_table
+from accelsim.hardware.energy_table import load_energy_table
 from accelsim.report.page import parameters_of
 from accelsim.report.svg import inline_svg
 

@@ -8,7 +8,8 @@ import pytest
 
 import accelsim as acs
 from accelsim.hardware.sourced import override
-from accelsim.studies.ablation import (
+from accelsim.plots.ablation import grid_frame, ladder_frame
+from accelsim.results.ablation import (
     BASE,
     FULL,
     GROUPS,
@@ -17,11 +18,11 @@ from accelsim.studies.ablation import (
     VARIANTS,
     AblationRow,
     Variant,
-    ablate,
     geometric_mean,
     summarise,
 )
-from accelsim.studies.reports.ablation import ablation_table, grid_frame, ladder_frame, write_ablation
+from accelsim.studies.ablation import ablate
+from accelsim.studies.reports.ablation import ablation_table, write_ablation
 
 REPORT = Path(__file__).parents[2] / "reports" / "ablation"
 HEAD = ("workload", "design", "method", "pattern", "variant")

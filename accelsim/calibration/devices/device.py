@@ -6,10 +6,9 @@ On a GPU kernels are timed by events on the device while the host runs ahead; on
 from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
-from accelsim.base.errors import InputError
 from accelsim.hardware.sourced_text import SourcedValue
 
-__all__ = ["Device", "Run", "UnsupportedKernel", "open_device"]
+__all__ = ["Device", "Run", "UnsupportedKernel"]
 
 Run = Callable[[], object]
 """Issues a kernel once."""
@@ -68,25 +67,3 @@ class Device(Protocol):
     def issue(self) -> float:
         """Return the seconds that the host needs per kernel of a forward and backward pass of small operations."""
         ...
-
-
-def open_device(where: str, framework: str | None) -> Device:
-    """Return ``cpu`` or ``cuda`` through ``torch`` or ``numpy``, by default through torch if it is installed.
-
-    Raises `InputError` where that cannot be.
-    """
-    if where == "cuda" and framework == "numpy":
-        raise InputError("--framework numpy: measures CPUs; --device cuda needs torch")
-    if framework != "numpy":
-        try:
-            from accelsim.calibration.devices.torch_device import TorchDevice  # noqa: PLC0415  heavy, and may be missing
-        except ModuleNotFoundError as error:
-            if error.name != "torch":
-                raise
-            if framework == "torch" or where == "cuda":
-                raise InputError("measuring with torch needs PyTorch: pip install 'accelsim[torch]'") from None
-        else:
-            return TorchDevice(where)
-    from accelsim.calibration.devices.numpy_device import NumpyDevice  # noqa: PLC0415  heavy
-
-    return NumpyDevice()

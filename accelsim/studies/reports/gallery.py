@@ -4,10 +4,9 @@
 beside it.
 """
 
-import contextlib
 import io
-import os
 import shlex
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -18,7 +17,6 @@ from PIL import Image
 
 from accelsim.base.errors import AccelsimError
 from accelsim.base.files import write_atomically, write_bytes_atomically
-from accelsim.cli import main
 
 __all__ = ["PICTURES", "Picture", "write_gallery"]
 
@@ -154,17 +152,11 @@ def _plot(picture: Picture) -> str:
 
 
 def _run(command: str, folder: Path) -> None:
-    """Run a command line of ours in a folder."""
-    said = io.StringIO()
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            code = main(shlex.split(command))
-    finally:
-        os.chdir(before)
-    if code:
-        raise AccelsimError(f"accelsim {command}: {said.getvalue().strip()}")
+    """Run a command line of ours in a folder, as a user does."""
+    words = [sys.executable, "-m", "accelsim", *shlex.split(command)]
+    done = subprocess.run(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode:
+        raise AccelsimError(f"accelsim {command}: {done.stdout.strip()}")
 
 
 def _page() -> Iterator[str]:

@@ -12,7 +12,7 @@ import pandas as pd
 from accelsim.base.files import write_atomically
 from accelsim.base.units import show
 from accelsim.hardware.design import load_design
-from accelsim.hardware.energy import load_energy_table
+from accelsim.hardware.energy_table import load_energy_table
 from accelsim.hardware.platform import load_platform
 from accelsim.platforms.accuracy import PLATFORM_CHECKS, Accuracy, Spread, check_platforms, describe_check
 from accelsim.platforms.contenders import Contender, contender_of_estimate, contender_of_result

@@ -32,9 +32,7 @@ def test_a_gallery_is_written_beside_the_reports(tmp_path: Path, monkeypatch: py
     claims = Picture(kind="claims", says="?", plot="reports/paper/speedups.csv")
     monkeypatch.setattr(gallery, "PICTURES", (claims,))
     (tmp_path / "paper").symlink_to(GALLERY.parent / "paper")
-    before = Path.cwd()
     write_gallery(tmp_path / "gallery")
-    assert Path.cwd() == before
     assert sorted(path.name for path in (tmp_path / "gallery").iterdir()) == ["README.md", "claims.png"]
     assert (tmp_path / "gallery" / "claims.png").read_bytes() == (GALLERY / "claims.png").read_bytes()
 

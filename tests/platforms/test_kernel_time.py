@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from platform_cases import conv, kernels, linear, round_behaviour, round_platform, vector
 
 from accelsim.base.errors import InputError
+from accelsim.platforms.kernel_time import pair_seconds, step_seconds, sustained_share
 from accelsim.platforms.kernels import Software
-from accelsim.platforms.timing import pair_seconds, step_seconds, sustained_share
 
 AMP, FP32 = Software(precision="amp"), Software(precision="fp32")
 PEAK = 8e12
