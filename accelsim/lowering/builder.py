@@ -17,6 +17,7 @@ the pruned one in BP the product is transposed, dX^T = W dY^T.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from accelsim.base.errors import InputError
@@ -184,19 +185,29 @@ class _Builder:
             return
         m, n, k = operation.m, operation.n, operation.k
         if operation.left_gradient:
-            self.in_turn(matmul(operation, Stage.BP, "[dA]", batch, m, k, n))
+            self._again(operation.left_gradient_runs, [matmul(operation, Stage.BP, "[dA]", batch, m, k, n)])
         if operation.right_gradient:
-            self.in_turn(matmul(operation, Stage.BP, "[dB]", batch, k, n, m))
+            self._again(operation.right_gradient_runs, [matmul(operation, Stage.BP, "[dB]", batch, k, n, m)])
+
+    def _again(self, runs: int, gemms: Sequence[Gemm]) -> None:
+        """Append products that a step executes `runs` times, one run after the other."""
+        for run in range(1, runs + 1):
+            for gemm in gemms:
+                self.in_turn(replace(gemm, name=gemm.name + f"[run {run}]") if run > 1 else gemm)
 
     def _weighted_backward(self, operation: Weighted, batch: int, ready: tuple[int, ...]) -> None:
         if self.gradients[operation.name]:
             sparse = self.rules.decide(operation, Stage.BP, batch)
-            for gemm in weight_gemms(operation, Stage.BP, batch, sparse):
-                self.in_turn(gemm)
+            self._again(operation.input_gradient_runs, [*weight_gemms(operation, Stage.BP, batch, sparse)])
         if operation.adds_to_gradient:
             rows = batch * positions(operation)
-            sparse = self.rules.decide(operation, Stage.WU, rows)
-            index = self.add(wu_gemm(operation, batch, sparse), ready)
+            gemm = wu_gemm(operation, batch, self.rules.decide(operation, Stage.WU, rows))
+            if operation.weight.derived:  # BP of what made it waits for its gradient
+                self._again(operation.weight_gradient_runs, [gemm])
+                return
+            index = self.add(gemm, ready)
+            for run in range(2, operation.weight_gradient_runs + 1):
+                index = self.add(replace(gemm, name=f"{gemm.name}[run {run}]"), (index,))
             self.trained.setdefault(operation.weight.name, []).append(index)
 
     def _vector(self, operation: Vector, batch: int, direction: Literal["FF", "BP"], suffix: str) -> None:
@@ -262,7 +273,7 @@ class _Builder:
 
 
 def _parameter_names(operation: Weighted | Matmul | Vector) -> Iterator[str]:
-    if isinstance(operation, Weighted):
+    if isinstance(operation, Weighted) and not operation.weight.derived:
         yield operation.weight.name
     for other in operation.other_parameters:
         yield other.name

@@ -118,6 +118,10 @@ class Rules:
         by_default = not forced and not self.method.traced
         indivisible = axis is not Axis.BATCH and groups_along % pattern.group
         reasons = (
+            (
+                not self.method.traced and operation.weight.derived,
+                "its weight is computed from parameters in every step",
+            ),
             (pattern not in self.supported, f"the design has no {pattern} mode"),
             (operation.name in self.dense, "--dense"),
             (by_default and operation.name == self.first, "first layer"),

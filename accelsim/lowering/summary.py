@@ -203,7 +203,7 @@ def _layers(trace: Trace, pattern: Pattern, batch: int) -> tuple[LayerSummary, .
     layers, total = [], trace.macs
     for operation in trace.operations:
         parameters = {other.name: other.elements for other in operation.other_parameters}
-        if isinstance(operation, Conv | ConvTranspose | Linear):
+        if isinstance(operation, Conv | ConvTranspose | Linear) and not operation.weight.derived:
             parameters[operation.weight.name] = operation.weight_elements
         shapes = _shapes(operation)
         layers.append(

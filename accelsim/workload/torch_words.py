@@ -8,6 +8,7 @@ __all__ = [
     "CONVOLUTION",
     "CONVOLUTION_BACKWARD",
     "FACTORIES",
+    "FILLS",
     "HIDES_PRODUCTS",
     "JOINS",
     "KIND_OF",
@@ -82,6 +83,9 @@ MASKS = frozenset({"mul", "where", "masked_fill"})
 """What applies a mask to weights."""
 
 FACTORIES = re.compile(r"new_\w+|\w+_like|zero|fill|uniform|normal|random|bernoulli|exponential")
+FILLS = frozenset({"zeros", "ones", "full", "new_zeros", "new_ones", "new_full"})
+"""What makes a tensor of one number."""
+
 HIDES_PRODUCTS = re.compile(
     r"(.*_)?(\w*mm|matmul|linear|bilinear|trilinear|conv\w*|\w*rnn\w*|lstm\w*|gru\w*|attention|attn|cdist|dot|einsum)"
     r"(_.*)?|linalg_.*|transformer_encoder_layer_fwd|scaled_dot_product_.*"

@@ -73,6 +73,7 @@ LARGEST_TENSOR = 2**44
 Dimension = Annotated[int, Field(ge=1, le=LARGEST_DIMENSION)]
 Padding = Annotated[int, Field(ge=0, le=LARGEST_DIMENSION)]
 Elements = Annotated[int, Field(ge=0, le=LARGEST_TENSOR)]
+Runs = Annotated[int, Field(ge=1, le=LARGEST_DIMENSION)]
 Name = Annotated[str, Field(min_length=1, max_length=500)]
 Sizes = Annotated[tuple[Dimension, ...], Field(strict=False)]  # a list in the file, a tuple here
 Paddings = Annotated[tuple[Padding, ...], Field(strict=False)]
@@ -107,6 +108,11 @@ class Weight(FileModel):
 
     name: Name
     frozen: bool = Field(False, description="not trained: no WU, no update")
+    derived: bool = Field(
+        False,
+        description="computed from parameters while the step runs (a product of two, rows of a larger one): its"
+        " gradient goes on to them, and it is no parameter itself",
+    )
 
 
 class _Operation(FileModel):
@@ -139,6 +145,10 @@ class _Weighted(_Operation):
     weight_gradient: bool | None = Field(
         None, description="whether this use adds to the gradient of the weight; by default it does unless it is frozen"
     )
+    input_gradient_runs: Runs = Field(
+        1, description="how often a step computes the gradient of the input, where it does"
+    )
+    weight_gradient_runs: Runs = Field(1, description="likewise that of the weight")
     observed: Observed | None = None
 
     @model_validator(mode="after")
@@ -298,6 +308,10 @@ class Matmul(_Operation):
     k: Dimension
     left_gradient: bool = Field(True, description="whether a step with input_gradient computes that of the left factor")
     right_gradient: bool = Field(True, description="likewise of the right factor")
+    left_gradient_runs: Runs = Field(
+        1, description="how often a step computes the gradient of the left factor, where it does"
+    )
+    right_gradient_runs: Runs = Field(1, description="likewise of the right factor")
     observed: ObservedFactors | None = None
 
     @property
@@ -348,11 +362,11 @@ class Trace(FileModel):
 
     @cached_property
     def tensors(self) -> dict[str, tuple[int, bool]]:
-        """Parameter tensors in order of first use: name to (elements, frozen), tied ones once."""
+        """Parameter tensors in order of first use: name to (elements, frozen), tied ones once, derived weights not."""
         found: dict[str, tuple[int, bool]] = {}
         for operation in self.operations:
             named = [(other.name, other.elements, other.frozen) for other in operation.other_parameters]
-            if isinstance(operation, Conv | ConvTranspose | Linear):
+            if isinstance(operation, Conv | ConvTranspose | Linear) and not operation.weight.derived:
                 named.append((operation.weight.name, operation.weight_elements, operation.weight.frozen))
             for name, elements, frozen in named:
                 if found.setdefault(name, (elements, frozen)) != (elements, frozen):

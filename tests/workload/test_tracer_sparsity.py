@@ -283,6 +283,7 @@ def test_densities_are_means_over_the_steps_and_patterns_hold_in_all():
             if index == 1:
                 with torch.no_grad():
                     layer.weight[:, 1:4] = 1.0  # from now on 4 of 8
+            tracer.step()
     (operation, *_) = tracer.trace.operations
     assert operation.observed.FF.activation.density == pytest.approx((0 + 1 + 1 / 16) / 3)
     weight = operation.observed.FF.weight

@@ -127,7 +127,10 @@ def test_products_of_an_optimizer_are_named_as_left_out():
 
     seen = trace(step, model)
     assert products(seen) == ["0 = linear 4->4 rows 1 0.weight no gradient", "2 = linear 4->2 rows 1 2.weight"]
-    assert seen.origin.assumptions == ("matrix products of the optimizer are left out",)
+    left_out = 4 * 4 * 4 + 4 * 4 * 4 + 2 * 4 * 2 + 2 * 2 * 4  # G G^T, and that times G, of both layers
+    assert seen.origin.assumptions == (
+        f"matrix products of the optimizer are left out: {left_out} multiply-accumulates in a step",
+    )
 
 
 def test_a_smaller_last_batch_is_a_step_like_the_others():
@@ -135,6 +138,7 @@ def test_a_smaller_last_batch_is_a_step_like_the_others():
     with tracing(model) as tracer:
         for batch in (4, 3):
             model(torch.randn(batch, 6)).sum().backward()
+            tracer.step()
     assert products(tracer.trace) == ["linear = linear 6->3 rows 1 weight no gradient"]
     assert tracer.trace.origin.steps == 2
 
@@ -329,12 +333,15 @@ def test_a_trace_can_be_taken_more_than_once(tmp_path):
 def test_further_products_of_a_backward_pass_stand_beside_their_layer():
     model = Apply(lambda m, x: Curious.apply(m.a(x), m.w).tanh(), a=nn.Linear(6, 6), w=(8, 6))
     x = torch.randn(BATCH, 6)
-    with pytest.raises(InputError, match=r"^matmul: multiplies samples of a batch with each other; .*one sample$"):
+    with pytest.raises(
+        InputError, match=r"^linear: 6 rows are no multiple of the 4 samples of the step; .*one sample$"
+    ):
         trace(lambda: model(x).sum(), model)
     seen = trace(lambda: model(x).sum(), model, batch=1)
-    assert [shown(operation) for operation in seen.operations[:4]] == [
+    assert [shown(operation) for operation in seen.operations[:5]] == [
         "a = linear 6->6 rows 4 a.weight no gradient",
         "linear = linear 6->8 rows 4 w",
+        "linear_2 = linear 6->8 rows 6 w in backward",
         "matmul = matmul 1 x 6,4,6 in backward",
         "tanh = activation 32->32",
     ]
@@ -547,6 +554,7 @@ def test_steps_that_differ_are_refused():
     with tracing(model) as tracer:
         for batch in (4, 3):
             model(torch.randn(batch, 4)).sum().backward()
+            tracer.step()
     with pytest.raises(InputError) as caught:
         _ = tracer.trace
     assert str(caught.value) == (
@@ -556,6 +564,7 @@ def test_steps_that_differ_are_refused():
     with tracing(model) as tracer:
         for length in (5, 6):
             model(torch.randn(BATCH, length, 4)).sum().backward()
+            tracer.step()
     with pytest.raises(InputError) as caught:
         _ = tracer.trace
     assert str(caught.value) == (

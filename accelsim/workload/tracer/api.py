@@ -19,7 +19,7 @@ import platform
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,9 @@ from accelsim.base.errors import InputError
 from accelsim.base.files import validate
 from accelsim.base.version import __version__
 from accelsim.workload.masks_file import beside, save_masks
-from accelsim.workload.names import few
-from accelsim.workload.trace import FORMAT, Trace, save_trace
+from accelsim.workload.names import counted, few
+from accelsim.workload.trace import FORMAT, VECTOR_KINDS, Trace, save_trace
+from accelsim.workload.tracer.checking import check_complete
 from accelsim.workload.tracer.entries import (
     OneBatch,
     Sizes,
@@ -46,7 +47,7 @@ from accelsim.workload.tracer.entries import (
 from accelsim.workload.tracer.measure import Meter
 from accelsim.workload.tracer.recorder import Recorder
 from accelsim.workload.tracer.records import Record, StepSeen
-from accelsim.workload.tracer.roles import tensors_in
+from accelsim.workload.tracer.roles import inputs_in
 from accelsim.workload.tracer.running import left_as_it_was, opened
 from accelsim.workload.tracer.specs import InputSpec
 
@@ -79,9 +80,8 @@ class Tracing:
         return self.build()
 
     def step(self) -> None:
-        """End a training step that the tracer cannot tell from the next: one that is not a forward pass of the whole
-        model followed by a backward pass, as where two models train in turn."""
-        self._recorder.next_step()
+        """End a training step where no optimizer of the model does."""
+        self._recorder.end_step()
 
     def save(self, path: str | Path) -> Trace:
         """Write the trace to `path` (``.json`` or ``.json.gz``) and return it.
@@ -97,12 +97,13 @@ class Tracing:
 
         Raises `InputError` where the steps cannot be expressed as one trace.
         """
-        steps = [step for step in self._recorder.steps if step.records]
+        steps, without = _training_steps(self._recorder)
         if not any(not record.backward_only for step in steps for record in step.records):
             raise InputError(
                 "no operation of the model was executed while it was traced; run a step inside the context"
             )
         ordered = [in_order(step) for step in steps]
+        notes = [*_notes_of(steps, self._batch), *without]
         batches = [self._batch or _batch_of(step) for step in steps]
         made = [
             entries_of(self._recorder, step, [OneBatch(record, batch) for record in records])
@@ -111,12 +112,63 @@ class Tracing:
         for number, (records, entries) in enumerate(zip(ordered, made, strict=True), 1):
             same_operations(ordered[0], records, "in step 1", f"in step {number}")
             _same_entries(made[0], entries, number)
-        shapes = [shape[1:] if shape[:1] == (batches[0],) else shape for shape in steps[0].inputs]
+        shapes = [_per_sample(shape, steps[0], batches[0]) for shape in steps[0].inputs]
+        if batches[0] == 1:
+            notes += _unknown_growth(made[0])
         measured = ordered if self._measured else []
-        return _finish(self._recorder, steps[0], made[0], measured, masks, self._header, shapes, batches[0])
+        header = replace(self._header, assumptions=(*self._header.assumptions, *notes))
+        trace = _finish(self._recorder, steps[0], made[0], measured, masks, header, shapes, batches[0])
+        for step, batch in zip(steps, batches, strict=True):
+            check_complete(trace, step, batch, self._recorder.dispatched(step))
+        return trace
+
+
+def _training_steps(recorder: Recorder) -> tuple[list[StepSeen], list[str]]:
+    """Return the steps that were seen; where some have a backward pass, those without are named as left out."""
+    steps = [step for step in recorder.steps if step.records]
+    training = [step for step in steps if step.backward]
+    without = [step for step in steps if not step.backward]
+    if not training:
+        return steps, []
+    macs = sum(recorder.dispatched(step) for step in without)
+    said = f"forward passes without a backward pass are left out: {len(without)}, with {macs:,} multiply-accumulates"
+    return training, [said] * bool(without)
+
+
+def _notes_of(steps: Sequence[StepSeen], batch: int | None) -> Iterator[str]:
+    """Yield what was decided about steps and samples."""
+    if batch is None and steps[0].layout:
+        name, samples = steps[0].layout
+        yield (
+            f"the step is taken to have {counted(samples, 'sample')}, as {name or 'the model'} has its sequence first"
+            " (batch_first=False); batch= says otherwise"
+        )
+    if any(step.rounds for step in steps) and not any(step.optimized for step in steps):
+        rounds = 1 + max(step.rounds for step in steps)
+        yield (
+            f"the model is called {rounds} times in a step, with a backward pass between; a step ends where an"
+            " optimizer of the model has run or tracer.step() is called"
+        )
+
+
+def _per_sample(shape: tuple[int, ...], step: StepSeen, batch: int) -> tuple[int, ...]:
+    at = 1 if step.layout and shape[1:2] == (batch,) else 0
+    return shape[:at] + shape[at + 1 :] if shape[at : at + 1] == (batch,) else shape
+
+
+def _unknown_growth(entries: Sequence[dict[str, Any]]) -> list[str]:
+    """Name the products that a single sample cannot show to grow with the batch."""
+    once = [entry["name"] for entry in entries if entry["kind"] not in VECTOR_KINDS and not entry["scales_with_batch"]]
+    said = (
+        f"taken as work done once per step: {few(once)}; with one sample, what grows with the batch cannot be told from"
+        " what does not, with two it can"
+    )
+    return [said] * bool(once)
 
 
 def _batch_of(step: StepSeen) -> int:
+    if step.layout:
+        return step.layout[1]
     sizes = sorted({shape[0] for shape in step.inputs if shape})
     if len(sizes) > 1:
         raise InputError(
@@ -150,15 +202,16 @@ def tracing(
     tracer.save("my_model.json")
     ```
 
-    Several steps may run inside (a new one begins where the model is called after a backward pass); densities are their
-    mean, and a pattern counts where it holds in all. `batch` is the number of samples of a step, by default the first
-    dimension of the model's inputs; `masks` keeps the masks of sparse weights for `Tracing.save`. Optimizer and metrics
-    may run inside and are left out. The step computes what it would have computed, with attention and LSTMs opened into
-    their products. Raises `InputError` for operations that hide products and for tensors without dense storage.
+    Several steps may run inside; one ends where an optimizer of the model has run, or where `Tracing.step` is called.
+    Densities are their mean, and a pattern counts where it holds in all. `batch` is the number of samples of a step, by
+    default the first dimension of the model's inputs; `masks` keeps the masks of sparse weights for `Tracing.save`.
+    Optimizer and metrics may run inside and are left out. The step computes what it would have computed, with attention
+    and LSTMs opened into their products. Raises `InputError` for operations that hide products and for tensors without
+    dense storage.
     """
     _check(model, batch)
-    recorder = Recorder(model, meter=Meter(keep_masks=masks), batch=batch or 0)
-    with opened(model), recorder.following(), recorder:
+    recorder = Recorder(model, meter=Meter(keep_masks=masks), batch=batch or 0, steps_by_optimizer=True)
+    with opened(model), recorder.watching():
         yield Tracing(recorder, batch, _Header(name=name), masks=masks, measured=True)
 
 
@@ -177,12 +230,12 @@ def trace(
 ) -> Trace:
     """Return the trace of a training step of `model` that the function `step` runs, forward and backward.
 
-    A scalar loss that `step` returns without having called ``backward()`` is differentiated here. The function runs
-    `steps` times on real tensors, whose sparsity is read; with ``values=False`` it runs on shapes without memory.
-    `batch` and `name` are as in `tracing`; `masks` names an ``.npz`` file for the masks of sparse weights; `source`,
-    `assumptions` and `command` go to the trace's origin. Parameters, buffers, gradients and random state of the model
-    are put back afterwards; the state of an optimizer is not. Raises `InputError` as `tracing`, and for a loss that is
-    not a scalar.
+    One call of the function is one step, whatever it holds. A scalar loss that `step` returns without having called
+    ``backward()`` is differentiated here. The function runs `steps` times on real tensors, whose sparsity is read; with
+    ``values=False`` it runs on shapes without memory. `batch` and `name` are as in `tracing`; `masks` names an ``.npz``
+    file for the masks of sparse weights; `source`, `assumptions` and `command` go to the trace's origin. Parameters,
+    buffers, gradients, hooks and random state of the model are put back afterwards; the state of an optimizer is not.
+    Raises `InputError` as `tracing`, and for a loss that is not a scalar.
     """
     _check(model, batch)
     if steps < 1:
@@ -191,7 +244,7 @@ def trace(
     recorder = Recorder(model, fake, Meter(keep_masks=masks is not None) if values else None, batch or 0)
     header = _Header(name=name, source=source, assumptions=tuple(assumptions), command=command)
     seen = Tracing(recorder, batch, header, masks=masks is not None, measured=values)
-    with left_as_it_was(model, values=values), opened(model), fake or nullcontext(), recorder.following(), recorder:
+    with left_as_it_was(model, values=values), opened(model), fake or nullcontext(), recorder.watching():
         for _ in range(steps):
             loss = step()
             if not recorder.step.backward and isinstance(loss, Tensor) and loss.requires_grad:
@@ -237,7 +290,9 @@ def trace_model(
     unread = [] if steps else _unread(model, first.steps[0])
     header = _Header(name=name, source=source, assumptions=(*assumptions, *unread), command=command)
     file, shapes = None if masks is None else Path(masks), [spec.shape for spec in inputs]
-    return _finish(first, first.steps[0], entries, measured, file, header, shapes, batch)
+    trace = _finish(first, first.steps[0], entries, measured, file, header, shapes, batch)
+    check_complete(trace, first.steps[0], batch, first.dispatched(first.steps[0]))
+    return trace
 
 
 def _unread(model: nn.Module, step: StepSeen) -> list[str]:
@@ -278,7 +333,10 @@ def _finish(
     """Add what was measured and the header; write the masks, if any are wanted."""
     observe(entries, measured)
     found = take_masks(entries, measured[-1], masks.name) if masks is not None and measured else {}
-    left_out = [f"matrix products of {what} are left out" for what in sorted(step.left_out)]
+    left_out = [
+        f"matrix products of {what} are left out: {macs:,} multiply-accumulates in a step"
+        for what, macs in sorted(step.left_out.items()) if macs
+    ]  # fmt: skip
     data = {
         "format": FORMAT,
         "model": header.name or type(recorder.model).__name__,
@@ -327,13 +385,13 @@ def _run(
                 for parameter in model.parameters():
                     parameter.grad = None
                 passing = "forward"
-                with recorder.following(), recorder:
+                with recorder.watching():
                     out = model(*arguments)
                     total = _loss_of(out, loss, recorder)
                     passing = "backward"
                     if total is not None:
                         total.backward()
-                recorder.next_step()
+                recorder.end_step()
     except InputError:
         raise
     except (DataDependentOutputException, DynamicOutputShapeException) as error:
@@ -346,6 +404,12 @@ def _run(
         raise InputError(f"the {passing} pass fails on {shapes}: {type(error).__name__}: {said}") from error
     if not recorder.steps[0].records:
         raise InputError(f"the model executes no operation on its inputs ({shapes}); there is nothing to trace")
+    if layout := recorder.steps[0].layout:
+        raise InputError(
+            f"{layout[0] or 'the model'}: takes the second dimension of its input for the batch (batch_first=False),"
+            " and a model that is traced by itself gets the batch first; build it with batch_first=True or trace a step"
+            " of it"
+        )
     return recorder
 
 
@@ -368,7 +432,7 @@ def _loss_of(out: Any, loss: Loss | None, recorder: Recorder) -> Tensor | None:
     if loss is not None:
         return _scalar(loss(out))
     recorder.paused = True
-    sums = [tensor.sum().float() for tensor in tensors_in(out) if tensor.requires_grad]
+    sums = [tensor.sum().float() for tensor in inputs_in(out) if tensor.requires_grad]
     total = torch.stack(sums).sum() if sums else None
     recorder.paused = False
     return total

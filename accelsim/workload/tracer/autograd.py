@@ -1,9 +1,13 @@
 """What the tracer needs of autograd and has no public name in torch; tests hold each of these to its meaning."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-__all__ = ["last_node", "running_node", "storage_id", "version_of"]
+__all__ = ["hooks_of", "last_node", "running_node", "set_hooks", "storage_id", "version_of"]
+
+_HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 
 
 def last_node() -> int:
@@ -16,6 +20,21 @@ def running_node() -> int | None:
     """Return the sequence number of the autograd node whose backward runs, or None outside the backward pass."""
     node = torch._C._current_autograd_node()  # noqa: SLF001
     return None if node is None else int(node._sequence_nr())  # noqa: SLF001
+
+
+def hooks_of(tensor: Tensor) -> tuple[Any, ...]:
+    """Return a copy of the hooks of `tensor`: those on its gradient and on its accumulation; None where it has none."""
+    found = (getattr(tensor, name) for name in _HOOKS)
+    return tuple(None if hooks is None else hooks.copy() for hooks in found)
+
+
+def set_hooks(tensor: Tensor, hooks: tuple[Any, ...]) -> None:
+    """Give `tensor` back the hooks that `hooks_of` returned, where they are other ones now."""
+    for name, wanted in zip(_HOOKS, hooks, strict=True):
+        present = getattr(tensor, name)
+        if present is not None and present != wanted:
+            present.clear()
+            present.update(wanted or {})
 
 
 def storage_id(tensor: Tensor) -> int:

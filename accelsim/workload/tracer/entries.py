@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +13,7 @@ from accelsim.sparsity.masks import tightest_of
 from accelsim.workload.names import unique_names
 from accelsim.workload.tracer.measure import Measured
 from accelsim.workload.tracer.recorder import Recorder
-from accelsim.workload.tracer.records import Record, StepSeen
+from accelsim.workload.tracer.records import AFTERWARDS, WEIGHT, Record, StepSeen
 
 __all__ = ["OneBatch", "Sizes", "TwoBatches", "entries_of", "in_order", "observe", "same_operations", "take_masks"]
 
@@ -27,8 +27,13 @@ def in_order(step: StepSeen) -> list[Record]:
     """Return the operations of a step in order of execution, those that the backward pass executed again marked.
 
     Each run of forward work in the backward pass repeats the last equal stretch of the forward pass not yet taken; one
-    that repeats none (gradients of gradients) is work of its own. The runs are settled once and for all.
+    that repeats none (gradients of gradients) is work of its own. Work outside of the model after a backward pass that
+    no further one reaches is left out, as metrics are. All of this is settled once and for all.
     """
+    for record in step.records:
+        if record.late and record.seq not in step.reached:
+            step.left_out.update({AFTERWARDS: record.work.macs} if record.work.is_product else {})
+    step.records[:] = [record for record in step.records if not record.late or record.seq in step.reached]
     records = step.records
     keys = [(*_identity(record), record.work.counts) for record in records]
     for run in step.again:
@@ -43,8 +48,7 @@ def in_order(step: StepSeen) -> list[Record]:
             record.recomputed = True
             record.with_gradient = True
             record.requires_gradient |= repeated.requires_gradient
-            record.input_gradients |= repeated.input_gradients
-            record.weight_gradient |= repeated.weight_gradient
+            record.gradients.update(repeated.gradients)
             record.measured.update({key: seen for key, seen in repeated.measured.items() if key[0] != "FF"})
     step.again.clear()
     return records
@@ -65,6 +69,9 @@ class Sizes(Protocol):
 
     def elements(self) -> tuple[int, int, bool]:
         """Elements that vector work reads and writes per sample, and whether they grow with the batch."""
+
+    def settled(self) -> "Sizes":
+        """The same, where a factor that is computed from parameters and shared by all samples is a weight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +114,12 @@ class TwoBatches:
                 self._per_sample(less, more)
         return large[0] - small[0], large[1] - small[1], True
 
+    def settled(self) -> Sizes:
+        """See `Sizes`; a factor that does not grow with the batch is shared."""
+        one, other = self.record.work.derived, self.larger.work.derived
+        shared = one is not None and one == other and self.record.work.counts != self.larger.work.counts
+        return TwoBatches(_with_weight(self.record), _with_weight(self.larger), self.batch) if shared else self
+
 
 @dataclass(frozen=True, slots=True)
 class OneBatch:
@@ -140,6 +153,10 @@ class OneBatch:
         reads, writes = (count - shared for count, shared in zip(work.counts, work.shared, strict=True))
         return reads // self.batch, writes // self.batch, True
 
+    def settled(self) -> Sizes:
+        """See `Sizes`; the recorder saw which factors are repeated over the batch."""
+        return OneBatch(_with_weight(self.record), self.batch) if self.record.work.derived else self
+
     def _share(self, count: int, what: str) -> int:
         if count % self.batch:
             raise InputError(
@@ -147,6 +164,21 @@ class OneBatch:
                 f" {_AS_A_WHOLE}"
             )
         return count // self.batch
+
+
+def _with_weight(record: Record) -> Record:
+    """Return a product of data with a factor computed from parameters as one with a weight."""
+    assert record.work.derived is not None, "only asked of such products"
+    side = record.work.derived[0]
+    place = {1 - side: 0, side: WEIGHT}
+    gradients = Counter({place[operand]: macs for operand, macs in record.gradients.items()})
+    measured = {(stage, _named(side, operand)): seen for (stage, operand), seen in record.measured.items()}
+    return replace(record, work=record.work.with_derived_weight(), gradients=gradients, measured=measured)
+
+
+def _named(side: int, operand: str) -> str:
+    """Return what an operand of a product is called where the one on `side` is a weight."""
+    return {"left": ("weight", "activation"), "right": ("activation", "weight")}.get(operand, (operand,) * 2)[side]
 
 
 _AS_A_WHOLE = "with batch=1 the whole step is traced as one sample"
@@ -173,9 +205,10 @@ def same_operations(first: Sequence[Record], second: Sequence[Record], one: str,
 
 def entries_of(recorder: Recorder, step: StepSeen, sizes: Sequence[Sizes]) -> list[dict[str, Any]]:
     """Return the operations of `step` as plain entries of a trace."""
+    sizes = [size.settled() for size in sizes]
     records = [size.record for size in sizes]
     trained = _trained(recorder, step, records)
-    weights = [record.work.weight for record in records if record.work.weight]
+    weights = [record.work.weight for record in records if record.work.weight and not record.work.weight.derived]
     in_parts = {name for weight in weights if weight.label not in recorder.parameters for name in weight.parameters}
     listed = {name: tensor for name, tensor in recorder.parameters.items() if name not in in_parts}
     entries = []
@@ -184,8 +217,9 @@ def entries_of(recorder: Recorder, step: StepSeen, sizes: Sequence[Sizes]) -> li
         entry: dict[str, Any] = {"name": name, "kind": record.work.kind}
         entry |= _FIELDS.get(record.work.kind, _vector_fields)(size)
         if record.work.weight:
-            parameters = record.work.weight.parameters
-            entry["weight"] = {"name": record.work.weight.label, "frozen": not trained.intersection(parameters)}
+            weight = record.work.weight
+            entry["weight"] = {"name": weight.label, "frozen": trained.isdisjoint(weight.parameters or {weight.label})}
+            entry["weight"] |= {"derived": True} if weight.derived else {}
         entry["other_parameters"] = [
             {"name": used, "elements": listed[used].numel(), "frozen": used not in trained}
             for used in record.parameters
@@ -202,8 +236,8 @@ def _trained(recorder: Recorder, step: StepSeen, records: Sequence[Record]) -> s
     in use that require one.
     """
     products = {
-        name for record in records if record.weight_gradient and record.work.weight
-        for name in record.work.weight.parameters
+        name for record in records if WEIGHT in record.gradients and record.work.weight
+        for name in record.work.weight.parameters or (record.work.weight.label,)
     }  # fmt: skip
     if step.backward and (step.trained or not products):
         return step.trained | products
@@ -215,23 +249,26 @@ def _parameters_of(record: Record) -> tuple[str, ...]:
     return (*record.parameters, *(record.work.weight.parameters if record.work.weight else ()))
 
 
-def _gradient_flags(record: Record, step: StepSeen, entry: Mapping[str, Any]) -> dict[str, bool]:
-    """Which gradients the backward pass computes: as seen where it ran, else as the operands require them."""
+def _gradient_flags(record: Record, step: StepSeen, entry: Mapping[str, Any]) -> dict[str, int]:
+    """Which gradients the backward pass computes, and how often where more than once: as seen where it ran, else as the
+    operands require them."""
     if not record.work.is_product:
         has_one = record.requires_gradient or (record.with_gradient and record.seq in step.nodes)
         return {} if has_one else {"input_gradient": False}
     if record.backward_only:
         return {}
     work = record.work
-    computed = [i in record.input_gradients for i in range(len(work.requires))] if step.backward else [
+    computed = [i in record.gradients for i in range(len(work.requires))] if step.backward else [
         record.with_gradient and required for required in work.requires
     ]  # fmt: skip
     flags = {"input_gradient": any(computed)}
     if work.weight is None and any(computed):
         flags |= dict(zip(("left_gradient", "right_gradient"), computed, strict=True))
-    if step.backward and work.weight and not record.weight_gradient and not entry["weight"]["frozen"]:
+    if step.backward and work.weight and WEIGHT not in record.gradients and not entry["weight"]["frozen"]:
         flags["weight_gradient"] = False
-    return flags
+    operands = {0: "input", WEIGHT: "weight"} if work.weight else {0: "left", 1: "right"}
+    runs = {f"{name}_gradient_runs": record.runs(operand) for operand, name in operands.items()}
+    return flags | {field: count for field, count in runs.items() if count > 1}
 
 
 def _pass_flags(record: Record) -> dict[str, bool]:
@@ -288,7 +325,9 @@ def _names(records: Sequence[Record]) -> list[str]:
 
 def observe(entries: Sequence[dict[str, Any]], steps: Sequence[Sequence[Record]]) -> None:
     """Add to `entries` what was measured in all `steps`."""
-    for entry, *records in zip(entries, *steps, strict=True):
+    for entry, *seen_in in zip(entries, *steps, strict=True):
+        derived = "weight" in entry and entry["weight"].get("derived")
+        records = [_with_weight(record) if derived and record.work.derived else record for record in seen_in]
         observed: dict[str, dict[str, Any]] = {}
         for stage, operand in dict.fromkeys(key for record in records for key in record.measured):
             seen = [record.measured[stage, operand] for record in records if (stage, operand) in record.measured]

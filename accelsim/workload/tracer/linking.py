@@ -6,16 +6,14 @@ apart: a product with the weight is the gradient of the input (BP), one as large
 that shares a factor is the gradient of the other factor.
 """
 
-from collections.abc import Sequence
-
-from torch import Tensor
+from collections.abc import Mapping, Sequence
 
 from accelsim.base.errors import InputError
 from accelsim.workload.torch_words import PRODUCTS
 from accelsim.workload.tracer.probing import Probe
-from accelsim.workload.tracer.records import Record
-from accelsim.workload.tracer.roles import Role, Roles, Source
-from accelsim.workload.tracer.works import Call, convolution_operands, operands_of, work_of
+from accelsim.workload.tracer.records import WEIGHT, Record
+from accelsim.workload.tracer.roles import Held, Role, Roles, Source
+from accelsim.workload.tracer.works import Call, convolution_operands, macs_of, operands_of, work_of
 
 __all__ = ["Linker"]
 
@@ -61,76 +59,98 @@ class Linker:
 
     def _link_convolution(self, call: Call, node: int) -> None:
         given, candidates = convolution_operands(call), self._products(node)
-        owner = self._roles.of(given["weight"])
-        record = next((record for record in candidates if _shares(record, owner)), None) or next(iter(candidates), None)
-        if record is None:
+        if not candidates:
             raise InputError(
                 f"{self._module(node) or 'the model'}: the backward pass executes that of a convolution which the"
                 " forward pass did not execute"
             )
+        owner = self._roles.of(given["weight"])
+        record = min(candidates, key=lambda record: (not _shares(record, owner), record.gradients.total()))
         to_input, to_weight, _ = given["output_mask"]
-        record.input_gradients.update({0} if to_input else ())
-        record.weight_gradient |= bool(to_weight)
+        computed = [operand for operand, wanted in ((0, to_input), (WEIGHT, to_weight)) if wanted]
+        record.gradients.update(dict.fromkeys(computed, record.work.macs))
         self._probe.convolution_backward(call, record)
 
     def _link_product(self, call: Call, candidates: Sequence[Record]) -> bool:
-        operands = operands_of(call)
+        """Link a product to the forward that it repeats, to a gradient still missing, or to one computed again."""
+        operands, macs = operands_of(call), macs_of(call)
         keys = [self._roles.key(operand) for operand in operands]
-        weighted = [record for record in candidates if record.work.weight]
-        return (
-            self._link_input_gradient(call, keys, operands, weighted)
-            or self._link_weight_gradient(call, keys, operands, weighted)
-            or self._link_factors(keys, operands, [record for record in candidates if not record.work.weight])
+        held = [self._roles.of(operand) for operand in operands]
+        sides = {id(record): _weight_side(record, keys, held) for record in candidates}
+        return _repeats_forward(keys, candidates, sides, macs) or any(
+            self._link_input_gradient(call, candidates, sides, again=again)
+            or self._link_weight_gradient(call, keys, candidates, again=again)
+            or self._link_factors(call, keys, candidates, again=again)
+            for again in (False, True)
         )
 
     def _link_input_gradient(
-        self, call: Call, keys: Sequence[int], operands: Sequence[Tensor], candidates: Sequence[Record]
+        self, call: Call, candidates: Sequence[Record], sides: Mapping[int, int | None], *, again: bool
     ) -> bool:
-        """A product with the weight: of the gradient, or of the input, which is the forward computed again."""
-        held = [self._roles.of(operand) for operand in operands]
+        """A product of the gradient with the weight."""
+        macs = macs_of(call)
         for record in candidates:
-            is_weight = [keys[side] == record.weight_key or _shares(record, held[side]) for side in (0, 1)]
-            if not any(is_weight):
-                continue
-            side = 1 if is_weight[1] else 0
-            if keys[1 - side] in record.reads:
-                record.recomputed = True
-            else:
-                record.input_gradients.add(0)
+            side = sides[id(record)]
+            if side is not None and record.has_room(0, macs, again=again):
+                record.gradients.update({0: macs})
                 self._probe.input_gradient(call, record, side)
-            return True
+                return True
         return False
 
     def _link_weight_gradient(
-        self, call: Call, keys: Sequence[int], operands: Sequence[Tensor], candidates: Sequence[Record]
+        self, call: Call, keys: Sequence[int], candidates: Sequence[Record], *, again: bool
     ) -> bool:
         """A product as large as the weight, or as a stack of weights that is summed afterwards."""
+        macs, elements = macs_of(call), call.results[0].numel()
         for record in candidates:
-            assert record.work.weight is not None, "candidates have a weight"
-            if call.results[0].numel() % record.work.weight.elements == 0:
-                record.weight_gradient = True
-                left = keys[1] in record.reads or self._roles.of(operands[0]) is Role.GRADIENT
+            weight = record.work.weight
+            if weight and elements % weight.elements == 0 and record.has_room(WEIGHT, macs, again=again):
+                record.gradients.update({WEIGHT: macs})
+                left = keys[1] in record.reads or self._roles.of(operands_of(call)[0]) is Role.GRADIENT
                 self._probe.weight_gradient(call, record, 0 if left else 1)
                 return True
         return False
 
-    def _link_factors(self, keys: Sequence[int], operands: Sequence[Tensor], candidates: Sequence[Record]) -> bool:
-        """The gradient of one factor, a product with the other; or the product of both factors computed again."""
-        common = {id(record): sum(key in record.reads for key in keys) for record in candidates}
-        for record in sorted(candidates, key=lambda record: -common[id(record)]):
-            if common[id(record)] == 2:
-                record.recomputed = True
-                return True
-            missing = [factor for factor in (0, 1) if factor not in record.input_gradients]
+    def _link_factors(self, call: Call, keys: Sequence[int], candidates: Sequence[Record], *, again: bool) -> bool:
+        """The gradient of one factor of a product of two activations, a product with the other."""
+        macs = macs_of(call)
+        factors = [record for record in candidates if not record.work.weight]
+        for record in sorted(factors, key=lambda record: -_common(record, keys)):
+            missing = [factor for factor in (0, 1) if record.has_room(factor, macs, again=again)]
             if missing:
                 fitting = [factor for factor in missing if record.reads[1 - factor] in keys]
-                record.input_gradients.add((fitting or missing)[0])
-                self._probe.factor_gradient(operands, keys, record)
+                record.gradients.update({(fitting or missing)[0]: macs})
+                self._probe.factor_gradient(operands_of(call), keys, record)
                 return True
         return False
 
 
-def _shares(record: Record, role: Source | Role | None) -> bool:
+def _common(record: Record, keys: Sequence[int]) -> int:
+    """How many of the operands in `keys` a product reads."""
+    return sum(key in record.reads for key in keys)
+
+
+def _weight_side(record: Record, keys: Sequence[int], held: Sequence[Held]) -> int | None:
+    """Which of two operands is the weight of `record`."""
+    if record.work.weight is None:
+        return None
+    return next((side for side in (1, 0) if keys[side] == record.weight_key or _shares(record, held[side])), None)
+
+
+def _repeats_forward(
+    keys: Sequence[int], candidates: Sequence[Record], sides: Mapping[int, int | None], macs: int
+) -> bool:
+    """Mark the record whose operands are multiplied with each other once more."""
+    for record in candidates:
+        side = sides[id(record)]
+        both = _common(record, keys) == 2 if side is None else keys[1 - side] in record.reads
+        if both and not record.recomputed and record.work.macs == macs:
+            record.recomputed = True
+            return True
+    return False
+
+
+def _shares(record: Record, role: Held) -> bool:
     """Whether `role` names a parameter that is the weight of `record`."""
     weight = record.work.weight
     if weight is None or not isinstance(role, Source):

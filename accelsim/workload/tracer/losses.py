@@ -8,7 +8,7 @@ import torch.nn.functional as F  # noqa: N812  the idiom of the field
 from torch import Tensor
 
 from accelsim.base.errors import InputError
-from accelsim.workload.tracer.roles import tensors_in
+from accelsim.workload.tracer.roles import inputs_in
 
 __all__ = ["LOSSES"]
 
@@ -25,7 +25,7 @@ def _mse(out: Any) -> Tensor:
 
 
 def _first(out: Any) -> Tensor:
-    tensor = next(tensors_in(out), None)
+    tensor = next(inputs_in(out), None)
     if tensor is None or tensor.dim() < 2:
         raise InputError("--loss: the model returns no tensor with a batch and another dimension; give MODULE:FUNCTION")
     return tensor

@@ -1,22 +1,27 @@
 """The dispatch mode that sees every operation of a training step, forward and backward.
 
 Forward operations become records, and backward products are linked to them. Operations of the optimizer, metrics after
-the backward pass, and work on constants are not part of a step.
+the backward pass, and work on constants are not part of a step; their products are named as left out. A count of its
+own, below the recorder, says how many multiply-accumulates each step really executed.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
+from itertools import compress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode  # private by name only: documented for compilers
+from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from accelsim.workload.torch_words import (
     CASTS,
     FACTORIES,
+    FILLS,
     JOINS,
     MASKS,
     PERMUTES,
@@ -28,12 +33,25 @@ from accelsim.workload.torch_words import (
     SHOWN_AS,
 )
 from accelsim.workload.tracer.autograd import last_node, running_node
+from accelsim.workload.tracer.counting import MacCounter
 from accelsim.workload.tracer.linking import Linker
 from accelsim.workload.tracer.measure import Meter
 from accelsim.workload.tracer.probing import Probe
-from accelsim.workload.tracer.records import Record, StepSeen
-from accelsim.workload.tracer.roles import DATA, Role, Roles, Source, joined, parameters_of, plain, tensors_in
-from accelsim.workload.tracer.works import Call, Work, operands_of, work_of
+from accelsim.workload.tracer.records import AFTERWARDS, Record, StepSeen
+from accelsim.workload.tracer.roles import (
+    Derived,
+    Held,
+    Role,
+    Roles,
+    Source,
+    derived_from,
+    grows,
+    inputs_in,
+    joined,
+    parameters_of,
+    plain,
+)
+from accelsim.workload.tracer.works import Call, Work, macs_of, operands_of, work_of
 
 __all__ = ["Recorder"]
 
@@ -41,7 +59,8 @@ __all__ = ["Recorder"]
 class Recorder(TorchDispatchMode):  # type: ignore[misc]
     """Sees every operation, on fake tensors or real ones; with a meter the operands of real ones are measured.
 
-    `batch` is the number of samples of a step where only that batch will be seen; 0 takes it from the first input.
+    `batch` is the number of samples of a step where only that batch will be seen; 0 takes it from the first input. With
+    `steps_by_optimizer` a step ends where an optimizer of the model has run.
     """
 
     def __init__(
@@ -50,9 +69,16 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         fake: FakeTensorMode | None = None,
         meter: Meter | None = None,
         batch: int | None = None,
+        *,
+        steps_by_optimizer: bool = False,
     ) -> None:
         super().__init__()
-        self._one_batch = batch is not None
+        self._steps_by_optimizer = steps_by_optimizer
+        self._one_batch, self._given_batch = batch is not None, bool(batch)
+        self._counter = MacCounter()
+        self._ending = False
+        self._outside_weights: set[int] = set()  # storages of parameters that are not the model's
+        self._outside_data: set[int] = set()  # and of data that met them before the model
         self.model = model
         self.parameters = parameters_of(model)
         self.steps = [StepSeen()]
@@ -63,6 +89,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         self._stack: list[tuple[str, int, nn.Module | None]] = [("", 0, None)]  # name, number of the call, module
         self._calls = 0
         self._claimed = last_node()  # the last autograd node whose own operation was seen
+        self._makes_node = False  # whether the operation that runs can be differentiated
         self._run_open = False
         self._last_product: set[int] = set()  # storages of its result, while it is the last operation
         self.roles = Roles({plain(name): self._seen_as(buffer) for name, buffer in model.named_buffers()})
@@ -89,19 +116,37 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         """The module that runs."""
         return self._stack[-1][0]
 
-    def next_step(self) -> None:
-        """End the step; one in which nothing was executed is none."""
-        if self.step.records:
+    def end_step(self) -> None:
+        """End the step where the next forward work begins: an optimizer may still have work to do."""
+        self._ending = True
+
+    def _begin_step(self) -> None:
+        """Begin the next step, if the present one has ended; one in which nothing was executed is none."""
+        if self._ending and self.step.records:
+            self.step.dispatched += self._counter.take()
             self.steps.append(StepSeen())
             self._linker.forget()
             self.roles.forget()
+            self._outside_data.clear()
+            if not self._given_batch:
+                self.roles.batch = 0
             if self._meter is not None:
                 self._meter.forget()
+        self._ending = False
+
+    def dispatched(self, step: StepSeen) -> int:
+        """Return how many multiply-accumulates a step executed, by the count below the recorder."""
+        if step is self.step:
+            step.dispatched += self._counter.take()
+        return step.dispatched
 
     @contextmanager
-    def following(self) -> Iterator[None]:
-        """Follow the calls of the modules and the parameters that get a gradient, by hooks removed afterwards."""
-        hooks = []
+    def watching(self) -> Iterator[None]:
+        """Record what runs inside: the calls of modules, steps of optimizers and every operation.
+
+        Hooks follow the calls and the parameters that get a gradient; they are removed afterwards.
+        """
+        hooks: list[Any] = [register_optimizer_step_post_hook(self._optimized)]
         try:
             for name, module in self.model.named_modules():
                 hooks.append(module.register_forward_pre_hook(partial(self._enter, plain(name)), with_kwargs=True))
@@ -109,10 +154,34 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             for name, parameter in self.parameters.items():
                 if parameter.is_leaf and parameter.requires_grad:
                     hooks.append(parameter.register_post_accumulate_grad_hook(partial(self._trained, name)))
-            yield
+            with self._counter, self:
+                yield
         finally:
             for hook in hooks:
                 hook.remove()
+
+    def _optimized(self, optimizer: Optimizer, *_: Any) -> None:
+        own = {id(parameter) for parameter in self.model.parameters()}
+        given = (id(parameter) for group in optimizer.param_groups for parameter in group["params"])
+        if self._steps_by_optimizer and not own.isdisjoint(given):
+            self.step.optimized = True
+            self.end_step()
+
+    def _see_outside(self, call: Call, held: Sequence[Held]) -> Sequence[Held]:
+        """Take for data what meets weights outside of the model before the model gets any, as with a teacher."""
+        weights = [isinstance(tensor, nn.Parameter) for tensor in call.tensors]
+        self._outside_weights.update(self.roles.key(tensor) for tensor in compress(call.tensors, weights))
+        met = [self.roles.key(tensor) in self._outside_weights for tensor in call.tensors]
+        if not any(met) or any(role not in {None, Role.SIZED} for role in held):
+            return held
+        self._begin_step()
+        for tensor, is_weight in zip(call.tensors, met, strict=True):
+            if not is_weight and tensor.dim():
+                self.roles.mark(tensor, Role.ACTIVATION)
+                self._outside_data.add(self.roles.key(tensor))
+                if self._one_batch and not self.roles.batch:
+                    self.roles.batch = tensor.shape[0]
+        return [self.roles.of(tensor) for tensor in call.tensors]
 
     def _trained(self, name: str, _: Tensor) -> None:
         self.step.trained.add(name)
@@ -120,10 +189,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
     def _enter(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
         outermost = len(self._stack) == 1
         if outermost and running_node() is None:
-            if self.step.backward and module is self.model:
-                self.next_step()
-            self._take_inputs([*tensors_in((args, kwargs))])
+            self._begin_step()
+            self.step.rounds += self.step.backward and module is self.model
+            self._take_inputs([*inputs_in((args, kwargs))])
             self._claimed = last_node()
+        if getattr(module, "batch_first", None) is False:
+            self._see_layout(name, next(inputs_in((args, kwargs)), None))
         self._calls += 1
         self._stack.append((name, self._calls, module))
         for own, parameter in module.named_parameters(recurse=False):  # as it is now: `.data` may have replaced it
@@ -132,12 +203,33 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
 
     def _take_inputs(self, inputs: Sequence[Tensor]) -> None:
         """Mark what enters the model as data."""
-        new = [tensor for tensor in inputs if not self.roles.known(self._seen_as(tensor))]
+        seen = [self._seen_as(tensor) for tensor in inputs]
+        new = [
+            tensor for tensor in seen if not self.roles.known(tensor) or self.roles.key(tensor) in self._outside_data
+        ]
         for tensor in new:
-            self.roles.mark(self._seen_as(tensor), Role.ACTIVATION)
-            self.step.inputs.append(tuple(tensor.shape))
-            if self._one_batch and not self.roles.batch and tensor.dim():
+            self.roles.mark(tensor, Role.ACTIVATION)
+            self._outside_data.discard(self.roles.key(tensor))
+            if self._one_batch and not self._given_batch and not self.step.inputs and tensor.dim():
                 self.roles.batch = tensor.shape[0]
+            self.step.inputs.append(tuple(tensor.shape))
+
+    def _see_layout(self, name: str, given: Tensor | None) -> None:
+        """Note how many samples a module with ``batch_first=False`` gets, where the inputs of the model say otherwise.
+
+        Its input is (positions, samples, features), or (positions, features) of one sample. Samples and positions may
+        lie side by side in one dimension, so a multiple of the samples is no contradiction.
+        """
+        shapes = [shape for shape in self.step.inputs if len(shape) > 1]
+        if given is None or self.step.layout or not shapes or given.dim() not in {2, 3}:
+            return
+        samples = given.shape[1] if given.dim() == 3 else 1
+        first = {shape[0] for shape in shapes}
+        second = {shape[1] for shape in shapes} if given.dim() == 3 else {1} if tuple(given.shape) in shapes else set()
+        if samples in second and samples not in first:
+            self.step.layout = (name, samples)
+            if not self._given_batch:
+                self.roles.batch = samples
 
     def _leave(self, *_: Any) -> None:
         self._stack.pop()
@@ -165,9 +257,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         in_backward = node is not None and not torch.is_grad_enabled()
         self.step.backward |= in_backward
         self._run_open &= node is not None and not in_backward
+        if node is not None:
+            self.step.reached.add(node)
+        self._makes_node = last_node() > self._claimed
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in call.tensors):
             self._claimed = last_node()
-        held = [self.roles.of(tensor) for tensor in call.tensors]
+        held: Sequence[Held] = [self.roles.of(tensor) for tensor in call.tensors]
+        if node is None and len(self._stack) == 1 and not in_place and (self._ending or not self.step.backward):
+            held = self._see_outside(call, held)
         if not held or FACTORIES.fullmatch(call.word):
             self._see_factory(call)
         elif (not in_place and self._is_view(call)) or call.word in CASTS | RESHAPED:
@@ -184,14 +281,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         for result in call.results:
             if call.word == "bernoulli":
                 self.roles.mark(result, Role.NOISE)
-            elif (
-                isinstance(self._stack[-1][2], nn.RNNBase)
-                and result.dim() == 3
-                and result.shape[1] == self.roles.batch > 1
-            ):
+            elif self._one_batch and isinstance(self._stack[-1][2], nn.RNNBase | nn.RNNCellBase):
                 self.roles.mark(result, Role.SIZED)  # initial state: layers x samples x features
+            elif call.word in FILLS and tuple(result.shape) == (self.roles.batch,) != (1,):
+                self.roles.mark(result, Role.SIZED)
 
-    def _see_forward(self, call: Call, held: Sequence[Source | Role | None], *, again: bool) -> None:
+    def _see_forward(self, call: Call, held: Sequence[Held], *, again: bool) -> None:
         if (chosen := _pruned(call, held)) is not None:
             self.step.masked = True
             for result in call.results:
@@ -204,31 +299,41 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             for result in call.results:
                 self.roles.mark(result, unused[0])
 
-    def _belongs(self, call: Call, held: Sequence[Source | Role | None], *, outside: bool) -> bool:
+    def _belongs(self, call: Call, held: Sequence[Held], *, outside: bool) -> bool:
         """Whether an operation is work of the step, rather than of the optimizer, of metrics, or on constants."""
-        if not any(isinstance(role, Source) or role in {Role.ACTIVATION, Role.DERIVED} for role in held):
-            products = Role.GRADIENT in held and call.word in PRODUCTS
-            self.step.left_out.update(["the optimizer"] if products else [])
+        if not any(isinstance(role, Source | Derived) or role is Role.ACTIVATION for role in held):
+            self._leave_out(call, "the optimizer" if Role.GRADIENT in held else "constants")
             return False
         if not outside or len(self._stack) > 1:
             return True
-        if self.step.backward or (not torch.is_grad_enabled() and Role.ACTIVATION not in held):
-            self.step.left_out.update(["work after the backward pass"] if call.word in PRODUCTS else [])
+        if self._ending and self._makes_node and Role.ACTIVATION not in held:
+            self._begin_step()
+        late = self.step.backward and (self._ending or not self._makes_node)
+        if late or (not torch.is_grad_enabled() and Role.ACTIVATION not in held):
+            self._leave_out(call, AFTERWARDS if self.step.backward else "parameters alone, without gradients")
             return False
         return True
+
+    def _leave_out(self, call: Call, what: str) -> None:
+        if call.word in PRODUCTS or call.word == "convolution":
+            self.step.left_out[what] += macs_of(call)
 
     def _is_view(self, call: Call) -> bool:
         inputs = {self.roles.key(tensor) for tensor in call.tensors}
         return all(self.roles.key(result) in inputs for result in call.results)
 
-    def _pass_on(self, call: Call, held: Sequence[Source | Role | None], *, in_backward: bool) -> None:
+    def _pass_on(self, call: Call, held: Sequence[Held], *, in_backward: bool) -> None:
         """Give results that lie in new memory the role of what they are computed from."""
-        known = {self.roles.key(tensor) for tensor, role in zip(call.tensors, held, strict=True) if role}
+        known = {
+            self.roles.key(tensor) for tensor, role in zip(call.tensors, held, strict=True)
+            if role and not (isinstance(role, Derived) and any(map(grows, held)))
+        }  # fmt: skip
         for result in call.results:
-            if self.roles.key(result) not in known:
-                self.roles.mark(result, _role_of_result(call, result, held, in_backward=in_backward))
+            if self.roles.key(result) not in known and not self.roles.is_parameter(result):
+                role = _role_of_result(call, result, held, self.roles.batch, in_backward=in_backward)
+                self.roles.mark(result, role)
 
-    def _record(self, call: Call, held: Sequence[Source | Role | None], *, again: bool) -> None:
+    def _record(self, call: Call, held: Sequence[Held], *, again: bool) -> None:
         records = self._open_list(again=again)
         if records and (self._is_bias(call, held, records) or self._is_part_of_norm(call, held, records)):
             return
@@ -248,6 +353,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             seq=seq,
             with_gradient=active,
             requires_gradient=active and any(tensor.requires_grad for tensor in call.tensors),
+            late=not again and len(self._stack) == 1 and self.step.backward,
         )
         records.append(record)
         self._linker.add(record)
@@ -275,7 +381,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         self._run_open = True
         return self.step.again[-1]
 
-    def _is_bias(self, call: Call, held: Sequence[Source | Role | None], records: list[Record]) -> bool:
+    def _is_bias(self, call: Call, held: Sequence[Held], records: list[Record]) -> bool:
         """Whether a vector is added to the product just computed: a bias, which the product then carries."""
         bias = next((role for role in held if isinstance(role, Source)), None)
         keys = {self.roles.key(tensor) for tensor in call.tensors}
@@ -291,7 +397,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         self._last_product = {self.roles.key(result) for result in call.results}
         return True
 
-    def _is_part_of_norm(self, call: Call, held: Sequence[Source | Role | None], records: list[Record]) -> bool:
+    def _is_part_of_norm(self, call: Call, held: Sequence[Held], records: list[Record]) -> bool:
         """Whether torch, which has no kernel for RMS norm on every device, goes on with the steps of one."""
         _, number, module = self._stack[-1]
         if not isinstance(module, nn.RMSNorm) or records[-1].calls[-1] != number:
@@ -315,7 +421,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         self.step.records.insert(len(self.step.records) if at is None else at + 1, extra)
 
 
-def _pruned(call: Call, held: Sequence[Source | Role | None]) -> Source | Role | None:
+def _pruned(call: Call, held: Sequence[Held]) -> Held:
     """Return what the result of an operation holds that only chooses weights or applies such a choice, else None.
 
     Generating N:M weights is a task of the machine; how a training script goes about it is not part of the model.
@@ -337,6 +443,16 @@ def _pruned(call: Call, held: Sequence[Source | Role | None]) -> Source | Role |
     return sources[0] if masked and len(sources) == 1 and sources[0].elements == elements else None
 
 
+def _copies_of_first(call: Call, held: Sequence[Held]) -> tuple[int, ...]:
+    """Return how often the result repeats the first operand, along each dimension, or () where it is something else."""
+    if call.word == "repeat":
+        return tuple(copies for copies in call.args[1] if copies > 1) or (1,)
+    if call.word in JOINS and len(held) > 1:
+        same = all(role == held[0] for role in held)
+        return (len(held),) if same else ()
+    return (1,) if call.word in SAME_CONTENT else ()
+
+
 def _faked(fake: FakeTensorMode, value: Any) -> Any:
     """Replace real tensors by fake ones: else in-place operations would write into the user's buffers."""
     if isinstance(value, Tensor) and not isinstance(value, FakeTensor):
@@ -348,20 +464,18 @@ def _faked(fake: FakeTensorMode, value: Any) -> Any:
     return value
 
 
-def _role_of_result(
-    call: Call, result: Tensor, held: Sequence[Source | Role | None], *, in_backward: bool
-) -> Source | Role | None:
+def _role_of_result(call: Call, result: Tensor, held: Sequence[Held], batch: int, *, in_backward: bool) -> Held:
     sources = [role for role in held if isinstance(role, Source)]
     alike = [source for source in sources if source.elements == result.numel()]
-    if DATA.intersection(held) and not (alike and not {Role.ACTIVATION, Role.GRADIENT}.intersection(held)):
+    if isinstance(held[0], Source | Derived) and (copies := _copies_of_first(call, held)):
+        return replace(held[0], repeated=held[0].repeated or batch in copies)
+    if any(map(grows, held)) and not (alike and not {Role.ACTIVATION, Role.GRADIENT}.intersection(held)):
         of_data = Role.GRADIENT if Role.ACTIVATION not in held and Role.GRADIENT in held else Role.ACTIVATION
         return Role.GRADIENT if in_backward else of_data
-    if not sources:
+    if not any(isinstance(role, Source | Derived) for role in held):
         return next((role for role in held if role), None)
-    if call.word in JOINS:
+    if call.word in JOINS and len(sources) == len(held):
         return joined(sources)
-    if call.word in SAME_CONTENT:
-        return sources[0]
     if call.word in PRODUCTS or call.word == "convolution" or call.word in READ_WHAT_THEY_WRITE:
-        return Role.DERIVED
-    return alike[0] if alike else Role.DERIVED
+        return derived_from(held, result)
+    return alike[0] if alike else derived_from(held, result)

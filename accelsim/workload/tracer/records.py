@@ -1,12 +1,19 @@
 """What a step executed, operation by operation."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
 from accelsim.workload.tracer.measure import Measured
 from accelsim.workload.tracer.works import Work
 
-__all__ = ["Pass", "Record", "StepSeen"]
+__all__ = ["AFTERWARDS", "WEIGHT", "Pass", "Record", "StepSeen"]
+
+AFTERWARDS = "work after the backward pass"
+"""What is left out of a step, as notes have it."""
+
+WEIGHT = -1
+"""The weight among the operands of a product; 0 and 1 are its activations in order."""
 
 Pass = Literal["FF", "BP", "WU"]
 
@@ -27,11 +34,23 @@ class Record:
     reads: tuple[int, ...] = ()
     with_gradient: bool = False  # executed while gradients were recorded, by autograd itself or in a custom function
     requires_gradient: bool = False  # and an operand requires one
-    input_gradients: set[int] = field(default_factory=set)  # operands whose gradient was seen to be computed
-    weight_gradient: bool = False
+    gradients: Counter[int] = field(default_factory=Counter)  # their multiply-accumulates, by operand: 0, 1 or WEIGHT
     recomputed: bool = False
     backward_only: bool = False
+    late: bool = False  # executed after a backward pass, outside of the model
     measured: dict[tuple[Pass, str], Measured] = field(default_factory=dict)
+
+    def has_room(self, operand: int, macs: int, *, again: bool) -> bool:
+        """Whether a product of so many multiply-accumulates can be the gradient of an operand, or a part of it.
+
+        A gradient has as many as the forward product; with `again` it may be one that was computed before.
+        """
+        done, whole = self.gradients[operand], self.work.macs
+        return (again or operand not in self.gradients or done < whole) and done % max(whole, 1) + macs <= whole
+
+    def runs(self, operand: int) -> int:
+        """How often the gradient of an operand was computed."""
+        return max(1, -(-self.gradients[operand] // max(self.work.macs, 1)))
 
     @property
     def weight_key(self) -> int | None:
@@ -52,7 +71,12 @@ class StepSeen:
     again: list[list[Record]] = field(default_factory=list)
     trained: set[str] = field(default_factory=set)
     nodes: set[int] = field(default_factory=set)  # autograd nodes whose backward executed an operation
-    left_out: set[str] = field(default_factory=set)
+    left_out: Counter[str] = field(default_factory=Counter)  # multiply-accumulates of products that are no work of it
+    reached: set[int] = field(default_factory=set)  # autograd nodes whose backward ran
+    dispatched: int = 0  # multiply-accumulates that were executed, by a count of their own
+    rounds: int = 0  # forward passes of the model after a backward pass
+    optimized: bool = False  # whether an optimizer of the model ran
+    layout: tuple[str, int] | None = None  # a module with batch_first=False, and the samples it got
     inputs: list[tuple[int, ...]] = field(default_factory=list)  # shapes of what enters the model
     backward: bool = False
     masked: bool = False  # whether weights were chosen or masked while the model ran

@@ -1,18 +1,35 @@
 """What tensors hold while a step runs: parameters, data, gradients; followed by the memory they lie in."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, is_dataclass, replace
 from enum import Enum
 from math import prod
+from types import BuiltinFunctionType, FunctionType, ModuleType, NoneType
 from typing import Any
 
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from accelsim.base.errors import InputError
+from accelsim.workload.names import few
 from accelsim.workload.tracer.autograd import storage_id
 
-__all__ = ["DATA", "Role", "Roles", "Source", "joined", "parameters_of", "plain", "stored", "tensors_in"]
+__all__ = [
+    "DATA",
+    "Derived",
+    "Held",
+    "Role",
+    "Roles",
+    "Source",
+    "derived_from",
+    "grows",
+    "inputs_in",
+    "joined",
+    "parameters_of",
+    "plain",
+    "stored",
+    "tensors_in",
+]
 
 
 class Role(Enum):
@@ -20,24 +37,60 @@ class Role(Enum):
 
     ACTIVATION = "computed from the inputs"
     GRADIENT = "computed in the backward pass"
-    DERIVED = "computed from parameters, and no longer one of them"
     NOISE = "a dropout mask"
     CHOICE = "which weights are kept"
     SIZED = "a constant with an entry for each sample, such as an initial state"
 
 
 DATA = frozenset({Role.ACTIVATION, Role.GRADIENT, Role.SIZED})
-"""What grows with the batch."""
+"""What grows with the batch, apart from parameters that are repeated over it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The parameters that a tensor consists of."""
+    """The parameters that a tensor consists of.
+
+    `derived` says that it is computed from them rather than made up of them, `repeated` that the tensor holds a copy
+    for each sample, as learned queries do.
+    """
 
     label: str
     elements: int
     rows: int
     parameters: tuple[str, ...]
+    derived: bool = False
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """What is computed from parameters alone and no longer one of them: a product of two, rows of a larger one.
+
+    `repeated` says that the tensor holds a copy of its `elements` for each sample.
+    """
+
+    elements: int
+    parameters: tuple[str, ...]
+    repeated: bool = False
+
+    def as_weight(self) -> Source:
+        """Return it as the weight of a product."""
+        return Source(f"computed from {few(self.parameters)}", self.elements, 1, self.parameters, derived=True)
+
+
+Held = Source | Derived | Role | None
+"""What a tensor holds; None for a constant."""
+
+
+def grows(held: Held) -> bool:
+    """Return whether a tensor that holds this grows with the batch."""
+    return held.repeated if isinstance(held, Source | Derived) else held in DATA
+
+
+def derived_from(held: Sequence[Held], result: Tensor) -> Derived:
+    """Return what a result computed from parameters alone holds."""
+    names = (name for one in held if isinstance(one, Source | Derived) for name in one.parameters)
+    return Derived(stored(result), tuple(dict.fromkeys(names)))
 
 
 def joined(sources: Sequence[Source]) -> Source:
@@ -48,7 +101,7 @@ def joined(sources: Sequence[Source]) -> Source:
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
-    """Walk arguments or the output of a model: tensors in sequences, mappings and dataclasses."""
+    """Walk the arguments or results of an operation or a module: tensors in sequences, mappings and dataclasses."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, tuple | list):
@@ -63,6 +116,35 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
         yield from tensors_in(tuple(value))
     elif is_dataclass(value) and not isinstance(value, type):
         yield from tensors_in(tuple(vars(value).values()))
+
+
+def inputs_in(value: Any) -> Iterator[Tensor]:
+    """Walk the arguments or the output of a model: tensors as in `tensors_in`, and in the attributes of objects."""
+    seen: dict[int, Any] = {}
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, Tensor):
+            yield one
+        elif not isinstance(one, _NO_TENSORS) and id(one) not in seen:
+            seen[id(one)] = one
+            waiting += reversed(_parts_of(one))
+
+
+_NO_TENSORS = (
+    str, bytes, int, float, complex, type, NoneType, FunctionType, BuiltinFunctionType, ModuleType, nn.Module,
+)  # fmt: skip
+
+
+def _parts_of(value: Any) -> list[Any]:
+    """Return what a container or an object holds."""
+    if isinstance(value, Mapping):
+        return list(value.values())
+    if isinstance(value, Sequence | Set):
+        return list(value)
+    slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
+    named = [getattr(value, name, None) for name in slots if name not in {"__dict__", "__weakref__"}]
+    return [*named, *getattr(value, "__dict__", {}).values()]
 
 
 def plain(name: str) -> str:
@@ -81,8 +163,9 @@ class Roles:
     def __init__(self, buffers: Mapping[str, Tensor]) -> None:
         self.batch = 0  # samples of a step, where constants are to be told by it (`of`)
         self.constants: dict[str, int] = {}
-        self._roles: dict[int, Source | Role] = {}
+        self._roles: dict[int, Source | Derived | Role] = {}
         self._alive: dict[int, StorageWeakRef] = {}
+        self._parameters: set[int] = set()
         self._labels = {self.key(buffer): name for name, buffer in buffers.items()}
 
     def key(self, tensor: Tensor) -> int:
@@ -105,10 +188,11 @@ class Roles:
             if reference.expired():
                 del self._alive[key]
                 self._roles.pop(key, None)
-            elif isinstance(self._roles.get(key), Role):
+                self._parameters.discard(key)
+            elif isinstance(self._roles.get(key), Role | Derived):
                 del self._roles[key]
 
-    def mark(self, tensor: Tensor, role: Source | Role | None) -> None:
+    def mark(self, tensor: Tensor, role: Held) -> None:
         """Give the storage of `tensor` a role; None makes it a constant."""
         if role is None:
             self._roles.pop(self.key(tensor), None)
@@ -120,20 +204,29 @@ class Roles:
         if not isinstance(self._roles.get(self.key(parameter)), Source):
             rows = parameter.shape[0] if parameter.dim() else 1
             self.mark(parameter, Source(name, parameter.numel(), rows, (name,)))
+        self._parameters.add(self.key(parameter))
+
+    def is_parameter(self, tensor: Tensor) -> bool:
+        """Return whether a parameter lies in the storage of `tensor`."""
+        return self.key(tensor) in self._parameters
 
     def known(self, tensor: Tensor) -> bool:
         """Return whether the storage of `tensor` has a role."""
         return self.key(tensor) in self._roles
 
-    def of(self, tensor: Tensor) -> Source | Role | None:
+    def of(self, tensor: Tensor) -> Held:
         """Return what `tensor` holds; a slice of a parameter is named as such.
 
-        Where only one batch of several samples is seen, a constant whose first dimension is that batch has an entry
-        for each sample.
+        Where only one batch of several samples is seen, a constant whose first dimension is that batch, and whatever is
+        expanded to it, has an entry for each sample.
         """
         role = self._roles.get(self.key(tensor))
         if role is None and self.batch > 1 and tensor.dim() > 1 and tensor.shape[0] == self.batch:
             return Role.SIZED
+        if not isinstance(role, Role) and self._is_expanded(tensor):
+            role = Role.SIZED if role is None else replace(role, repeated=True)
+        if isinstance(role, Derived) and stored(tensor) < role.elements:
+            return replace(role, elements=stored(tensor))
         if not isinstance(role, Source) or (part := stored(tensor)) >= role.elements:
             return role
         width = role.elements // role.rows
@@ -141,6 +234,11 @@ class Roles:
         whole_rows = not (part % width or start % width)
         where = f"{start // width}:{(start + part) // width}" if whole_rows else f"{start}+{part}"
         return replace(role, label=f"{role.label}[{where}]", elements=part, rows=part // width if whole_rows else 1)
+
+    def _is_expanded(self, tensor: Tensor) -> bool:
+        """Whether a dimension as long as the batch repeats what lies in memory once."""
+        sizes = zip(tensor.shape, tensor.stride(), strict=True)
+        return self.batch > 1 and any(step == 0 and size == self.batch for size, step in sizes)
 
     def constant(self, tensor: Tensor, module: str) -> Source:
         """Return the source of an untrained operand of a product, such as a filter kept in a buffer."""

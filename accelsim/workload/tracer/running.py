@@ -2,17 +2,21 @@
 
 import logging
 import random
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from accelsim.workload.tracer.autograd import hooks_of, set_hooks
+
 __all__ = ["left_as_it_was", "opened"]
 
-_TABLES = ("_parameters", "_buffers", "_modules")  # where an nn.Module keeps what it registers
+_CONTAINERS = {dict, OrderedDict, defaultdict, list, set, deque}  # exactly: subclasses may do more than hold
 
 
 @contextmanager
@@ -56,13 +60,15 @@ def _without_kernels_for_recurrence(module: nn.RNNBase) -> Iterator[None]:
 
 @contextmanager
 def left_as_it_was(model: nn.Module, train: bool | None = None, *, values: bool = False) -> Iterator[None]:
-    """Set the mode; afterwards put back attributes, parameters, buffers, gradients and random states.
+    """Set the mode; afterwards put back attributes, hooks, parameters, buffers, gradients and random states.
 
-    With `values` the contents of parameters and buffers are put back as well, for steps on real tensors. Gradients are
-    None inside.
+    Attributes that are lists, dictionaries or sets get their contents back too: what the first forward pass of a model
+    registers or keeps there goes. With `values` the contents of parameters and buffers are put back as well, for steps
+    on real tensors. Gradients are None inside.
     """
     modules = list(model.modules())
-    kept = [(dict(vars(module)), {table: dict(vars(module).get(table, {})) for table in _TABLES}) for module in modules]
+    containers = [found for module in modules for found in _containers_in(vars(module))]
+    hooks = [(parameter, hooks_of(parameter)) for parameter in model.parameters()]
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
     tensors = [*model.parameters(), *model.buffers()] if values else []
     contents = [tensor.detach().clone() for tensor in tensors]
@@ -80,19 +86,33 @@ def left_as_it_was(model: nn.Module, train: bool | None = None, *, values: bool 
     finally:
         log.disabled = muted
         random.setstate(state)
-        _restore(modules, kept)
+        for container, content in containers:
+            _refill(container, content)
+        for parameter, own in hooks:
+            set_hooks(parameter, own)
         for parameter, gradient in gradients:
             parameter.grad = gradient
         _copy_back(tensors, contents)
 
 
-def _restore(modules: Sequence[nn.Module], kept: Sequence[tuple[dict[str, Any], dict[str, dict[str, Any]]]]) -> None:
-    for module, (attributes, tables) in zip(modules, kept, strict=True):
-        vars(module).clear()
-        vars(module).update(attributes)
-        for table in attributes.keys() & tables:
-            vars(module)[table].clear()
-            vars(module)[table].update(tables[table])
+def _containers_in(attributes: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
+    """Walk the attributes of a module and the containers in them, each with a copy of its present content."""
+    seen: set[int] = set()
+    waiting: list[Any] = [attributes]
+    while waiting:
+        one = waiting.pop()
+        if type(one) in _CONTAINERS and id(one) not in seen:
+            seen.add(id(one))
+            yield one, copy(one)
+            waiting += one.values() if isinstance(one, dict) else one
+
+
+def _refill(container: Any, content: Any) -> None:
+    container.clear()
+    if isinstance(container, dict | set):
+        container.update(content)
+    else:
+        container.extend(content)
 
 
 def _copy_back(tensors: Sequence[Tensor], contents: Sequence[Tensor]) -> None:

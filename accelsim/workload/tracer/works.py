@@ -16,16 +16,25 @@ from accelsim.workload.torch_words import (
     PRODUCTS,
     READ_WHAT_THEY_WRITE,
 )
-from accelsim.workload.tracer.roles import DATA, Role, Roles, Source, stored, tensors_in
+from accelsim.workload.tracer.roles import DATA, Derived, Role, Roles, Source, grows, stored, tensors_in
 
-__all__ = ["Call", "Work", "convolution_operands", "operands_of", "weight_kernel", "weight_matrix", "work_of"]
+__all__ = [
+    "Call",
+    "Work",
+    "convolution_operands",
+    "macs_of",
+    "operands_of",
+    "weight_kernel",
+    "weight_matrix",
+    "work_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """An operation of torch as the dispatch mode receives it: its plain name, arguments and result.
 
-    `tensors` are the operands and `results` what it returns, each in order.
+    `tensors` are the operands it reads and `results` what it returns, each in order.
     """
 
     namespace: str
@@ -39,7 +48,9 @@ class Call:
     def of(cls, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> "Call":
         """Return the call of an operator of torch that returned `out`."""
         word = func.overloadpacket.__name__.strip("_").removeprefix("native_")
-        operands = tuple(tensors_in((args, tuple(kwargs.values()))))
+        written = {argument.name for argument in func._schema.arguments if argument.is_out}  # noqa: SLF001
+        read = tuple(value for name, value in kwargs.items() if name not in written)
+        operands = tuple(tensors_in((args, read)))
         return cls(func.namespace, word, tuple(args), kwargs, operands, tuple(tensors_in(out)))
 
     @property
@@ -56,7 +67,8 @@ class Work:
 
     `fixed` sizes must not depend on the batch, `counts` may; `shared` is the part of each count that all samples share.
     `from_data` says of each operand of a product (of a vector operation: of its result) whether it comes from the data.
-    `weight` is the parameter among the operands, `weight_side` its place in a product: 0 left, 1 right.
+    `weight` is the parameter among the operands, `weight_side` its place in a product: 0 left, 1 right. `derived` is
+    the factor of a matmul that is computed from parameters: its weight, where it does not grow with the batch.
     """
 
     kind: str
@@ -67,11 +79,23 @@ class Work:
     weight: Source | None = None
     weight_side: int = 1
     requires: tuple[bool, ...] = ()  # whether the operands of a product other than the weight require a gradient
+    derived: tuple[int, Derived] | None = None  # with its side
+    macs: int = 0  # multiply-accumulates of a product; of a convolution with the padding
 
     @property
     def is_product(self) -> bool:
         """Whether the array executes it."""
         return self.weight is not None or self.kind == "matmul"
+
+    def with_derived_weight(self) -> "Work":
+        """Return a matmul with a derived factor as a product with a weight."""
+        assert self.derived is not None, "only asked of a matmul with a derived factor"
+        side, derived = self.derived
+        batch, m, n, k = self.counts
+        features, vectors = (n, m) if side == 1 else (m, n)
+        kind, fixed, rows = _with_weight(derived.elements, batch, features, vectors, k)
+        data, requires = (self.from_data[1 - side],), (self.requires[1 - side],)
+        return Work(kind, fixed, (rows,), (), data, derived.as_weight(), side, requires, macs=self.macs)
 
 
 def work_of(call: Call, roles: Roles, module: str) -> Work:
@@ -103,35 +127,69 @@ def operands_of(call: Call) -> tuple[Tensor, Tensor]:
     return left, right
 
 
+def macs_of(call: Call) -> int:
+    """Return the multiply-accumulates of a matrix product or convolution; of a convolution with the padding."""
+    left, right = operands_of(call)
+    if call.word == "convolution":
+        places = left if convolution_operands(call)["transposed"] else call.results[0]
+        return int(places.numel() * prod(right.shape[1:]))
+    return int(left.numel() * (right.shape[-1] if right.dim() > 1 else 1))
+
+
 def _product(call: Call, roles: Roles, module: str) -> Work:
     """Read a product of two matrices, or of two stacks of matrices: with a weight, or of two activations."""
     left, right = operands_of(call)
     m, n = (left.shape[-2] if left.dim() > 1 else 1), (right.shape[-1] if right.dim() > 1 else 1)
     batch, k = prod(left.shape[:-2]), left.shape[-1]
     data = tuple(_is_data(roles, operand) for operand in (left, right))
-    for side, operand, other, features, vectors in ((1, right, left, n, m), (0, left, right, m, n)):
+    sides = [(1, right, left, n, m), (0, left, right, m, n)]
+    if data[1] and not data[0]:  # two parameters, the right one repeated over the batch: vectors, no weight
+        sides.reverse()
+    for side, operand, other, features, vectors in sides:
         weight = _weight_in(roles, operand, other, module)
-        groups, rest = divmod(weight.elements, k * features) if weight else (0, 0)
-        if not groups or rest or batch % groups:
-            continue
-        rows = vectors * batch // groups
-        fixed: tuple[tuple[str, Any], ...] = (("in_features", k), ("out_features", features))
-        kind = "linear"
-        if groups > 1:  # one matrix per group, applied to each row
-            kind = "conv1d"
-            fixed = (
-                ("in_channels", groups * k),
-                ("out_channels", groups * features),
-                ("kernel", (1,)),
-                ("groups", groups),
-            )
-        return Work(kind, fixed, (rows,), (), (data[1 - side],), weight, side, (bool(other.requires_grad),))
+        if weight and _fits(weight.elements, batch, k * features):
+            kind, fixed, rows = _with_weight(weight.elements, batch, features, vectors, k)
+            needed = (bool(other.requires_grad),)
+            return Work(kind, fixed, (rows,), (), (data[1 - side],), weight, side, needed, macs=macs_of(call))
     requires = bool(left.requires_grad), bool(right.requires_grad)
-    return Work("matmul", (), (batch, m, n, k), (), data, requires=requires)
+    derived = _derived_factor(roles, (left, right), (batch, m, n, k))
+    return Work("matmul", (), (batch, m, n, k), (), data, requires=requires, derived=derived, macs=macs_of(call))
+
+
+def _fits(elements: int, batch: int, matrix: int) -> bool:
+    """Whether `elements` are one matrix, or one for each of some groups of the `batch` products."""
+    groups, rest = divmod(elements, matrix)
+    return groups > 0 and not rest and batch % groups == 0
+
+
+def _with_weight(
+    elements: int, batch: int, features: int, vectors: int, k: int
+) -> tuple[str, tuple[tuple[str, Any], ...], int]:
+    """Return kind, sizes and rows of `batch` products with a weight of `elements`."""
+    groups = elements // (k * features)
+    rows = vectors * batch // groups
+    if groups == 1:
+        return "linear", (("in_features", k), ("out_features", features)), rows
+    sizes = {"in_channels": groups * k, "out_channels": groups * features, "kernel": (1,), "groups": groups}
+    return "conv1d", tuple(sizes.items()), rows  # one matrix per group, applied to each row
+
+
+def _derived_factor(
+    roles: Roles, factors: Sequence[Tensor], sizes: tuple[int, int, int, int]
+) -> tuple[int, Derived] | None:
+    """Return the side and role of the factor that is computed from parameters, where the other one is data."""
+    batch, m, n, k = sizes
+    held = [roles.of(factor) for factor in factors]
+    for side, features in ((1, n), (0, m)):
+        role = held[side]
+        data = held[1 - side] in DATA
+        if isinstance(role, Derived) and data and _fits(role.elements, batch, k * features):
+            return side, role
+    return None
 
 
 def _is_data(roles: Roles, tensor: Tensor) -> bool:
-    return roles.of(tensor) in DATA
+    return grows(roles.of(tensor))
 
 
 def _weight_in(roles: Roles, operand: Tensor, other: Tensor, module: str) -> Source | None:
@@ -156,6 +214,8 @@ def _convolution(call: Call, roles: Roles, module: str) -> Work:
             f"{module or 'the model'}: a convolution whose kernel is computed from the input cannot be traced;"
             " only trained and constant kernels can"
         )
+    if isinstance(role, Derived):
+        role = role.as_weight()
     weight = role if isinstance(role, Source) else roles.constant(kernel, module)
     rank, transposed, groups = kernel.dim() - 2, given["transposed"], given["groups"]
     fixed = {
@@ -168,8 +228,8 @@ def _convolution(call: Call, roles: Roles, module: str) -> Work:
         "groups": groups,
     }
     kind = f"conv_transpose{rank}d" if transposed else f"conv{rank}d"
-    data = (_is_data(roles, source),)
-    return Work(kind, tuple(fixed.items()), (source.shape[0],), (), data, weight, 1, (bool(source.requires_grad),))
+    data, needed = (_is_data(roles, source),), (bool(source.requires_grad),)
+    return Work(kind, tuple(fixed.items()), (source.shape[0],), (), data, weight, 1, needed, macs=macs_of(call))
 
 
 def _full(values: Sequence[int], rank: int) -> tuple[int, ...]:
@@ -180,8 +240,8 @@ def _vector(call: Call, roles: Roles) -> Work:
     """Count what an operation without a product reads and writes, parameters and dropout masks excluded."""
     held = [roles.of(tensor) for tensor in call.tensors]
     kind = "dropout" if Role.NOISE in held else KIND_OF.get(call.word, "elementwise")
-    alone = not DATA.intersection(held)  # work on parameters: then they are what is read
-    read = [(stored(tensor), role in DATA) for tensor, role in zip(call.tensors, held, strict=True)
+    alone = not any(map(grows, held))  # work on parameters: then they are what is read
+    read = [(stored(tensor), grows(role)) for tensor, role in zip(call.tensors, held, strict=True)
             if role is not Role.NOISE and (alone or not isinstance(role, Source))]  # fmt: skip
     writes = call.results[0].numel()
     if kind == "pooling":
