@@ -61,10 +61,13 @@ def several(form: type[FileModel]) -> GenericAlias:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of `path`, unpacked when it ends in ``.gz``. Raises `InputError` when it cannot be read."""
+    """Return the text of `path`, unpacked when it ends in ``.gz`` and without a byte order mark.
+
+    Raises `InputError` when it cannot be read.
+    """
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        return raw.decode("utf-8")
+        return raw.decode("utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:

@@ -14,17 +14,20 @@ from accelsim.base.errors import InputError
 
 __all__ = ["Journal"]
 
+_CRLF = b"\r\n"
+
 
 class Journal:
     """Opens or creates the CSV at `path` with this `header`, all of whose lines end in `ending`.
 
-    `lines` counts the rows that it holds. Raises `InputError` where the file holds anything else or another process
+    `lines` counts the rows that it holds. A file whose lines came to end in CR LF, as an editor or a checkout may have
+    it, goes on so. Raises `InputError` where the file holds anything else or another process
     writes it; nothing is changed then.
     """
 
     def __init__(self, path: Path, header: bytes, ending: bytes) -> None:
         self.path, self.lines, self._created = path, 0, not path.exists()
-        self._header, self._ending = header, ending
+        self._header, self._ending, self._newline = header, ending, b"\n"
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
@@ -63,6 +66,9 @@ class Journal:
         """Count the complete lines; return where the last of them ends, 0 where not even the header is complete."""
         with os.fdopen(os.dup(self._file), "rb") as file:
             first = file.readline()
+            if first.endswith(_CRLF):
+                self._newline = _CRLF
+                self._header, self._ending = map(self._in_file, (self._header, self._ending))
             if self._header.startswith(first) and first != self._header:
                 return 0
             if first != self._header:
@@ -110,6 +116,7 @@ class Journal:
         Raises `InputError` where they cannot be written, as on a full disk.
         """
         try:
+            text = self._in_file(text)
             left = memoryview(text)
             while left:
                 left = left[os.write(self._file, left) :]
@@ -125,6 +132,9 @@ class Journal:
             raise
         self._size, self.lines = self._size + len(text), self.lines + lines
 
+    def _in_file(self, text: bytes) -> bytes:
+        return text.replace(b"\n", self._newline)
+
     def close(self) -> None:
         """Close the file and let others write it."""
         os.close(self._file)
@@ -139,4 +149,4 @@ class Journal:
 
 
 def _fields(line: bytes) -> list[str]:
-    return line.decode(errors="replace").rstrip("\n").split(",")
+    return line.decode(errors="replace").rstrip("\r\n").split(",")

@@ -16,8 +16,9 @@ fits: device                               # a design that its device cannot hol
 sample: {kind: latin-hypercube, points: 100, seed: 1}  # or random; without it, every combination
 ```
 
-Where points are sampled, an axis may be an interval: ``10..80`` or ``10..80 log``. Ranges and intervals may also be
-written as mappings: start, stop and step or factor; low, high and log. ``accelsim schema sweep`` prints the schema.
+Paths of designs, traces and energy tables start where the file lies. Where points are sampled, an axis may be an
+interval: ``10..80`` or ``10..80 log``. Ranges and intervals may also be written as mappings: start, stop and step or
+factor; low, high and log. ``accelsim schema sweep`` prints the schema.
 """
 
 import math
@@ -37,7 +38,7 @@ from accelsim.sweep.axes import RESERVED, Axis, Interval, Levels, check_path, re
 from accelsim.sweep.expression import parse_expression
 from accelsim.sweep.inputs import base_values, read_inputs
 from accelsim.sweep.space import SAMPLINGS, Link, Sampling, Sweep
-from accelsim.workload.trace import load_trace
+from accelsim.workload.trace import load_trace, shipped_traces
 
 __all__ = ["SweepFile", "load_sweep", "make_sweep", "sweep_names"]
 
@@ -111,13 +112,35 @@ def load_sweep(name_or_path: str | Path) -> Sweep:
     return _Reader(place, str(path)).sweep(
         name=form.name,
         description=form.description,
-        design=form.design,
-        vary=tuple(form.vary.items()),
+        design=_from_folder(path.parent, form.design, packaged_names("hw_configs", (".yaml",))),
+        vary=tuple((axis, _axis_from_folder(path.parent, axis, values)) for axis, values in form.vary.items()),
         link=tuple(form.link.items()),
         where=form.where,
         fits=form.fits is not None,
         sampling=None if form.sample is None else Sampling(**form.sample.model_dump()),
     )
+
+
+_SHIPPED_AXES: Mapping[str, Callable[[], Mapping[str, Path]]] = {
+    "workload": shipped_traces,
+    "energy": lambda: packaged_names("hw_configs/energy", (".yaml",)),
+}
+"""Axes whose values may be paths instead of shipped names."""
+
+
+def _from_folder(folder: Path, name: str, shipped: Mapping[str, Path]) -> str:
+    """Return the path of a file as seen from the working directory; in the spec it starts at its `folder`."""
+    is_path = bool(name) and name not in shipped and (Path(name).suffix or (folder / name).exists())
+    return str(folder / name) if is_path else name
+
+
+def _axis_from_folder(folder: Path, axis: str, given: Any) -> Any:
+    parts = given.split(",") if isinstance(given, str) else given
+    if axis not in _SHIPPED_AXES or not isinstance(parts, list):
+        return given
+    shipped = _SHIPPED_AXES[axis]()
+    found = [_from_folder(folder, part.strip(), shipped) if isinstance(part, str) else part for part in parts]
+    return found if all(found) else given  # what is wrong with it is said of the text as it stands
 
 
 def make_sweep(

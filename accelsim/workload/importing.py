@@ -71,7 +71,7 @@ def _head_of(path: Path) -> str:
     """The beginning of a text file, packed or not: recordings of training steps can be very large."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            return file.read(_HEAD_BYTES).decode("utf-8", errors="replace")
+            return file.read(_HEAD_BYTES).decode("utf-8-sig", errors="replace")
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{path}: truncated or damaged gzip file ({error})") from None
     except OSError as error:

@@ -36,6 +36,7 @@ from accelsim.workload.trace import Conv, ConvTranspose, Linear, Trace, Vector
 
 __all__ = ["beside", "check_masks", "load_masks", "save_masks"]
 
+_SUFFIX = ".npz"
 _SHAPE = "/shape"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _LARGEST_ERROR = 1e-6  # of a density, relative
@@ -55,7 +56,7 @@ def save_masks(path: str | Path, masks: Mapping[str, NDArray[np.bool_]]) -> None
     elements, for a name that is empty or ends in ``/shape``, and for a path that is no ``.npz`` or cannot be written.
     """
     path = Path(path)
-    if path.suffix != ".npz":
+    if path.suffix != _SUFFIX:
         raise InputError(f"{path}: masks are written as .npz, got '{path.suffix or 'no suffix'}'")
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
@@ -242,7 +243,8 @@ def _uses(trace: Trace, source: str | Path) -> Iterator[_Use]:
                 if entry.mask is None:
                     continue
                 where = f"{source}: operation '{operation.name}', {stage} {operand}: mask '{entry.mask}'"
-                file, _, name = entry.mask.partition("#")
+                stem, _, name = entry.mask.partition(f"{_SUFFIX}#")  # the stem may hold a # of its own
+                file = stem + _SUFFIX
                 if not isinstance(operation, Conv | ConvTranspose | Linear) or operand != "weight":
                     raise InputError(f"{where}: only weights have masks")
                 if not name or file != Path(file).name:

@@ -62,6 +62,7 @@ __all__ = [
     "Weight",
     "load_trace",
     "save_trace",
+    "shipped_traces",
     "workload_names",
 ]
 
@@ -399,12 +400,17 @@ def workload_names(*, measured: bool = False) -> list[str]:
     return list(packaged_names("workloads/measured" if measured else "workloads", _SUFFIXES))
 
 
+def shipped_traces() -> dict[str, Path]:
+    """Return the files of all shipped traces, measured ones included, by name."""
+    return {**packaged_names("workloads/measured", _SUFFIXES), **packaged_names("workloads", _SUFFIXES)}
+
+
 def load_trace(name_or_path: str | Path) -> Trace:
     """Return a shipped trace by name, or the trace in a file (``.json`` or ``.json.gz``).
 
     Raises `InputError` that lists every error of the file with its path.
     """
-    shipped = {**packaged_names("workloads/measured", _SUFFIXES), **packaged_names("workloads", _SUFFIXES)}
+    shipped = shipped_traces()
     listed = f"{', '.join(workload_names())}, and what accelsim list measured shows"
     path = shipped_or_file(name_or_path, shipped, "trace", suffixes=(".json", ".gz"), listed=listed)
     if path.suffix in {".csv", ".onnx"}:

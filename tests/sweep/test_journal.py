@@ -40,6 +40,20 @@ def test_a_torn_end_is_cut_off(tmp_path: Path, length: int) -> None:
     assert path.read_bytes() == HEADER + b"".join(ROWS)
 
 
+def as_crlf(text: bytes) -> bytes:
+    return text.replace(b"\n", b"\r\n")
+
+
+@pytest.mark.parametrize("cut", range(len(as_crlf(ROWS[1]))))
+def test_a_file_whose_lines_end_in_cr_lf_goes_on_so(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "r.csv"
+    path.write_bytes(as_crlf(HEADER + ROWS[0]) + as_crlf(ROWS[1])[:cut])
+    with open_journal(path) as journal:
+        assert journal.lines == 1
+        journal.append(ROWS[1] + ROWS[2], 2)
+    assert path.read_bytes() == as_crlf(HEADER + b"".join(ROWS[:3]))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -48,6 +62,7 @@ def test_a_torn_end_is_cut_off(tmp_path: Path, length: int) -> None:
         (HEADER + b"small,1,fedcba9876543210,0.1.0\n", "line 2: is of the sweep fedcba9876543210, and this is 0123456789abcdef: what is varied or what it rests on differs; write to another file"),
         (HEADER + ROWS[0] + b"small,1,0123456789abcdef,0.0.9\n", "line 3: was made with accelsim 0.0.9, and this is 0.1.0; write to another file"),
         (HEADER + ROWS[0] + b"\n" + ROWS[1], "line 3: is no row of a sweep"),
+        (as_crlf(HEADER) + b"small,1,fedcba9876543210,0.1.0\r\n", "line 2: is of the sweep fedcba9876543210, and this is 0123456789abcdef: what is varied or what it rests on differs; write to another file"),
         (b"workload,array.cols,sweep,version\n", "holds the results of another sweep: it lacks array.rows and has array.cols; write to another file"),
         (b"workload,sweep,version\n", "holds the results of another sweep: it lacks array.rows; write to another file"),
         (b"workload,sweep,array.rows,version\n", "holds the results of another sweep: it has its columns in another order; write to another file"),

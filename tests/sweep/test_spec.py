@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from accelsim.base.errors import InputError
+from accelsim.base.files import packaged_path
 from accelsim.sweep import spec
 from accelsim.sweep.axes import Interval, Levels, read_axis
 from accelsim.sweep.spec import load_sweep, make_sweep, sweep_names
+from accelsim.workload.trace import load_trace, save_trace
 
 TRACE = "resnet9_cifar10"
 SPEC = """\
@@ -93,6 +95,37 @@ def test_a_spec_file_and_the_same_from_python(tmp_path: Path) -> None:
     )  # fmt: skip
     assert list(same.points()) == points
     assert same.identity == sweep.identity
+
+
+def test_paths_start_where_the_spec_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "specs, of mine"
+    (folder / "nets").mkdir(parents=True)
+    save_trace(load_trace(TRACE), folder / "nets" / "own.json")
+    (folder / "mine.yaml").write_text((packaged_path("hw_configs") / "sat_vcu1525.yaml").read_text())
+    (folder / "table.yaml").write_text((packaged_path("hw_configs") / "energy" / "fpga_vu9p.yaml").read_text())
+    text = SPEC.replace("[resnet9_cifar10, vgg19_cifar100]", "[nets/own.json, vgg19_cifar100]")
+    text = text.replace("design: sat_vcu1525", "design: mine.yaml").replace("vary:", "vary:\n  energy: table.yaml")
+    (folder / "s.yaml").write_text(text)
+    shown = {}
+    for where, given in ((tmp_path, "specs, of mine/s.yaml"), (folder, "s.yaml"), (folder.parent, folder / "s.yaml")):
+        monkeypatch.chdir(where)
+        points = list(load_sweep(given).points())
+        shown[str(given)] = {(one.workload, one.design, dict(one.changes)["energy"]) for one in points}
+    wanted = {
+        "specs, of mine/s.yaml": "specs, of mine/",
+        "s.yaml": "",
+        str(folder / "s.yaml"): f"{folder}/",
+    }
+    for given, start in wanted.items():
+        design, table = f"{start}mine.yaml", f"{start}table.yaml"
+        assert shown[given] == {(f"{start}nets/own.json", design, table), ("vgg19_cifar100", design, table)}
+
+
+def test_a_path_that_leads_nowhere_is_named_from_here(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(SPEC.replace("resnet9_cifar10", "own.json"))
+    message = f"{tmp_path}/s.yaml:6: vary.workload: {tmp_path}/own.json: no such file"
+    with pytest.raises(InputError, match=rf"^{re.escape(message)}$"):
+        load_sweep(tmp_path / "s.yaml")
 
 
 def test_the_documented_spec_is_one(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,6 +46,18 @@ def test_what_is_not_recognised_is_told_what_would_be(tmp_path: Path, name: str,
     with pytest.raises(acs.InputError) as caught:
         recognise(path)
     assert str(caught.value) == f"{path}: {message}"
+
+
+def test_a_byte_order_mark_before_json_says_nothing(tmp_path: Path, documented: dict[str, Any]) -> None:
+    plain, marked = tmp_path / "t.json", tmp_path / "marked.json"
+    plain.write_text(json.dumps(documented))
+    marked.write_bytes(b"\xef\xbb\xbf" + plain.read_bytes())
+    assert acs.load_trace(marked) == acs.load_trace(plain)
+    profile = tmp_path / "profile.json.gz"
+    profile.write_bytes(gzip.compress('\ufeff{"traceEvents": []}'.encode()))
+    assert recognise(profile) == "kineto"
+    with pytest.raises(acs.InputError, match=r"marked\.json: is a trace of accelsim already$"):
+        recognise(marked)
 
 
 def test_large_recordings_are_recognised_by_their_beginning(tmp_path: Path) -> None:

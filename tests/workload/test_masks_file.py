@@ -271,6 +271,14 @@ def test_references_that_lead_nowhere(
     assert refused(lambda: checked("fc", observed={"FF": {"weight": seen}})) == message.format(folder=tmp_path)
 
 
+def test_a_file_whose_name_holds_a_hash(make_trace: Callable[..., acs.Trace], tmp_path: Path) -> None:
+    file, entry = "run#3.masks.npz", "fc#1.weight"
+    seen = {"density": 0.25, "mask": f"{file}#{entry}"}
+    save_masks(tmp_path / file, {entry: MASKS["fc.weight"]})
+    trace = make_trace(OPERATIONS["fc"] | {"observed": {"FF": {"weight": seen}}})
+    assert check_masks(trace, tmp_path / "t.json") == f"1 mask in {file}"
+
+
 def test_only_weights_have_masks_and_groups_along_their_own_axes(
     checked: Callable[..., str | None], tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """SCALE-Sim topologies, versions 2 and 3: a CSV file with one convolution or one GEMM per row.
 
-The first line names the columns, and they decide what a row is. `Sparsity` may follow: N:M of the weights.
+The first line names the columns, and they decide what a row is. `Sparsity` may follow: N:M of the weights. Some files
+name a `Batch Size` after them that no row holds, as SCALE-Sim would take it for the ratio.
 
 ============  ===================================================================================================
 convolutions  Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides
@@ -48,13 +49,15 @@ CONV_COLUMNS = ("Layer name", *_CONV_SIZES, "Strides")
 _CONV_COLUMNS_V2 = ("Layer name", *_CONV_SIZES, "Stride Height", "Stride Width")
 GEMM_COLUMNS = ("Layer", "M", "N", "K")
 SPARSITY_COLUMN = "Sparsity"
+_BATCH_COLUMN = "Batch Size"
 DEPTHWISE_MARK = "DP"
 
 # Other spellings in files that come with SCALE-Sim. Some of them name both IFMAP columns "IFMAP Width".
 _SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "Layer name": ("layer",),
-    "Layer": ("layer name",),
+    "Layer": ("layer name", "l"),
     "IFMAP Height": ("ifmap width",),
+    "Channels": ("channel",),
     "Num Filter": ("num filters",),
 }
 _EXPECTED = (
@@ -168,9 +171,9 @@ def read(path: Path, options: ImportOptions) -> Trace:
     M of the GEMMs hold. Raises `InputError` with every error of the file, each with its line and column.
     """
     header, *rows = _rows(path)
-    columns = _columns(path, header.values)
     if not rows:
         raise InputError(f"{path}: no layers below the first line")
+    columns = _columns(path, _filled(header.values, rows))
     problems = [f":{row.line}: {problem}" for row in rows for problem in _problems(row, columns, options)]
     problems += [f": {problem}" for problem in _misplaced_options(rows, columns, options)]
     if problems:
@@ -199,7 +202,7 @@ def read(path: Path, options: ImportOptions) -> Trace:
 
 def _rows(path: Path) -> list[_Row]:
     """The lines that hold anything, the one with the column names first."""
-    lines = re.split(r"\r\n|\r|\n", read_text(path).removeprefix("\ufeff"))
+    lines = re.split(r"\r\n|\r|\n", read_text(path))
     rows = [row for number, line in enumerate(lines, start=1) if (row := _row(number, line)).values]
     if not rows:
         raise InputError(f"{path}: empty; {_EXPECTED}")
@@ -219,6 +222,12 @@ def _row(number: int, line: str) -> _Row:
     while values and not values[-1]:
         values.pop()
     return _Row(line=number, values=tuple(values), closed=closed)
+
+
+def _filled(header: Sequence[str], rows: Sequence[_Row]) -> Sequence[str]:
+    """Return the names of columns without a batch that no row holds."""
+    unused = _spells(header[-1], _BATCH_COLUMN) and all(len(row.values) < len(header) for row in rows)
+    return header[:-1] if unused else header
 
 
 def _columns(path: Path, header: Sequence[str]) -> tuple[str, ...]:

@@ -372,3 +372,16 @@ def test_damage_is_an_error_of_the_file_or_harmless(
         assert all(line.startswith(f"{path}:") for line in str(error).splitlines())  # noqa: PT017
     else:
         assert trace.macs > 0
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "product"),
+    [
+        ("L,M,N,K,", "L0,256,768,64,", (256, 768, 64)),
+        (CONV.replace("Channels", "channel"), "c, 9, 9, 3, 3, 4, 8, 2,", (16, 8, 36)),
+        (GEMM + " Batch Size,", "g, 5, 6, 7,", (5, 6, 7)),
+        (CONV + "batch size,", "c, 9, 9, 3, 3, 4, 8, 2,", (16, 8, 36)),
+    ],
+)
+def test_words_of_headers_that_come_with_scalesim(load, sat, header, row, product) -> None:
+    assert products_of(load(header, row), sat) == [product]
