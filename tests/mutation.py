@@ -31,8 +31,12 @@ COPIED = ("accelsim", "hw_configs", "workloads", "tests", "pyproject.toml")
 TIMEOUT_S = 300
 WORKERS = 2
 
-KERNELS = "accelsim/cost/_kernels.py"
-STEPPED = "accelsim/engines/_register_kernels.py"
+COMPILED = "accelsim/cost/compiled"
+ARRAY_TIMING, LOOP_NEST, PIPELINE = (f"{COMPILED}/{name}.py" for name in ("array_timing", "loop_nest", "pipeline"))
+MAPPING_SEARCH, BANDWIDTH_SEARCH = f"{COMPILED}/mapping_search.py", f"{COMPILED}/bandwidth_search.py"
+UNIT_PACE = f"{COMPILED}/unit_pace.py"
+REGISTER_OS = "accelsim/engines/compiled/register_os.py"
+REGISTER_STATIONARY = "accelsim/engines/compiled/register_stationary.py"
 REGISTER = "accelsim/engines/register.py"
 GEMM = "accelsim/cost/gemm.py"
 STEP = "accelsim/lowering/step.py"
@@ -84,58 +88,58 @@ class Fault:
 
 FAULTS = (
     Fault(
-        "closed form", KERNELS, "slot_layout", "padded weights count the empty lanes of a group's last slot",
+        "closed form", ARRAY_TIMING, "slot_layout", "padded weights count the empty lanes of a group's last slot",
         "groups * per_group, groups * group, groups * kept",
         "groups * per_group, groups * group, groups * per_group * lanes",
     ),
     Fault(
-        "closed form", KERNELS, "issue_cycles", "a reduction round waits one cycle more than the adder needs",
+        "closed form", ARRAY_TIMING, "issue_cycles", "a reduction round waits one cycle more than the adder needs",
         "issue += (latency - 1) + half * accumulators", "issue += latency + half * accumulators",
     ),
     Fault(
-        "closed form", KERNELS, "os_tile", "the column port passes weights for Ia instead of Ib accumulators",
+        "closed form", ARRAY_TIMING, "os_tile", "the column port passes weights for Ia instead of Ib accumulators",
         "ceil_div(ib * kw, col_port)", "ceil_div(ia * kw, col_port)",
     ),
     Fault(
-        "closed form", KERNELS, "os_run", "the last of an odd number of tiles does not wait for its bank to drain",
+        "closed form", ARRAY_TIMING, "os_run", "the last of an odd number of tiles does not wait for its bank to drain",
         "    if count == 1:\n        issued = start + issue\n        start = max(issued, drained)",
         "    if count == 1:\n        issued = start + issue\n        start = issued",
     ),
     Fault(
-        "closed form", KERNELS, "os_cycles", "the end forgets a wide column block that outlasts a narrow last one",
+        "closed form", ARRAY_TIMING, "os_cycles", "the end forgets a wide column block that outlasts a narrow last one",
         "finish = max(finish, drained + c_last - 1)", "finish = drained + c_last - 1",
     ),
     Fault(
-        "closed form", KERNELS, "stream_cycles", "the hop of a chain counts accumulators that no vector uses",
+        "closed form", ARRAY_TIMING, "stream_cycles", "the hop of a chain counts accumulators that no vector uses",
         "wait * max(min(accumulators, length), latency) + latency", "wait * max(accumulators, latency) + latency",
     ),
     Fault(
-        "closed form", KERNELS, "preload_cycles", "the column port passes empty lanes of a flat group, too",
+        "closed form", ARRAY_TIMING, "preload_cycles", "the column port passes empty lanes of a flat group, too",
         "ceil_div(after - before, col_port)", "ceil_div(r * hold, col_port)",
     ),
     Fault(
-        "closed form", KERNELS, "stationary_cycles", "the next column block preloads as few rows as the last k block",
+        "closed form", ARRAY_TIMING, "stationary_cycles", "the next column block preloads as few rows as the last k block",
         "last_to_first = max(stream, (r_last - 1) * hop + 1 + first_load)",
         "last_to_first = max(stream, (r_last - 1) * hop + 1 + last_load)",
     ),
     Fault(
-        "closed form", KERNELS, "array_counts", "flat: every k block starts inside a group of slots",
+        "closed form", ARRAY_TIMING, "array_counts", "flat: every k block starts inside a group of slots",
         "cut_sets = (k_blocks - 1) - (k_blocks - 1) // step", "cut_sets = k_blocks - 1",
     ),
     Fault(
-        "register engine", STEPPED, "_os_reduce", "an odd number of partial sums is halved upwards",
+        "register engine", REGISTER_OS, "_os_reduce", "an odd number of partial sums is halved upwards",
         "half = sums // 2", "half = (sums + 1) // 2",
     ),
     Fault(
-        "register engine", STEPPED, "_os_drain_control", "a PE row puts its sums on the drain chain one cycle late",
+        "register engine", REGISTER_OS, "_os_drain_control", "a PE row puts its sums on the drain chain one cycle late",
         "step = max(1, interleaved - 1)", "step = interleaved",
     ),
     Fault(
-        "register engine", STEPPED, "_st_may_preload", "a preload starts in the cycle in which the last row switches",
+        "register engine", REGISTER_STATIONARY, "_st_may_preload", "a preload starts in the cycle in which the last row switches",
         "st[CYCLE] > mc.start[tile - 1] + last_row", "st[CYCLE] >= mc.start[tile - 1] + last_row",
     ),
     Fault(
-        "register engine", STEPPED, "_st_port_holds", "the last batch of a chain counts on one cycle of port too many",
+        "register engine", REGISTER_STATIONARY, "_st_port_holds", "the last batch of a chain counts on one cycle of port too many",
         "rest = (mc.parts - 1) * max(batch, mc.latency) + batch - 1",
         "rest = (mc.parts - 1) * max(batch, mc.latency) + batch",
     ),
@@ -144,41 +148,41 @@ FAULTS = (
         "np.argsort(-np.abs(groups), axis=1", "np.argsort(-groups, axis=1",
     ),
     Fault(
-        "buffer level", KERNELS, "loads_of", "a loop of one trip makes an operand be fetched again",
+        "buffer level", LOOP_NEST, "loads_of", "a loop of one trip makes an operand be fetched again",
         "elif outside and trips[dimension] > 1:", "elif outside:",
     ),
     Fault(
-        "buffer level", KERNELS, "traffic_of_orders", "order k, m, n: partial sums spill only when m is cut",
+        "buffer level", LOOP_NEST, "traffic_of_orders", "order k, m, n: partial sums spill only when m is cut",
         "order_bytes[3] = x_bytes + w_bytes * (m if n_many else 1) + (spill if m_many or n_many else 0.0)",
         "order_bytes[3] = x_bytes + w_bytes * (m if n_many else 1) + (spill if m_many else 0.0)",
     ),
     Fault(
-        "buffer level", KERNELS, "beside_job", "whether a store is final is asked of the wrong job",
+        "buffer level", LOOP_NEST, "beside_job", "whether a store is final is asked of the wrong job",
         "per_element[2 if k_before == k_last else 3]", "per_element[2 if k == k_last else 3]",
     ),
     Fault(
-        "buffer level", KERNELS, "end_bytes", "the last store has the size of a full tile",
+        "buffer level", LOOP_NEST, "end_bytes", "the last store has the size of a full tile",
         "return first, np.float64(edge[0]) * edge[1] * per_element[2]",
         "return first, np.float64(full[0]) * full[1] * per_element[2]",
     ),
     Fault(
-        "mapping search", KERNELS, "mapping_bounds", "the bound of a preload takes one cycle per element, not per V",
+        "mapping search", ARRAY_TIMING, "mapping_bounds", "the bound of a preload takes one cycle per element, not per V",
         "to_issue = r * ceil_div(hold, lanes) + (r_last - 1)", "to_issue = r * hold + (r_last - 1)",
     ),
     Fault(
-        "mapping search", KERNELS, "mapping_bounds", "the bound of a flat mapping has the skew of a whole block",
+        "mapping search", ARRAY_TIMING, "mapping_bounds", "the bound of a flat mapping has the skew of a whole block",
         "r_last = slot_rows % rows", "r_last = rows",
     ),
     Fault(
-        "mapping search", KERNELS, "undominated", "of two kept mappings the one that is faster in every job goes",
+        "mapping search", BANDWIDTH_SEARCH, "undominated", "of two kept mappings the one that is faster in every job goes",
         "beaten &= codes[other, field] <= code[field]", "beaten &= codes[other, field] >= code[field]",
     ),
     Fault(
-        "mapping search", KERNELS, "search_bandwidths", "what is kept for a range is what may be fastest at its low end",
+        "mapping search", BANDWIDTH_SEARCH, "search_bandwidths", "what is kept for a range is what may be fastest at its low end",
         "buffers, bandwidths[last], fetch_cycles", "buffers, bandwidths[index], fetch_cycles",
     ),
     Fault(
-        "mapping search", KERNELS, "walk", "orders are taken for alike by the trips of n and k exchanged",
+        "mapping search", MAPPING_SEARCH, "walk", "orders are taken for alike by the trips of n and k exchanged",
         "2 * (trips[1] > 1) + 4 * (trips[2] > 1)", "2 * (trips[2] > 1) + 4 * (trips[1] > 1)",
     ),
     Fault(
@@ -186,20 +190,20 @@ FAULTS = (
         "(dense_w if online else compact_w) * w_share", "compact_w * w_share",
     ),
     Fault(
-        "register engine", STEPPED, "_os_reduce", "the last add of a reduction is issued one element of row port early",
-        "            _port_short(st[NEED_ROW], st[CREDIT_ROW], mc.row_port)",
-        "            _port_short(st[NEED_ROW], st[CREDIT_ROW] + 1, mc.row_port)",
+        "register engine", REGISTER_OS, "_os_reduce", "the last add of a reduction is issued one element of row port early",
+        "            port_short(st[NEED_ROW], st[CREDIT_ROW], mc.row_port)",
+        "            port_short(st[NEED_ROW], st[CREDIT_ROW] + 1, mc.row_port)",
     ),
     Fault(
-        "buffer level", KERNELS, "largest_transfer", "the bound of a transfer counts a partial sum once, not twice",
+        "buffer level", LOOP_NEST, "largest_transfer", "the bound of a transfer counts a partial sum once, not twice",
         "2 * max(per_element[2], per_element[3])", "max(per_element[2], per_element[3])",
     ),
     Fault(
-        "step", KERNELS, "port_cycles", "rows of a ragged block pass the port one after the other",
+        "step", ARRAY_TIMING, "port_cycles", "rows of a ragged block pass the port one after the other",
         "ceil_div(m % (rows * mapping[2]), rows)", "m % (rows * mapping[2])",
     ),
     Fault(
-        "step", KERNELS, "evaluate", "full fetches of w are those of one copy",
+        "step", PIPELINE, "evaluate", "full fetches of w are those of one copy",
         "numbers[5] = count * loads_of(0, trips, order)", "numbers[5] = loads_of(0, trips, order)",
     ),
     Fault(
@@ -220,7 +224,7 @@ FAULTS = (
         "bits.accumulator_bits / 8,", "bits.operand_bits / 8,",
     ),
     Fault(
-        "step", KERNELS, "sore_cycles", "a group takes as many cycles as there are lanes",
+        "step", UNIT_PACE, "sore_cycles", "a group takes as many cycles as there are lanes",
         "return ceil_div(ceil_div(elements, group), lanes) * group",
         "return ceil_div(ceil_div(elements, group), lanes) * lanes",
     ),

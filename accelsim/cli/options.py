@@ -129,9 +129,9 @@ def check_folder(path: str | None) -> Path | None:
 def announce_compilation(*, sweep: bool = False) -> None:
     """Say so when this run, or this sweep, has to compile the kernels first."""
     from accelsim.base.jit import compiled_before
-    from accelsim.cost import _kernels
+    from accelsim.cost.compiled import bandwidth_search, mapping_search, pipeline
 
-    needed = (_kernels.search_step,) if sweep else (_kernels.search, _kernels.evaluate)
+    needed = (bandwidth_search.search_step,) if sweep else (mapping_search.search, pipeline.evaluate)
     if not all(map(compiled_before, needed)):
         about = "30" if sweep else "20"
         click.echo(f"compiling the timing kernels, once on this machine (about {about} s) ...", err=True)

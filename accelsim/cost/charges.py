@@ -1,7 +1,7 @@
 """What each task costs by itself: cycles of its unit, cycles of DRAM, and the events that cost energy.
 
 All engines charge the same; they differ in what they let run at the same time. A charge is `serial` when the task runs
-alone: GEMMs as the buffer pipeline of `accelsim.cost._kernels`, everything else as the longer of its unit and its DRAM
+alone: GEMMs as the buffer pipeline of `accelsim.cost.compiled`, everything else as the longer of its unit and its DRAM
 traffic.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from accelsim.cost import _kernels
+from accelsim.cost.compiled import pipeline, unit_pace
 from accelsim.cost.gemm import GemmNumbers, MachineNumbers, MappingNumbers, sore_cycles
 from accelsim.hardware.design import Design
 from accelsim.lowering.optimizers import Optimizer
@@ -75,7 +75,7 @@ class GemmCharge(Charge):
 
 def charge_gemm(numbers: GemmNumbers, mapping: MappingNumbers, machine: MachineNumbers, design: Design) -> GemmCharge:
     """Return what a GEMM costs with a mapping, without the generation of its weight operand."""
-    whole, x_bytes, w_bytes, y_bytes = _kernels.evaluate(
+    whole, x_bytes, w_bytes, y_bytes = pipeline.evaluate(
         np.array(numbers.shape, dtype=np.int64),
         np.array(numbers.per_element),
         machine.machine,
@@ -146,10 +146,10 @@ def charge_update(
     """
     bits, per_cycle = design.precision, design.dram_bytes_per_cycle
     words = update.elements * optimizer.words - resident
-    moved = float(_kernels.update_bytes(words, dense, bits.master_bits, bits.operand_bits))
+    moved = float(unit_pace.update_bytes(words, dense, bits.master_bits, bits.operand_bits))
     wuve = -(-update.elements // design.wuve.lanes)
     dram = moved / per_cycle
-    pace = int(_kernels.stream_pace(wuve, 0, moved, per_cycle))
+    pace = int(unit_pace.stream_pace(wuve, 0, moved, per_cycle))
     charges = [
         Charge(
             serial=pace,
@@ -161,12 +161,12 @@ def charge_update(
     ]
     sore = 0
     for copy in copies:
-        written = float(_kernels.compact_bytes(copy.elements, design.compact_bits(copy.pattern)))
+        written = float(unit_pace.compact_bytes(copy.elements, design.compact_bits(copy.pattern)))
         own = copy.passes * sore_cycles(copy.elements, copy.pattern.group, design.sore.lanes)
         sore += own
         before, moved = ceil(dram), moved + written
         dram = moved / per_cycle
-        slowest = int(_kernels.stream_pace(wuve, sore, moved, per_cycle))
+        slowest = int(unit_pace.stream_pace(wuve, sore, moved, per_cycle))
         charges.append(
             Charge(
                 serial=slowest - pace,
@@ -183,10 +183,10 @@ def charge_update(
 def charge_vector(work: VectorWork, design: Design, *, resident: int = 0) -> Charge:
     """Return what vector work costs; `resident` of the elements that it reads are on the chip already."""
     elements, per_cycle = work.reads + work.writes, design.dram_bytes_per_cycle
-    moved = float(_kernels.vector_bytes(elements - resident, design.precision.operand_bits))
+    moved = float(unit_pace.vector_bytes(elements - resident, design.precision.operand_bits))
     unit, dram = -(-elements // design.vector.lanes), moved / per_cycle
     return Charge(
-        serial=int(_kernels.stream_pace(unit, 0, moved, per_cycle)),
+        serial=int(unit_pace.stream_pace(unit, 0, moved, per_cycle)),
         unit=unit,
         dram=ceil(dram),
         bound=Bound.DRAM if dram > unit else Bound.COMPUTE,

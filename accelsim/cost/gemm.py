@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.cost import _kernels
+from accelsim.cost.compiled import unit_pace
 from accelsim.hardware.design import Design
 from accelsim.lowering.tasks import Gemm, Stage
 
@@ -65,7 +65,7 @@ def machine_numbers(design: Design) -> MachineNumbers:
 
 def sore_cycles(elements: int, group: int, lanes: int) -> int:
     """Cycles in which `lanes` lanes reduce `elements` in groups: one group takes as many cycles as it has elements."""
-    return int(_kernels.sore_cycles(elements, group, lanes))
+    return int(unit_pace.sore_cycles(elements, group, lanes))
 
 
 def gemm_numbers(

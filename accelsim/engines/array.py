@@ -6,7 +6,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from accelsim.base.errors import InputError, did_you_mean
-from accelsim.cost import _kernels
+from accelsim.cost.compiled import array_timing
 from accelsim.cost.conventions import CONVENTIONS, Convention, convention_cycles
 from accelsim.schedule.plan import DATAFLOWS, VARIANTS
 from accelsim.sparsity.pattern import Pattern
@@ -129,7 +129,7 @@ def gemm_on_array(
     kept, group = (0, 0) if parsed is None else (parsed.kept, parsed.group)
     ia, ib = interleave
     flow = DATAFLOWS.index(dataflow)
-    cycles = _kernels.array_cycles(
+    cycles = array_timing.array_cycles(
         m,
         n,
         k,
@@ -148,7 +148,7 @@ def gemm_on_array(
         row_port or 0,
         col_port or 0,
     )
-    counts = _kernels.array_counts(m, n, k, rows, cols, macs_per_pe, kept, group, flow, code, ia, ib)
+    counts = array_timing.array_counts(m, n, k, rows, cols, macs_per_pe, kept, group, flow, code, ia, ib)
     op_slots, x_words, w_words, y_words, tiles = (int(count) for count in counts)
     return ArrayCounts(
         cycles=int(cycles), op_slots=op_slots, x_words=x_words, w_words=w_words, y_words=y_words, tiles=tiles
@@ -177,7 +177,7 @@ def _by_convention(
     _choice("dataflow", dataflow, convention.dataflows)
     kept, group = (0, 0) if pattern is None else (pattern.kept, pattern.group)
     flow = DATAFLOWS.index(dataflow)
-    counts = _kernels.array_counts(m, n, k, rows, cols, macs_per_pe, kept, group, flow, 0, 1, 1)
+    counts = array_timing.array_counts(m, n, k, rows, cols, macs_per_pe, kept, group, flow, 0, 1, 1)
     op_slots, x_words, w_words, y_words, tiles = (int(count) for count in counts)
     cycles = convention_cycles(convention, m, n, k, rows, cols, macs_per_pe, dataflow, pattern)
     return ArrayCounts(cycles=cycles, op_slots=op_slots, x_words=x_words, w_words=w_words, y_words=y_words, tiles=tiles)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.base.errors import InputError
-from accelsim.base.jit import jit
+from accelsim.engines.compiled.sorter import step_lanes
 from accelsim.sparsity.masks import Packed
 from accelsim.sparsity.pattern import Pattern
 
@@ -41,44 +41,6 @@ class SoreReduction:
 
     packed: Packed
     cycles: int
-
-
-@jit
-def _enter(magnitude: float, position: int, registers: Any, positions: Any, held: int) -> int:
-    """One cycle of one lane: an element enters the sorted registers. Returns how many are held afterwards.
-
-    It passes every register that is strictly smaller, and these shift down by one; the last falls out of a full list.
-    An equal one came earlier and stays in front, so ties go to the lowest index.
-    """
-    slot = held
-    while slot > 0 and magnitude > registers[slot - 1]:
-        if slot < registers.size:
-            registers[slot] = registers[slot - 1]
-            positions[slot] = positions[slot - 1]
-        slot -= 1
-    if slot < registers.size:
-        registers[slot] = magnitude
-        positions[slot] = position
-    return min(held + 1, int(registers.size))
-
-
-@jit
-def _step_lanes(stream: Any, lengths: Any, lanes: int, positions: Any, held: Any) -> int:
-    """Feed groups (rows of `stream`, `lengths` of them real) to the lanes, one element per lane and cycle.
-
-    A lane takes its next group when all lanes are done. Fills `positions` and `held` per group; returns the cycles.
-    """
-    groups, group = stream.shape
-    registers = np.empty((lanes, positions.shape[1]), stream.dtype)
-    cycles = 0
-    for first in range(0, groups, lanes):
-        for i in range(group):
-            for lane in range(min(lanes, groups - first)):
-                g = first + lane
-                if i < lengths[g]:
-                    held[g] = _enter(stream[g, i], i, registers[lane], positions[g], held[g])
-            cycles += 1
-    return cycles
 
 
 def sore_reduce(values: NDArray[Any], pattern: Pattern, lanes: int, axis: int = -1) -> SoreReduction:
@@ -111,7 +73,7 @@ def sore_reduce(values: NDArray[Any], pattern: Pattern, lanes: int, axis: int = 
     magnitudes = np.abs(stream).astype(np.promote_types(stream.dtype, np.float32))
     positions = np.zeros((len(stream), pattern.kept), np.int64)
     held = np.zeros(len(stream), np.int64)
-    cycles = _step_lanes(magnitudes, lengths.reshape(-1), min(lanes, max(len(stream), 1)), positions, held)
+    cycles = step_lanes(magnitudes, lengths.reshape(-1), min(lanes, max(len(stream), 1)), positions, held)
     # only a group of fewer than N elements has spare registers, and it holds all it has: slot s is free for position s
     slots = np.arange(pattern.kept)
     positions = np.where(slots < held[:, None], positions, slots)

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from accelsim.cost import _kernels
+from accelsim.cost.compiled import pipeline
 from accelsim.cost.gemm import GemmNumbers, MachineNumbers, MappingNumbers
 
 __all__ = ["GemmJobs", "Job", "Loop", "Part", "gemm_jobs", "split_first", "split_last"]
@@ -83,7 +83,7 @@ class GemmJobs:
 
 def gemm_jobs(numbers: GemmNumbers, mapping: MappingNumbers, machine: MachineNumbers) -> GemmJobs:
     """Return the jobs of a GEMM with a mapping; copies follow each other, the next one's tiles loaded ahead."""
-    trips, classes, first_load, last_store = _kernels.job_classes(
+    trips, classes, first_load, last_store = pipeline.job_classes(
         np.array(numbers.shape, dtype=np.int64),
         np.array(numbers.per_element),
         machine.machine,

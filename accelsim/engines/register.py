@@ -40,7 +40,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from accelsim.base.errors import InputError, did_you_mean
-from accelsim.engines import _register_kernels as kernels
+from accelsim.engines.compiled import register_os, register_stationary, register_words
 from accelsim.sparsity.pattern import Pattern
 
 __all__ = ["RegisterRun", "estimate_seconds", "run_registers"]
@@ -233,49 +233,51 @@ def _bits(count: int, cols: int) -> NDArray[np.uint64]:
 def _idle_controls(fields: int, span: int) -> NDArray[np.int64]:
     """A ring of control words that do nothing."""
     ring = _new_ring(fields, span)
-    ring[kernels.RUN] = 1
+    ring[register_words.RUN] = 1
     return ring
 
 
 def _state(spans: dict[int, int]) -> NDArray[np.int64]:
     """Counters at zero, ring heads where the next word enters."""
-    state = np.zeros(kernels.STATE_WORDS, np.int64)
+    state = np.zeros(register_words.STATE_WORDS, np.int64)
     for head, span in spans.items():
         state[head] = 2 * span + _RING_SLACK
     return state
 
 
-def _os_machine(m: int, n: int, a: _Array, op: _Compact) -> tuple[kernels.OsMachine, NDArray[np.int64]]:
+def _os_machine(m: int, n: int, a: _Array, op: _Compact) -> tuple[register_os.OsMachine, NDArray[np.int64]]:
     tiles = np.zeros((len(range(0, m, a.rows * a.ia)) * len(range(0, n, a.cols * a.ib)), 8), np.int64)
-    kernels.os_tiles(tiles, m, n, (a.rows, a.cols), (a.ia, a.ib))
-    rows, cols = int(tiles[:, kernels.TILE_R].max()), int(tiles[:, kernels.TILE_C].max())
-    per_tile = tiles[:, kernels.TILE_IA] * tiles[:, kernels.TILE_IB]
+    register_os.os_tiles(tiles, m, n, (a.rows, a.cols), (a.ia, a.ib))
+    rows, cols = int(tiles[:, register_os.TILE_R].max()), int(tiles[:, register_os.TILE_C].max())
+    per_tile = tiles[:, register_os.TILE_IA] * tiles[:, register_os.TILE_IB]
     places, banks = max(int(per_tile.max()) * a.split_k, a.latency), 2 if a.overlapped else 1
     span = rows + cols + a.latency + 2
-    machine = kernels.OsMachine(
+    machine = register_os.OsMachine(
         m=m, n=n, slots=op.w.shape[1], parts=op.parts, lanes_per_op=a.lanes, word=op.x.shape[2], latency=a.latency,
         split=a.split_k, overlapped=a.overlapped,
         row_port=a.row_port, col_port=a.col_port, rows=rows, cols=cols, places=places, banks=banks, span=span,
         tiles=tiles, lanes=op.lanes, x=_by_slot(op.x), w=_by_slot(op.w), wi=_by_slot(op.wi),
-        hist=_idle_controls(kernels.OS_FIELDS, span), drain_hist=_new_ring(7, cols) - 1,
+        hist=_idle_controls(register_os.OS_FIELDS, span), drain_hist=_new_ring(7, cols) - 1,
         x_line=_new_ring(rows, cols).astype(np.uint32), x_valid=_bits(rows, cols), w_valid=_bits(rows, cols),
         w_line=np.zeros((rows, a.lanes, cols)), wi_line=np.zeros((rows, a.lanes, cols), np.uint32),
         regs=np.zeros(rows * banks * places * cols), pipe=np.zeros(a.latency * rows * cols),
         drain=np.zeros((rows, cols)), ready=np.zeros(banks * places, np.int64), owner=np.full(banks * places, -1),
         token=np.zeros(len(tiles), np.int64), y=np.zeros((m, n)),
     )  # fmt: skip
-    state = _state({kernels.HEAD: span, kernels.LINE_HEAD: cols, kernels.DR_HEAD: cols})
+    state = _state({register_words.HEAD: span, register_words.LINE_HEAD: cols, register_os.DR_HEAD: cols})
     return machine, state
 
 
-def _stationary_machine(m: int, n: int, a: _Array, op: _Compact) -> tuple[kernels.StationaryMachine, NDArray[np.int64]]:
+def _stationary_machine(
+    m: int, n: int, a: _Array, op: _Compact
+) -> tuple[register_stationary.StationaryMachine, NDArray[np.int64]]:
     input_held, flat, chain = a.dataflow == "is", a.variant == "flat", a.variant == "chain"
     slots, words, word = op.w.shape[1], op.x.shape[1], op.x.shape[2]
     slot_rows, parts = (slots, 1) if flat else (words, op.parts)
     columns, length = (m, n) if input_held else (n, m)
     tiles = np.zeros((len(range(0, columns, a.cols)) * len(range(0, slot_rows, a.rows)), 4), np.int64)
-    kernels.stationary_tiles(tiles, columns, slot_rows, a.rows, a.cols)
-    rows, cols = int(tiles[:, kernels.STAT_R].max()), int(tiles[:, kernels.STAT_C].max())
+    register_stationary.stationary_tiles(tiles, columns, slot_rows, a.rows, a.cols)
+    rows, cols = int(tiles[:, register_stationary.STAT_R].max()), int(tiles[:, register_stationary.STAT_C].max())
     batch = min(a.ia * a.ib, length) if chain else 1
     skew = (parts - 1) * max(batch, a.latency) + a.latency if chain else a.latency
     places, span = max(batch, a.latency) if chain else 1, (rows - 1) * skew + cols + a.latency + 2
@@ -283,44 +285,46 @@ def _stationary_machine(m: int, n: int, a: _Array, op: _Compact) -> tuple[kernel
     x = op.x.reshape(-1) if input_held else _by_slot(op.x)
     w, wi = (_by_slot(op.w), _by_slot(op.wi)) if input_held else (op.w.reshape(-1), op.wi.reshape(-1))
     row_word = np.arange(slot_rows) // (op.parts if flat else 1)
-    machine = kernels.StationaryMachine(
+    machine = register_stationary.StationaryMachine(
         input_held=input_held, chain=chain, flat=flat, length=length, words=words, slots=slots, parts=parts,
         chunks=chunks, held=held, lanes_per_op=a.lanes, word=word, latency=a.latency, batch=batch, skew=skew,
         overlapped=a.overlapped, row_port=a.row_port, col_port=a.col_port, rows=rows, cols=cols, places=places,
         span=span, tiles=tiles, lanes=op.lanes, row_word=row_word, row_lead=np.diff(row_word, prepend=-1),
-        x=x, w=w, wi=wi, hist=_idle_controls(kernels.STATIONARY_FIELDS, span),
+        x=x, w=w, wi=wi, hist=_idle_controls(register_stationary.STATIONARY_FIELDS, span),
         pre_hist=_new_ring(6, cols), line=_new_ring(rows, cols).astype(np.uint32), line_valid=_bits(rows, cols),
         held_valid=_bits(rows, cols), held_v=np.zeros(rows * held * cols),
         held_i=np.zeros(rows * held * cols, np.uint32),
         shadow_v=np.zeros(rows * held * cols), shadow_i=np.zeros(rows * held * cols, np.uint32),
         shadow_fill=np.zeros(rows, np.int64), regs=np.zeros((rows + 1) * 2 * places * cols),
         pipe=np.zeros(a.latency * rows * cols), ready=np.zeros(batch, np.int64), link_owner=np.full(batch, -1),
-        start=np.full(len(tiles), -1), taps=np.unique(tiles[:, kernels.STAT_R]), y=np.zeros((m, n)),
+        start=np.full(len(tiles), -1), taps=np.unique(tiles[:, register_stationary.STAT_R]), y=np.zeros((m, n)),
     )  # fmt: skip
-    return machine, _state({kernels.HEAD: span, kernels.LINE_HEAD: cols, kernels.PRE_HEAD: cols})
+    return machine, _state(
+        {register_words.HEAD: span, register_words.LINE_HEAD: cols, register_stationary.PRE_HEAD: cols}
+    )
 
 
 def _run(
     step: Callable[[Any, NDArray[np.int64], NDArray[np.int32]], int],
-    machine: kernels.OsMachine | kernels.StationaryMachine,
+    machine: register_os.OsMachine | register_stationary.StationaryMachine,
     state: NDArray[np.int64],
     progress: Progress | None,
 ) -> NDArray[np.int32]:
     """Step a machine to its end; the ops issued in each cycle come back."""
     call_cycles = min(1 << 20, max(256, _UPDATES_PER_CALL // (machine.rows * machine.cols)))
     parts: list[NDArray[np.int32]] = []
-    status = kernels.RUNNING
-    while status == kernels.RUNNING:
-        before = int(state[kernels.CYCLE])
+    status = register_words.RUNNING
+    while status == register_words.RUNNING:
+        before = int(state[register_words.CYCLE])
         issued = np.zeros(call_cycles, np.int32)
         status = step(machine, state, issued)
-        parts.append(issued[: int(state[kernels.CYCLE]) - before])
+        parts.append(issued[: int(state[register_words.CYCLE]) - before])
         if progress is not None:
-            progress(int(state[kernels.FINISHED]), len(machine.tiles))
-    if status != kernels.DONE:
+            progress(int(state[register_words.FINISHED]), len(machine.tiles))
+    if status != register_words.DONE:
         raise RuntimeError(
-            f"register engine: {kernels.HAZARDS[status]} in cycle {int(state[kernels.CYCLE]) - 1}; this is a fault of"
-            " the control sequence, please report it"
+            f"register engine: {register_words.HAZARDS[status]} in cycle {int(state[register_words.CYCLE]) - 1}; this"
+            " is a fault of the control sequence, please report it"
         )
     return np.concatenate(parts)
 
@@ -370,20 +374,21 @@ def run_registers(
     operands = _compact(_operand("x", x, (m, k), _SEED), _operand("w", w, (k, n), _SEED + 1), pattern, array.lanes)
     if dataflow == "os":
         os_machine, state = _os_machine(m, n, array, operands)
-        issued, y, tiles = _run(kernels.step_os, os_machine, state, progress), os_machine.y, len(os_machine.tiles)
+        issued, y, tiles = _run(register_os.step_os, os_machine, state, progress), os_machine.y, len(os_machine.tiles)
     else:
         machine, state = _stationary_machine(m, n, array, operands)
-        issued, y, tiles = _run(kernels.step_stationary, machine, state, progress), machine.y, len(machine.tiles)
-    cycles = int(state[kernels.CYCLES])
+        step = register_stationary.step_stationary
+        issued, y, tiles = _run(step, machine, state, progress), machine.y, len(machine.tiles)
+    cycles = int(state[register_words.CYCLES])
     issued = issued[:cycles]
     issued.flags.writeable = False
     y.flags.writeable = False
     return RegisterRun(
         cycles=cycles,
-        op_slots=int(state[kernels.OPS]),
-        x_words=int(state[kernels.X_WORDS]),
-        w_words=int(state[kernels.W_WORDS]),
-        y_words=int(state[kernels.Y_WORDS]),
+        op_slots=int(state[register_words.OPS]),
+        x_words=int(state[register_words.X_WORDS]),
+        w_words=int(state[register_words.W_WORDS]),
+        y_words=int(state[register_words.Y_WORDS]),
         tiles=tiles,
         y=y,
         issued=issued,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.base.errors import InfeasibleError
-from accelsim.cost import _kernels
+from accelsim.cost.compiled import array_timing, loop_nest, mapping_search
 from accelsim.cost.gemm import GemmNumbers, MachineNumbers, machine_numbers
 from accelsim.hardware.design import Design
 from accelsim.lowering.tasks import Gemm
@@ -119,7 +119,7 @@ def _search(gemm: Gemm, numbers: GemmNumbers, machine: MachineNumbers, table: ND
 def _best_of(numbers: GemmNumbers, machine: MachineNumbers, table: NDArray[np.int64]) -> Found | None:
     """Return the fastest of some array mappings, None where no tile of any fits."""
     shape, per_element = np.array(numbers.shape, dtype=np.int64), np.array(numbers.per_element)
-    best, cycles, _, _, evaluated, pruned = _kernels.search(
+    best, cycles, _, _, evaluated, pruned = mapping_search.search(
         shape, per_element, machine.machine, machine.buffers, machine.bytes_per_cycle, numbers.fetch_cycles, table
     )
     if cycles < 0:
@@ -128,12 +128,12 @@ def _best_of(numbers: GemmNumbers, machine: MachineNumbers, table: NDArray[np.in
     dataflow, variant, ia, ib, split = (int(value) for value in table[row])
     mapping = Mapping(
         dataflow=DATAFLOWS[dataflow],
-        variant=None if dataflow == _kernels.OS else VARIANTS[variant],
+        variant=None if dataflow == array_timing.OS else VARIANTS[variant],
         ia=ia,
         ib=ib,
         split=split,
         tile=(tm, tn, tk),
-        order="".join(DIMENSIONS[d] for d in _kernels.ORDERS[order]),
+        order="".join(DIMENSIONS[d] for d in loop_nest.ORDERS[order]),
     )
     return mapping, int(cycles), int(evaluated), int(pruned)
 
@@ -143,7 +143,7 @@ def why_nothing_fits(gemm: Gemm, numbers: GemmNumbers, machine: MachineNumbers, 
     m, n, k, _, kept, group = numbers.shape
     shortages = []
     for row in table:
-        steps = _kernels.tile_steps(kept, group, k, machine.machine, row)
+        steps = array_timing.tile_steps(kept, group, k, machine.machine, row)
         tile = tuple(min(size, int(step)) for size, step in zip((m, n, k), steps, strict=True))
         missing = (
             (max(0.0, need - have), field, need, have) for field, need, have in buffer_needs(numbers, tile, machine)

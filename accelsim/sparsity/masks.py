@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.base.errors import InputError
-from accelsim.sparsity._mask_kernels import (
+from accelsim.sparsity.compiled.mask_kernels import (
     first_bad_group,
     histogram_kernel,
     magnitude_kernel,

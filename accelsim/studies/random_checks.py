@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from accelsim.cost import _kernels
+from accelsim.cost.compiled import array_timing, loop_nest, pipeline
 from accelsim.cost.gemm import sore_cycles
 from accelsim.engines import gemm_on_array
 from accelsim.engines.buffer_walk import walk_buffers
@@ -62,18 +62,18 @@ def buffer_agreement(cases: int = 600) -> Iterator[Pairs]:
     mapping = np.array([0, 0, 2, 1, 1], dtype=np.int64)
 
     def job_cycles(m: int, n: int, k: int) -> int:
-        return int(_kernels.os_cycles(m, n, k, 2, 3, 1, 2, 0, 0, 2, 1, 1, True, 0, 0))
+        return int(array_timing.os_cycles(m, n, k, 2, 3, 1, 2, 0, 0, 2, 1, 1, True, 0, 0))
 
     for number in range(cases):
         m, n, k = (int(size) for size in rng.integers(1, 41, 3))
         tm, tn, tk = (min(size, int(step)) for size, step in zip((m, n, k), rng.integers(1, 18, 3), strict=True))
         count, bandwidth = int(rng.integers(1, 4)), float(rng.choice([0.5, 2.0, 16.0, 1000.0]))
-        order = _kernels.ORDERS[number % 6]
+        order = loop_nest.ORDERS[number % 6]
         walked = walk_buffers(
             (m, n, k), (tm, tn, tk), order.tolist(), count, per_element.tolist(), job_cycles, bandwidth
         )
         shape = np.array([m, n, k, count, 0, 0], dtype=np.int64)
-        numbers, *moved = _kernels.evaluate(
+        numbers, *moved = pipeline.evaluate(
             shape, per_element, machine, bandwidth, mapping, np.array([tm, tn, tk]), order
         )
         yield [*zip(moved, (walked.x_bytes, walked.w_bytes, walked.y_bytes), strict=True), (numbers[0], walked.cycles)]

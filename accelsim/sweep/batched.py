@@ -8,7 +8,7 @@ once. What the events of tasks cost is then computed for all points of a family 
 `simulate` calls for one.
 
 The search covers the space of `simulate`. It leaves out only candidates that a bound excludes; the bounds and why they
-are safe stand at `search` and `search_bandwidths` in `accelsim.cost._kernels`.
+are safe stand at `search` and `search_bandwidths` in `accelsim.cost.compiled`.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.base.errors import AccelsimError, InfeasibleError
-from accelsim.cost import _kernels
 from accelsim.cost.charges import Events, gemm_events
+from accelsim.cost.compiled import bandwidth_search, pipeline, unit_pace
 from accelsim.cost.gemm import machine_numbers
 from accelsim.engines.timing import check_laws
 from accelsim.hardware.design import Design, load_design
@@ -159,7 +159,7 @@ class _Member:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The best mappings of a family's GEMMs, by GEMM and design, as `_kernels.search_step` has them."""
+    """The best mappings of a family's GEMMs, by GEMM and design, as `bandwidth_search.search_step` has them."""
 
     whole: Ints
     moved: Floats
@@ -182,7 +182,7 @@ def _search(family: Family, designs: Sequence[Design]) -> _Found:
         machine = machine_numbers(design)
         bandwidths, places = np.unique([designs[p].dram_bytes_per_cycle for p in members], return_inverse=True)
         part = _nothing_found(len(family.shapes), len(bandwidths))
-        _kernels.search_step(
+        bandwidth_search.search_step(
             family.shapes,
             family.per_element,
             family.fetch_cycles,
@@ -201,7 +201,7 @@ def _search(family: Family, designs: Sequence[Design]) -> _Found:
 
 
 def _nothing_found(gemms: int, designs: int) -> _Found:
-    whole = np.zeros((gemms, designs, _kernels.COSTS), np.int64)
+    whole = np.zeros((gemms, designs, pipeline.COSTS), np.int64)
     return _Found(whole, np.zeros((gemms, designs)), np.zeros((designs, 2), np.int64))
 
 
@@ -269,8 +269,8 @@ def _costs(family: Family, layout: Layout, members: Sequence[_Member], found: _F
     rows, places, _ = layout.gemms.T
     whole, widths = found.whole[places], family.word_bytes[places]
     gemms: Any = gemm_events(
-        whole[:, :, _kernels.SLOTS],
-        [whole[:, :, _kernels.X_WORDS + operand] for operand in range(3)],
+        whole[:, :, pipeline.SLOTS],
+        [whole[:, :, pipeline.X_WORDS + operand] for operand in range(3)],
         [widths[:, operand, None] for operand in range(3)],
         found.moved[places],
         _macs_per_pe(members),
@@ -278,9 +278,9 @@ def _costs(family: Family, layout: Layout, members: Sequence[_Member], found: _F
     cycles[rows], moved[rows], buffered[rows] = whole[:, :, 0], gemms.dram_bytes, gemms.buffer_bytes
     macs[rows], words[rows] = gemms.macs, gemms.register_words
     rows, places, elements = layout.online.T
-    fetches = found.whole[places, :, _kernels.FETCHES]
+    fetches = found.whole[places, :, pipeline.FETCHES]
     cycles[rows], sore[rows] = fetches * family.fetch_cycles[places, None], fetches * elements[:, None]
-    _kernels.update_rows(
+    unit_pace.update_rows(
         layout.updates,
         layout.copies,
         layout.compact_bits,
@@ -295,7 +295,7 @@ def _costs(family: Family, layout: Layout, members: Sequence[_Member], found: _F
     wuve[layout.updates[:, 0], 0] = layout.updates[:, 1]
     sore[layout.copies[:, 0]] = (layout.copies[:, 1] * layout.copies[:, 2])[:, None]
     lanes = np.array([design.vector.lanes for design in designs], dtype=np.int64)
-    _kernels.vector_rows(layout.vectors, family.operand_bits, lanes, bandwidths, cycles, moved)
+    unit_pace.vector_rows(layout.vectors, family.operand_bits, lanes, bandwidths, cycles, moved)
     vector[layout.vectors[:, 0], 0] = layout.vectors[:, 1]
     events: dict[str, Any] = {
         "macs": macs,
@@ -313,7 +313,7 @@ def _check(layout: Layout, members: Sequence[_Member], found: _Found, cycles: In
     """Check the conservation laws, as `simulate` does."""
     array_cycles, executed = np.zeros(cycles.shape), np.zeros((len(cycles), 1))
     rows, places, macs = layout.gemms.T
-    array_cycles[rows], executed[rows, 0] = found.whole[places, :, _kernels.ARRAY_CYCLES], macs
+    array_cycles[rows], executed[rows, 0] = found.whole[places, :, pipeline.ARRAY_CYCLES], macs
     check_laws(
         layout.names,
         cycles=cycles.astype(np.float64),
@@ -335,12 +335,12 @@ def _counts_fit(
     family: Family, members: Sequence[_Member], found: _Found, cycles: Ints, dense: Ints
 ) -> NDArray[np.bool_]:
     """Say for each design whether no count of its tasks can exceed 64 bits; the largest are checked as floats."""
-    words = 3.0 * found.whole[:, :, _kernels.SLOTS] * _macs_per_pe(members)
+    words = 3.0 * found.whole[:, :, pipeline.SLOTS] * _macs_per_pe(members)
     fits: NDArray[np.bool_] = np.all(words < _LARGEST_COUNT, axis=0)
     for total in (cycles, dense):
         fits &= total.sum(axis=0, dtype=np.float64) < _LARGEST_COUNT
     _, places, elements = family.layout.online.T
-    fetches = found.whole[places, :, _kernels.FETCHES].astype(np.float64)
+    fetches = found.whole[places, :, pipeline.FETCHES].astype(np.float64)
     for factors in (elements, family.fetch_cycles[places]):
         fits &= np.all(fetches * factors[:, None] < _LARGEST_COUNT, axis=0)
     return fits

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import accelsim as acs
-from accelsim.cost import _kernels
+from accelsim.cost.compiled import array_timing, mapping_search
 from accelsim.cost.gemm import machine_numbers
 from accelsim.schedule.mapping import mapping_table
 from accelsim.simulation import plan_step
@@ -50,7 +50,7 @@ def test_mapping_search_of_one_gemm(benchmark, sat) -> None:
     machine, table = machine_numbers(sat), mapping_table(sat, sparse=True)
     shape = np.array([25088, 512, 4608, 1, 2, 8], dtype=np.int64)
     per_element = np.array([2 / 9, 0.59375, 2.0, 4.0, 2.0, 0.59375])
-    found = benchmark(_kernels.search, shape, per_element, machine.machine, machine.buffers, 384.0, 0, table)
+    found = benchmark(mapping_search.search, shape, per_element, machine.machine, machine.buffers, 384.0, 0, table)
     benchmark.extra_info.update(mappings_evaluated=int(found[4]), mappings_pruned=int(found[5]))
 
 
@@ -62,7 +62,7 @@ def test_closed_form_per_gemm(benchmark) -> None:
     def many(count):
         total = 0
         for i in range(count):
-            total += _kernels.array_cycles(25088 + i, 512, 4608, 32, 32, 2, 8, 2, 8, 0, 0, 4, 2, 1, True, 8, 2)
+            total += array_timing.array_cycles(25088 + i, 512, 4608, 32, 32, 2, 8, 2, 8, 0, 0, 4, 2, 1, True, 8, 2)
         return total
 
     many(1)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import accelsim as acs
-from accelsim.cost import _kernels
+from accelsim.cost.compiled import mapping_search
 from accelsim.cost.gemm import GemmNumbers, gemm_numbers, machine_numbers
 from accelsim.lowering.builder import lower
 from accelsim.lowering.tasks import Gemm
@@ -114,14 +114,14 @@ def test_mapping_evaluations_per_second(
     design = acs.load_design(STEP.design)
     machine, per_cycle = machine_numbers(design), bandwidth * 1e9 / design.clock_hz
     tables = [mapping_table(design, sparse=sparse) for sparse in (False, True)]
-    none = np.empty((0, _kernels.CODES), np.int64), np.empty((0, _kernels.NUMBERS))
+    none = np.empty((0, mapping_search.CODES), np.int64), np.empty((0, mapping_search.NUMBERS))
 
     def walk(lowering: bool) -> tuple[int, int, list[int]]:
         evaluated = pruned = 0
         best = []
         for numbers in gemms:
             shape, per_element = np.array(numbers.shape), np.array(numbers.per_element)
-            found = _kernels.walk(
+            found = mapping_search.walk(
                 shape, per_element, machine.machine, machine.buffers, per_cycle, numbers.fetch_cycles,
                 tables[numbers.shape[4] > 0], np.inf, lowering, *none,
             )  # fmt: skip

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accelsim.cost import _kernels
+from accelsim.cost.compiled import array_timing, loop_nest, mapping_search, pipeline
 from accelsim.engines.buffer_walk import walk_buffers
 
-ORDERS = [tuple(order) for order in _kernels.ORDERS]
+ORDERS = [tuple(order) for order in loop_nest.ORDERS]
 
 
 @given(
@@ -31,10 +31,10 @@ def test_traffic_and_pipeline_equal_a_walk_over_all_jobs(whole, tile, order, cou
     mapping = np.array([0, 0, 2, 1, 1], dtype=np.int64)
 
     def job_cycles(m, n, k):
-        return _kernels.os_cycles(m, n, k, 2, 3, 1, 2, shape[4], shape[5], 2, 1, 1, True, 0, 0)
+        return array_timing.os_cycles(m, n, k, 2, 3, 1, 2, shape[4], shape[5], 2, 1, 1, True, 0, 0)
 
     want = walk_buffers(whole, tile, order, count, per_element, job_cycles, bandwidth)
-    numbers, x_bytes, w_bytes, y_bytes = _kernels.evaluate(
+    numbers, x_bytes, w_bytes, y_bytes = pipeline.evaluate(
         shape, per_element, machine, bandwidth, mapping, np.array(tile), np.array(order)
     )
     assert (x_bytes, w_bytes, y_bytes, numbers[0]) == (want.x_bytes, want.w_bytes, want.y_bytes, want.cycles)
@@ -47,8 +47,8 @@ def test_traffic_written_out_per_order_equals_the_general_rule(trips):
     written = np.empty(6)
     m, n, k = 7, 11, 13
     per_element = np.array([2.0, 3.0, 5.0, 4.0, 0.0, 0.0])
-    least = _kernels.traffic_of_orders(*trips, m * k * 2.0, k * n * 3.0, m * n * 5.0, m * n * 4.0, written)
-    general = [sum(_kernels.traffic_bytes(m, n, k, np.array(trips), order, per_element)) for order in _kernels.ORDERS]
+    least = loop_nest.traffic_of_orders(*trips, m * k * 2.0, k * n * 3.0, m * n * 5.0, m * n * 4.0, written)
+    general = [sum(loop_nest.traffic_bytes(m, n, k, np.array(trips), order, per_element)) for order in loop_nest.ORDERS]
     assert written.tolist() == general
     assert least == min(general)
 
@@ -79,19 +79,19 @@ def test_search_finds_the_best_of_the_whole_space(case):
     table = [(0, 0, ia, ib, z) for ia in (1, 2, 4) for ib in (1, 2) for z in (1, 2)]
     table += [(1, 0, 1, 1, 1), (1, 1, 4, 1, 1), (1, 2, 1, 1, 1), (2, 0, 1, 1, 1), (2, 1, 2, 1, 1)]
     mappings = np.array(table)
-    _, cycles, _, moved, evaluated, pruned = _kernels.search(
+    _, cycles, _, moved, evaluated, pruned = mapping_search.search(
         shape, per_element, machine, buffers, float(bandwidth), int(fetch), mappings
     )
     whole, seen, optimum = shape[:3], 0, (math.inf, math.inf)
     for mapping in mappings:
-        steps = _kernels.tile_steps(shape[4], shape[5], shape[2], machine, mapping)
+        steps = array_timing.tile_steps(shape[4], shape[5], shape[2], machine, mapping)
         for tile in itertools.product(*(_sizes(int(w), int(s)) for w, s in zip(whole, steps, strict=True))):
             tm, tn, tk = tile
             if 4 * tm * tk > buffers[0] or 3 * tk * tn > buffers[1] or 8 * tm * tn > buffers[2]:
                 continue
-            for order in _kernels.ORDERS:
+            for order in loop_nest.ORDERS:
                 seen += 1
-                numbers, *traffic = _kernels.evaluate(
+                numbers, *traffic = pipeline.evaluate(
                     shape, per_element, machine, float(bandwidth), mapping, np.array(tile), order
                 )
                 optimum = min(optimum, (numbers[0] + numbers[5] * fetch, sum(traffic)))

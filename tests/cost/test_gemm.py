@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import accelsim as acs
-from accelsim.cost import _kernels
+from accelsim.cost.compiled import array_timing, pipeline
 from accelsim.cost.gemm import gemm_numbers, sore_cycles
 from accelsim.engines import gemm_on_array
 from accelsim.engines.buffer_walk import walk_buffers
@@ -41,7 +41,7 @@ def test_charged_sore_cycles_are_those_of_the_stepped_sorter(lanes: int) -> None
 
 
 def evaluated(shape, tile, order, bandwidth, machine=(2, 3, 1, 2, 1, 0, 0), mapping=(0, 0, 1, 1, 1)):
-    return _kernels.evaluate(
+    return pipeline.evaluate(
         np.array(shape, dtype=np.int64), np.array([2.0, 0.5, 2.0, 4.0, 2.0, 0.5]), np.array(machine, dtype=np.int64),
         bandwidth, np.array(mapping, dtype=np.int64), np.array(tile), np.array(order),
     )  # fmt: skip
@@ -68,7 +68,7 @@ def test_spilled_partial_sums_fill_the_pipeline_as_they_do_in_a_walk(bandwidth: 
     per_element = [2.0, 0.5, 2.0, 4.0, 2.0, 0.5]
 
     def job_cycles(m: int, n: int, k: int) -> int:
-        return int(_kernels.os_cycles(m, n, k, 2, 3, 1, 2, 0, 0, 1, 1, 1, True, 0, 0))
+        return int(array_timing.os_cycles(m, n, k, 2, 3, 1, 2, 0, 0, 1, 1, 1, True, 0, 0))
 
     for order in ((2, 0, 1), (2, 1, 0), (0, 2, 1)):
         walked = walk_buffers((8, 9, 12), (4, 3, 4), order, 2, per_element, job_cycles, bandwidth)

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import config
 
-from accelsim.cost import _kernels
+from accelsim.cost.compiled import array_timing, bandwidth_search, loop_nest, mapping_search
 
 EXAMPLES = 10 if config.DISABLE_JIT else 100
 TABLE = np.array(
@@ -32,13 +32,13 @@ def gemms(draw):
 
 
 def no_room():
-    return np.empty((0, _kernels.CODES), np.int64), np.empty((0, _kernels.NUMBERS))
+    return np.empty((0, mapping_search.CODES), np.int64), np.empty((0, mapping_search.NUMBERS))
 
 
 def whole_space(gemm, bandwidth):
     """The walk with every candidate evaluated."""
     *numbers, fetch = gemm
-    return _kernels.walk(*numbers, bandwidth, fetch, TABLE, np.inf, False, *no_room())
+    return mapping_search.walk(*numbers, bandwidth, fetch, TABLE, np.inf, False, *no_room())
 
 
 @given(gemms(), st.sampled_from([0.3, 1.7, 6.0, 50.0, 1000.0]))
@@ -46,7 +46,7 @@ def whole_space(gemm, bandwidth):
 def test_pruning_changes_neither_the_mapping_nor_its_cost(gemm, bandwidth):
     best, cycles, compute, moved, evaluated, pruned, _ = whole_space(gemm, bandwidth)
     *numbers, fetch = gemm
-    found = _kernels.search(*numbers, bandwidth, fetch, TABLE)
+    found = mapping_search.search(*numbers, bandwidth, fetch, TABLE)
     assert (found[0].tolist(), *found[1:4]) == (best.tolist(), cycles, compute, moved)
     assert pruned == 0
     assert found[4] + found[5] == evaluated
@@ -58,7 +58,7 @@ def test_a_limit_that_some_mapping_reaches_changes_nothing(gemm, bandwidth, slac
     best, cycles, *_ = whole_space(gemm, bandwidth)
     *numbers, fetch = gemm
     limit = float(cycles + slack) if cycles >= 0 else np.inf
-    limited = _kernels.walk(*numbers, bandwidth, fetch, TABLE, limit, True, *no_room())
+    limited = mapping_search.walk(*numbers, bandwidth, fetch, TABLE, limit, True, *no_room())
     assert (limited[0].tolist(), limited[1]) == (best.tolist(), cycles)
 
 
@@ -76,10 +76,10 @@ def test_many_bandwidths_find_what_each_alone_does(gemm, values, least, room):
     *numbers, fetch = gemm
     best, cycles = np.zeros((total, 5), np.int64), np.zeros(total, np.int64)
     seen = np.zeros((total, 2), np.int64)
-    kept = np.empty((room, _kernels.CODES), np.int64), np.empty((room, _kernels.NUMBERS))
-    _kernels.search_bandwidths(*numbers, bandwidths, fetch, TABLE, *kept, best, cycles, seen)
+    kept = np.empty((room, mapping_search.CODES), np.int64), np.empty((room, mapping_search.NUMBERS))
+    bandwidth_search.search_bandwidths(*numbers, bandwidths, fetch, TABLE, *kept, best, cycles, seen)
     for index, bandwidth in enumerate(bandwidths):
-        alone = _kernels.search(*numbers, bandwidth, fetch, TABLE)
+        alone = mapping_search.search(*numbers, bandwidth, fetch, TABLE)
         assert cycles[index] == alone[1]
         if alone[1] >= 0:
             assert best[index].tolist() == alone[0].tolist()
@@ -92,11 +92,11 @@ def test_a_mapping_never_takes_longer_with_more_bandwidth(gemm, values):
     """What sharing kept candidates rests on, here for every candidate of the space at once."""
     bandwidths = sorted(values)
     *numbers, fetch = gemm
-    kept = np.empty((4096, _kernels.CODES), np.int64), np.empty((4096, _kernels.NUMBERS))
-    stored = _kernels.walk(*numbers, bandwidths[-1], fetch, TABLE, np.inf, False, *kept)[6]
+    kept = np.empty((4096, mapping_search.CODES), np.int64), np.empty((4096, mapping_search.NUMBERS))
+    stored = mapping_search.walk(*numbers, bandwidths[-1], fetch, TABLE, np.inf, False, *kept)[6]
     for code in kept[0][: min(stored, 40)]:
         taken = [
-            _kernels.cycles_again(numbers[0], numbers[1], numbers[2], bandwidth, fetch, TABLE, code[:5])
+            mapping_search.cycles_again(numbers[0], numbers[1], numbers[2], bandwidth, fetch, TABLE, code[:5])
             for bandwidth in bandwidths
         ]
         assert taken == sorted(taken, reverse=True)
@@ -106,11 +106,11 @@ def test_a_mapping_never_takes_longer_with_more_bandwidth(gemm, values):
 @settings(max_examples=EXAMPLES, deadline=None)
 def test_a_kept_mapping_goes_where_an_earlier_one_is_as_fast_in_every_job(rows):
     """Rows of (Tm, order, three of the job cycles); the rest is the same for all."""
-    codes = np.ones((len(rows), _kernels.CODES), np.int64)
+    codes = np.ones((len(rows), mapping_search.CODES), np.int64)
     for code, row in zip(codes, rows, strict=True):
         code[1], code[4], code[7], code[9], code[14] = row
     codes[:, 0] = np.arange(len(rows))
-    numbers = np.repeat(np.arange(float(len(rows)))[:, None], _kernels.NUMBERS, axis=1)
+    numbers = np.repeat(np.arange(float(len(rows)))[:, None], mapping_search.NUMBERS, axis=1)
     want = [
         index
         for index, row in enumerate(rows)
@@ -119,18 +119,18 @@ def test_a_kept_mapping_goes_where_an_earlier_one_is_as_fast_in_every_job(rows):
             for earlier in rows[:index]
         )
     ]
-    found = _kernels.undominated(codes, numbers)
+    found = bandwidth_search.undominated(codes, numbers)
     assert codes[:found, 0].tolist() == want
     assert numbers[:found, 0].tolist() == want
 
 
 def test_orders_alike_are_those_with_the_same_loops_of_more_than_one_trip():
-    many_of_m_and_k = _kernels.FIRST_ALIKE[5]
-    assert [_kernels.ORDERS[first].tolist() for first in many_of_m_and_k] == [
+    many_of_m_and_k = mapping_search.FIRST_ALIKE[5]
+    assert [loop_nest.ORDERS[first].tolist() for first in many_of_m_and_k] == [
         [0, 1, 2], [0, 1, 2], [0, 1, 2], [2, 0, 1], [2, 0, 1], [2, 0, 1],
     ]  # fmt: skip
-    assert _kernels.FIRST_ALIKE[0].tolist() == [0] * 6
-    assert _kernels.FIRST_ALIKE[7].tolist() == list(range(6))
+    assert mapping_search.FIRST_ALIKE[0].tolist() == [0] * 6
+    assert mapping_search.FIRST_ALIKE[7].tolist() == list(range(6))
 
 
 def test_a_flat_mapping_whose_last_block_is_low_is_not_left_out():
@@ -138,5 +138,5 @@ def test_a_flat_mapping_whose_last_block_is_low_is_not_left_out():
     a bound with the skew of five would leave the fastest mapping out."""
     shape, per_element = np.array([12, 1, 17, 1, 2, 8]), np.array([2.0, 0.59375, 0.0, 4.0, 2.0, 0.59375])
     gemm = shape, per_element, np.array([5, 2, 1, 5, 1, 0, 0]), np.array([3000.0, 600.0, 600.0]), 0
-    found = _kernels.search(*gemm[:-1], 6.0, 0, TABLE)
-    assert (TABLE[found[0][0]].tolist(), found[1]) == ([1, _kernels.FLAT, 1, 1, 1], whole_space(gemm, 6.0)[1])
+    found = mapping_search.search(*gemm[:-1], 6.0, 0, TABLE)
+    assert (TABLE[found[0][0]].tolist(), found[1]) == ([1, array_timing.FLAT, 1, 1, 1], whole_space(gemm, 6.0)[1])

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import accelsim as acs
-from accelsim.cost import _kernels
+from accelsim.cost.compiled import pipeline
 from accelsim.cost.gemm import GemmNumbers, MachineNumbers, MappingNumbers
 from accelsim.engines import closed_form, event
 from accelsim.engines.bound import step_bound
@@ -71,7 +71,7 @@ def gemms(draw):
 def test_the_jobs_of_a_gemm_take_what_the_buffer_pipeline_takes(case):
     numbers, mapping, bandwidth = case
     machine = MachineNumbers(np.array([2, 3, 1, 2, 1, 0, 0], dtype=np.int64), np.zeros(3), bandwidth)
-    whole, *_ = _kernels.evaluate(
+    whole, *_ = pipeline.evaluate(
         np.array(numbers.shape, dtype=np.int64), np.array(numbers.per_element), machine.machine, bandwidth,
         np.array(mapping.codes, dtype=np.int64), np.array(mapping.tile), np.array(mapping.order),
     )  # fmt: skip

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from numba import config
 
 from accelsim.base.errors import InputError
-from accelsim.engines import _register_kernels, register
+from accelsim.engines import register
+from accelsim.engines.compiled import register_os, register_stationary, register_words
 from accelsim.engines.register import estimate_seconds, run_registers
 from accelsim.sparsity.pattern import Pattern
 
@@ -418,6 +419,9 @@ FAULTS = {
 }  # fmt: skip
 
 
+KERNELS = (register_words, register_os, register_stationary)
+
+
 def small_golden_rows(per_kind=8):
     """Rows that the interpreted machine runs in no time, of every dataflow, variant and overlap."""
     kinds = {}
@@ -427,17 +431,29 @@ def small_golden_rows(per_kind=8):
     return [row for rows in kinds.values() for row in rows[:per_kind]]
 
 
-def interpreted_kernels(fault):
-    """The kernel module with one line changed, not compiled."""
-    source = Path(_register_kernels.__file__).read_text(encoding="utf-8")
-    old, new = fault
-    assert source.count(old) == 1, old
-    module = types.ModuleType("faulty_kernels")
+def interpreted_kernels(fault=None):
+    """The kernel modules, not compiled; with a fault (old, new) the one line that is `old` is `new`."""
+    texts = {
+        module.__name__.rpartition(".")[2]: Path(module.__file__).read_text(encoding="utf-8") for module in KERNELS
+    }
+    if fault is not None:
+        assert sum(text.count(fault[0]) for text in texts.values()) == 1, fault[0]
     stub = "def jit(function, **_):\n    return function\n"
-    sys.modules[module.__name__] = module
-    text = source.replace(old, new).replace("from accelsim.base.jit import jit", stub)
-    exec(compile(text, module.__name__, "exec"), vars(module))  # noqa: S102
-    return module
+    made = []
+    for name, text in texts.items():
+        module = types.ModuleType(f"faulty_{name}")
+        sys.modules[module.__name__] = module
+        changed = text if fault is None else text.replace(*fault)
+        changed = changed.replace("from accelsim.engines.compiled.", "from faulty_")
+        changed = changed.replace("from accelsim.base.jit import jit", stub)
+        exec(compile(changed, module.__name__, "exec"), vars(module))  # noqa: S102
+        made.append(module)
+    return made
+
+
+def use(monkeypatch, kernels):
+    for module in kernels:
+        monkeypatch.setattr(register, module.__name__.removeprefix("faulty_"), module)
 
 
 def caught(row):
@@ -448,7 +464,7 @@ def caught(row):
 
 
 def test_the_interpreted_machine_is_the_compiled_one(monkeypatch):
-    monkeypatch.setattr(register, "kernels", interpreted_kernels(("RUNNING = 0", "RUNNING = 0")))
+    use(monkeypatch, interpreted_kernels())
     assert [row["id"] for row in small_golden_rows(2) if run_golden(row)] == []
 
 
@@ -466,8 +482,9 @@ def test_planted_faults_are_caught(monkeypatch, name):
 
         return stepping
 
-    kernels.step_os, kernels.step_stationary = bounded(kernels.step_os), bounded(kernels.step_stationary)
-    monkeypatch.setattr(register, "kernels", kernels)
+    _, output, stationary = kernels
+    output.step_os, stationary.step_stationary = bounded(output.step_os), bounded(stationary.step_stationary)
+    use(monkeypatch, kernels)
     monkeypatch.setattr(register, "_UPDATES_PER_CALL", 1)
 
     def found(row):

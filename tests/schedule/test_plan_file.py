@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import accelsim as acs
 from accelsim.base.files import validate
-from accelsim.cost import _kernels
+from accelsim.cost.compiled import pipeline
 from accelsim.cost.gemm import gemm_numbers, machine_numbers
 from accelsim.engines import ENGINES
 from accelsim.engines.event import run_in_detail
@@ -179,7 +179,7 @@ def test_a_mapping_by_hand_costs_what_the_kernel_says(tmp_path, data):
     path = written(tmp_path, data)
     index = task_names(plan.step).index(("b", "FF"))
     numbers, machine = gemm_numbers(plan.step.tasks[index], design, online=False), machine_numbers(design)
-    whole, *_ = _kernels.evaluate(
+    whole, *_ = pipeline.evaluate(
         *map(np_array, (numbers.shape, numbers.per_element)), machine.machine, machine.bytes_per_cycle,
         *map(np_array, ((1, 1, 2, 1, 1), (40, 32, 96), (2, 1, 0))),
     )  # fmt: skip
