@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from accelsim.base.errors import InputError
 from accelsim.engines import functional
+from accelsim.engines.compiled import sorter
 from accelsim.engines.functional import (
     AdamRule,
     AdamState,
@@ -91,7 +92,7 @@ def test_sore_registers_are_sorted_after_every_element():
     held = 0
     seen = []
     for position, magnitude in enumerate([2.0, 5.0, 5.0, 1.0, 7.0]):
-        held = functional._enter(magnitude, position, registers, positions, held)
+        held = sorter.enter(magnitude, position, registers, positions, held)
         seen.append((registers[:held].tolist(), positions[:held].tolist()))
     assert seen == [
         ([2], [0]),

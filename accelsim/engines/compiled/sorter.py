@@ -6,11 +6,11 @@ import numpy as np
 
 from accelsim.base.jit import jit
 
-__all__ = ["step_lanes"]
+__all__ = ["enter", "step_lanes"]
 
 
 @jit
-def _enter(magnitude: float, position: int, registers: Any, positions: Any, held: int) -> int:
+def enter(magnitude: float, position: int, registers: Any, positions: Any, held: int) -> int:
     """One cycle of one lane: an element enters the sorted registers. Returns how many are held afterwards.
 
     It passes every register that is strictly smaller, and these shift down by one; the last falls out of a full list.
@@ -42,6 +42,6 @@ def step_lanes(stream: Any, lengths: Any, lanes: int, positions: Any, held: Any)
             for lane in range(min(lanes, groups - first)):
                 g = first + lane
                 if i < lengths[g]:
-                    held[g] = _enter(stream[g, i], i, registers[lane], positions[g], held[g])
+                    held[g] = enter(stream[g, i], i, registers[lane], positions[g], held[g])
             cycles += 1
     return cycles
