@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import accelsim as acs
+from accelsim.base.ratios import geometric_mean
 from accelsim.hardware.sourced import override
 from accelsim.studies.ablation import (
     BASE,
@@ -18,7 +19,6 @@ from accelsim.studies.ablation import (
     AblationRow,
     Variant,
     ablate,
-    geometric_mean,
     summarise,
 )
 from accelsim.studies.reports.ablation import ablation_table, grid_frame, ladder_frame, write_ablation

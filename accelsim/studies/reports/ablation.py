@@ -10,6 +10,7 @@ from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.files import write_atomically
 from accelsim.plots.compose import draw_ablation
 from accelsim.plots.style import new_figure, save_figure
+from accelsim.sparsity.methods import case_name
 from accelsim.studies.ablation import (
     BASE,
     GROUPS,
@@ -197,5 +198,4 @@ def _headline(rows: Sequence[AblationRow]) -> Case:
 
 
 def _title(case: Case) -> str:
-    method, pattern = case
-    return method if pattern is None else f"{method} {pattern}"
+    return case_name(*case)
