@@ -3,16 +3,15 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
-from accelsim.base.errors import InputError, did_you_mean
+from accelsim.base.errors import InputError
 from accelsim.base.version import __version__
 from accelsim.engines import ENGINES
-from accelsim.engines.timing import Timing
 from accelsim.hardware.design import Design
-from accelsim.hardware.energy_table import load_energy_table
+from accelsim.hardware.energy_table import EnergyTable, load_energy_table
 from accelsim.lowering.builder import lower
-from accelsim.lowering.optimizers import Optimizer, find_optimizer
+from accelsim.lowering.case import Case, case_of, cases_of
+from accelsim.lowering.optimizers import Optimizer
 from accelsim.lowering.tasks import Overrides
 from accelsim.results.performance import make_result
 from accelsim.results.step import Result, Results, identity_of
@@ -21,14 +20,10 @@ from accelsim.schedule.offline import make_plan
 from accelsim.schedule.plan import Plan
 from accelsim.schedule.plan_checks import check_plan
 from accelsim.schedule.plan_file import decisions_of, load_plan
-from accelsim.sparsity.methods import Method, find_method
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.trace import Trace
 
-__all__ = ["cases_of", "compare", "plan_step", "simulate"]
-
-Mode = Literal["train", "infer"]
-_MODES: dict[str, Mode] = {"train": "train", "infer": "infer"}
+__all__ = ["compare", "compare_cases", "plan_step", "simulate", "simulate_case"]
 
 
 def simulate(
@@ -48,49 +43,71 @@ def simulate(
 ) -> Result:
     """Simulate one step of `trace` at `batch` samples on `design`.
 
-    `method` is a name of `accelsim.sparsity.methods.METHODS`; `pattern` an N:M pattern, ignored by ``dense`` and
-    ``traced``; `mode` ``infer`` is FF and its vector work alone; `overrides` forces single operations dense or sparse.
-    `plan`, a plan of this step or the file of one, is executed instead of the scheduler's, but not for the dense step
-    that the speedup is over. A `baseline`, the dense step under the same options, is not timed again; calls for one
-    design that share `cache` search equal GEMMs once. Raises `InputError` for input that cannot be used,
-    `InfeasibleError` when a GEMM fits no buffer.
+    Args:
+        trace: the workload, as of `accelsim.load_trace`.
+        design: the machine, as of `accelsim.load_design`.
+        method: a name of `accelsim.sparsity.methods.METHODS`.
+        pattern: an N:M pattern such as ``2:8``; ignored by ``dense`` and ``traced``.
+        batch: samples of the step, 1 to 1,048,576.
+        mode: ``train``, or ``infer`` for FF and its vector work alone.
+        optimizer: ``sgd`` (with momentum) or ``adam``.
+        engine: ``closed`` (one task after another) or ``event`` (units overlap where the design lets them).
+        overrides: operations forced dense or sparse.
+        plan: a plan of this step, or the file of one, executed instead of the scheduler's; not for the dense step that
+            the speedup is over.
+        baseline: the dense step under the same options, which is then not timed again.
+        cache: mappings found so far; calls for one design that share it search equal GEMMs once.
+
+    The result holds the dense step that its speedup is over, and the plan that was executed. Raises `InputError` for
+    input that cannot be used, `InfeasibleError` when a GEMM fits no buffer.
+
+    >>> import accelsim as acs
+    >>> result = acs.simulate(acs.load_trace("resnet9_cifar10"), acs.load_design("sat_vcu1525"), batch=64)
+    >>> result.dense.step.cycles / result.step.cycles == result.step.speedup
+    True
     """
-    chosen, update = find_method(method), find_optimizer(optimizer)
+    case = case_of(
+        method=method, pattern=pattern, batch=batch, mode=mode, optimizer=optimizer, engine=engine, overrides=overrides
+    )
+    return simulate_case(trace, design, case, plan=plan, baseline=baseline, cache=cache)
+
+
+def simulate_case(
+    trace: Trace,
+    design: Design,
+    case: Case,
+    *,
+    plan: Plan | str | Path | None = None,
+    baseline: Result | None = None,
+    cache: MappingCache | None = None,
+) -> Result:
+    """Simulate one step of `trace` on `design`; the rest is as in `simulate`."""
     table = load_energy_table(design.energy)
     cache = {} if cache is None else cache
+    executed = plan_step(trace, design, case, cache, plan=plan)
+    timing = ENGINES[case.engine](executed, design, case.optimizer)
+    timing.check(design)
+    dense = None
+    if case.method.is_sparse or plan is not None:
+        dense = baseline or simulate_case(trace, design, case.dense, cache=cache)
+    identity = _identity(trace, design, case, executed, table)
+    result = make_result(executed, timing, design, table, case, dense, identity)
+    if baseline is not None and baseline.head != {**result.head, "method": "dense", "pattern": None}:
+        raise InputError("baseline: not the dense step of this trace on this design under the same options")
+    return result
 
-    def timed(which: Method, given: Plan | str | Path | None = None) -> tuple[Plan, Timing]:
-        made = plan_step(
-            trace, design, which, pattern, batch, mode, overrides, cache, optimizer=update, engine=engine, plan=given
-        )
-        timing: Timing = ENGINES[engine](made, design, update)
-        timing.check(design)
-        return made, timing
 
-    executed, timing = timed(chosen, plan)
-    step, dense_cycles = executed.step, timing.cycles
-    if chosen.is_sparse or plan is not None:
-        dense_cycles = baseline.step.cycles if baseline else timed(find_method("dense"))[1].cycles
-    identity = identity_of(
+def _identity(trace: Trace, design: Design, case: Case, plan: Plan, table: EnergyTable) -> str:
+    return identity_of(
         {
             "version": __version__,
-            "engine": engine,
-            "optimizer": optimizer,
-            "batch": batch,
-            "mode": mode,
-            "method": method,
-            "pattern": str(step.pattern),
-            "overrides": repr(overrides or Overrides()),
-            "plan": decisions_of(executed),
+            **case.identity,
+            "plan": decisions_of(plan),
             "design": design.model_dump(),
             "energy": table.model_dump(),
             "trace": trace.model_dump(exclude={"origin"}, exclude_defaults=True),
         }
     )
-    result = make_result(step, timing, design, table, engine, update, dense_cycles, identity)
-    if baseline is not None and baseline.head != {**result.head, "method": "dense", "pattern": None}:
-        raise InputError("baseline: not the dense step of this trace on this design under the same options")
-    return result
 
 
 def compare(
@@ -105,68 +122,71 @@ def compare(
     engine: str = "closed",
     overrides: Overrides | None = None,
 ) -> Results:
-    """Simulate every trace on every design under every method and pattern, in this order (see `simulate`).
+    """Simulate every trace on every design under every method and pattern, in this order.
 
     Methods that take no pattern are there once. What they share is searched, and dense steps are timed, once.
+
+    Args:
+        traces: one workload or several, as of `accelsim.load_trace`.
+        designs: one machine or several, as of `accelsim.load_design`.
+        methods: names of `accelsim.sparsity.methods.METHODS`.
+        patterns: N:M patterns, as in ``2:8``.
+        batch: samples of each step, 1 to 1,048,576.
+        mode: ``train``, or ``infer`` for FF and its vector work alone.
+        optimizer: ``sgd`` (with momentum) or ``adam``.
+        engine: ``closed`` or ``event``, as in `simulate`.
+        overrides: operations forced dense or sparse.
+
+    Raises as `simulate`.
+
+    >>> import accelsim as acs
+    >>> found = acs.compare(acs.load_trace("resnet9_cifar10"), acs.load_design("sat_vcu1525"), batch=64)
+    >>> [result.case for result in found]
+    ['dense', 'bdwp 2:8']
     """
-    found = []
-    cases = cases_of(methods, patterns)
-    for trace in [traces] if isinstance(traces, Trace) else traces:
-        for design in [designs] if isinstance(designs, Design) else designs:
-            run = partial(simulate, trace, design, batch=batch, mode=mode, optimizer=optimizer, engine=engine,
-                          overrides=overrides, cache={})  # fmt: skip
-            dense = run(method="dense", pattern=patterns[0])
-            found += [
-                dense if method == "dense" else run(method=method, pattern=pattern, baseline=dense)
-                for method, pattern in cases
-            ]
-    return Results(found)
-
-
-def cases_of(methods: Sequence[str], patterns: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """Return every method with every pattern, those that take none once. Raises `InputError` for unknown methods."""
-    return tuple(
-        (method.name, pattern)
-        for method in map(find_method, methods)
-        for pattern in (patterns if method.takes_pattern else patterns[:1])
+    dense = case_of(
+        method="dense", pattern=None, batch=batch, mode=mode, optimizer=optimizer, engine=engine, overrides=overrides
     )
+    return compare_cases(
+        [traces] if isinstance(traces, Trace) else traces,
+        [designs] if isinstance(designs, Design) else designs,
+        cases_of(dense, methods, patterns),
+    )
+
+
+def compare_cases(traces: Sequence[Trace], designs: Sequence[Design], cases: Sequence[Case]) -> Results:
+    """Simulate every trace on every design in every case, in this order; cases differ in method and pattern alone."""
+    found = []
+    for trace in traces:
+        for design in designs:
+            run = partial(simulate_case, trace, design, cache={})
+            dense = run(cases[0].dense)
+            found += [dense if case == cases[0].dense else run(case, baseline=dense) for case in cases]
+    return Results(found)
 
 
 def plan_step(
     trace: Trace,
     design: Design,
-    method: Method,
-    pattern: str | Pattern | None,
-    batch: int,
-    mode: str = "train",
-    overrides: Overrides | None = None,
+    case: Case,
     cache: MappingCache | None = None,
     *,
-    optimizer: Optimizer | None = None,
-    engine: str = "closed",
     plan: Plan | str | Path | None = None,
 ) -> Plan:
-    """Lower one step and decide how it runs (see `simulate`); calls that share `cache` search equal GEMMs once.
+    """Lower one step and decide how it runs; calls that share `cache` search equal GEMMs once.
 
     Where the design lets units overlap, the event engine judges plans made for it; the closed form runs one task after
-    another. A `plan` of this step, or the file of one, is checked and returned.
+    another. A `plan` of this step, or the file of one, is checked and returned. Raises as `simulate`.
     """
-    if engine not in ENGINES:
-        hint = did_you_mean(engine, ENGINES)
-        raise InputError(f"engine '{engine}' is not known{hint}; allowed: {', '.join(ENGINES)}")
-    if mode not in _MODES:
-        raise InputError(f"mode: got '{mode}'{did_you_mean(mode, _MODES)}; allowed: {', '.join(_MODES)}")
-    parsed = Pattern.parse(pattern) if isinstance(pattern, str) else pattern
-    usable = overrides if method.is_sparse else None
-    step = lower(trace, design, method, pattern=parsed, batch=batch, mode=_MODES[mode], overrides=usable)
+    usable = case.overrides if case.method.is_sparse else None
+    step = lower(trace, design, case.method, pattern=case.pattern, batch=case.batch, mode=case.mode, overrides=usable)
     if isinstance(plan, Plan):
         check_plan(plan, step, design)
         return plan
     if plan is not None:
         return load_plan(plan, step, design)
-    update = optimizer or find_optimizer("sgd")
-    judge = partial(_cycles_of, design=design, optimizer=update) if engine == "event" else None
-    return make_plan(step, design, update, cache, judge)
+    judge = partial(_cycles_of, design=design, optimizer=case.optimizer) if case.engine == "event" else None
+    return make_plan(step, design, case.optimizer, cache, judge)
 
 
 def _cycles_of(plan: Plan, design: Design, optimizer: Optimizer) -> int:

@@ -5,12 +5,12 @@ from functools import partial
 
 from accelsim.base.errors import InputError
 from accelsim.hardware.design import Design
-from accelsim.lowering.builder import check_batch
+from accelsim.lowering.case import Case, case_of, check_batch
 from accelsim.lowering.rules import check_supported
 from accelsim.lowering.tasks import Overrides
 from accelsim.results.step import Result
 from accelsim.results.training import PhaseResult, TrainingResult
-from accelsim.simulation import simulate
+from accelsim.simulation import simulate_case
 from accelsim.sparsity.pattern import Pattern
 from accelsim.sparsity.recipes import Phase, Recipe, find_recipe, phases_of
 from accelsim.workload.trace import Trace
@@ -40,11 +40,25 @@ def simulate_training(
 ) -> TrainingResult:
     """Simulate a training run of `trace` on `design`: `steps` of them, or `epochs` over `dataset_size` samples.
 
-    `method` is one that stays (a name of `accelsim.sparsity.methods.METHODS`), a recipe (of
-    `accelsim.sparsity.recipes.RECIPES`), or ``RECIPE:METHOD``; `dense_share` and `fine_tune_share`, from 0 to below 1,
-    replace the shares of the recipe; all else is as in `accelsim.simulate`. Steps alone are counted: no evaluation,
-    loading of data or saving. A pattern on the way that the design has no mode for runs dense; `notes` says so. Raises
-    `InputError` for input that cannot be used, `InfeasibleError` when a GEMM fits no buffer.
+    Args:
+        trace: the workload, as of `accelsim.load_trace`.
+        design: the machine, as of `accelsim.load_design`.
+        method: one that stays (a name of `accelsim.sparsity.methods.METHODS`), a recipe (of
+            `accelsim.sparsity.recipes.RECIPES`), or ``RECIPE:METHOD``.
+        pattern: the N:M pattern that the run ends with, as in ``2:8``; ignored by ``dense`` and ``traced``.
+        epochs: passes over the data set, with `dataset_size`.
+        dataset_size: samples of an epoch.
+        steps: steps of the run, 1 to 10^12, where no epochs are given.
+        dense_share: share of the steps, from 0 to below 1, that train dense at first; None for that of the recipe.
+        fine_tune_share: share of the steps, from 0 to below 1, at the pattern at last; None for that of the recipe.
+        batch: samples of each step, 1 to 1,048,576.
+        optimizer: ``sgd`` (with momentum) or ``adam``.
+        engine: ``closed`` or ``event``, as in `accelsim.simulate`.
+        overrides: operations forced dense or sparse.
+
+    Steps alone are counted: no evaluation, loading of data or saving. A pattern on the way that the design has no mode
+    for runs dense; `notes` says so. Raises `InputError` for input that cannot be used, `InfeasibleError` when a GEMM
+    fits no buffer.
 
     >>> import accelsim as acs
     >>> run = acs.simulate_training(acs.load_trace("resnet9_cifar10"), acs.load_design("sat_vcu1525"),
@@ -54,18 +68,18 @@ def simulate_training(
     """
     recipe = find_recipe(method, dense_share=dense_share, fine_tune_share=fine_tune_share)
     target = Pattern.parse(pattern) if isinstance(pattern, str) else pattern
-    phases = phases_of(recipe, target, steps_of(batch, steps=steps, epochs=epochs, dataset_size=dataset_size))
-    check_supported(design, recipe.method, target, overrides)
-    _check_overrides(recipe, overrides)
-    step = partial(
-        simulate, trace, design, batch=batch, optimizer=optimizer, engine=engine, overrides=overrides, cache={}
+    case = case_of(
+        method=recipe.method, pattern=target, batch=batch, optimizer=optimizer, engine=engine, overrides=overrides
     )
+    phases = phases_of(recipe, target, steps_of(batch, steps=steps, epochs=epochs, dataset_size=dataset_size))
+    check_supported(design, case.method, target, case.overrides)
+    _check_overrides(recipe, case.overrides)
     lacking = [phase for phase in phases if _lacks_mode(phase, target, design)]
-    dense, results = _phase_results(phases, lacking, step)
+    dense, results = _phase_results(phases, lacking, case, partial(simulate_case, trace, design, cache={}))
     return TrainingResult(
         recipe=recipe.name,
         method=recipe.method.name,
-        pattern=str(target) if recipe.method.takes_pattern else None,
+        pattern=case.head["pattern"],
         epochs=epochs,
         dataset_size=dataset_size,
         dense_share=recipe.dense,
@@ -77,23 +91,23 @@ def simulate_training(
 
 
 def _phase_results(
-    phases: Sequence[Phase], lacking: Sequence[Phase], step: Callable[..., Result]
+    phases: Sequence[Phase], lacking: Sequence[Phase], case: Case, step: Callable[..., Result]
 ) -> tuple[Result, tuple[PhaseResult, ...]]:
     """Return the dense step and every phase with its step, those of `lacking` dense; equal steps are simulated once."""
-    dense = step(method="dense")
-    simulated: dict[tuple[str, Pattern | None], Result] = {("dense", None): dense}
+    dense = step(case.dense)
+    simulated = {case.dense: dense}
     results = []
     for phase in phases:
-        name, pattern = ("dense", None) if phase in lacking else (phase.method.name, phase.pattern)
-        if (name, pattern) not in simulated:
-            simulated[name, pattern] = step(method=name, pattern=pattern, baseline=dense)
+        own = case.dense if phase in lacking else case.under(phase.method, phase.pattern)
+        if own not in simulated:
+            simulated[own] = step(own, baseline=dense)
         results.append(
             PhaseResult(
                 name=phase.name,
                 steps=phase.steps,
                 method=phase.method.name,
                 pattern=None if phase.pattern is None else str(phase.pattern),
-                result=simulated[name, pattern],
+                result=simulated[own],
             )
         )
     return dense, tuple(results)
@@ -134,9 +148,9 @@ def _what_is_missing(epochs: int | None, dataset_size: int | None) -> str:
     return "steps: missing; a run is so many steps, or so many epochs over dataset_size samples"
 
 
-def _check_overrides(recipe: Recipe, overrides: Overrides | None) -> None:
+def _check_overrides(recipe: Recipe, overrides: Overrides) -> None:
     """Refuse patterns of single operations where the recipe changes the pattern."""
-    own = [f"{glob}={pattern}" for glob, pattern in overrides.sparse if pattern] if overrides else []
+    own = [f"{glob}={pattern}" for glob, pattern in overrides.sparse if pattern]
     if own and recipe.name == "stepwise-decay":
         raise InputError(
             f"--sparse {own[0]}: an operation with a pattern of its own does not follow '{recipe.name}'; leave the"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import accelsim as acs
+from accelsim.lowering.case import Case
 from accelsim.lowering.tasks import Overrides
 from accelsim.results.step import load_results, write_results
 from accelsim.results.training import load_training, read_training, write_training
@@ -71,21 +72,21 @@ def test_totals_are_the_sum_of_phases_by_hand() -> None:
 def test_each_distinct_step_is_simulated_once(monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
     import accelsim.training as module
 
-    simulated: list[tuple[str, str]] = []
+    simulated: list[str] = []
     caches: set[int] = set()
-    real = module.simulate
+    real = module.simulate_case
 
-    def counted(*given: Any, **options: Any) -> acs.Result:
-        simulated.append((options["method"], str(options.get("pattern"))))
+    def counted(trace: acs.Trace, design: acs.Design, case: Case, **options: Any) -> acs.Result:
+        simulated.append(str(case))
         caches.add(id(options["cache"]))
         assert options["cache"] is not None
-        assert (options["method"] == "dense") is (options.get("baseline") is None)
-        return real(*given, **options)
+        assert (str(case) == "dense") is (options.get("baseline") is None)
+        return real(trace, design, case, **options)
 
-    monkeypatch.setattr(module, "simulate", counted)
+    monkeypatch.setattr(module, "simulate_case", counted)
     run = run_of(method="stepwise-decay", steps=10**6, dense_share=0.1, fine_tune_share=0.5, engine=engine)
     assert len(run.phases) == 5
-    assert simulated == [("dense", "None"), ("sr-ste", "4:8"), ("sr-ste", "2:8")]
+    assert simulated == ["dense", "sr-ste 4:8", "sr-ste 2:8"]
     assert len(caches) == 1
     assert {phase.result.engine for phase in run.phases} == {engine}
 

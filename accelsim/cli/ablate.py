@@ -111,16 +111,17 @@ def _command(
 def _show(rows: "Sequence[AblationRow]") -> None:
     """Print the variants of one method and pattern, with the gain of each workload over its base."""
     from accelsim.base.units import show
-    from accelsim.cli.screen import console, table_of
+    from accelsim.cli.screen import console, table_of, words
     from accelsim.results.ablation import BASE, GROUPS, summarise
+    from accelsim.sparsity.methods import case_name
 
     out, first = console(), rows[0]
     base = [row for row in rows if row.variant == BASE]
-    what = first.method if first.pattern is None else f"{first.method} {first.pattern}"
+    what = case_name(first.method, first.pattern)
     out.print(f"\n[bold]{what}[/bold] on [bold]{first.design}[/bold], batch {first.batch}: speed relative to the base")
     columns = [row.workload for row in base] if len(base) <= _SHOWN_WORKLOADS else ["smallest", "largest"]
     several = ["geometric mean"] if len(base) > 1 else []
-    table = table_of("", "which", *columns, *several, "over dense")
+    table = table_of(words(""), words("which"), *columns, *several, "over dense")
     found = {summary.variant: summary for summary in summarise(rows, first.method, first.pattern)}
     for group, variants in GROUPS.items():
         for at, variant in enumerate(variants):

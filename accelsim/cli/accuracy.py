@@ -40,12 +40,12 @@ def report_accuracy(names: Sequence[str], file: str | None, output: str | None, 
 def _show(found: "Accuracy", *, shipped: bool) -> None:
     from rich.markup import escape
 
-    from accelsim.cli.screen import console, table_of
+    from accelsim.cli.screen import console, table_of, words
     from accelsim.platforms.accuracy import describe_check
 
     out = console()
     out.print(f"[bold]{found.check}[/bold]: {describe_check(found.check, shipped=shipped)}")
-    table = table_of("which", "rows", "median error", "90th percentile", "worst")
+    table = table_of(words("which"), "rows", "median error", "90th percentile", "worst")
     table.add_column("which row")
     overall = found.overall
     spreads = {**found.by_platform, **({} if overall is None else {"all": overall})}

@@ -37,20 +37,20 @@ def report_claims(output: str | None, *, as_json: bool) -> None:
 
 
 def _show(paper: "Paper") -> None:
-    from accelsim.cli.screen import console, table_of
+    from accelsim.cli.screen import console, table_of, words
 
     out = console()
-    table = table_of("which", "published", "closed form", "event engine, overlap")
+    table = table_of(words("which"), "published", "closed form", "event engine, overlap")
     for claim in paper.claims:
         table.add_row(claim.name, *map(_span, (claim.published, claim.closed, claim.event)))
     out.print(table)
-    table = table_of("workload", "closed form", "event engine, overlap")
+    table = table_of(words("workload"), "closed form", "event engine, overlap")
     closed, event = ([item for item in paper.workloads if item.engine == engine] for engine in ("closed", "event"))
     for one, other in zip(closed, event, strict=True):
         table.add_row(one.workload, f"{one.speedup:.2f}x", f"{other.speedup:.2f}x")
     out.print("\nspeedup of BDWP at 2:8 over dense training")
     out.print(table)
-    table = table_of("which", "design", "its number", "closed form", "event engine, overlap")
+    table = table_of(words("which"), words("design"), "its number", "closed form", "event engine, overlap")
     for ratio in paper.ratios:
         numbers = f"{ratio.published:g}", f"{ratio.closed:.2f}x", f"{ratio.event:.2f}x"
         table.add_row(ratio.quantity, ratio.accelerator, *numbers)

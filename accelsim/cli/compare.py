@@ -2,24 +2,56 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from accelsim.base.errors import InputError
 from accelsim.cli.contenders import check_baseline, echo_contenders
-from accelsim.cli.options import announce_compilation, check_output, open_design, read_overrides, step_options
+from accelsim.cli.options import (
+    announce_compilation,
+    check_output,
+    gathered,
+    open_design,
+    settings_option,
+    step_options,
+)
 
 if TYPE_CHECKING:
     from accelsim.hardware.design import Design
     from accelsim.hardware.platform import Platform
+    from accelsim.lowering.case import Case
     from accelsim.platforms.contenders import Contender
     from accelsim.platforms.estimate import Estimate
     from accelsim.results.step import Result
     from accelsim.workload.trace import Trace
 
 __all__ = ["compare_command"]
+
+
+_OF_PLATFORMS = (
+    click.option(
+        "--precision",
+        default="auto",
+        show_default=True,
+        help="Of platforms: fp32, tf32, fp16, amp, bf16, or the fastest.",
+    ),
+    click.option("--compiled", is_flag=True, help="Platforms fuse elementwise work and issue the step as a graph."),
+    click.option("--accumulate", is_flag=True, help="On platforms, run a batch that does not fit the memory in parts."),
+    click.option(
+        "--devices", type=int, default=1, show_default=True, help="Of each platform, with --batch samples each."
+    ),
+    click.option(
+        "--link-gb-per-s",
+        type=float,
+        default=12.0,
+        show_default=True,
+        help="Between the devices of a platform, 10^9 byte/s.",
+    ),
+)
+
+estimate_options = gathered("estimates", _OF_PLATFORMS)
+"""Options of platforms; the argument `estimates` is a dict of what `accelsim.platforms.estimate` is given."""
 
 
 @click.command("compare")
@@ -60,19 +92,8 @@ __all__ = ["compare_command"]
 @click.option(
     "--baseline", metavar="NAME", help="Design or platform that others are compared with; by default the first."
 )
-@click.option(
-    "--precision", default="auto", show_default=True, help="Of platforms: fp32, tf32, fp16, amp, bf16, or the fastest."
-)
-@click.option("--compiled", is_flag=True, help="Platforms fuse elementwise work and issue the step as a graph.")
-@click.option("--accumulate", is_flag=True, help="On platforms, run a batch that does not fit the memory in parts.")
-@click.option("--devices", type=int, default=1, show_default=True, help="Of each platform, with --batch samples each.")
-@click.option(
-    "--link-gb-per-s",
-    type=float,
-    default=12.0,
-    show_default=True,
-    help="Between the devices of a platform, 10^9 byte/s.",
-)
+@estimate_options
+@settings_option
 @step_options
 @click.option(
     "-o",
@@ -88,18 +109,9 @@ def compare_command(
     patterns: tuple[str, ...],
     platforms: tuple[str, ...],
     baseline: str | None,
-    precision: str,
-    compiled: bool,
-    accumulate: bool,
-    devices: int,
-    link_gb_per_s: float,
-    batch: int,
-    mode: str,
-    optimizer: str,
-    engine: str,
+    estimates: dict[str, Any],
     settings: tuple[str, ...],
-    dense: tuple[str, ...],
-    sparse: tuple[str, ...],
+    step: dict[str, Any],
     output: str | None,
     as_json: bool,
 ) -> None:
@@ -108,12 +120,14 @@ def compare_command(
     With --platform, also on GPUs, edge modules, CPUs and published accelerators: estimates, shown with their error
     against published measurements.
     """
-    from accelsim.results.step import COMPARISON_FORMAT, write_results
-    from accelsim.simulation import cases_of, compare
+    from accelsim.lowering.case import case_of, cases_of
+    from accelsim.results.step import comparison, write_results
+    from accelsim.simulation import compare_cases
     from accelsim.workload.trace import load_trace
 
     target = check_output(output, (".json", ".csv"))
-    _check_platform_options(platforms, mode, dense, sparse)
+    cases = cases_of(case_of(method="dense", **step), methods, patterns)
+    _check_platform_options(platforms, estimates, cases[0])
     for option, given in (
         ("TRACE", traces),
         ("--hw", designs),
@@ -126,51 +140,19 @@ def compare_command(
             raise InputError(f"{option} {repeated[0]}: is given twice")
     workloads = [load_trace(trace) for trace in traces]
     machines = [open_design(name, settings) for name in designs]
-    overrides = read_overrides(dense, sparse)
-    cases = cases_of(methods, patterns)
     rivals = _rivals(platforms)
     names = [*(design.name for design in machines), *(rival.name for rival in rivals)]
     first = check_baseline(baseline, names)
-    estimates = partial(
-        _estimates,
-        rivals=rivals,
-        cases=cases,
-        batch=batch,
-        optimizer=optimizer,
-        precision=precision,
-        compiled=compiled,
-        accumulate=accumulate,
-        devices=devices,
-        link_gb_per_s=link_gb_per_s,
-    )
-    others = [estimates(workload) for workload in workloads]
+    others = [_estimates(workload, rivals, cases, estimates) for workload in workloads]
     announce_compilation()
-    groups = [
-        compare(
-            workload,
-            machines,
-            methods=methods,
-            patterns=patterns,
-            batch=batch,
-            mode=mode,
-            optimizer=optimizer,
-            engine=engine,
-            overrides=overrides,
-        )
-        for workload in workloads
-    ]
+    groups = [compare_cases([workload], machines, cases) for workload in workloads]
     if rivals or baseline is not None:
         echo_contenders(_contenders(groups, machines, others), first, target, as_json=as_json)
         return
     if target is not None:
         write_results(target, [result for group in groups for result in group])
     if as_json:
-        entries = [
-            {**result.to_dict(), "relative_speedup": group[0].step.latency_s / result.step.latency_s}
-            for group in groups
-            for result in group
-        ]
-        click.echo(json.dumps({"format": COMPARISON_FORMAT, "results": entries}))
+        click.echo(json.dumps(comparison(groups)))
         return
     from accelsim.cli.screen import show_comparison
 
@@ -179,22 +161,20 @@ def compare_command(
         click.echo(f"written: {target}")
 
 
-_FOR_PLATFORMS = ("precision", "compiled", "accumulate", "devices", "link_gb_per_s")
-
-
-def _check_platform_options(platforms: Sequence[str], mode: str, dense: Sequence[str], sparse: Sequence[str]) -> None:
+def _check_platform_options(platforms: Sequence[str], estimates: Iterable[str], case: "Case") -> None:
     """Refuse what only platforms heed where there is none, and what they do not heed where there is one."""
     context = click.get_current_context()
     if not platforms:
-        for name in _FOR_PLATFORMS:
+        for name in estimates:
             if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
                 raise InputError(f"--{name.replace('_', '-')}: is of platforms; name one with --platform")
         return
-    if mode == "infer":
+    if case.mode == "infer":
         raise InputError("--mode infer: estimates of platforms are of training steps; leave out --platform")
-    if dense or sparse:
+    if case.overrides.dense or case.overrides.sparse:
         raise InputError(
-            f"--{'dense' if dense else 'sparse'}: platforms run by the rules of the method alone; leave out --platform"
+            f"--{'dense' if case.overrides.dense else 'sparse'}: platforms run by the rules of the method alone; leave"
+            " out --platform"
         )
 
 
@@ -205,37 +185,23 @@ def _rivals(names: Iterable[str]) -> "list[Platform]":
 
 
 def _estimates(
-    workload: "Trace",
-    *,
-    rivals: "Sequence[Platform]",
-    cases: Sequence[tuple[str, str | None]],
-    batch: int,
-    optimizer: str,
-    precision: str,
-    compiled: bool,
-    accumulate: bool,
-    devices: int,
-    link_gb_per_s: float,
+    workload: "Trace", rivals: "Sequence[Platform]", cases: "Sequence[Case]", options: dict[str, Any]
 ) -> "list[Estimate]":
-    """Every platform with every method and pattern."""
+    """Every platform in every case."""
     from accelsim.platforms.estimate import estimate
 
     return [
         estimate(
             workload,
             rival,
-            method=method,
-            pattern=pattern,
-            batch=batch,
-            optimizer=optimizer,
-            precision=precision,
-            compiled=compiled,
-            accumulate=accumulate,
-            devices=devices,
-            link_gb_per_s=link_gb_per_s,
+            method=case.method.name,
+            pattern=case.pattern,
+            batch=case.batch,
+            optimizer=case.optimizer.name,
+            **options,
         )
         for rival in rivals
-        for method, pattern in cases
+        for case in cases
     ]
 
 

@@ -11,6 +11,7 @@ import click
 
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.units import show
+from accelsim.sparsity.methods import case_name
 
 if TYPE_CHECKING:
     from accelsim.platforms.contenders import Contender
@@ -32,7 +33,7 @@ def _contenders_json(contenders: "Sequence[Contender]", baseline: str) -> str:
     from accelsim.platforms.contenders import FORMAT, relative_to
 
     factors = relative_to(contenders, baseline)
-    rows = [{**item.to_dict(), "relative_speed": factors[index]} for index, item in enumerate(contenders)]
+    rows = [{**item.to_dict(), "relative_speedup": factors[index]} for index, item in enumerate(contenders)]
     return json.dumps({"format": FORMAT, "baseline": baseline, "contenders": rows})
 
 
@@ -46,7 +47,12 @@ def _write_contenders(path: Path, contenders: "Sequence[Contender]", baseline: s
         return
     factors, text = relative_to(contenders, baseline), io.StringIO()
     rows = [
-        {**item.to_dict(), "recalled": ";".join(item.recalled), "notes": ";".join(item.notes), "relative_speed": factor}
+        {
+            **item.to_dict(),
+            "recalled": ";".join(item.recalled),
+            "notes": ";".join(item.notes),
+            "relative_speedup": factor,
+        }
         for item, factor in zip(contenders, factors.values(), strict=True)
     ]
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
@@ -59,14 +65,23 @@ def _show_contenders(contenders: "Sequence[Contender]", baseline: str) -> None:
     """Print a table, with the error of each estimate, and what stands behind it."""
     from rich.markup import escape
 
-    from accelsim.cli.screen import console, table_of
+    from accelsim.cli.screen import console, table_of, words
     from accelsim.platforms.contenders import recalled_names, relative_to
 
     out, factors = console(), relative_to(contenders, baseline)
     unsure = set(recalled_names(contenders))
     for workload in dict.fromkeys(item.workload for item in contenders):
         table = table_of(
-            "which", "method", "step", "error", "relative", "samples/s", "GOP/s", "energy", "power", "GOP/s/W"
+            words("which"),
+            words("method"),
+            "step",
+            "error",
+            "relative",
+            "samples/s",
+            "GOP/s",
+            "energy",
+            "power",
+            "GOP/s/W",
         )
         for index, item in enumerate(contenders):
             if item.workload == workload:
@@ -89,7 +104,7 @@ def _cells(item: "Contender", factor: float, *, recalled: bool) -> list[str]:
     energy = item.energy_j
     return [
         f"{item.name} *" if recalled else item.name,
-        item.method if item.pattern is None else f"{item.method} {item.pattern}",
+        case_name(item.method, item.pattern),
         show(item.latency_s, "s"),
         "" if item.error is None else f"\u00b1 {item.error:.0%}",
         f"{factor:.3g}x",

@@ -65,11 +65,11 @@ def _show(out: "Console", comparison: "Comparison", old: str, new: str) -> None:
 
 
 def _show_section(out: "Console", section: "Section") -> None:
-    from accelsim.cli.screen import table_of
+    from accelsim.cli.screen import table_of, words
 
     out.print(f"\n[bold]{section.title}[/bold]" + (f" of {section.of}" if section.of else ""))
     if section.changes:
-        table = table_of(*section.columns, "field", "A", "B", "change")
+        table = table_of(*map(words, section.columns), words("field"), "A", "B", "change")
         shown: tuple[str, ...] = ()
         for change in section.changes[:_MOST_CHANGES]:
             key = change.key if change.key != shown else ("",) * len(change.key)
@@ -79,17 +79,17 @@ def _show_section(out: "Console", section: "Section") -> None:
     if len(section.changes) > _MOST_CHANGES:
         out.print(f"... and {len(section.changes) - _MOST_CHANGES:,} more: --json has all; by field")
         out.print(_by_field(section))
-    for keys, words in ((section.removed, "only in A"), (section.added, "only in B"), (section.moved, "moved")):
+    for keys, where in ((section.removed, "only in A"), (section.added, "only in B"), (section.moved, "moved")):
         if keys:
             more = f" and {len(keys) - _MOST_KEYS:,} more" if len(keys) > _MOST_KEYS else ""
-            out.print(f"{words}: {', '.join(' '.join(key) for key in keys[:_MOST_KEYS])}{more}", markup=False)
+            out.print(f"{where}: {', '.join(' '.join(key) for key in keys[:_MOST_KEYS])}{more}", markup=False)
 
 
 def _by_field(section: "Section") -> "Table":
     """How often each field differs, and by how much at most."""
-    from accelsim.cli.screen import table_of
+    from accelsim.cli.screen import table_of, words
 
-    table = table_of("field", "differs in", "largest change")
+    table = table_of(words("field"), "differs in", "largest change")
     for field in dict.fromkeys(change.field for change in section.changes):
         changes = [change for change in section.changes if change.field == field]
         largest = max(changes, key=lambda change: abs(change.relative or 0))

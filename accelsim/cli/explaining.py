@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from accelsim.base.units import show
-from accelsim.cli.screen import table_of
+from accelsim.cli.screen import table_of, words
 from accelsim.lowering.tasks import Gemm
 from accelsim.schedule.explain import Alternative, Explanation, GemmChoice, Handover, Placement
 from accelsim.schedule.plan import Mapping, Plan
 from accelsim.schedule.plan_checks import task_names
+from accelsim.sparsity.methods import case_name
 from accelsim.workload.names import counted
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ def show_explanation(
     """Print the alternatives of one operation: mappings of its GEMMs (`every` one, or the best dozen), placements of
     its compact copies, and what staying on the chip saves."""
     step = plan.step
-    method = f"{step.method} {step.pattern}" if step.pattern else step.method
-    head = f"{explanation.operation} of {step.model}, {method}, {step.batch:,} samples, on {design.name}"
+    case = case_name(step.method, step.pattern)
+    head = f"{explanation.operation} of {step.model}, {case}, {step.batch:,} samples, on {design.name}"
     out.print(Text(head, style="bold"))
     out.print(f"cycles of each task alone, with all else as planned; {_CHOSEN} marks what is planned")
     shown: list[GemmChoice] = []
@@ -78,7 +79,9 @@ def _show_choice(out: "Console", choice: GemmChoice, plan: Plan, alike: GemmChoi
     groups = _grouped(choice)
     shown = [group for at, group in enumerate(groups) if every or at < _SHOWN or chosen in group]
     generation = ["generation"] if any(item.generation_cycles for group in groups for item in group) else []
-    table = table_of("", "mapping", "tile", "loops", "cycles", "vs plan", *generation, "DRAM", "bound")
+    table = table_of(
+        words(""), words("mapping"), "tile", words("loops"), "cycles", "vs plan", *generation, "DRAM", words("bound")
+    )
     for group in shown:
         table.add_row(*_cells(group, choice, generation=bool(generation)))
     out.print(table)
@@ -128,7 +131,7 @@ def _cells(group: Sequence[Alternative], choice: GemmChoice, *, generation: bool
 def _show_placements(out: "Console", placements: Sequence[Placement], plan: Plan) -> None:
     names = task_names(plan.step)
     out.print(Text("\ncompact copies of its weight", style="bold"))
-    table = table_of("", "ahead, behind the update", "online", "update", "its readers", "cycles", "vs plan")
+    table = table_of(words(""), "ahead, behind the update", "online", "update", "its readers", "cycles", "vs plan")
     for column in table.columns[1:3]:
         column.justify = "left"
     planned = {item.update: item.cycles for item in placements if item.chosen}
@@ -148,7 +151,7 @@ def _show_placements(out: "Console", placements: Sequence[Placement], plan: Plan
 def _show_handovers(out: "Console", handovers: Sequence[Handover], plan: Plan, design: "Design") -> None:
     names, room = task_names(plan.step), design.buffers.resident_bytes
     out.print(Text("\nresults that the next task reads", style="bold"))
-    table = table_of("", "result of", "read by", "size", "saves cycles", "stays on the chip")
+    table = table_of(words(""), "result of", "read by", "size", "saves cycles", "stays on the chip")
     for at in (1, 2, 5):
         table.columns[at].justify = "left"
     for item in handovers:

@@ -95,10 +95,12 @@ def _head(out: "Console", summary: "Summary") -> None:
 
 
 def _layers(out: "Console", groups: "Sequence[LayerGroup]", every: bool) -> None:
-    from accelsim.cli.screen import table_of
+    from accelsim.cli.screen import table_of, words
 
     counted = () if every else ("count",)
-    table = table_of("layer", *counted, "kind", "input", "weight", "output", "MACs", "share", "parameters", "MACs/B")
+    table = table_of(
+        words("layer"), *counted, words("kind"), "input", "weight", "output", "MACs", "share", "parameters", "MACs/B"
+    )
     for group in groups:
         layer = group.layers[0]
         count = () if every else (str(len(group.layers)) if len(group.layers) > 1 else "",)
@@ -118,13 +120,13 @@ def _layers(out: "Console", groups: "Sequence[LayerGroup]", every: bool) -> None
 
 def _observed(out: "Console", groups: "Sequence[LayerGroup]", pattern: str) -> None:
     """What was observed of the operands, and how near each weight comes to the pattern asked for."""
-    from accelsim.cli.screen import table_of
+    from accelsim.cli.screen import table_of, words
 
     rows = [[_sparsity(group.seen(*operand)) for operand in _SEEN.values()] for group in groups]
     shown = [index for index in range(len(_SEEN)) if any(row[index] for row in rows)]
     if not shown:
         return
-    table = table_of("layer", *(list(_SEEN)[index] for index in shown))
+    table = table_of(words("layer"), *(list(_SEEN)[index] for index in shown))
     for group, row in zip(groups, rows, strict=True):
         if any(row):
             table.add_row(group.label, *(row[index] for index in shown))
@@ -149,9 +151,9 @@ def _range(values: Sequence[float], style: str) -> str:
 
 
 def _kinds(out: "Console", summary: "Summary") -> None:
-    from accelsim.cli.screen import table_of
+    from accelsim.cli.screen import table_of, words
 
-    table = table_of("kind", "operations", "MACs", "share", "parameters", "activations")
+    table = table_of(words("kind"), "operations", "MACs", "share", "parameters", "activations")
     for kind in summary.kinds:
         table.add_row(
             kind.kind,
@@ -173,13 +175,13 @@ def _kinds(out: "Console", summary: "Summary") -> None:
 
 
 def _stages(out: "Console", summary: "Summary", every: bool) -> None:
-    from accelsim.cli.screen import table_of
-    from accelsim.sparsity.methods import find_method
+    from accelsim.cli.screen import table_of, words
+    from accelsim.sparsity.methods import case_name, find_method
 
     method = find_method(summary.method)
-    what = method.name if method.traced or not method.is_sparse else f"{method.name} {summary.pattern}"
+    what = case_name(method.name, summary.pattern if method.takes_pattern else None)
     out.print(f"\none step of {summary.batch:,} samples under [bold]{what}[/bold] on [bold]{summary.design}[/bold]")
-    table = table_of("stage", "MACs", "sparse", "dense", "why dense", "which")
+    table = table_of(words("stage"), "MACs", "sparse", "dense", words("why dense"), words("which"))
     for stage in summary.stages:
         first = [stage.stage, _count(stage.macs), _percent(stage.sparse_macs / stage.macs) if stage.macs else ""]
         for reason in stage.dense:

@@ -40,10 +40,10 @@ def list_command(kind: str) -> None:
 
 def _workloads(*, measured: bool = False) -> "Table":
     from accelsim.base.units import show
-    from accelsim.cli.screen import table_of
+    from accelsim.cli.screen import table_of, words
     from accelsim.workload.trace import load_trace, workload_names
 
-    table = table_of("workload", "inputs", "parameters", "MACs/sample", "operations")
+    table = table_of(words("workload"), "inputs", "parameters", "MACs/sample", "operations")
     for name in workload_names(measured=measured):
         trace = load_trace(name)
         shapes = ", ".join("x".join(str(size) for size in shape) for shape in trace.input_shapes)
@@ -52,11 +52,10 @@ def _workloads(*, measured: bool = False) -> "Table":
 
 
 def _designs() -> "Table":
-    from accelsim.cli.screen import table_of
+    from accelsim.cli.screen import table_of, words
     from accelsim.hardware.design import design_names, load_design
 
-    table = table_of("design", "array", "clock", "DRAM", "method")
-    table.columns[4].header = "description"
+    table = table_of(words("design"), "array", "clock", "DRAM", words("description"))
     for name in design_names():
         design = load_design(name)
         array = design.array
@@ -71,12 +70,12 @@ def _designs() -> "Table":
 
 
 def _platforms() -> "Table":
-    from accelsim.cli.screen import table_of
+    from accelsim.cli.screen import table_of, words
     from accelsim.hardware.platform import load_platform, platform_names
 
     table = table_of(
         "platform",
-        "kind",
+        words("kind"),
         "FP32 TFLOPS",
         "FP16 TFLOPS",
         "2:4",
@@ -86,7 +85,6 @@ def _platforms() -> "Table":
         "published GOP/s",
         "recalled",
     )
-    table.columns[1].justify = "left"
     for name in platform_names():
         platform = load_platform(name)
         compute, memory, power = platform.compute, platform.memory, platform.power
@@ -110,13 +108,10 @@ def _number(value: float | None) -> str:
 
 
 def _methods() -> "Table":
-    from accelsim.cli.screen import table_of
+    from accelsim.cli.screen import table_of, words
     from accelsim.sparsity.methods import METHODS
 
-    table = table_of("method", "FF", "BP", "WU", "design", "workload")
-    table.columns[4].header, table.columns[5].header = "what it prunes", "source"
-    for column in table.columns:
-        column.justify = "left"
+    table = table_of(*map(words, ("method", "FF", "BP", "WU", "what it prunes", "source")))
     for method in METHODS.values():
         cells = [
             "dense" if item is None else f"{item.operand} / {item.axis}" for item in (method.ff, method.bp, method.wu)
@@ -128,12 +123,10 @@ def _methods() -> "Table":
 
 
 def _recipes() -> "Table":
-    from accelsim.cli.screen import table_of
+    from accelsim.cli.screen import table_of, words
     from accelsim.sparsity.recipes import RECIPES
 
-    table = table_of("recipe", "method", "dense share", "fine-tune share", "what is in force", "source")
-    for column in table.columns:
-        column.justify = "left"
+    table = table_of(*map(words, ("recipe", "method", "dense share", "fine-tune share", "what is in force", "source")))
     for recipe in RECIPES.values():
         shares = ("-" if share is None else f"{share.value:g}" for share in (recipe.dense, recipe.fine_tuning))
         table.add_row(recipe.name, recipe.method.name, *shares, recipe.title, recipe.source)
@@ -141,12 +134,10 @@ def _recipes() -> "Table":
 
 
 def _sweeps() -> "Table":
-    from accelsim.cli.screen import table_of
+    from accelsim.cli.screen import table_of, words
     from accelsim.sweep.spec import load_sweep, sweep_names
 
-    table = table_of("sweep", "design", "points", "what is varied")
-    for index in (0, 3):
-        table.columns[index].justify = "left"
+    table = table_of(words("sweep"), words("design"), "points", words("what is varied"))
     for name in sweep_names():
         sweep = load_sweep(name)
         table.add_row(name, sweep.inputs.design, f"{sweep.count():,}", sweep.description)

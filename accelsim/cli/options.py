@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,9 +18,11 @@ __all__ = [
     "announce_compilation",
     "check_folder",
     "check_output",
+    "gathered",
     "open_design",
     "plan_option",
     "read_overrides",
+    "settings_option",
     "step_options",
 ]
 
@@ -30,13 +33,6 @@ _STEP_OPTIONS = (
     click.option("--mode", default="train", show_default=True, help="train, or infer (FF and its vector work alone)."),
     click.option("--optimizer", default="sgd", show_default=True, help="sgd (with momentum) or adam."),
     click.option("--engine", default="closed", show_default=True, help="Engine that times the step."),
-    click.option(
-        "--set",
-        "settings",
-        multiple=True,
-        metavar="PATH=VALUE",
-        help="Override a field of the design, as in array.rows=64. Repeatable.",
-    ),
     click.option("--dense", multiple=True, metavar="GLOB", help="Keep matching operations dense. Repeatable."),
     click.option(
         "--sparse",
@@ -46,16 +42,47 @@ _STEP_OPTIONS = (
     ),
 )
 
+settings_option = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Override a field of the design, as in array.rows=64. Repeatable.",
+)
+
 plan_option = click.option(
     "--plan", metavar="FILE", help="Execute the plan in FILE (see accelsim schedule -o) instead of the scheduler's."
 )
 
 
-def step_options(function: Function) -> Function:
-    """Add the options that describe a step."""
-    for option in reversed(_STEP_OPTIONS):
-        function = option(function)
-    return function
+def gathered(
+    name: str, options: Sequence[Callable[[Any], Any]], read: Callable[..., Any] = dict
+) -> Callable[[Function], Function]:
+    """Return what adds `options` to a command; its argument `name` is what `read` makes of their values."""
+
+    def none() -> None:
+        """Takes the options, to tell their names."""
+
+    for option in reversed(options):
+        option(none)
+    own = [param.name for param in none.__click_params__]  # type: ignore[attr-defined]  # as click keeps them
+
+    def decorate(function: Function) -> Function:
+        @wraps(function)
+        def command(**given: Any) -> Any:
+            return function(**{name: read(**{key: given.pop(key) for key in own})}, **given)
+
+        added: Any = command
+        for option in reversed(options):
+            added = option(added)
+        decorated: Function = added
+        return decorated
+
+    return decorate
+
+
+def _step(*, dense: Sequence[str], sparse: Sequence[str], **values: Any) -> dict[str, Any]:
+    return {**values, "overrides": read_overrides(dense, sparse)}
 
 
 def open_design(name: str, settings: Sequence[str]) -> "Design":
@@ -124,6 +151,10 @@ def check_folder(path: str | None) -> Path | None:
     if not os.access(nearest, os.W_OK):
         raise InputError(f"-o {path}: {nearest} cannot be written to")
     return folder
+
+
+step_options = gathered("step", _STEP_OPTIONS, _step)
+"""Options of a step besides its method and pattern; the argument `step` is a dict of what `simulate` is given."""
 
 
 def announce_compilation(*, sweep: bool = False) -> None:

@@ -119,7 +119,7 @@ def _numbers(text: str, objectives: "Sequence[Objective]") -> list[float]:
 def _show(
     out: "Console", front: "Front", objectives: "Sequence[Objective]", group: Sequence[str], varied: Sequence[str]
 ) -> None:
-    from accelsim.cli.screen import short_titles, table_of, value_text
+    from accelsim.cli.screen import column_of, short_titles, table_of, value_text
 
     if group:
         title = ", ".join(f"{name} {value_text(value)}" for name, value in zip(group, front.group, strict=True))
@@ -128,7 +128,8 @@ def _show(
     inputs = [name for name in varied if name not in names]
     titles = [f"{'most' if item.most else 'least'} {item.text}" for item in objectives]
     several = any(front.equal)
-    table = table_of(*titles, *short_titles(inputs), *(["equal"] if several else []))
+    columns = map(column_of, short_titles(inputs), ((row[name] for row in front.rows) for name in inputs))
+    table = table_of(*titles, *columns, *(["equal"] if several else []))
     rows = zip(front.values, front.rows, front.equal, strict=True)
     for values, row, equal in list(rows)[:_MOST_ROWS]:
         cells = [value_text(row.get(name, value)) for name, value in zip(names, values, strict=True)]

@@ -11,9 +11,8 @@ from accelsim.cli.options import check_output
 
 if TYPE_CHECKING:
     from accelsim.hardware.design import Design
-    from accelsim.lowering.optimizers import Optimizer
+    from accelsim.results.step import Result
     from accelsim.results.timeline_file import Timeline
-    from accelsim.schedule.plan import Plan
 
 __all__ = ["check_timeline", "record", "timeline_options"]
 
@@ -49,12 +48,14 @@ def check_timeline(timeline: str | None, window: str | None, engine: str) -> Pat
     return check_output(timeline, (".json", ".json.gz"), "--timeline")
 
 
-def record(plan: "Plan", design: "Design", optimizer: "Optimizer", window: str | None, cycles: int) -> "Timeline":
-    """Return the timeline of a plan whose step takes so many `cycles`; says where jobs are drawn together."""
+def record(result: "Result", design: "Design", window: str | None) -> "Timeline":
+    """Return the timeline of a simulated step; says where jobs are drawn together."""
+    from accelsim.lowering.optimizers import find_optimizer
     from accelsim.results.timeline import make_timeline, read_window
 
-    part = None if window is None else read_window(window, design.clock_hz, cycles)
-    timeline = make_timeline(plan, design, optimizer, window=part)
+    assert result.plan is not None, "a result that was just made has its plan"
+    part = None if window is None else read_window(window, design.clock_hz, result.step.cycles)
+    timeline = make_timeline(result.plan, design, find_optimizer(result.optimizer), window=part)
     if timeline.about.jobs_per_slice > 1:
         click.echo(
             f"note: {timeline.about.jobs:,} jobs in the window; up to {timeline.about.jobs_per_slice} neighbours of a"

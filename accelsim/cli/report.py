@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from accelsim.base.errors import InputError
-from accelsim.cli.options import announce_compilation, check_folder, open_design, read_overrides, step_options
+from accelsim.cli.options import announce_compilation, check_folder, open_design, settings_option, step_options
 
 if TYPE_CHECKING:
     from accelsim.hardware.design import Design
@@ -28,6 +28,7 @@ __all__ = ["report_command"]
               help="Sparse-training method beside dense. Repeatable.")  # fmt: skip
 @click.option("--pattern", "patterns", multiple=True, default=("2:8",), show_default=True, metavar="N:M",
               help="N of every M elements are kept. Repeatable.")  # fmt: skip
+@settings_option
 @step_options
 @click.option("-o", "--output", required=True, metavar="DIR", help="Folder of the report: its page is index.html.")
 @click.option("--all", "everything", is_flag=True, help="Make the shipped reports again, each in its folder of DIR.")
@@ -41,9 +42,7 @@ def report_command(
     everything: bool,
     only: tuple[str, ...],
     settings: tuple[str, ...],
-    dense: tuple[str, ...],
-    sparse: tuple[str, ...],
-    **step: Any,
+    step: dict[str, Any],
 ) -> None:
     """Write a report that a browser opens from its file: TRACE (a shipped name or a file) dense against sparse, or
     what RESULTS (.json of simulate and compare) hold; with the figures, and tables as .csv, beside it.
@@ -68,9 +67,7 @@ def report_command(
     else:
         announce_compilation()
         machines = [open_design(name, settings) for name in designs or ("sat_vcu1525",)]
-        traces, results = _simulate(
-            sources, machines, methods, patterns, {**step, "overrides": read_overrides(dense, sparse)}
-        )
+        traces, results = _simulate(sources, machines, methods, patterns, step)
     page = write_report(folder, results, machines, traces=traces, command=_command(ctx))
     click.echo(f"written: {page}")
 

@@ -106,10 +106,11 @@ def _value(formula: "Expression", row: Mapping[str, Any], path: str) -> Any:
 
 
 def _show(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
-    from accelsim.cli.screen import console, short_titles, table_of, value_text
+    from accelsim.cli.screen import column_of, console, short_titles, table_of, value_text
 
     out = console()
-    table = table_of(*short_titles(names))
+    columns = ((row[name] for row in rows) for name in names)
+    table = table_of(*map(column_of, short_titles(names), columns))
     for row in rows[:_MOST_ROWS]:
         table.add_row(*(value_text(row[name]) for name in names))
     out.print(table)

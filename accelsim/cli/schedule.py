@@ -1,7 +1,7 @@
 """``accelsim schedule``: the plan of a step, and why it is so."""
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,7 +11,7 @@ from accelsim.cli.options import (
     check_output,
     open_design,
     plan_option,
-    read_overrides,
+    settings_option,
     step_options,
 )
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from accelsim.hardware.design import Design
+    from accelsim.lowering.case import Case
     from accelsim.lowering.optimizers import Optimizer
     from accelsim.schedule.plan import Plan
 
@@ -30,6 +31,7 @@ __all__ = ["schedule_command"]
 @click.option("--hw", default="sat_vcu1525", show_default=True, metavar="NAME|FILE", help="Design to run on.")
 @click.option("--method", default="bdwp", show_default=True, help="Sparse-training method (accelsim list methods).")
 @click.option("--pattern", default="2:8", show_default=True, metavar="N:M", help="N of every M elements are kept.")
+@settings_option
 @step_options
 @plan_option
 @click.option("--explain", metavar="LAYER", help="Show the alternatives to what is planned for this operation.")
@@ -42,13 +44,8 @@ def schedule_command(
     hw: str,
     method: str,
     pattern: str,
-    batch: int,
-    mode: str,
-    optimizer: str,
-    engine: str,
     settings: tuple[str, ...],
-    dense: tuple[str, ...],
-    sparse: tuple[str, ...],
+    step: dict[str, Any],
     plan: str | None,
     explain: str | None,
     every: bool,
@@ -60,45 +57,52 @@ def schedule_command(
 
     --explain LAYER shows what else there was for one operation, with exact costs.
     """
-    from accelsim.lowering.optimizers import find_optimizer
+    from accelsim.lowering.case import case_of
     from accelsim.schedule.plan_file import save_plan
     from accelsim.simulation import plan_step
-    from accelsim.sparsity.methods import find_method
     from accelsim.workload.trace import load_trace
 
     if every and explain is None:
         raise InputError("--all: shows every mapping of one layer; add --explain LAYER")
     target = check_output(output, (".json",))
     workload, design = load_trace(trace), open_design(hw, settings)
-    overrides, update = read_overrides(dense, sparse), find_optimizer(optimizer)
+    case = case_of(method=method, pattern=pattern, **step)
     announce_compilation()
-    made = plan_step(
-        workload, design, find_method(method), pattern, batch, mode, overrides,
-        optimizer=update, engine=engine, plan=plan,
-    )  # fmt: skip
+    made = plan_step(workload, design, case, plan=plan)
     from accelsim.cli.screen import console
 
     out = console()
     if explain is None:
-        _show_gemms(out, made, design, update)
-        _show_step(out, made, design, update, engine)
+        _show_gemms(out, made, design, case.optimizer)
+        _show_step(out, made, design, case)
     else:
         from accelsim.cli.explaining import show_explanation
         from accelsim.schedule.explain import explain as explained
 
-        show_explanation(out, explained(made, design, update, explain), made, design, every=every)
+        show_explanation(out, explained(made, design, case.optimizer, explain), made, design, every=every)
     if target is not None:
-        save_plan(target, made, design, update)
+        save_plan(target, made, design, case.optimizer)
         click.echo(f"written: {target}")
 
 
 def _show_gemms(out: "Console", plan: "Plan", design: "Design", optimizer: "Optimizer") -> None:
     from accelsim.cli.explaining import mapping_cells, shape_of
-    from accelsim.cli.screen import table_of
+    from accelsim.cli.screen import table_of, words
     from accelsim.schedule.explain import dataflows_of, mapped_gemms
 
     flows = dataflows_of(design)
-    table = table_of("layer", "stage", "m x n x k", "pattern", "mapping", "tile", "loops", "cycles", *flows, "bound")
+    table = table_of(
+        words("layer"),
+        words("stage"),
+        "m x n x k",
+        words("pattern"),
+        words("mapping"),
+        "tile",
+        words("loops"),
+        "cycles",
+        *flows,
+        words("bound"),
+    )
     for row in mapped_gemms(plan, design, optimizer):
         chosen = row.chosen
         table.add_row(
@@ -123,18 +127,18 @@ def _show_gemms(out: "Console", plan: "Plan", design: "Design", optimizer: "Opti
         )
 
 
-def _show_step(out: "Console", plan: "Plan", design: "Design", optimizer: "Optimizer", engine: str) -> None:
+def _show_step(out: "Console", plan: "Plan", design: "Design", case: "Case") -> None:
     """Cycles of the step beside their lower bound, and the decisions that are not about one GEMM."""
-    from accelsim.cli.screen import table_of
+    from accelsim.cli.screen import table_of, words
     from accelsim.engines import ENGINES
     from accelsim.engines.bound import step_bound
 
-    cycles = ENGINES[engine](plan, design, optimizer).cycles
-    bound, limit = step_bound(plan, design, optimizer)
-    how = "units side by side" if plan.overlap and engine == "event" else "one task after another"
-    table = table_of("", "text")
+    cycles = ENGINES[case.engine](plan, design, case.optimizer).cycles
+    bound, limit = step_bound(plan, design, case.optimizer)
+    how = "units side by side" if plan.overlap and case.engine == "event" else "one task after another"
+    table = table_of(words(""), words("text"))
     table.show_header = False
-    table.add_row("the step", f"{cycles:,} cycles, {how} ({engine} engine)")
+    table.add_row("the step", f"{cycles:,} cycles, {how} ({case.engine} engine)")
     table.add_row(
         "lower bound", f"{bound:,} cycles in any order, set by {limit}; the step is {cycles / bound - 1:.1%} above"
     )

@@ -1,19 +1,29 @@
 """What results look like on a screen: tables a person reads in ten seconds."""
 
-import math
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
+from accelsim.base.ratios import geometric_mean, relative_speedup
 from accelsim.base.units import show
 from accelsim.lowering.tasks import Note
 from accelsim.results.step import LayerResult, Result, group_notes, step_cells
 
-__all__ = ["console", "short_titles", "show_comparison", "show_notes", "show_result", "table_of", "value_text"]
+__all__ = [
+    "column_of",
+    "console",
+    "short_titles",
+    "show_comparison",
+    "show_notes",
+    "show_result",
+    "table_of",
+    "value_text",
+    "words",
+]
 
 _SLOWEST = 5
 _WIDTH_IN_FILES = 118
@@ -24,12 +34,10 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else _WIDTH_IN_FILES, highlight=False)
 
 
-def show_result(result: Result, dense: Result) -> None:
-    """Print a result beside the dense step on the same design."""
-    out = console()
-    what = f"{result.method} {result.pattern or ''}".strip()
-    if result.method == "dense" and result is not dense:
-        what = "dense, as planned"
+def show_result(result: Result) -> None:
+    """Print a result beside the dense step that its speedup is over."""
+    out, dense = console(), result.dense or result
+    what = "dense, as planned" if result.method == "dense" and result is not dense else result.case
     step = "training step" if result.mode == "train" else "forward pass"
     out.print(
         f"[bold]{result.workload}[/bold], one {step} of {result.batch} samples on [bold]{result.design}[/bold]"
@@ -49,7 +57,7 @@ def show_result(result: Result, dense: Result) -> None:
 
 
 def _totals(out: Console, results: Sequence[Result], titles: Sequence[str]) -> None:
-    table = table_of("", *titles[: len(results)])
+    table = table_of(words(""), *titles[: len(results)])
     columns = [step_cells(result) for result in results]
     for name in columns[0]:
         table.add_row(name, *(cells[name].text for cells in columns))
@@ -57,7 +65,9 @@ def _totals(out: Console, results: Sequence[Result], titles: Sequence[str]) -> N
 
 
 def _stages(out: Console, results: Sequence[Result], titles: Sequence[str]) -> None:
-    table = table_of("stage", *(f"{title}{extra}" for title in titles[: len(results)] for extra in ("", " share")))
+    table = table_of(
+        words("stage"), *(f"{title}{extra}" for title in titles[: len(results)] for extra in ("", " share"))
+    )
     for name in results[0].stages:
         cells = []
         for result in results:
@@ -69,7 +79,17 @@ def _stages(out: Console, results: Sequence[Result], titles: Sequence[str]) -> N
 
 def _slowest(out: Console, result: Result) -> None:
     out.print(f"\nthe {_SLOWEST} slowest of {len(result.layers)} layers and stages")
-    table = table_of("layer", "stage", "m x n x k", "pattern", "mapping", "time", "share", "utilisation", "bound")
+    table = table_of(
+        words("layer"),
+        words("stage"),
+        "m x n x k",
+        words("pattern"),
+        words("mapping"),
+        "time",
+        "share",
+        "utilisation",
+        words("bound"),
+    )
     for layer in sorted(result.layers, key=lambda layer: -layer.cycles)[:_SLOWEST]:
         table.add_row(
             layer.name,
@@ -77,7 +97,7 @@ def _slowest(out: Console, result: Result) -> None:
             _shape(layer),
             layer.pattern or "dense",
             _mapping(layer),
-            show(layer.cycles / result.step.cycles * result.step.latency_s, "s"),
+            show(layer.latency_s, "s"),
             f"{layer.cycles / result.step.cycles:.1%}",
             "" if layer.utilisation is None else f"{layer.utilisation:.1%}",
             layer.bound,
@@ -113,7 +133,16 @@ def show_comparison(groups: Sequence[Sequence[Result]]) -> None:
     """Print results workload by workload, relative to the first of each; and the geometric mean over workloads."""
     out = console()
     table = table_of(
-        "workload", "design", "method", "pattern", "step", "speedup", "samples/s", "GOP/s", "energy", "GOP/s/W"
+        words("workload"),
+        words("design"),
+        words("method"),
+        words("pattern"),
+        "step",
+        "speedup",
+        "samples/s",
+        "GOP/s",
+        "energy",
+        "GOP/s/W",
     )
     for group in groups:
         for result in group:
@@ -123,7 +152,7 @@ def show_comparison(groups: Sequence[Sequence[Result]]) -> None:
                 result.method,
                 result.pattern or "-",
                 show(result.step.latency_s, "s"),
-                f"{group[0].step.latency_s / result.step.latency_s:.2f}x",
+                f"{relative_speedup(group[0].step.latency_s, result.step.latency_s):.2f}x",
                 f"{result.step.samples_per_s:,.0f}",
                 f"{result.step.effective_gops:,.0f}",
                 show(result.step.energy_j, "J"),
@@ -132,8 +161,9 @@ def show_comparison(groups: Sequence[Sequence[Result]]) -> None:
         table.add_section()
     if len(groups) > 1:
         for index, result in enumerate(groups[0]):
-            logs = [math.log(group[0].step.latency_s / group[index].step.latency_s) for group in groups]
-            mean = math.exp(sum(logs) / len(logs))
+            mean = geometric_mean(
+                relative_speedup(group[0].step.latency_s, group[index].step.latency_s) for group in groups
+            )
             table.add_row("geometric mean", result.design, result.method, result.pattern or "-", "", f"{mean:.2f}x")
     out.print(table)
     out.print(f"speedup: step latency of the first row of a workload over this; batch {groups[0][0].batch}")
@@ -147,13 +177,24 @@ class _PlainTable(Table):
         super().add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells), **options)
 
 
-def table_of(*columns: str) -> Table:
-    """A borderless table; columns of numbers are right-aligned."""
+def words(title: str) -> Column:
+    """A column of words, which stand at its left."""
+    return Column(title, overflow="fold")
+
+
+def column_of(title: str, values: Iterable[Any]) -> Column | str:
+    """A column of these values: of words where one of them is a text, else of numbers."""
+    return words(title) if any(isinstance(value, str) for value in values) else title
+
+
+def table_of(*columns: Column | str) -> Table:
+    """A borderless table; a column that is given by its title alone is of numbers, which stand at its right."""
     table = _PlainTable(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    text = {"", "layer", "workload", "design", "method", "pattern", "mapping", "stage", "bound", "loops", "kind"}
-    text |= {"why dense", "which", "operation", "field", "text", "phase"}
     for column in columns:
-        table.add_column(column, justify="left" if column in text else "right", overflow="fold")
+        if isinstance(column, str):
+            table.add_column(column, justify="right", overflow="fold")
+        else:
+            table.add_column(column.header, overflow=column.overflow)
     return table
 
 

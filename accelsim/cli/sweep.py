@@ -77,12 +77,14 @@ def _executor(dask: str | None, jobs: int) -> Iterator[Any]:
 
 def _report(sweep: "Sweep", outcome: "Outcome", target: Path) -> None:
     from accelsim.base.units import show
-    from accelsim.cli.screen import console, short_titles, table_of
+    from accelsim.cli.screen import column_of, console, short_titles, table_of
     from accelsim.sweep.axes import Levels
 
-    varied = [axis.path for axis in sweep.axes if not isinstance(axis, Levels) or len(axis.values) > 1]
+    axes = [axis for axis in sweep.axes if not isinstance(axis, Levels) or len(axis.values) > 1]
+    varied = [axis.path for axis in axes]
+    values = (axis.values if isinstance(axis, Levels) else () for axis in axes)
     best, counts = _best_of(outcome.journal)
-    table = table_of(*short_titles(varied), "step", "samples/s", "energy", "GOP/s/W", "speedup")
+    table = table_of(*map(column_of, short_titles(varied), values), "step", "samples/s", "energy", "GOP/s/W", "speedup")
     for rows in best.values():
         for row in rows:
             table.add_row(

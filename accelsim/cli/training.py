@@ -1,13 +1,14 @@
 """``accelsim simulate`` of a whole training run: its options, and what it looks like on a screen."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from accelsim.base.errors import InputError
+from accelsim.cli.options import gathered
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from accelsim.sparsity.recipes import Share
 
 __all__ = ["read_run", "run_training", "training_options"]
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 _OPTIONS = (
     click.option("--epochs", type=int, metavar="E", help="Simulate a training run of E epochs (with --dataset-size)."),
@@ -38,33 +37,21 @@ _OPTIONS = (
 )
 
 
-def training_options(function: Function) -> Function:
-    """Add the options that make a training run of a step."""
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
+training_options = gathered("run", _OPTIONS)
+"""Options that make a training run of a step; the argument `run` is a dict of them."""
 
 
-def read_run(
-    epochs: int | None,
-    dataset_size: int | None,
-    steps: int | None,
-    dense_share: float | None,
-    fine_tune_share: float | None,
-    mode: str,
-    of_a_step: Mapping[str, str | None],
-) -> dict[str, Any] | None:
+def read_run(run: Mapping[str, Any], mode: str, of_a_step: Mapping[str, str | None]) -> dict[str, Any] | None:
     """Return the arguments of `accelsim.simulate_training` that make a run, None where one step is asked for.
 
     `of_a_step` are options that only a single step has, with their values.
     """
-    shares = {"dense_share": dense_share, "fine_tune_share": fine_tune_share}
-    if epochs is steps is dataset_size is None:
-        for name, share in shares.items():
-            if share is not None:
+    if run["epochs"] is run["steps"] is run["dataset_size"] is None:
+        for name in ("dense_share", "fine_tune_share"):
+            if run[name] is not None:
                 option = f"--{name.replace('_', '-')}"
                 raise InputError(
-                    f"{option} {share:g}: is a part of a training run; add --epochs and --dataset-size, or --steps"
+                    f"{option} {run[name]:g}: is a part of a training run; add --epochs and --dataset-size, or --steps"
                 )
         return None
     for option, value in of_a_step.items():
@@ -72,7 +59,7 @@ def read_run(
             raise InputError(f"{option} {value}: is about one step; leave --epochs, --dataset-size and --steps out")
     if mode != "train":
         raise InputError(f"mode: got '{mode}'; the steps of a training run have the mode train")
-    return {"epochs": epochs, "dataset_size": dataset_size, "steps": steps, **shares}
+    return dict(run)
 
 
 def run_training(target: Path | None, as_json: bool, *given: Any, **options: Any) -> None:
@@ -128,9 +115,11 @@ def _of_run(share: "Share") -> str:
 
 def _phases(out: "Console", training: "TrainingResult") -> None:
     from accelsim.base.units import show, show_duration
-    from accelsim.cli.screen import table_of
+    from accelsim.cli.screen import table_of, words
 
-    table = table_of("phase", "method", "pattern", "steps", "step time", "phase time", "energy", "speedup")
+    table = table_of(
+        words("phase"), words("method"), words("pattern"), "steps", "step time", "phase time", "energy", "speedup"
+    )
     for phase in training.phases:
         runs_dense = phase.result.method == "dense" != phase.method
         table.add_row(
@@ -148,7 +137,7 @@ def _phases(out: "Console", training: "TrainingResult") -> None:
 
 def _totals(out: "Console", training: "TrainingResult") -> None:
     from accelsim.base.units import show_duration
-    from accelsim.cli.screen import table_of
+    from accelsim.cli.screen import table_of, words
 
     totals = training.totals
     rows = {
@@ -156,7 +145,7 @@ def _totals(out: "Console", training: "TrainingResult") -> None:
         "energy": [_energy(energy) for energy in (totals.dense_energy_j, totals.energy_j)],
     }
     dense = training.title == "dense"
-    table = table_of("", *["dense", training.title][dense:])
+    table = table_of(words(""), *["dense", training.title][dense:])
     for name, cells in rows.items():
         table.add_row(name, *cells[dense:])
     out.print()

@@ -74,7 +74,7 @@ def validate_command(
 
 
 def _show(results: "Sequence[CheckResult]") -> None:
-    from accelsim.cli.screen import console, table_of
+    from accelsim.cli.screen import console, table_of, words
     from accelsim.studies.validation import describe
 
     table = table_of("check", "cases", "exact", "worst error", "unsupported", "source")
@@ -94,7 +94,9 @@ def _show(results: "Sequence[CheckResult]") -> None:
         click.echo(f"  {check}: {count} rows unsupported: {reason}")
     comparisons = [each for result in results for each in result.comparisons]
     if comparisons:
-        table = table_of("workload", "method", "GB/s", "closed form", "event engine", "error", "above bound")
+        table = table_of(
+            words("workload"), words("method"), "GB/s", "closed form", "event engine", "error", "above bound"
+        )
         for each in comparisons:
             table.add_row(
                 each.workload,

@@ -3,7 +3,8 @@
 from accelsim.engines.array import ArrayCounts, gemm_on_array
 from accelsim.engines.closed_form import run as closed_form
 from accelsim.engines.event import run as event
+from accelsim.lowering.case import ENGINE_NAMES
 
 __all__ = ["ENGINES", "ArrayCounts", "gemm_on_array"]
 
-ENGINES = {"closed": closed_form, "event": event}
+ENGINES = dict(zip(ENGINE_NAMES, (closed_form, event), strict=True))

@@ -21,6 +21,7 @@ from dataclasses import replace
 from typing import Literal
 
 from accelsim.base.errors import InputError
+from accelsim.lowering.case import check_batch
 from accelsim.lowering.phases import Weighted, matmul, positions, weight_gemms, wu_gemm
 from accelsim.lowering.rules import Rules, Target, check_supported, input_gradients
 from accelsim.lowering.tasks import Gemm, Generation, Overrides, Stage, Step, Task, Update, VectorWork
@@ -28,9 +29,8 @@ from accelsim.sparsity.methods import Method, Operand
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.trace import Matmul, Trace, Vector
 
-__all__ = ["check_batch", "lower"]
+__all__ = ["lower"]
 
-LARGEST_BATCH = 2**20
 LARGEST_MACS = 2**60
 
 
@@ -94,12 +94,6 @@ def lower(
         after=tuple(builder.after),
         notes=tuple(dict.fromkeys(rules.notes)),
     )
-
-
-def check_batch(batch: int) -> None:
-    """Raise `InputError` for a number of samples per step that cannot be."""
-    if not 1 <= batch <= LARGEST_BATCH:
-        raise InputError(f"batch: got {batch}; allowed: 1 to {LARGEST_BATCH}")
 
 
 class _Builder:

@@ -7,6 +7,7 @@ of its own paper's network, and of SAT no cycle count is published: neither has 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
+from accelsim.base.ratios import relative_speedup
 from accelsim.hardware.energy_table import EnergyTable
 from accelsim.platforms.accuracy import error_band
 from accelsim.platforms.estimate import Estimate
@@ -113,7 +114,7 @@ def relative_to(contenders: Sequence[Contender], baseline: str) -> dict[int, flo
     for item in contenders:
         if item.name == baseline:
             base.setdefault(item.workload, item.latency_s)
-    return {index: base[item.workload] / item.latency_s for index, item in enumerate(contenders)}
+    return {index: relative_speedup(base[item.workload], item.latency_s) for index, item in enumerate(contenders)}
 
 
 def recalled_names(contenders: Iterable[Contender]) -> list[str]:

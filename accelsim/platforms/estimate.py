@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.units import GIGA, show
 from accelsim.hardware.platform import Behaviour, Platform, behaviour_names, load_behaviour
-from accelsim.lowering.builder import check_batch, lower
+from accelsim.lowering.builder import lower
+from accelsim.lowering.case import check_batch
 from accelsim.lowering.optimizers import find_optimizer
 from accelsim.lowering.tasks import Stage
 from accelsim.platforms.kernel_time import Times, step_seconds

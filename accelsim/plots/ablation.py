@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from accelsim.plots.style import bar_style, legend_above, spread
 from accelsim.plots.text import broken
 from accelsim.results.ablation import BASE, LADDER, OS_BASE, AblationRow, Summary, Variant, summarise
+from accelsim.sparsity.methods import case_name
 
 __all__ = [
     "OPTIMAL",
@@ -15,7 +16,6 @@ __all__ = [
     "RUNGS",
     "Case",
     "by_variant",
-    "case_title",
     "cases_of",
     "grid_frame",
     "headline",
@@ -107,7 +107,7 @@ def ladder_frame(rows: Sequence[AblationRow]) -> pd.DataFrame:
     method, pattern = headline(rows)
     return pd.DataFrame(
         [
-            {"workload": row.workload, "case": case_title((method, pattern)), "rung": label, "gain": row.gain}
+            {"workload": row.workload, "case": case_name(method, pattern), "rung": label, "gain": row.gain}
             for variant, label in RUNGS.items()
             for row in rows
             if (row.method, row.pattern, row.variant) == (method, pattern, variant)
@@ -148,9 +148,3 @@ def headline(rows: Sequence[AblationRow]) -> Case:
     """BDWP at 2:8, or the first case where that is not there."""
     cases = cases_of(rows)
     return _HEADLINE if _HEADLINE in cases else cases[0]
-
-
-def case_title(case: Case) -> str:
-    """A case in words."""
-    method, pattern = case
-    return method if pattern is None else f"{method} {pattern}"

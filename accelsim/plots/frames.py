@@ -6,13 +6,14 @@ mode or optimizer only where these differ.
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 
 from accelsim.base.errors import InputError
+from accelsim.base.ratios import geometric_mean
 from accelsim.base.units import GIGA
 from accelsim.hardware.design import Design
 from accelsim.lowering.summary import merge_names
@@ -20,6 +21,7 @@ from accelsim.lowering.tasks import Stage
 from accelsim.plots.text import words_of
 from accelsim.results.step import LayerResult, Result
 from accelsim.results.training import TrainingResult
+from accelsim.sparsity.methods import case_name
 from accelsim.sparsity.pattern import Pattern
 from accelsim.sweep.pareto import pareto_front
 
@@ -120,17 +122,12 @@ def _geometric_means(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the mean of each case that every workload has, if there are several workloads."""
     workloads = frame["workload"].nunique()
     rows = [
-        {"workload": GEOMETRIC_MEAN, "case": case, "speedup": _geometric_mean(part["speedup"]),
+        {"workload": GEOMETRIC_MEAN, "case": case, "speedup": geometric_mean(part["speedup"]),
          "over": part["over"].iloc[0]}
         for case, part in frame.groupby("case", sort=False)
         if 1 < workloads == len(part)
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=frame.columns if rows else None)
-
-
-def _geometric_mean(values: Iterable[float]) -> float:
-    found = list(values)
-    return math.exp(sum(map(math.log, found)) / len(found))
 
 
 def stage_frame(results: Sequence[Result]) -> pd.DataFrame:
@@ -228,7 +225,7 @@ def _layer_rows(result: Result) -> list[dict[str, Any]]:
                 "pattern": members[0].pattern or "dense",
                 "dataflow": " and ".join(str(flow) for flow in dataflows),
                 "cycles": cycles,
-                "latency_s": cycles * result.step.latency_s / result.step.cycles,
+                "latency_s": sum(layer.latency_s for layer in members),
                 "utilisation": busy / cycles if cycles else 0.0,
                 "macs_dense": sum(layer.macs_dense for layer in members),
                 "macs_executed": sum(layer.macs_executed for layer in members),
@@ -307,11 +304,10 @@ def layer_speedup_frame(results: Sequence[Result]) -> pd.DataFrame:
 def _operation_times(result: Result) -> dict[str, float]:
     """Seconds of each operation that has products."""
     on_array = {layer.operation for layer in result.layers if layer.stage in _ON_ARRAY and layer.m is not None}
-    second = result.step.latency_s / result.step.cycles
     times: dict[str, float] = {}
     for layer in result.layers:
         if layer.operation in on_array:
-            times[layer.operation] = times.get(layer.operation, 0.0) + layer.cycles * second
+            times[layer.operation] = times.get(layer.operation, 0.0) + layer.latency_s
     return times
 
 
@@ -411,11 +407,11 @@ def effects_frame(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
 
     Columns: assumption (what varies), low, high, low_value, high_value, base (the mean over all points).
     """
-    base = _geometric_mean(frame[metric])
+    base = geometric_mean(frame[metric])
     rows: list[dict[str, Any]] = []
     for name in sweep_axes(frame):
         parts = frame.groupby(name, dropna=False)[metric]
-        means = [(_geometric_mean(part), _as_text(value)) for value, part in parts]
+        means = [(geometric_mean(part), _as_text(value)) for value, part in parts]
         (low, low_value), (high, high_value) = min(means), max(means)
         rows.append({"assumption": name, "low": low, "high": high, "low_value": low_value, "high_value": high_value,
                      "base": base})  # fmt: skip
@@ -463,7 +459,7 @@ def phase_frame(table: pd.DataFrame) -> pd.DataFrame:
             rows.append({"workload": workload, "case": "dense", "phase": "dense", "latency_s": dense, "share": 1.0,
                          "gain": 1.0})  # fmt: skip
         pattern = run["recipe_pattern"].iloc[0] if "recipe_pattern" in run else None
-        name = method if pattern is None or pd.isna(pattern) else f"{method} {pattern}"
+        name = case_name(method, None if pd.isna(pattern) else pattern)
         title = name if recipe == "constant" else f"{recipe} of {name}"
         rows += [
             {"workload": workload, "case": title, "phase": phase, "latency_s": time, "share": time / dense,
@@ -492,20 +488,22 @@ def contenders_frame(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for (name, method, pattern), own in table.groupby(["name", "method", "pattern"], sort=False, dropna=False):
-        if method != "dense" and _geometric_mean(own["speedup"]) < _SHOWN_GAIN:
+        if method != "dense" and geometric_mean(own["speedup"]) < _SHOWN_GAIN:
             continue
-        gops, efficiency = (_geometric_mean(own[column]) for column in ("effective_gops", "gops_per_w"))
+        gops, efficiency = (geometric_mean(own[column]) for column in ("effective_gops", "gops_per_w"))
         error = own["error"].iloc[0]
         rows.append(
             {
-                "name": name if method == "dense" else f"{name} {method}{'' if pd.isna(pattern) else f' {pattern}'}",
+                "name": name
+                if method == "dense"
+                else f"{name} {case_name(method, None if pd.isna(pattern) else pattern)}",
                 "kind": own["kind"].iloc[0],
                 "throughput_gops": gops,
                 "throughput_gops_low": gops / (1 + error),
                 "throughput_gops_high": gops * (1 + error),
                 "gops_per_w": efficiency,
-                "gops_per_w_low": _geometric_mean(own["gops_per_w"] * own["energy_j"] / own["energy_high_j"]),
-                "gops_per_w_high": _geometric_mean(own["gops_per_w"] * own["energy_j"] / own["energy_low_j"]),
+                "gops_per_w_low": geometric_mean(own["gops_per_w"] * own["energy_j"] / own["energy_high_j"]),
+                "gops_per_w_high": geometric_mean(own["gops_per_w"] * own["energy_j"] / own["energy_low_j"]),
                 "confidence": _confidence(error, str(own["basis"].iloc[0])),
             }
         )

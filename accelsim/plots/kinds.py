@@ -22,6 +22,7 @@ from accelsim.plots.timeline import MOST_JOBS, draw_timeline, timeline_frame
 from accelsim.results.ablation import read_rows
 from accelsim.results.published import SPEEDUP as PUBLISHED_SPEEDUP
 from accelsim.results.step import Result
+from accelsim.sparsity.methods import case_name
 
 __all__ = ["KINDS", "Choice", "Kind", "find_kind", "guess_kinds", "prepare"]
 
@@ -116,7 +117,7 @@ def _title(results: Sequence[Result]) -> str:
     """What all results have in common, in words."""
     heads = [result.head for result in results]
     same = {name: heads[0][name] for name in heads[0] if len({head[name] for head in heads}) == 1}
-    method = f"{same['method']} {same['pattern'] or ''}".strip() if {"method", "pattern"} <= same.keys() else ""
+    method = case_name(same["method"], same["pattern"]) if {"method", "pattern"} <= same.keys() else ""
     words = [" on ".join(str(same[name]) for name in ("workload", "design") if name in same), method]
     words += [f"batch {same['batch']}" if "batch" in same else ""]
     words += [f"engine {same['engine']}" if same.get("engine", "closed") != "closed" else ""]

@@ -264,12 +264,11 @@ def _layers(contents: Contents) -> Iterator[Html]:
 def _layer_table(result: Result) -> Html:
     heads = ("layer", "stage", "m x n x k", "pattern", "mapping", "cycles", "time (us)", "share", "utilisation", "MACs",
              "DRAM bytes", "energy (mJ)", "bound")  # fmt: skip
-    second = result.step.latency_s / result.step.cycles
-    rows = [_layer_row(layer, second, result.step.cycles) for layer in result.layers]
+    rows = [_layer_row(layer, result.step.cycles) for layer in result.layers]
     return _table(f"Layers of {result.workload} under {result.case}, stage by stage", heads, rows, tall=True)
 
 
-def _layer_row(layer: LayerResult, second: float, cycles: int) -> list[Cell]:
+def _layer_row(layer: LayerResult, cycles: int) -> list[Cell]:
     shape = "" if layer.m is None else f"{layer.m} x {layer.n} x {layer.k}"
     mapping = " ".join(part for part in (layer.dataflow, layer.variant or layer.interleave) if part)
     return [
@@ -279,7 +278,7 @@ def _layer_row(layer: LayerResult, second: float, cycles: int) -> list[Cell]:
         layer.pattern or ("" if layer.m is None else "dense"),
         mapping,
         Number(f"{layer.cycles:,}", layer.cycles),
-        Number(f"{layer.cycles * second * 1e6:,.1f}", layer.cycles * second),
+        Number(f"{layer.latency_s * 1e6:,.1f}", layer.latency_s),
         Number(f"{layer.cycles / cycles:.2%}", layer.cycles / cycles),
         "" if layer.utilisation is None else Number(f"{layer.utilisation:.1%}", layer.utilisation),
         Number(f"{layer.macs_executed:,}", layer.macs_executed),

@@ -1,11 +1,11 @@
 """Rows of an ablation: the variants of a schedule, what each takes, and their means over workloads."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from accelsim.base.errors import InputError, did_you_mean
+from accelsim.base.ratios import geometric_mean
 
 __all__ = [
     "BASE",
@@ -17,7 +17,6 @@ __all__ = [
     "AblationRow",
     "Summary",
     "Variant",
-    "geometric_mean",
     "read_rows",
     "summarise",
 ]
@@ -159,11 +158,6 @@ def summarise(rows: Sequence[AblationRow], method: str, pattern: str | None) -> 
         )
         for variant, each in found.items()
     )
-
-
-def geometric_mean(values: Sequence[float]) -> float:
-    """Return the geometric mean of positive numbers."""
-    return math.exp(sum(map(math.log, values)) / len(values))
 
 
 def read_rows(table: Sequence[Mapping[str, Any]], source: str) -> list[AblationRow]:

@@ -7,25 +7,26 @@ from accelsim.base.version import __version__
 from accelsim.engines.timing import Timing
 from accelsim.hardware.design import Design
 from accelsim.hardware.energy_table import EnergyTable
-from accelsim.lowering.optimizers import Optimizer
-from accelsim.lowering.tasks import Stage, Step
+from accelsim.lowering.case import Case
+from accelsim.lowering.tasks import Stage
 from accelsim.results.energy import Energy, add_up, energy_of, total_energy
 from accelsim.results.step import LayerResult, Result, StageResult, StepResult
+from accelsim.schedule.plan import Plan
 
 __all__ = ["make_result", "stage_result", "step_result"]
 
 
 def make_result(
-    step: Step,
+    plan: Plan,
     timing: Timing,
     design: Design,
     table: EnergyTable,
-    engine: str,
-    update: Optimizer,
-    dense_cycles: int,
+    case: Case,
+    dense: Result | None,
     identity: str,
 ) -> Result:
-    """Performance, energy and rows of a timed step."""
+    """Performance, energy and rows of a timed step; `dense` is the step that its speedup is over, None for itself."""
+    step = plan.step
     peak = design.peak_macs_per_cycle
     energies = [energy_of(row, table, design.clock_hz) for row in timing.rows]
     layers = tuple(
@@ -44,6 +45,7 @@ def make_result(
             tile=None if row.mapping is None else row.mapping.tile,
             loop_order=None if row.mapping is None else row.mapping.order,
             cycles=row.cycles,
+            latency_s=row.cycles / design.clock_hz,
             array_cycles=row.array_cycles,
             utilisation=row.macs_executed / (row.cycles * peak) if row.mapping else None,
             macs_dense=row.macs_dense,
@@ -61,12 +63,7 @@ def make_result(
     return Result(
         workload=step.model,
         design=design.name,
-        method=step.method,
-        pattern=None if step.pattern is None else str(step.pattern),
-        batch=step.batch,
-        engine=engine,
-        mode=step.mode,
-        optimizer=update.name,
+        **case.head,
         version=__version__,
         identity=identity,
         step=step_result(
@@ -75,7 +72,7 @@ def make_result(
             energy,
             batch=step.batch,
             cycles=timing.cycles,
-            dense_cycles=dense_cycles,
+            dense_cycles=timing.cycles if dense is None else dense.step.cycles,
             dense_macs=step.macs_dense,
             executed_macs=sum(layer.macs_executed for layer in layers),
             dram_bytes=add_up(layer.dram_bytes for layer in layers),
@@ -84,6 +81,8 @@ def make_result(
         layers=layers,
         energy=energy,
         notes=step.notes,
+        dense=dense,
+        plan=plan,
     )
 
 

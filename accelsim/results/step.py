@@ -9,19 +9,23 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal
 
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.files import form_of, make_form, parse_json, read_text, several, validate, write_atomically
 from accelsim.base.markup import Cell, Number, data_table
+from accelsim.base.ratios import relative_speedup
 from accelsim.base.units import GIGA, show
 from accelsim.lowering.tasks import Note, Stage
 from accelsim.results.energy import Energy
+from accelsim.sparsity.methods import case_name
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from accelsim.schedule.plan import Plan  # with compiled kernels, which readers of results do not need
 
 __all__ = [
     "COMPARISON_FORMAT",
@@ -31,6 +35,7 @@ __all__ = [
     "Results",
     "StageResult",
     "StepResult",
+    "comparison",
     "group_notes",
     "load_results",
     "read_results",
@@ -43,6 +48,10 @@ __all__ = [
 
 FORMAT = "accelsim-result/1"
 COMPARISON_FORMAT = "accelsim-comparison/1"
+
+
+_HEAD = ("workload", "design", "method", "pattern", "batch", "engine", "mode", "optimizer")
+_PLAIN = (*_HEAD, "version", "identity")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +112,7 @@ class LayerResult:
     tile: tuple[int, int, int] | None
     loop_order: str | None
     cycles: int
+    latency_s: float
     array_cycles: int
     utilisation: float | None
     macs_dense: int
@@ -114,7 +124,11 @@ class LayerResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """A simulated step: identity, totals, stages, layers, energy by component, notes and the design's assumptions."""
+    """A simulated step: identity, totals, stages, layers, energy by component, and notes.
+
+    `dense`: the dense step that the speedup is over; None where it is this one. `plan`: what was executed. Neither is
+    written to files, so a result that was read has none.
+    """
 
     workload: str
     design: str
@@ -131,6 +145,8 @@ class Result:
     layers: tuple[LayerResult, ...]
     energy: Energy
     notes: tuple[Note, ...]
+    dense: "Result | None" = field(default=None, compare=False, repr=False)
+    plan: "Plan | None" = field(default=None, compare=False, repr=False)
 
     @property
     def stages(self) -> dict[str, StageResult]:
@@ -140,8 +156,7 @@ class Result:
     @property
     def head(self) -> dict[str, Any]:
         """What was simulated, in flat form."""
-        names = ("workload", "design", "method", "pattern", "batch", "engine", "mode", "optimizer")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in _HEAD}
 
     def to_dict(self) -> dict[str, Any]:
         """The result as the ``accelsim-result/1`` object."""
@@ -173,7 +188,7 @@ class Result:
     @property
     def case(self) -> str:
         """The method with its pattern in words."""
-        return self.method if self.pattern is None else f"{self.method} {self.pattern}"
+        return case_name(self.method, self.pattern)
 
     def _repr_html_(self) -> str:
         """Two tables for notebooks: the step, and its stages."""
@@ -271,6 +286,16 @@ def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     write_atomically(path, text.getvalue())
 
 
+def comparison(groups: Iterable[Sequence[Result]]) -> dict[str, Any]:
+    """Return the ``accelsim-comparison/1`` object of results, workload by workload."""
+    entries = [
+        {**result.to_dict(), "relative_speedup": relative_speedup(group[0].step.latency_s, result.step.latency_s)}
+        for group in groups
+        for result in group
+    ]
+    return {"format": COMPARISON_FORMAT, "results": entries}
+
+
 def load_results(path: str | Path) -> Results:
     """Return the results in a ``.json`` file: of one result, of a list of them, or of a comparison.
 
@@ -307,7 +332,7 @@ def result_form(**more: Any) -> Any:
         "layers": several(form_of(LayerResult)),
         "notes": several(form_of(Note)),
     }
-    plain = {name: hint for name, hint in get_type_hints(Result).items() if name not in {*nested, "stage_items"}}
+    plain: dict[str, Any] = {**dict.fromkeys(_PLAIN, str), "pattern": str | None, "batch": int}
     return make_form("Result", {"format": Literal["accelsim-result/1"], **plain, **nested, **more})
 
 
@@ -320,5 +345,4 @@ def result_of(data: dict[str, Any]) -> Result:
         "layers": tuple(LayerResult(**layer) for layer in data["layers"]),
         "notes": tuple(Note(**note) for note in data["notes"]),
     }
-    plain = [item.name for item in fields(Result) if item.name not in nested]
-    return Result(**{name: data[name] for name in plain}, **nested)
+    return Result(**{name: data[name] for name in _PLAIN}, **nested)

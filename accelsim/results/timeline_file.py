@@ -13,6 +13,7 @@ from accelsim.base.errors import InputError
 from accelsim.base.files import FileModel, parse_json, read_text, validate, write_atomically
 from accelsim.lowering.tasks import Stage
 from accelsim.schedule.overlap import Unit
+from accelsim.sparsity.methods import case_name
 
 __all__ = [
     "BANDWIDTH",
@@ -126,8 +127,7 @@ class About(FileModel):
     @property
     def title(self) -> str:
         """What was simulated, in one line."""
-        method = f"{self.method} {self.pattern}" if self.pattern else self.method
-        return f"{self.workload} on {self.design}: {method}, batch {self.batch}"
+        return f"{self.workload} on {self.design}: {case_name(self.method, self.pattern)}, batch {self.batch}"
 
 
 Event = Annotated[Slice | Counter | Label, Field(discriminator="ph")]

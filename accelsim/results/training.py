@@ -26,6 +26,7 @@ from accelsim.base.files import (
 from accelsim.base.markup import Number, data_table
 from accelsim.base.units import show
 from accelsim.results.step import Result, identity_of, result_form, result_of, write_rows
+from accelsim.sparsity.methods import case_name
 from accelsim.sparsity.recipes import Share
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class TrainingResult:
     @property
     def title(self) -> str:
         """The recipe with its method and pattern in words."""
-        method = self.method if self.pattern is None else f"{self.method} {self.pattern}"
+        method = case_name(self.method, self.pattern)
         return method if self.recipe == "constant" else f"{self.recipe} of {method}"
 
     @property

@@ -18,7 +18,7 @@ from accelsim.schedule.edges import Edge, edges_of
 from accelsim.schedule.mapping import buffer_needs
 from accelsim.schedule.overlap import waits_of
 from accelsim.schedule.plan import DIMENSIONS, Mapping, Plan, copies_of, readers_of
-from accelsim.sparsity.methods import Operand
+from accelsim.sparsity.methods import Operand, case_name
 from accelsim.workload.names import unique_names
 
 __all__ = ["Problem", "check_plan", "problems_of", "raise_problems", "task_label", "task_names"]
@@ -74,8 +74,8 @@ def task_label(name: str, stage: str) -> str:
 
 
 def _about(step: Step) -> str:
-    method = f"{step.method} {step.pattern}" if step.pattern else step.method
-    return f"{step.model}, {method}, batch {step.batch}, {step.mode}, {len(step.tasks)} tasks"
+    case = case_name(step.method, step.pattern)
+    return f"{step.model}, {case}, batch {step.batch}, {step.mode}, {len(step.tasks)} tasks"
 
 
 def problems_of(plan: Plan, design: Design, *, complete: bool = True) -> Iterator[Problem]:

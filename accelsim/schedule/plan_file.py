@@ -39,6 +39,7 @@ from accelsim.lowering.optimizers import Optimizer
 from accelsim.lowering.tasks import Generation, Step
 from accelsim.schedule.plan import Mapping, Plan
 from accelsim.schedule.plan_checks import Problem, problems_of, raise_problems, task_label, task_names
+from accelsim.sparsity.methods import case_name
 from accelsim.workload.names import few
 
 __all__ = ["PlanFile", "decisions_of", "load_plan", "plan_text", "read_plan", "save_plan"]
@@ -85,8 +86,8 @@ class MadeFor(FileModel):
     optimizer: str
 
     def __str__(self) -> str:
-        method = f"{self.method} {self.pattern}" if self.pattern else self.method
-        return f"{self.model} on {self.design}, {method}, batch {self.batch}, {self.mode}"
+        case = case_name(self.method, self.pattern)
+        return f"{self.model} on {self.design}, {case}, batch {self.batch}, {self.mode}"
 
 
 class PlanFile(FileModel):

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from accelsim.base.errors import InputError, did_you_mean
+from accelsim.sparsity.pattern import Pattern
 
-__all__ = ["METHODS", "RECIPE_NAMES", "Axis", "Method", "Operand", "SparseOperand", "find_method"]
+__all__ = ["METHODS", "RECIPE_NAMES", "Axis", "Method", "Operand", "SparseOperand", "case_name", "find_method"]
 
 
 class Operand(StrEnum):
@@ -126,3 +127,8 @@ def find_method(name: str) -> Method:
     if name not in METHODS:
         raise InputError(f"method '{name}' is not known{did_you_mean(name, METHODS)}; allowed: {', '.join(METHODS)}")
     return METHODS[name]
+
+
+def case_name(method: str, pattern: str | Pattern | None) -> str:
+    """Return a method with its pattern, if it has one, in words: ``bdwp 2:8``."""
+    return method if pattern is None else f"{method} {pattern}"

@@ -11,17 +11,17 @@ the event engine; without overlap both give the same cycles (``accelsim validate
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from accelsim.base.errors import InputError
 from accelsim.engines import ENGINES
 from accelsim.engines.timing import Timing
 from accelsim.hardware.design import Design
 from accelsim.hardware.sourced import override
-from accelsim.lowering.optimizers import find_optimizer
+from accelsim.lowering.case import Case, case_of, cases_of
 from accelsim.results.ablation import BASE, VARIANTS, AblationRow, Variant
 from accelsim.schedule.mapping import MappingCache
 from accelsim.simulation import plan_step
-from accelsim.sparsity.methods import Method, find_method
 from accelsim.workload.trace import Trace
 
 __all__ = ["ablate"]
@@ -43,49 +43,34 @@ def ablate(
     absent = [name for name in ("os", "ws") if name not in design.array.dataflows]
     if absent:
         raise InputError(f"array.dataflows: design '{design.name}' has no {absent[0]}; an ablation compares os and ws")
-    cases = _cases(methods, patterns)
-    timed = {variant: _time(trace, override(design, variant.changes), variant, cases, batch) for variant in VARIANTS}
+    dense = case_of(method="dense", pattern=None, batch=batch)
+    cases = cases_of(dense, methods, patterns)
+    timed = {variant: _time(trace, override(design, variant.changes), variant, (dense, *cases)) for variant in VARIANTS}
     return tuple(
         AblationRow(
             workload=trace.model,
             design=design.name,
-            method=method.name,
-            pattern=pattern,
+            method=case.method.name,
+            pattern=case.head["pattern"],
             batch=batch,
             variant=variant,
-            cycles=timed[variant][method, pattern].cycles,
-            latency_s=timed[variant][method, pattern].cycles / design.clock_hz,
-            dram_bytes=sum(row.events.dram_bytes for row in timed[variant][method, pattern].rows),
-            base_cycles=timed[BASE][method, pattern].cycles,
-            dense_cycles=timed[variant][_DENSE].cycles,
+            cycles=timed[variant][case].cycles,
+            latency_s=timed[variant][case].cycles / design.clock_hz,
+            dram_bytes=sum(row.events.dram_bytes for row in timed[variant][case].rows),
+            base_cycles=timed[BASE][case].cycles,
+            dense_cycles=timed[variant][dense].cycles,
         )
-        for method, pattern in cases
+        for case in cases
         for variant in VARIANTS
     )
 
 
-_DENSE = find_method("dense"), None
-
-
-def _cases(methods: Sequence[str], patterns: Sequence[str]) -> list[tuple[Method, str | None]]:
-    """Methods with their patterns; dense training and the sparsity of a trace need none."""
-    chosen = [find_method(name) for name in methods]
-    prunes = [method.is_sparse and not method.traced for method in chosen]
-    return [
-        (method, pattern)
-        for method, by_pattern in zip(chosen, prunes, strict=True)
-        for pattern in (patterns if by_pattern else (None,))
-    ]
-
-
-def _time(
-    trace: Trace, design: Design, variant: Variant, cases: Sequence[tuple[Method, str | None]], batch: int
-) -> dict[tuple[Method, str | None], Timing]:
-    """Time dense training and each case on one variant; equal GEMMs are searched once."""
-    sgd, found = find_optimizer("sgd"), {}
+def _time(trace: Trace, design: Design, variant: Variant, cases: Sequence[Case]) -> dict[Case, Timing]:
+    """Time each case on one variant; equal GEMMs are searched once."""
+    found: dict[Case, Timing] = {}
     cache: MappingCache = {}
-    for method, pattern in dict.fromkeys((_DENSE, *cases)):
-        plan = plan_step(trace, design, method, pattern, batch, cache=cache, optimizer=sgd, engine=variant.engine)
-        found[method, pattern] = ENGINES[variant.engine](plan, design, sgd)
-        found[method, pattern].check(design)
+    for case in dict.fromkeys(cases):
+        plan = plan_step(trace, design, replace(case, engine=variant.engine), cache)
+        found[case] = ENGINES[variant.engine](plan, design, case.optimizer)
+        found[case].check(design)
     return found

@@ -14,10 +14,9 @@ from accelsim.engines.bound import step_bound
 from accelsim.engines.timing import TaskTiming, Timing
 from accelsim.hardware.design import load_design
 from accelsim.hardware.sourced import override
-from accelsim.lowering.optimizers import find_optimizer
+from accelsim.lowering.case import case_of
 from accelsim.lowering.tasks import Stage
 from accelsim.simulation import plan_step
-from accelsim.sparsity.methods import find_method
 from accelsim.studies.paper import DESIGN, WORKLOADS
 from accelsim.workload.trace import load_trace
 
@@ -94,14 +93,11 @@ def compare_on(workload: str, method: str, bandwidth_gb_per_s: float) -> EngineC
     apart, side_by_side = (
         override(load_design(DESIGN), {**change, "schedule.overlap": overlap}) for overlap in ("false", "true")
     )
-    trace, sgd = load_trace(workload), find_optimizer("sgd")
-    plans = [
-        plan_step(trace, design, find_method(method), "2:8", 512, optimizer=sgd, engine="event")
-        for design in (apart, side_by_side)
-    ]
-    closed, alone = (ENGINES[engine](plans[0], apart, sgd) for engine in ("closed", "event"))
-    overlapped = ENGINES["event"](plans[1], side_by_side, sgd)
-    bound, bound_by = step_bound(plans[1], side_by_side, sgd)
+    trace, case = load_trace(workload), case_of(method=method, engine="event")
+    plans = [plan_step(trace, design, case) for design in (apart, side_by_side)]
+    closed, alone = (ENGINES[engine](plans[0], apart, case.optimizer) for engine in ("closed", "event"))
+    overlapped = ENGINES["event"](plans[1], side_by_side, case.optimizer)
+    bound, bound_by = step_bound(plans[1], side_by_side, case.optimizer)
     hidden = [before.cycles - after.cycles for before, after in zip(closed.rows, overlapped.rows, strict=True)]
     by_stage = Counter[Stage]()
     for row, cycles in zip(closed.rows, hidden, strict=True):

@@ -18,9 +18,9 @@ from pydantic import BaseModel, create_model
 
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.files import FileModel, validate
-from accelsim.engines import ENGINES
 from accelsim.hardware.design import Design
 from accelsim.hardware.sourced import leaf_paths, read_scalar
+from accelsim.lowering.case import LARGEST_BATCH, case_of
 from accelsim.lowering.optimizers import find_optimizer
 from accelsim.sparsity.methods import find_method
 from accelsim.sparsity.pattern import Pattern
@@ -32,6 +32,7 @@ __all__ = [
     "Levels",
     "Value",
     "check_path",
+    "is_batch",
     "read_axis",
     "text_of",
     "whole_where_counted",
@@ -118,6 +119,11 @@ def read_axis(path: str, given: Any) -> Axis:
 def whole_where_counted(path: str, value: Value) -> Value:
     """Return a whole number of a field that counts something as an integer, and any other value as it is."""
     return int(value) if isinstance(value, float) and value.is_integer() and _counts(path) else value
+
+
+def is_batch(value: Value) -> bool:
+    """Whether a value is a number of samples that a step can have."""
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST_BATCH
 
 
 def text_of(value: Value) -> str:
@@ -258,8 +264,8 @@ def _check_value(path: str, value: Value) -> Value:
     if path == "pattern":
         return _check_pattern(value)
     if path == "batch":
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"got {value!r}; a whole number from 1 is needed")
+        if not is_batch(value):
+            raise InputError(f"got {value!r}; a whole number from 1 to {LARGEST_BATCH} is needed")
         return value
     if path in RESERVED:
         if not isinstance(value, str):
@@ -268,10 +274,8 @@ def _check_value(path: str, value: Value) -> Value:
             find_method(value)
         elif path == "optimizer":
             find_optimizer(value)
-        elif path == "engine" and value not in ENGINES:
-            raise InputError(
-                f"engine '{value}' is not known{did_you_mean(value, ENGINES)}; allowed: {', '.join(ENGINES)}"
-            )
+        elif path == "engine":
+            case_of(engine=value)
         return value
     return _check_field(path, value)
 

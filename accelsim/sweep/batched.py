@@ -28,13 +28,11 @@ from accelsim.hardware.design import Design, load_design
 from accelsim.hardware.energy_table import EnergyTable, load_energy_table
 from accelsim.hardware.sourced import override
 from accelsim.lowering.builder import lower
-from accelsim.lowering.optimizers import find_optimizer
+from accelsim.lowering.case import Case
 from accelsim.lowering.tasks import Stage, Step
 from accelsim.results.energy import COMPONENTS, Energy, add_up, energy_of
 from accelsim.results.performance import stage_result, step_result
 from accelsim.schedule.mapping import mapping_table, why_nothing_fits
-from accelsim.sparsity.methods import Method, find_method
-from accelsim.sparsity.pattern import Pattern
 from accelsim.sweep.families import Family, Floats, Ints, Layout
 from accelsim.sweep.point import Point, evaluate_one, failed, flat_metrics
 from accelsim.workload.trace import load_trace
@@ -105,19 +103,18 @@ class BatchEvaluator:
         trace = self._once(("trace", point.workload), lambda: load_trace(point.workload))
         base = self._once(("design", point.design), lambda: load_design(point.design))
         design = override(base, dict(point.changes), origin="vary")
-        if point.engine != "closed" or design.schedule.scheduler != "greedy":
+        if point.case.engine != "closed" or design.schedule.scheduler != "greedy":
             return None
-        method, optimizer = find_method(point.method), find_optimizer(point.optimizer)
+        case, optimizer = point.case, point.case.optimizer
         table = self._once(("energy", design.energy), lambda: load_energy_table(design.energy))
-        pattern = None if point.pattern is None else Pattern.parse(point.pattern)
 
-        def lowered(which: Method) -> Step:
+        def lowered(own: Case) -> Step:
             modes = (design.name, design.array.patterns, design.vector.fuse_activations)
-            key = ("step", point.workload, which.name, pattern, point.batch, *modes)
-            return self._once(key, lambda: lower(trace, design, which, pattern=pattern, batch=point.batch))
+            key = ("step", point.workload, own, *modes)
+            return self._once(key, lambda: lower(trace, design, own.method, pattern=own.pattern, batch=own.batch))
 
-        step = lowered(method)
-        dense = lowered(find_method("dense")) if method.is_sparse else step
+        step = lowered(case)
+        dense = lowered(case.dense) if case.method.is_sparse else step
         stored = (design.precision, design.array.metadata_bits_per_value, design.sore, design.schedule.pregenerate)
         key = ("family", id(step), id(dense), optimizer.name, *stored)
         return self._once(key, lambda: Family(step, dense, design, optimizer)), _Member(design, table)

@@ -86,7 +86,8 @@ class Identities:
                 value = float(value)
             texts[path] = json.dumps([path, value])
             energy = value if path == "energy" else energy
-        step = (point.method, point.pattern, point.batch, point.optimizer, point.engine)
+        head = point.case.head
+        step = [head[name] for name in ("method", "pattern", "batch", "optimizer", "engine")]
         parts = (self._traces[point.workload], self._tables[energy], json.dumps(step), *texts.values())
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, fields
 from accelsim.base.errors import AccelsimError, InfeasibleError
 from accelsim.hardware.design import load_design
 from accelsim.hardware.sourced import override
+from accelsim.lowering.case import Case
 from accelsim.lowering.tasks import Stage
 from accelsim.results.energy import COMPONENTS, Energy
 from accelsim.results.step import Result, StageResult, StepResult
-from accelsim.simulation import simulate
+from accelsim.simulation import simulate_case
 from accelsim.workload.trace import load_trace
 
 __all__ = ["METRICS", "Point", "evaluate_one", "failed", "flat_metrics", "metrics_of"]
@@ -20,17 +21,13 @@ class Point:
     """One training step to be timed.
 
     `workload` and `design` are shipped names or files; `changes` are dotted paths of the design and their values, as
-    texts that ``--set`` would take. `pattern` is None where the method takes none.
+    texts that ``--set`` would take.
     """
 
     workload: str
     design: str
     changes: tuple[tuple[str, str], ...]
-    method: str
-    pattern: str | None
-    batch: int
-    optimizer: str
-    engine: str
+    case: Case
 
 
 _STEP = tuple(item.name for item in fields(StepResult))
@@ -57,15 +54,8 @@ def flat_metrics(step: StepResult, energy: Energy, stages: Mapping[str, StageRes
 def evaluate_one(point: Point) -> dict[str, object]:
     """Simulate a point: ``status`` ``ok`` with its metrics, or what `failed` makes of the error."""
     try:
-        result = simulate(
-            load_trace(point.workload),
-            override(load_design(point.design), dict(point.changes), origin="vary"),
-            method=point.method,
-            pattern=point.pattern,
-            batch=point.batch,
-            optimizer=point.optimizer,
-            engine=point.engine,
-        )
+        design = override(load_design(point.design), dict(point.changes), origin="vary")
+        result = simulate_case(load_trace(point.workload), design, point.case)
     except AccelsimError as error:
         return failed(error)
     return {"status": "ok", **metrics_of(result)}

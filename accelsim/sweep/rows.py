@@ -18,14 +18,16 @@ from accelsim.base.version import __version__
 from accelsim.hardware.design import Design, load_design
 from accelsim.hardware.resources import check_fits
 from accelsim.hardware.sourced import override
+from accelsim.lowering.case import Case
 from accelsim.sweep.batched import BatchEvaluator
 from accelsim.sweep.inputs import Identities, Inputs, check_inputs
 from accelsim.sweep.point import METRICS, Point
 from accelsim.sweep.space import Sweep
 
-__all__ = ["HEADS", "Chunk", "Lines", "columns_of", "end_of_line", "lines_of", "starts_of"]
+__all__ = ["HEADS", "Chunk", "Lines", "columns_of", "end_of_line", "inputs_of", "lines_of", "starts_of"]
 
-HEADS = ("workload", "design", "method", "pattern", "batch", "optimizer", "engine")
+_CASE = ("method", "pattern", "batch", "optimizer", "engine")
+HEADS = ("workload", "design", *_CASE)
 _OUTCOME = ("status", "reason")
 _ENDS = ("identity", "sweep", "version")
 _MOST_STEPS = 256  # lowered steps that a process remembers
@@ -66,7 +68,7 @@ def starts_of(points: Iterable[Point]) -> Iterator[bytes]:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator=",")
     for point in points:
-        writer.writerow(map(_cell, _inputs_of(point)))
+        writer.writerow(inputs_of(point))
         yield text.getvalue().encode()
         text.seek(0)
         text.truncate()
@@ -88,7 +90,7 @@ def lines_of(chunk: Chunk) -> Lines:
     for point, found in rows:
         outcome = [found.get(name) for name in (*_OUTCOME, *METRICS)]
         ends = (identities.of(point), chunk.sweep, chunk.version)
-        writer.writerow(map(_cell, (*_inputs_of(point), *outcome, *ends)))
+        writer.writerow([*inputs_of(point), *map(_cell, (*outcome, *ends))])
     return Lines(text=text.getvalue().encode(), points=len(chunk.points), seconds=perf_counter() - began)
 
 
@@ -97,11 +99,11 @@ class _Evaluator(threading.local):
 
     def __init__(self) -> None:
         self._inputs: Inputs | None = None
-        self._steps: set[tuple[str, str, str | None, int]] = set()
+        self._steps: set[tuple[str, Case]] = set()
         self._batch = BatchEvaluator()
 
     def evaluate(self, points: Sequence[Point], inputs: Inputs) -> list[dict[str, Any]]:
-        steps = {(point.workload, point.method, point.pattern, point.batch) for point in points}
+        steps = {(point.workload, point.case) for point in points}
         if self._inputs != inputs or len(self._steps | steps) > _MOST_STEPS:
             self._inputs, self._steps, self._batch = inputs, set(), BatchEvaluator()
         self._steps |= steps
@@ -130,9 +132,13 @@ def _why_too_large(point: Point, design: Design) -> str | None:
     return f"does not fit its device: {'; '.join(map(str, found))} (estimate)" if found else None
 
 
-def _inputs_of(point: Point) -> Iterator[Any]:
-    yield from (getattr(point, name) for name in HEADS)
-    yield from (text for _, text in point.changes)
+def inputs_of(point: Point) -> list[str]:
+    """Return the cells of the columns that say what was simulated."""
+    head = point.case.head
+    return [
+        *map(_cell, (point.workload, point.design, *(head[name] for name in _CASE))),
+        *(_cell(text) for _, text in point.changes),
+    ]
 
 
 def _cell(value: Any) -> str:

@@ -36,7 +36,7 @@ from accelsim.sweep.journal import Journal
 from accelsim.sweep.pareto import pareto_front
 from accelsim.sweep.point import Point
 from accelsim.sweep.results_table import row_of
-from accelsim.sweep.rows import HEADS, Chunk, columns_of, lines_of
+from accelsim.sweep.rows import Chunk, columns_of, inputs_of, lines_of
 from accelsim.sweep.run import local_executor
 from accelsim.sweep.space import Sweep
 
@@ -163,7 +163,7 @@ class _Record:
         known = self._before[len(self.costs) : len(self.costs) + len(wanted)]
         points = [point for places in wanted if (point := grid.point(places)) is not None]
         for place, (point, cells) in enumerate(zip(points, known, strict=False), start=len(self.costs) + 2):
-            inputs = [*(str(getattr(point, name) or "") for name in HEADS), *(text for _, text in point.changes)]
+            inputs = inputs_of(point)
             if cells[: len(inputs)] != inputs:
                 raise InputError(
                     f"{self._journal.path}: line {place}: is another point than this search comes to; made with"

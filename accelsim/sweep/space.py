@@ -11,13 +11,15 @@ import sys
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from accelsim.base.errors import InputError
 from accelsim.hardware.design import load_design
+from accelsim.lowering.case import LARGEST_BATCH, case_of
 from accelsim.results.step import identity_of
 from accelsim.sparsity.methods import METHODS
-from accelsim.sweep.axes import RESERVED, Axis, Interval, Levels, Value, text_of, whole_where_counted
+from accelsim.sweep.axes import RESERVED, Axis, Interval, Levels, Value, is_batch, text_of, whole_where_counted
 from accelsim.sweep.expression import Expression, shown
 from accelsim.sweep.inputs import Inputs, base_values
 from accelsim.sweep.point import Point
@@ -37,8 +39,9 @@ class Link:
     def value(self, values: Mapping[str, Value]) -> Value:
         """Return the value of the field. Raises `InputError` where it has none."""
         value = whole_where_counted(self.path, self.expression.value(values))
-        if self.path == "batch" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise InputError(f"'{self.expression.text}': a batch of {shown(value)}; a whole number from 1 is needed")
+        if self.path == "batch" and not is_batch(value):
+            wanted = f"a whole number from 1 to {LARGEST_BATCH} is needed"
+            raise InputError(f"'{self.expression.text}': a batch of {shown(value)}; {wanted}")
         return value
 
 
@@ -144,11 +147,7 @@ class Sweep:
             workload=values["workload"],
             design=self.inputs.design,
             changes=tuple((path, text_of(values[path])) for path in self.changed),
-            method=values["method"],
-            pattern=values["pattern"],
-            batch=values["batch"],
-            optimizer=values["optimizer"],
-            engine=values["engine"],
+            case=_case(**{name: values[name] for name in _CASE}),
         )
 
     def points(self) -> Iterator[Point]:
@@ -161,6 +160,10 @@ class Sweep:
         if self.sampling or self.links or self.constraints or not all(METHODS[name].takes_pattern for name in methods):
             return sum(1 for _ in self.settings())
         return math.prod(len(axis.values) for axis in self.axes if isinstance(axis, Levels))
+
+
+_CASE = ("method", "pattern", "batch", "optimizer", "engine")
+_case = lru_cache(maxsize=1024)(case_of)  # points share their cases
 
 
 def _drawn(axes: tuple[Axis, ...], sampling: Sampling) -> Iterator[tuple[Value, ...]]:

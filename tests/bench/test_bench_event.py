@@ -8,9 +8,9 @@ import accelsim as acs
 from accelsim.engines import closed_form, event
 from accelsim.engines.event import run_in_detail
 from accelsim.hardware.sourced import override
+from accelsim.lowering.case import case_of
 from accelsim.lowering.optimizers import find_optimizer
 from accelsim.simulation import plan_step
-from accelsim.sparsity.methods import find_method
 
 pytestmark = pytest.mark.bench
 SGD = find_optimizer("sgd")
@@ -19,9 +19,7 @@ SGD = find_optimizer("sgd")
 @pytest.fixture(scope="module")
 def planned():
     design = acs.load_design("sat_vcu1525")
-    return plan_step(
-        acs.load_trace("resnet50_imagenet"), design, find_method("bdwp"), "2:8", 512, engine="event"
-    ), design
+    return plan_step(acs.load_trace("resnet50_imagenet"), design, case_of(engine="event")), design
 
 
 @pytest.mark.parametrize("engine", [closed_form, event], ids=["closed", "event"])
@@ -50,6 +48,4 @@ def test_bench_scheduler(benchmark, scheduler):
     design = override(acs.load_design("sat_vcu1525"), {"schedule.scheduler": scheduler})
     trace = acs.load_trace("resnet50_imagenet")
     benchmark.group = "ResNet-50 step, scheduler"
-    benchmark.pedantic(
-        plan_step, (trace, design, find_method("bdwp"), "2:8", 512), {"engine": "event"}, rounds=5, warmup_rounds=1
-    )
+    benchmark.pedantic(plan_step, (trace, design, case_of(engine="event")), rounds=5, warmup_rounds=1)

@@ -11,9 +11,9 @@ import pytest
 import accelsim as acs
 from accelsim.cost.compiled import array_timing, mapping_search
 from accelsim.cost.gemm import machine_numbers
+from accelsim.lowering.case import case_of
 from accelsim.schedule.mapping import mapping_table
 from accelsim.simulation import plan_step
-from accelsim.sparsity.methods import find_method
 
 pytestmark = pytest.mark.bench
 
@@ -41,7 +41,7 @@ def test_resnet50_dense_step_alone(benchmark, resnet50, sat) -> None:
 
 def test_resnet50_lowered_and_planned(benchmark, resnet50, sat) -> None:
     """Lowering and the exhaustive mapping search; the space searched is printed."""
-    plan = benchmark(plan_step, resnet50, sat, find_method("bdwp"), "2:8", 512)
+    plan = benchmark(plan_step, resnet50, sat, case_of())
     benchmark.extra_info.update(mappings_evaluated=plan.evaluated, mappings_pruned=plan.pruned)
 
 

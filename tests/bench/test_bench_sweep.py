@@ -15,6 +15,7 @@ import accelsim as acs
 from accelsim.cost.compiled import mapping_search
 from accelsim.cost.gemm import GemmNumbers, gemm_numbers, machine_numbers
 from accelsim.lowering.builder import lower
+from accelsim.lowering.case import case_of
 from accelsim.lowering.tasks import Gemm
 from accelsim.schedule.mapping import mapping_table
 from accelsim.sparsity.methods import find_method
@@ -28,11 +29,7 @@ STEP = Point(
     workload="resnet50_imagenet",
     design="sat_vcu1525",
     changes=(),
-    method="bdwp",
-    pattern="2:8",
-    batch=512,
-    optimizer="sgd",
-    engine="closed",
+    case=case_of(method="bdwp", pattern="2:8", batch=512, optimizer="sgd", engine="closed"),
 )
 SIDES = (8, 12, 16, 20, 24, 28, 32, 40, 48, 64)
 SWEEPS = {

@@ -9,11 +9,11 @@ import pytest
 import accelsim as acs
 from accelsim.engines.bound import step_bound
 from accelsim.hardware.sourced import override
+from accelsim.lowering.case import case_of
 from accelsim.lowering.optimizers import find_optimizer
 from accelsim.schedule.explain import explain
 from accelsim.schedule.plan_file import load_plan, plan_text
 from accelsim.simulation import plan_step
-from accelsim.sparsity.methods import find_method
 
 TRACE = "resnet18_tinyimagenet"
 QUICK = ["--batch", "16"]
@@ -24,7 +24,7 @@ SGD = find_optimizer("sgd")
 def planned(engine="closed", changes=None, method="bdwp"):
     design = override(acs.load_design("sat_vcu1525"), changes or {"schedule.scheduler": "optimal"})
     trace = acs.load_trace(TRACE)
-    return plan_step(trace, design, find_method(method), "2:8", 16, optimizer=SGD, engine=engine), design
+    return plan_step(trace, design, case_of(method=method, batch=16, engine=engine)), design
 
 
 @pytest.mark.parametrize("engine", ["closed", "event"])

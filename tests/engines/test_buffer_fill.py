@@ -9,9 +9,9 @@ from accelsim.engines.buffer_fill import Fill, buffer_fill
 from accelsim.engines.event import run_in_detail
 from accelsim.engines.work import works_of
 from accelsim.hardware.sourced import override
+from accelsim.lowering.case import case_of
 from accelsim.lowering.optimizers import find_optimizer
 from accelsim.simulation import plan_step
-from accelsim.sparsity.methods import find_method
 
 SGD = find_optimizer("sgd")
 CASES = {
@@ -26,7 +26,7 @@ CASES = {
 def filled(trace, method, changes, batch=4, mode="train"):
     design = override(acs.load_design("sat_vcu1525"), changes)
     trace = acs.load_trace(trace) if isinstance(trace, str) else trace
-    plan = plan_step(trace, design, find_method(method), "2:8", batch, mode, optimizer=SGD, engine="event")
+    plan = plan_step(trace, design, case_of(method=method, batch=batch, mode=mode, engine="event"))
     works, spans = tuple(works_of(plan, design, SGD)), run_in_detail(plan, design, SGD).timing.spans
     return design, works, spans, buffer_fill(works, spans)
 

@@ -16,11 +16,12 @@ from accelsim.engines.bound import step_bound
 from accelsim.engines.event import run_in_detail
 from accelsim.engines.jobs import Job, gemm_jobs
 from accelsim.hardware.sourced import override
+from accelsim.lowering.case import case_of
 from accelsim.lowering.optimizers import find_optimizer
 from accelsim.lowering.tasks import Generation
 from accelsim.schedule.overlap import waits_of
 from accelsim.simulation import plan_step
-from accelsim.sparsity.methods import METHODS, find_method
+from accelsim.sparsity.methods import METHODS
 
 SGD = find_optimizer("sgd")
 PAPER = ("resnet9_cifar10", "vgg19_cifar100", "vit_cifar100", "resnet18_tinyimagenet", "resnet50_imagenet")
@@ -29,7 +30,7 @@ PAPER = ("resnet9_cifar10", "vgg19_cifar100", "vit_cifar100", "resnet18_tinyimag
 def planned(trace, changes=None, method="bdwp", pattern="2:8", batch=64, engine="event", hw="sat_vcu1525"):
     design = override(acs.load_design(hw), changes or {})
     trace = acs.load_trace(trace) if isinstance(trace, str) else trace
-    return plan_step(trace, design, find_method(method), pattern, batch, optimizer=SGD, engine=engine), design
+    return plan_step(trace, design, case_of(method=method, pattern=pattern, batch=batch, engine=engine)), design
 
 
 def one_after_another(plan):

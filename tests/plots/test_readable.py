@@ -8,13 +8,13 @@ import pytest
 from figure_checks import check_readable
 
 import accelsim as acs
+from accelsim.lowering.case import case_of
 from accelsim.lowering.optimizers import find_optimizer
 from accelsim.plots.compose import make_figure
 from accelsim.plots.kinds import KINDS, Choice, prepare
 from accelsim.plots.sources import Source, read_source
 from accelsim.results.timeline import make_timeline
 from accelsim.simulation import plan_step
-from accelsim.sparsity.methods import find_method
 
 ROOT = Path(acs.__file__).parent.parent
 
@@ -200,7 +200,7 @@ def test_the_ladder_and_the_grid_are_readable(width: str) -> None:
 def test_a_timeline_is_readable(width: str, layer: str | None) -> None:
     design, sgd = acs.load_design("sat_vcu1525"), find_optimizer("sgd")
     trace = acs.load_trace("resnet50_imagenet")
-    plan = plan_step(trace, design, find_method("bdwp"), "2:8", 8, optimizer=sgd, engine="event")
+    plan = plan_step(trace, design, case_of(batch=8, engine="event"))
     timeline = Source(path="t.json", form="timeline", data=make_timeline(plan, design, sgd))
     check_readable(make_figure(prepare("timeline", [timeline], Choice(layer=layer)), width, "A title"))
 

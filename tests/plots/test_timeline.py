@@ -10,6 +10,7 @@ from matplotlib.colors import to_hex
 
 import accelsim as acs
 from accelsim.base.errors import InputError
+from accelsim.lowering.case import case_of
 from accelsim.lowering.optimizers import find_optimizer
 from accelsim.lowering.tasks import Stage
 from accelsim.plots.style import COLOURS, HATCHES, new_figure, save_figure
@@ -17,7 +18,6 @@ from accelsim.plots.timeline import MOST_JOBS, draw_timeline, plot_bandwidth, pl
 from accelsim.results.timeline import make_timeline
 from accelsim.results.timeline_file import Timeline
 from accelsim.simulation import plan_step
-from accelsim.sparsity.methods import find_method
 
 LANES = ["STCE", "VECTOR", "DRAM load"]
 SUFFIXES = [".svg", ".png", ".pdf"]
@@ -25,7 +25,7 @@ SUFFIXES = [".svg", ".png", ".pdf"]
 
 def made(trace: str, batch: int, window: tuple[int, int] | None = None) -> Timeline:
     design, sgd = acs.load_design("sat_vcu1525"), find_optimizer("sgd")
-    plan = plan_step(acs.load_trace(trace), design, find_method("bdwp"), "2:8", batch, optimizer=sgd, engine="event")
+    plan = plan_step(acs.load_trace(trace), design, case_of(batch=batch, engine="event"))
     return make_timeline(plan, design, sgd, window=window)
 
 

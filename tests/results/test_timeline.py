@@ -21,13 +21,13 @@ from accelsim.engines.event import run_in_detail
 from accelsim.engines.jobs import gemm_jobs
 from accelsim.engines.work import works_of
 from accelsim.hardware.sourced import override
+from accelsim.lowering.case import case_of
 from accelsim.lowering.optimizers import find_optimizer
 from accelsim.lowering.tasks import Generation
 from accelsim.results.timeline import make_timeline, read_window
 from accelsim.results.timeline_file import BANDWIDTH, FILL, LOADS, STORES, TRACKS, load_timeline, write_timeline
 from accelsim.schedule.overlap import Unit
 from accelsim.simulation import plan_step
-from accelsim.sparsity.methods import find_method
 
 SGD = find_optimizer("sgd")
 ALWAYS = 10**15
@@ -46,8 +46,7 @@ CASES = {
 def planned(case: str, batch: int = 4):
     trace, method, changes = CASES[case]
     design = override(acs.load_design("sat_vcu1525"), changes)
-    return plan_step(acs.load_trace(trace), design, find_method(method), "2:8", batch, optimizer=SGD,
-                     engine="event"), design  # fmt: skip
+    return plan_step(acs.load_trace(trace), design, case_of(method=method, batch=batch, engine="event")), design
 
 
 @pytest.fixture(scope="module", params=CASES)

@@ -7,6 +7,7 @@ import pytest
 import accelsim as acs
 from accelsim.engines import closed_form
 from accelsim.hardware.sourced import override
+from accelsim.lowering.case import case_of
 from accelsim.lowering.optimizers import find_optimizer
 from accelsim.lowering.tasks import Gemm, Generation
 from accelsim.schedule.explain import dataflows_of, explain, mapped_gemms
@@ -14,7 +15,7 @@ from accelsim.schedule.mapping import Searcher, mapping_table
 from accelsim.schedule.offline import _outline, _Scheduler, kept_edges, make_plan
 from accelsim.schedule.plan import copies_of
 from accelsim.simulation import plan_step
-from accelsim.sparsity.methods import METHODS, find_method
+from accelsim.sparsity.methods import METHODS
 
 SGD = find_optimizer("sgd")
 TRACE = "resnet18_tinyimagenet"
@@ -23,7 +24,7 @@ TRACE = "resnet18_tinyimagenet"
 def planned(changes=None, method="bdwp", *, trace=TRACE, batch=16, engine="closed", hw="sat_vcu1525"):
     design = override(acs.load_design(hw), changes or {})
     trace = acs.load_trace(trace) if isinstance(trace, str) else trace
-    return plan_step(trace, design, find_method(method), "2:8", batch, optimizer=SGD, engine=engine), design
+    return plan_step(trace, design, case_of(method=method, batch=batch, engine=engine)), design
 
 
 def row_cycles(plan, design):

@@ -16,6 +16,7 @@ from accelsim.engines import ENGINES
 from accelsim.engines.event import run_in_detail
 from accelsim.hardware.sourced import override
 from accelsim.lowering.builder import lower
+from accelsim.lowering.case import case_of
 from accelsim.lowering.optimizers import find_optimizer
 from accelsim.lowering.tasks import Gemm, Generation, Update
 from accelsim.schedule.edges import edges_of
@@ -53,9 +54,7 @@ OPTIMAL = {"schedule.scheduler": "optimal"}
 
 def planned(changes=None, method="bdwp", *, hw="sat_vcu1525", engine="closed", trace=SMALL, batch=4, **more):
     design = override(acs.load_design(hw), {**OPTIMAL, **(changes or {})})
-    method = find_method(method)
-    plan = plan_step(trace, design, method, more.pop("pattern", "2:8"), batch, optimizer=SGD, engine=engine, **more)
-    return plan, design
+    return plan_step(trace, design, case_of(method=method, batch=batch, engine=engine, **more)), design
 
 
 def loaded(path: Path, plan, design):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import accelsim as acs
+from accelsim.base.ratios import geometric_mean
 from accelsim.hardware.sourced import override
 from accelsim.plots.ablation import grid_frame, ladder_frame
 from accelsim.results.ablation import (
@@ -18,7 +19,6 @@ from accelsim.results.ablation import (
     VARIANTS,
     AblationRow,
     Variant,
-    geometric_mean,
     summarise,
 )
 from accelsim.studies.ablation import ablate

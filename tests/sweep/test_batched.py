@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from accelsim.lowering.case import case_of
 from accelsim.sparsity.methods import METHODS
 from accelsim.sweep import batched
 from accelsim.sweep.batched import BatchEvaluator, evaluate_points
@@ -15,11 +16,7 @@ POINT = Point(
     workload="resnet9_cifar10",
     design="sat_vcu1525",
     changes=(),
-    method="bdwp",
-    pattern="2:8",
-    batch=64,
-    optimizer="sgd",
-    engine="closed",
+    case=case_of(method="bdwp", pattern="2:8", batch=64, optimizer="sgd", engine="closed"),
 )
 
 CHANGES = {
@@ -84,10 +81,12 @@ def points(draw: st.DrawFn) -> list[Point]:
             st.sampled_from(["resnet9_cifar10", "resnet9_digits_bdwp_2of8", "vit_cifar100", "resnet18_tinyimagenet"])
         ),
         design=draw(st.sampled_from(["sat_vcu1525", "sat_edge_zcu104", "sat_asic_28nm", "sat_vcu1525_dense"])),
-        method=draw(st.sampled_from(sorted(METHODS))),
-        pattern=draw(st.sampled_from(["2:8", "1:4", "2:4", "4:8", "3:9", None])),
-        batch=draw(st.sampled_from([1, 7, 64, 512])),
-        optimizer=draw(st.sampled_from(["sgd", "adam"])),
+        case=case_of(
+            method=draw(st.sampled_from(sorted(METHODS))),
+            pattern=draw(st.sampled_from(["2:8", "1:4", "2:4", "4:8", "3:9", None])),
+            batch=draw(st.sampled_from([1, 7, 64, 512])),
+            optimizer=draw(st.sampled_from(["sgd", "adam"])),
+        ),
     )
     bandwidths = draw(st.lists(st.sampled_from(CHANGES["dram.bandwidth_gb_per_s"]), min_size=1, max_size=6))
     value = draw(st.sampled_from(CHANGES[varied]))
@@ -111,7 +110,11 @@ def test_every_path_of_the_design_at_each_of_its_values(path: str) -> None:
     if path != "dram.bandwidth_gb_per_s":
         changes += [(*change, ("dram.bandwidth_gb_per_s", "9.6")) for change in changes]
     rows = assert_same(
-        [replace(POINT, changes=change, method=method) for change in changes for method in ("bdwp", "sdgp")]
+        [
+            replace(POINT, changes=change, case=case_of(method=method, batch=64))
+            for change in changes
+            for method in ("bdwp", "sdgp")
+        ]
     )
     assert any(row["status"] == "ok" for row in rows)
 
@@ -124,7 +127,7 @@ def test_the_changes_tested_cover_every_section_of_a_design() -> None:
 def test_a_larger_network_over_many_bandwidths() -> None:
     """As many bandwidths as it takes for kept candidates to be shared, some of them twice."""
     values = [f"{9.6 + 0.7 * step:.4g}" for step in range(24)] + ["9.6", "19.2", "19.2"]
-    base = replace(POINT, workload="resnet18_tinyimagenet", batch=512)
+    base = replace(POINT, workload="resnet18_tinyimagenet", case=case_of())
     rows = assert_same([replace(base, changes=(("dram.bandwidth_gb_per_s", value),)) for value in values])
     assert tuple(rows[0]) == ("status", *METRICS)
     assert len({row["cycles"] for row in rows}) > 20
@@ -132,7 +135,7 @@ def test_a_larger_network_over_many_bandwidths() -> None:
 
 def test_points_come_back_in_their_order_whatever_family_they_are_of() -> None:
     """Two methods, an engine that is not the closed form, a design that fits nothing, input that cannot be used."""
-    small = replace(POINT, batch=8)
+    small = replace(POINT, case=case_of(batch=8))
     mixed = [
         small,
         replace(small, method="dense", pattern=None),
@@ -161,7 +164,9 @@ def test_points_come_back_in_their_order_whatever_family_they_are_of() -> None:
 
 def test_the_gemm_that_does_not_fit_is_the_one_that_simulate_names() -> None:
     changes = (("buffers.w_bytes", "16384"), ("buffers.y_bytes", "2048"))
-    rows = assert_same([replace(POINT, changes=changes, method=method) for method in ("dense", "bdwp", "sdgp")])
+    rows = assert_same(
+        [replace(POINT, changes=changes, case=case_of(method=method, batch=64)) for method in ("dense", "bdwp", "sdgp")]
+    )
     assert {row["status"] for row in rows} == {"infeasible"}
 
 
@@ -190,7 +195,7 @@ def test_batches_of_one_evaluator_are_one_batch(monkeypatch: pytest.MonkeyPatch)
 
 def test_what_is_remembered_is_bounded_and_forgetting_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each number of SORE lanes is a family of its own."""
-    many = [replace(POINT, batch=8, changes=(("sore.lanes", str(lanes)),)) for lanes in range(1, 13)]
+    many = [replace(POINT, case=case_of(batch=8), changes=(("sore.lanes", str(lanes)),)) for lanes in range(1, 13)]
     whole = evaluate_points(many)
     monkeypatch.setattr(batched, "_AT_ONCE", 3)
     monkeypatch.setattr(batched, "_MOST_KNOWN", 6)
@@ -219,4 +224,4 @@ def test_conservation_laws_are_checked_on_every_batch(monkeypatch: pytest.Monkey
     costs = batched._costs
     monkeypatch.setattr(batched, "_costs", lambda *args: (costs(*args)[0] - 10**6, costs(*args)[1]))
     with pytest.raises(AssertionError, match=r"^prep\.0: fewer cycles than the array works$"):
-        evaluate_points([replace(POINT, method="dense")])
+        evaluate_points([replace(POINT, case=case_of(method="dense", batch=64))])

@@ -4,17 +4,14 @@ from dataclasses import replace
 
 import accelsim as acs
 from accelsim.hardware.sourced import override
+from accelsim.lowering.case import case_of
 from accelsim.sweep.point import METRICS, Point, evaluate_one
 
 POINT = Point(
     workload="resnet9_cifar10",
     design="sat_vcu1525",
     changes=(("array.rows", "16"), ("dram.bandwidth_gb_per_s", "19.2")),
-    method="bdwp",
-    pattern="2:8",
-    batch=64,
-    optimizer="adam",
-    engine="closed",
+    case=case_of(method="bdwp", pattern="2:8", batch=64, optimizer="adam", engine="closed"),
 )
 
 

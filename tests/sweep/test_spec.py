@@ -74,7 +74,8 @@ def test_a_spec_file_and_the_same_from_python(tmp_path: Path) -> None:
     points = list(sweep.points())
     assert sweep.count() == len(points) == 2 * (3 + 2 * 2 * 3)
     assert [
-        (point.workload, point.method, point.pattern, *(value for _, value in point.changes)) for point in points[:6]
+        (point.workload, point.case.method.name, point.case.head["pattern"], *(value for _, value in point.changes))
+        for point in points[:6]
     ] == [
         (TRACE, "dense", None, "16", "10", "32"),
         (TRACE, "dense", None, "16", "30", "32"),
@@ -83,7 +84,7 @@ def test_a_spec_file_and_the_same_from_python(tmp_path: Path) -> None:
         (TRACE, "bdwp", "2:4", "16", "30", "32"),
         (TRACE, "bdwp", "2:4", "16", "50", "32"),
     ]
-    assert {(point.batch, point.optimizer, point.engine, point.design) for point in points} == {
+    assert {(point.case.batch, point.case.optimizer.name, point.case.engine, point.design) for point in points} == {
         (512, "sgd", "closed", "sat_vcu1525")
     }
     assert sweep.changed == ("array.rows", "dram.bandwidth_gb_per_s", "array.cols")

@@ -11,7 +11,6 @@ from accelsim.plots.ablation import (
     OS_INTERLEAVED,
     Case,
     by_variant,
-    case_title,
     cases_of,
     headline,
     panel_frame,
@@ -19,6 +18,7 @@ from accelsim.plots.ablation import (
 from accelsim.plots.compose import draw_ablation
 from accelsim.plots.style import new_figure, save_figure
 from accelsim.results.ablation import BASE, GROUPS, LADDER, OS_BASE, AblationRow
+from accelsim.sparsity.methods import case_name
 
 __all__ = ["ablation_table", "write_ablation"]
 
@@ -65,7 +65,7 @@ def ablation_table(rows: Sequence[AblationRow], command: str) -> str:
 def _ladder_lines(rows: Sequence[AblationRow], case: Case, workloads: Sequence[str]) -> list[str]:
     summaries = by_variant(rows, case)
     lines = [
-        f"## {case_title(case)}: step time of the base over that of the variant",
+        f"## {case_name(*case)}: step time of the base over that of the variant",
         "",
         f"| | variant | {' | '.join(workloads)} | geometric mean | over dense |",
         f"|---|---|{'---:|' * (len(workloads) + 2)}",

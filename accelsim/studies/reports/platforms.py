@@ -21,6 +21,7 @@ from accelsim.plots import frames
 from accelsim.plots.compose import draw_platforms, draw_predicted
 from accelsim.plots.style import new_figure, save_figure
 from accelsim.simulation import simulate
+from accelsim.sparsity.methods import case_name
 from accelsim.studies.paper import DESIGN, WORKLOADS
 from accelsim.workload.trace import load_trace
 
@@ -73,7 +74,7 @@ def _comparison_lines(contenders: Sequence[Contender]) -> Iterator[str]:
     yield "SAT, then operations of the dense step per second and watt, with the interval of the energy."
     for method, pattern in _CASES:
         yield ""
-        yield f"## {method if pattern is None else f'{method} {pattern}'}"
+        yield f"## {case_name(method, pattern)}"
         yield ""
         yield "| workload | " + " | ".join(names) + " |"
         yield "|---|" + "---:|" * len(names)

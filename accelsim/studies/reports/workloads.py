@@ -1,11 +1,11 @@
 """The report on the paper's workloads: dense and sparse at 2:8, speedups as a table, where time goes as a figure."""
 
-import math
 from pathlib import Path
 
 import pandas as pd
 
 from accelsim.base.files import write_atomically
+from accelsim.base.ratios import geometric_mean
 from accelsim.hardware.design import load_design
 from accelsim.plots import frames
 from accelsim.plots.compose import draw_stacks
@@ -34,7 +34,7 @@ def speedup_table(results: dict[tuple[str, str], Result]) -> str:
         lines.append(f"| {name} | {results[name, 'dense'].step.latency_s * 1e3:,.0f} ms | {speedups} |")
     columns = [[results[name, method].step.speedup for name in WORKLOADS] for method in METHODS[1:]]
     means = " | ".join(f"**{sum(column) / len(column):.2f}x**" for column in columns)
-    geometric = " | ".join(f"{math.exp(sum(map(math.log, column)) / len(column)):.2f}x" for column in columns)
+    geometric = " | ".join(f"{geometric_mean(column):.2f}x" for column in columns)
     return "\n".join([*lines, f"| **average** | | {means} |", f"| geometric mean | | {geometric} |", ""])
 
 

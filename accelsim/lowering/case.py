@@ -1,0 +1,127 @@
+"""What is simulated of a trace on a design, as one value."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+from accelsim.base.errors import InputError, did_you_mean
+from accelsim.lowering.optimizers import Optimizer, find_optimizer
+from accelsim.lowering.tasks import Overrides
+from accelsim.sparsity.methods import METHODS, Method, case_name, find_method
+from accelsim.sparsity.pattern import Pattern
+
+__all__ = ["ENGINE_NAMES", "LARGEST_BATCH", "Case", "Mode", "case_of", "cases_of", "check_batch"]
+
+ENGINE_NAMES = ("closed", "event")
+"""Names of `accelsim.engines.ENGINES`."""
+
+LARGEST_BATCH = 2**20
+
+Mode = Literal["train", "infer"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One step of some trace on some design: how it is trained, and which engine times it.
+
+    `pattern` is None where the method takes none. `batch`: samples of the step. `mode` ``infer`` is FF and its vector
+    work alone. `engine`: one of `ENGINE_NAMES`. `overrides` force single operations dense or sparse; dense training
+    ignores them. Raises `InputError` for what cannot be.
+    """
+
+    method: Method
+    pattern: Pattern | None
+    batch: int
+    mode: Mode
+    optimizer: Optimizer
+    engine: str
+    overrides: Overrides
+
+    def __post_init__(self) -> None:
+        if self.engine not in ENGINE_NAMES:
+            hint = did_you_mean(self.engine, ENGINE_NAMES)
+            raise InputError(f"engine '{self.engine}' is not known{hint}; allowed: {', '.join(ENGINE_NAMES)}")
+        if self.mode not in (modes := get_args(Mode)):
+            raise InputError(f"mode: got '{self.mode}'{did_you_mean(self.mode, modes)}; allowed: {', '.join(modes)}")
+        check_batch(self.batch)
+        assert self.pattern is None or self.method.takes_pattern, "see `Case.under`"
+
+    def __str__(self) -> str:
+        return case_name(self.method.name, self.pattern)
+
+    @property
+    def dense(self) -> "Case":
+        """The same step trained dense."""
+        return self.under(METHODS["dense"], None)
+
+    def under(self, method: Method, pattern: Pattern | None) -> "Case":
+        """Return the same step under another method, with `pattern` where it takes one."""
+        return replace(self, method=method, pattern=pattern if method.takes_pattern else None)
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """The case in flat form, without its overrides."""
+        return {
+            "method": self.method.name,
+            "pattern": None if self.pattern is None else str(self.pattern),
+            "batch": self.batch,
+            "engine": self.engine,
+            "mode": self.mode,
+            "optimizer": self.optimizer.name,
+        }
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What identities of results hold of the case."""
+        return {**self.head, "pattern": str(self.pattern), "overrides": repr(self.overrides)}
+
+
+def case_of(
+    *,
+    method: str | Method = "bdwp",
+    pattern: str | Pattern | None = "2:8",
+    batch: int = 512,
+    mode: str = "train",
+    optimizer: str = "sgd",
+    engine: str = "closed",
+    overrides: Overrides | None = None,
+) -> Case:
+    """Return the case that names and texts describe, as in `accelsim.simulate`.
+
+    A pattern is read and then left out where the method takes none. Raises `InputError` for a name that is not known
+    and a value that cannot be.
+
+    >>> case = case_of(method="sdgp", pattern="2:4", batch=64)
+    >>> str(case), str(case.dense), case.dense.batch
+    ('sdgp 2:4', 'dense', 64)
+    """
+    chosen = find_method(method) if isinstance(method, str) else method
+    parsed = Pattern.parse(pattern) if isinstance(pattern, str) else pattern
+    return Case(
+        method=chosen,
+        pattern=parsed if chosen.takes_pattern else None,
+        batch=batch,
+        mode=mode,  # type: ignore[arg-type]  # which the case checks
+        optimizer=find_optimizer(optimizer),
+        engine=engine,
+        overrides=overrides or Overrides(),
+    )
+
+
+def cases_of(case: Case, methods: Sequence[str], patterns: Sequence[str]) -> tuple[Case, ...]:
+    """Return `case` under every method with every pattern, once where it takes none.
+
+    Raises `InputError` for unknown methods and for what is no pattern.
+    """
+    parsed = [Pattern.parse(pattern) for pattern in patterns]
+    return tuple(
+        case.under(method, pattern)
+        for method in map(find_method, methods)
+        for pattern in (parsed if method.takes_pattern else (None,))
+    )
+
+
+def check_batch(batch: int) -> None:
+    """Raise `InputError` for a number of samples per step that cannot be."""
+    if not 1 <= batch <= LARGEST_BATCH:
+        raise InputError(f"batch: got {batch}; allowed: 1 to {LARGEST_BATCH}")
