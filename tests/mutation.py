@@ -102,12 +102,13 @@ SUITES = {
     ),
     "results": Suite(
         (
-            "tests/test_simulation.py",
-            "tests/results",
             "tests/cli/test_screen.py",
             "tests/test_training.py",
+            "tests/test_simulation.py",
+            "tests/results",
             "tests/studies/test_ablation.py",
         ),
+        "parts_sum or prints or totals or geometric or stand or adds_up or slices",
         compiled=True,
     ),
     "sweep": Suite(
@@ -117,6 +118,7 @@ SUITES = {
             "tests/sweep/test_batched.py",
             "tests/sweep/test_run.py",
         ),
+        "test_pareto or test_expression or come_back or not_those",
         compiled=True,
     ),
     "tracer": Suite(

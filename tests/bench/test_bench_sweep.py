@@ -1,8 +1,8 @@
 """Speed of sweeps on one core: pytest tests/bench/test_bench_sweep.py -m bench -s.
 
-Rows together equal rows one by one, and rates that the README states are met within a factor of three, as machines and what
-else they do differ. Rates count CPU time of this process, which other work on the machine does not stretch. Side by side: points together,
-and the loop over `simulate` that they replace.
+Rows together equal rows one by one, and rates that the README states are met within a factor of three, as machines and
+what else they do differ. Rates count CPU time of this process, which other work on the machine does not stretch. Side
+by side: points together, and the loop over `simulate` that they replace.
 """
 
 import re
