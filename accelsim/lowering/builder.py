@@ -265,7 +265,6 @@ class _Builder:
                 passes=0 if share and index else 1,
             )
             for index, (stage, pattern) in enumerate(wanted)
-            if pattern is not None
         ]
 
 
