@@ -1,11 +1,12 @@
 """Mutation check: plants single-line faults, one at a time, and says which test caught each.
 
-``python tests/mutation.py`` copies the sources to a temporary folder per fault, changes one line there, runs the tests
-that judge that part and writes ``reports/validation/mutations.csv`` and ``.md``. Exit code 1 when a fault survives. Not
-collected by pytest. The tests that plant faults of their own are left out: they read the changed line.
+``python tests/mutation.py`` copies the sources to temporary folders, changes one line there, runs the tests that judge
+that part, puts the line back and writes ``reports/validation/mutations.csv`` and ``.md``. Exit code 1 when a fault
+survives. Not collected by pytest. The tests that plant faults of their own are left out: they read the changed line.
 
-Kernels run interpreted, which is faster than compiling them anew for each fault, but for the mapping search. Hypothesis
-runs with fixed seeds and without shrinking, so the table repeats itself but for the seconds.
+Kernels run interpreted where they are judged, which is faster than compiling them anew for each fault, but for the
+mapping search; where others are, they are compiled once per folder. Hypothesis runs with fixed seeds and without
+shrinking, so the table repeats itself but for the seconds.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Queue
 
 import pandas as pd
 
@@ -39,7 +41,32 @@ REGISTER_OS = "accelsim/engines/compiled/register_os.py"
 REGISTER_STATIONARY = "accelsim/engines/compiled/register_stationary.py"
 REGISTER = "accelsim/engines/register.py"
 GEMM = "accelsim/cost/gemm.py"
-STEP = "accelsim/lowering/step.py"
+BUILDER = "accelsim/lowering/builder.py"
+RULES = "accelsim/lowering/rules.py"
+PHASES = "accelsim/lowering/phases.py"
+PLATFORM_KERNELS = "accelsim/platforms/kernels.py"
+KERNEL_TIME = "accelsim/platforms/kernel_time.py"
+ESTIMATE = "accelsim/platforms/estimate.py"
+MEMORY = "accelsim/platforms/memory.py"
+ACCURACY = "accelsim/platforms/accuracy.py"
+SCREEN = "accelsim/cli/screen.py"
+PERFORMANCE = "accelsim/results/performance.py"
+ENERGY = "accelsim/results/energy.py"
+TIMELINE = "accelsim/results/timeline.py"
+RUN = "accelsim/results/training.py"
+ABLATION = "accelsim/results/ablation.py"
+PARETO = "accelsim/sweep/pareto.py"
+FRONTS = "accelsim/sweep/fronts.py"
+EXPRESSION = "accelsim/sweep/expression.py"
+FAMILIES = "accelsim/sweep/families.py"
+RUN_SWEEP = "accelsim/sweep/run.py"
+MEASURE = "accelsim/workload/tracer/measure.py"
+WORKS = "accelsim/workload/tracer/works.py"
+LINKING = "accelsim/workload/tracer/linking.py"
+SCALESIM = "accelsim/workload/importers/scalesim.py"
+KINETO = "accelsim/workload/importers/kineto.py"
+ONNX_WORKS = "accelsim/workload/importers/_onnx_works.py"
+TORCH_OPS = "accelsim/workload/importers/_torch_ops.py"
 
 PLUGIN = """
 from pathlib import Path
@@ -70,7 +97,42 @@ SUITES = {
     ),
     "buffer level": Suite((NUMBERS, "tests/cost/test_buffer_level.py"), "not search"),
     "mapping search": Suite(("tests/cost/test_buffer_level.py", "tests/cost/test_search.py"), compiled=True),
-    "step": Suite((NUMBERS, "tests/test_step.py", "tests/test_simulation.py")),
+    "step": Suite((NUMBERS, "tests/lowering/test_step.py", "tests/test_simulation.py")),
+    "lowering": Suite(("tests/lowering",)),
+    "platforms": Suite(
+        tuple(
+            f"tests/platforms/test_{name}.py" for name in ("kernels", "memory", "kernel_time", "estimate", "accuracy")
+        )
+    ),
+    "results": Suite(
+        (
+            "tests/cli/test_screen.py",
+            "tests/test_training.py",
+            "tests/test_simulation.py",
+            "tests/results",
+            "tests/studies/test_ablation.py",
+        ),
+        "parts_sum or prints or totals or geometric or stand or adds_up or slices",
+        compiled=True,
+    ),
+    "sweep": Suite(
+        (
+            "tests/sweep/test_pareto.py",
+            "tests/sweep/test_expression.py",
+            "tests/sweep/test_batched.py",
+            "tests/sweep/test_run.py",
+        ),
+        "test_pareto or test_expression or come_back or not_those",
+        compiled=True,
+    ),
+    "tracer": Suite(
+        (
+            "tests/workload/test_tracer.py",
+            "tests/workload/test_tracer_sparsity.py",
+            "tests/workload/test_tracer_steps.py",
+        )
+    ),
+    "importers": Suite(("tests/workload/importers",)),
 }
 
 
@@ -229,8 +291,183 @@ FAULTS = (
         "return ceil_div(ceil_div(elements, group), lanes) * lanes",
     ),
     Fault(
-        "step", STEP, "_wu_gemm", "the gradient of a transposed convolution has the size of its input",
+        "step", PHASES, "wu_gemm", "the gradient of a transposed convolution has the size of its input",
         "batch * outputs * prod(operation.out_size)", "batch * outputs * prod(operation.in_size)",
+    ),
+    Fault(
+        "lowering", BUILDER, "_PASSES", "the mask of a dropout is not read in BP",
+        '"dropout": Passes(backward_reads=Multiple(writes=2))', '"dropout": Passes(backward_reads=Multiple(writes=1))',
+    ),
+    Fault(
+        "lowering", BUILDER, "_PASSES", "the gradient of a loss reads the loss, not the logits",
+        '"loss": Passes(backward_reads=Multiple(reads=1))', '"loss": Passes(backward_reads=Multiple(writes=1))',
+    ),
+    Fault(
+        "lowering", BUILDER, "_PASSES", "the gradient of a multiplication reads no factor",
+        '"multiply": Passes(backward_reads=Multiple(reads=1, writes=1))', '"multiply": Passes()',
+    ),
+    Fault(
+        "lowering", BUILDER, "_PASSES", "the gradient of a reduction reads what was reduced",
+        '"reduce": Passes()', '"reduce": Passes(backward_reads=Multiple(reads=1))',
+    ),
+    Fault(
+        "results", SCREEN, "show_comparison", "the mean over workloads is that of the ratios, not the geometric one",
+        "mean = math.exp(sum(logs) / len(logs))", "mean = sum(map(math.exp, logs)) / len(logs)",
+    ),
+    Fault(
+        "platforms", ESTIMATE, "_finish", "a quarter of the time makes a step bound by compute",
+        "seconds[bound_by_compute].sum() >= seconds.sum() / 2", "seconds[bound_by_compute].sum() >= seconds.sum() / 4",
+    ),
+    Fault(
+        "results", PERFORMANCE, "step_result", "utilisation is over the cycles of the step, not over those of the array",
+        "executed_macs / (on_array * design.peak_macs_per_cycle)", "executed_macs / (cycles * design.peak_macs_per_cycle)",
+    ),
+    Fault(
+        "lowering", BUILDER, "backward", "vector work has a backward where nothing wants its gradient",
+        "if self.gradients[operation.name] and operation.name not in self.fused:",
+        "if operation.name not in self.fused:",
+    ),
+    Fault(
+        "lowering", BUILDER, "_matmul_backward", "the gradient of a right factor has m and k exchanged",
+        '"[dB]", batch, k, n, m)', '"[dB]", batch, m, n, k)',
+    ),
+    Fault(
+        "lowering", BUILDER, "_generations", "a method of one mask makes no pass over the weights at all",
+        "passes=0 if share and index else 1", "passes=0 if share else 1",
+    ),
+    Fault(
+        "lowering", RULES, "Rules", "the last of two layers is no last layer",
+        "weighted[-1].name if len(weighted) > 1 else None", "weighted[-1].name if len(weighted) > 2 else None",
+    ),
+    Fault(
+        "lowering", RULES, "_mode_for", "of the modes that fit what was seen the densest is taken",
+        "key=lambda mode: (mode.density, mode.group)", "key=lambda mode: (-mode.density, mode.group)",
+    ),
+    Fault(
+        "lowering", PHASES, "_phases", "a phase of a strided product has one position too many",
+        "positions = (size - 1 + padding - residue) // stride", "positions = (size + padding - residue) // stride",
+    ),
+    Fault(
+        "lowering", PHASES, "_weight_gemm", "channels are cut, not padded, to whole groups",
+        "channels = -(-channels // pattern.group) * pattern.group", "channels = channels // pattern.group * pattern.group",
+    ),
+    Fault(
+        "platforms", PLATFORM_KERNELS, "_vector", "fused work moves a quarter of its bytes",
+        "moved * (0.5 if half else 1.0)", "moved * (0.25 if half else 1.0)",
+    ),
+    Fault(
+        "platforms", PLATFORM_KERNELS, "compact_share", "positions of kept values take four bits",
+        "return 0.5 + 0.125 / width", "return 0.5 + 0.25 / width",
+    ),
+    Fault(
+        "platforms", PLATFORM_KERNELS, "_product", "packing a gradient is free",
+        "moved += weight * (1 + compact_share(width))", "moved += 0.0",
+    ),
+    Fault(
+        "platforms", KERNEL_TIME, "_together", "compute and memory take turns",
+        "return np.sqrt(np.hypot(compute**2, memory**2))", "return compute + memory",
+    ),
+    Fault(
+        "platforms", ESTIMATE, "_exposed_link_s", "every device sends its gradients to every other",
+        "moved = 2 * (case.devices - 1) / case.devices *", "moved = 2 * (case.devices - 1) *",
+    ),
+    Fault(
+        "platforms", MEMORY, "kept_elements", "a pooling in front of an activation is overwritten",
+        'in_place = operation.kind == "norm" and overwritten', "in_place = overwritten",
+    ),
+    Fault(
+        "platforms", ACCURACY, "_spread", "the worst row is the best",
+        "worst=rows[int(errors.argmax())]", "worst=rows[int(errors.argmin())]",
+    ),
+    Fault(
+        "results", ENERGY, "energy_of", "register words are paid for as multiply-accumulates",
+        "register_j=events.register_words * table.pj_per_register_word", "register_j=events.register_words * table.pj_per_mac",
+    ),
+    Fault(
+        "results", PERFORMANCE, "step_result", "throughput counts what was executed, not what the dense step would",
+        "gops = 2 * dense_macs / latency / GIGA", "gops = 2 * executed_macs / latency / GIGA",
+    ),
+    Fault(
+        "results", PERFORMANCE, "make_result", "a layer keeps the array busy in its array cycles alone",
+        "row.macs_executed / (row.cycles * peak)", "row.macs_executed / (row.array_cycles * peak)",
+    ),
+    Fault(
+        "results", TIMELINE, "between", "a duration is rounded by itself",
+        'return (self._ns(end) - self._ns(start)) / _NS["us"]', 'return self._ns(end - start) / _NS["us"]',
+    ),
+    Fault(
+        "results", RUN, "totals", "the energy of a run is compared with that of one dense step",
+        "dense_latency, dense_energy = steps * self.dense.step.latency_s, steps * self.dense.step.energy_j",
+        "dense_latency, dense_energy = steps * self.dense.step.latency_s, self.dense.step.energy_j",
+    ),
+    Fault(
+        "results", ABLATION, "geometric_mean", "means over workloads are arithmetic",
+        "return math.exp(sum(map(math.log, values)) / len(values))", "return sum(values) / len(values)",
+    ),
+    Fault(
+        "sweep", PARETO, "pareto_front", "a point as good as one before it in the second objective stays",
+        "points[:, 1] < least_before", "points[:, 1] <= least_before",
+    ),
+    Fault(
+        "sweep", PARETO, "hypervolume", "a point on the border of the reference counts",
+        "points = points[np.all(points < corner, axis=1)]", "points = points[np.any(points < corner, axis=1)]",
+    ),
+    Fault(
+        "sweep", FRONTS, "find_fronts", "a row is as good as itself",
+        "(times - 1).tolist()", "times.tolist()",
+    ),
+    Fault(
+        "sweep", EXPRESSION, "_connective", "an alternative needs all its parts",
+        'decided = word == "or"', 'decided = word == "and"',
+    ),
+    Fault(
+        "sweep", FAMILIES, "_laid_out", "vector work is charged for what it reads alone",
+        "vectors.append((len(rows), task.reads + task.writes))", "vectors.append((len(rows), task.reads))",
+    ),
+    Fault(
+        "sweep", RUN_SWEEP, "_check_order", "rows of another point are gone on with",
+        "if not line.startswith(start):", "if not line:",
+    ),
+    Fault(
+        "tracer", MEASURE, "_by_chance", "what one group would obey by chance all would",
+        "int(counts.sum()) * math.log(one) > math.log(_BY_CHANCE)", "math.log(one) > math.log(_BY_CHANCE)",
+    ),
+    Fault(
+        "tracer", MEASURE, "_in_memory_order", "an element that a view repeats counts as often as it is seen",
+        "if tensor.stride(dimension) == 0:", "if tensor.stride(dimension) < 0:",
+    ),
+    Fault(
+        "tracer", WORKS, "_pooling_reads", "a window of an adaptive pooling ends before its last element",
+        "-(-(i + 1) * size // out) - i * size // out", "(i + 1) * size // out - i * size // out",
+    ),
+    Fault(
+        "tracer", LINKING, "_link_input_gradient", "a forward that is computed again is a gradient",
+        "            if keys[1 - side] in record.reads:", "            if keys[side] in record.reads:",
+    ),
+    Fault(
+        "tracer", LINKING, "_link_factors", "of a product of activations one factor alone gets a gradient",
+        "missing = [factor for factor in (0, 1) if factor not in record.input_gradients]",
+        "missing = [factor for factor in (0,) if factor not in record.input_gradients]",
+    ),
+    Fault(
+        "importers", SCALESIM, "kept_weights", "the last, ragged group of a filter is dropped",
+        "k // pattern.group * pattern.kept + min(k % pattern.group, pattern.kept)", "k // pattern.group * pattern.kept",
+    ),
+    Fault(
+        "importers", SCALESIM, "_operation", "the rows of a GEMM are all of one sample",
+        'layer.sizes["M"] // batch', 'layer.sizes["M"]',
+    ),
+    Fault(
+        "importers", KINETO, "_rows", "a call that ends when the next begins holds it",
+        "while around and around[-1].end <= row.start:", "while around and around[-1].end < row.start:",
+    ),
+    Fault(
+        "importers", ONNX_WORKS, "product", "a grouped product has the rows of all groups in each",
+        "vectors * batch // groups", "vectors * batch",
+    ),
+    Fault(
+        "importers", TORCH_OPS, "_recurrent", "a cell of an LSTM keeps one state",
+        "2 if layer.gates == 4 else 1", "1",
     ),
 )  # fmt: skip
 
@@ -240,6 +477,7 @@ SURVIVED, PASSED = "survived", "passed"
 
 def snapshot(target: Path, source: Path = ROOT) -> None:
     """Copy what the tests need, without compiled files."""
+    target.mkdir()
     for name in COPIED:
         if (source / name).is_dir():
             shutil.copytree(source / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -280,16 +518,19 @@ def run_tests(suite: Suite, folder: Path) -> str:
     return failed[1]
 
 
-def judged(suite: Suite, clean: Path, fault: Fault | None = None) -> tuple[str, float]:
-    """Run a suite on a fresh copy of `clean`, changed by `fault`; the result and the seconds."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name).resolve()
-        snapshot(folder, clean)
+def judged(suite: Suite, clean: Path, folders: Queue[Path], fault: Fault | None = None) -> tuple[str, float]:
+    """Run a suite in a copy of `clean` that nobody works in, changed by `fault`; the result and the seconds."""
+    folder = folders.get()
+    try:
         if fault is not None:
             plant(fault, folder)
         started = time.perf_counter()
         result = run_tests(suite, folder)
         return result, time.perf_counter() - started
+    finally:
+        if fault is not None:
+            shutil.copy2(clean / fault.file, folder / fault.file)
+        folders.put(folder)
 
 
 def say(text: str) -> None:
@@ -302,16 +543,20 @@ def check(faults: Sequence[tuple[int, Fault]]) -> pd.DataFrame:
     """Run every fault; the table."""
     rows = []
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(WORKERS) as pool:
-        clean = Path(name)
+        clean, folders = Path(name).resolve() / "clean", Queue[Path]()
         snapshot(clean)
+        for number in range(WORKERS):
+            folder = clean.with_name(str(number))
+            snapshot(folder, clean)
+            folders.put(folder)
         suites = list(dict.fromkeys(fault.suite for _, fault in faults))
         for suite, (result, seconds) in zip(
-            suites, pool.map(lambda suite: judged(SUITES[suite], clean), suites), strict=True
+            suites, pool.map(lambda suite: judged(SUITES[suite], clean, folders), suites), strict=True
         ):
             say(f"without fault, {suite}: {result}, {seconds:.0f} s")
             if result != PASSED:
                 raise RuntimeError(f"the tests of the {suite} fail without any fault: {result}")
-        results = pool.map(lambda item: judged(SUITES[item[1].suite], clean, item[1]), faults)
+        results = pool.map(lambda item: judged(SUITES[item[1].suite], clean, folders, item[1]), faults)
         for (number, fault), (result, seconds) in zip(faults, results, strict=True):
             caught_by = SURVIVED if result == PASSED else result
             say(f"{number:2d} {fault.where}: {fault.words}: {caught_by}, {seconds:.0f} s")

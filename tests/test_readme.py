@@ -4,16 +4,24 @@ import re
 import shlex
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-import accelsim
+import accelsim as acs
 from accelsim.cli import main
 from accelsim.hardware.platform import load_platform, platform_names
 from accelsim.platforms.accuracy import check_platforms
-from accelsim.studies.reports.workloads import WORKLOADS, compare_paper_workloads, speedup_table, stage_frame
+from accelsim.studies.reports.workloads import (
+    WORKLOADS,
+    compare_paper_workloads,
+    speedup_table,
+    stage_frame,
+    workloads_report,
+)
 
-ROOT = Path(accelsim.__file__).parents[1]
+ROOT = Path(acs.__file__).parents[1]
 README = ROOT / "README.md"
+WORKLOADS_REPORT = ROOT / "reports" / "paper_workloads"
 pytestmark = pytest.mark.skipif(not README.exists(), reason="an installed wheel has no README beside it")
 
 
@@ -60,25 +68,67 @@ def test_python_runs(
     assert "x " in capsys.readouterr().out
 
 
+def words() -> str:
+    """The text, line breaks as spaces."""
+    return " ".join(README.read_text().split())
+
+
 def test_table_and_report_are_what_the_tool_computes() -> None:
     results = compare_paper_workloads()
-    table = speedup_table(results)
-    assert table in README.read_text()
-    folder = ROOT / "reports" / "paper_workloads"
-    assert (folder / "table.md").read_text() == table
+    assert speedup_table(results) in README.read_text()
+    assert (WORKLOADS_REPORT / "report.md").read_text() == workloads_report(results)
     want = stage_frame(results).to_csv(index=False, float_format="%.9g", lineterminator="\n")
-    assert (folder / "stages.csv").read_text() == want
+    assert (WORKLOADS_REPORT / "stages.csv").read_text() == want
     average = sum(results[name, "bdwp"].step.speedup for name in WORKLOADS) / len(WORKLOADS)
-    assert f"{100 * (average / 1.75 - 1):.0f} % higher" in README.read_text()
-    for path in re.findall(r"`(accelsim/[^`*]+\.py|hw_configs/[^`*]+\.yaml)`", README.read_text()):
-        assert (ROOT / path).exists(), path
+    assert f"{100 * (average / 1.75 - 1):.0f} % higher" in words()
+
+
+def test_every_cell_of_the_table_is_in_the_layers_of_its_report() -> None:
+    """README to report, report to layers: two hops."""
+    layers = pd.read_csv(WORKLOADS_REPORT / "layers.csv")
+    clock_hz = acs.load_design("sat_vcu1525").clock_hz
+    cycles = layers.groupby(["workload", "method"])["cycles"].sum()
+    rows = []
+    for name in WORKLOADS:
+        dense = cycles[name, "dense"]
+        gains = [dense / cycles[name, method] for method in ("sr-ste", "sdgp", "bdwp")]
+        rows.append(gains)
+        cells = [name, f"{1e3 * dense / clock_hz:,.0f} ms", *(f"{gain:.2f}x" for gain in gains)]
+        assert f"| {' | '.join(cells)} |\n" in README.read_text()
+    means = [sum(column) / len(WORKLOADS) for column in zip(*rows, strict=True)]
+    assert f"| **average** | | {' | '.join(f'**{mean:.2f}x**' for mean in means)} |\n" in README.read_text()
+    in_wu = layers[layers["stage"] == "WU"].groupby(["workload", "method"])["cycles"].sum() / cycles
+    shares = [in_wu[name, "bdwp"] for name in WORKLOADS]
+    assert f"WU stays dense and becomes {100 * min(shares):.0f} to {100 * max(shares):.0f} % of the step" in words()
+
+
+def test_what_is_said_of_the_machine_and_its_assumptions() -> None:
+    array, clock_hz = acs.load_design("sat_vcu1525").array, acs.load_design("sat_vcu1525").clock_hz
+    machine = f"{array.rows} x {array.cols} x {array.macs_per_pe} MACs at {clock_hz / 1e6:.0f} MHz"
+    assert f"One step of 512 samples on `sat_vcu1525` ({machine})" in words()
+    moved = pd.read_csv(ROOT / "reports" / "paper" / "sensitivity.csv")
+    moved = moved[moved["assumption"] != "workloads"]
+    least, most = (moved.loc[place] for place in (moved["speedup_closed"].idxmin(), moved["speedup_closed"].idxmax()))
+    assert (least["assumption"], least["value"]) == ("dram.bandwidth_gb_per_s", "19.2")
+    assert (most["assumption"], most["value"]) == ("array size", "16 x 16")
+    low, high = least["speedup_closed"], most["speedup_closed"]
+    assert f"between {low:.2f}x (DRAM at 19.2 GB/s) and {high:.2f}x (a quarter of the PEs)" in words()
+
+
+def test_everything_that_is_named_exists() -> None:
+    text = README.read_text()
+    outside = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    named = {word for word in re.findall(r"`([^`\s]+)`", outside) if "/" in word or word.endswith(".md")}
+    linked = {word for word in re.findall(r"\]\(([^)]+)\)", outside) if "://" not in word}
+    assert len(named) >= 30
+    assert [path for path in sorted(named | linked) if not (ROOT / path).exists()] == []
 
 
 def test_errors_of_platform_estimates_are_those_of_the_held_out_rows() -> None:
     throughput, gain = (check_platforms(name).overall for name in ("throughput", "sparse-gemm"))
     assert throughput is not None
     assert gain is not None
-    text = " ".join(README.read_text().split())
+    text = words()
     assert (
         f"{throughput.median * 100:.0f} % on training throughput, {gain.median * 100:.0f} % on the gain of 2:4" in text
     )

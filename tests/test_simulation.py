@@ -33,8 +33,15 @@ def test_parts_sum_to_totals(method: str, pregenerate: str) -> None:
     assert result.energy.total_j == pytest.approx(step.energy_j, rel=1e-12)
     assert step.power_w * step.latency_s == pytest.approx(step.energy_j)
     assert step.effective_gops == pytest.approx(2e-9 * step.macs_dense / step.latency_s)
-    assert 0 < step.array_utilisation <= 1
-    assert all(layer.utilisation is None or 0 < layer.utilisation <= 1 for layer in layers)
+    products = [layer for layer in layers if layer.m is not None]
+    peak = 32 * 32 * 2  # multiply-accumulates per cycle
+    on_array = sum(layer.cycles for layer in layers if layer.stage in {"FF", "BP", "WU"})
+    assert step.array_utilisation == pytest.approx(step.macs_executed / on_array / peak)
+    assert step.speedup == step_of({"schedule.pregenerate": pregenerate}, method="dense").step.cycles / step.cycles
+    assert [layer.utilisation for layer in products] == [
+        pytest.approx(layer.macs_executed / layer.cycles / peak) for layer in products
+    ]
+    assert all(0 < layer.utilisation <= 1 for layer in products)
 
 
 @pytest.mark.parametrize(

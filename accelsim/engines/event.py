@@ -174,7 +174,7 @@ class _Machine:
         if work.gemm not in self._known:
             self._known[work.gemm] = gemm_jobs(*work.gemm, self._machine)
         jobs, row = self._known[work.gemm], self._row_of[work.task] + len(work.rows) - 1
-        if len(work.rows) > 1:
+        if work.has_sore_in_front:
             yield before.begun  # one GEMM ahead of the array
             yield from self._generate(self._row_of[work.task], work.charges[0].unit, in_front=True)
         yield before.nearly  # its buffers are free

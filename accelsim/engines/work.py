@@ -32,6 +32,11 @@ class Work:
     taken: Edge | None = None
     handed: Edge | None = None
 
+    @property
+    def has_sore_in_front(self) -> bool:
+        """Whether SORE generates the operand of this GEMM while it is fetched: then that is the first row."""
+        return self.gemm is not None and self.rows[0].stage is Stage.GENERATE
+
 
 def works_of(plan: Plan, design: Design, optimizer: Optimizer) -> Iterator[Work]:
     """Yield the tasks of `plan` as they were lowered; generations come with their update."""

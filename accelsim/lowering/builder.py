@@ -22,6 +22,7 @@ from typing import Literal
 
 from accelsim.base.errors import InputError
 from accelsim.lowering.case import check_batch
+from accelsim.lowering.passes import Multiple, Passes
 from accelsim.lowering.phases import Weighted, matmul, positions, weight_gemms, wu_gemm
 from accelsim.lowering.rules import Rules, Target, check_supported, input_gradients
 from accelsim.lowering.tasks import Gemm, Generation, Overrides, Stage, Step, Task, Update, VectorWork
@@ -34,23 +35,22 @@ __all__ = ["lower"]
 LARGEST_MACS = 2**60
 
 
-# Passes of vector work per element read (r) and written (w) by the forward: (forward reads, forward writes, backward
-# reads, backward writes), each as (multiple of r, multiple of w). With two bytes an element a norm moves 14 bytes
-# per output over FF and BP (statistics accumulate while the input is made; BP reads dY and X for the two sums and
-# again for dX), a residual addition 6 (its gradient is passed on unchanged), softmax takes three passes over its input.
-_PASSES: Mapping[str, tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]]] = {
-    "norm": ((1, 0), (0, 1), (0, 4), (1, 0)),
-    "activation": ((1, 0), (0, 1), (0, 2), (1, 0)),
-    "pooling": ((1, 0), (0, 1), (0, 1), (1, 0)),
-    "add": ((1, 0), (0, 1), (0, 0), (0, 0)),
-    "multiply": ((1, 0), (0, 1), (1, 1), (1, 0)),
-    "softmax": ((3, 0), (0, 1), (0, 4), (1, 0)),
-    "embedding": ((1, 0), (0, 1), (0, 2), (0, 1)),
-    "dropout": ((1, 0), (0, 1), (0, 2), (1, 0)),
-    "reduce": ((1, 0), (0, 1), (0, 1), (1, 0)),
-    "loss": ((1, 0), (0, 1), (1, 0), (1, 0)),
-    "copy": ((1, 0), (0, 1), (0, 1), (1, 0)),
-    "elementwise": ((1, 0), (0, 1), (1, 1), (1, 0)),
+# With two bytes an element a norm moves 14 bytes per output over FF and BP (statistics accumulate while the input is
+# made; BP reads dY and X for the two sums and again for dX), a residual addition 6 (its gradient is passed on
+# unchanged), softmax takes three passes over its input.
+_PASSES: Mapping[str, Passes] = {
+    "norm": Passes(backward_reads=Multiple(writes=4)),
+    "activation": Passes(backward_reads=Multiple(writes=2)),
+    "pooling": Passes(),
+    "add": Passes(backward_reads=Multiple(), backward_writes=Multiple()),
+    "multiply": Passes(backward_reads=Multiple(reads=1, writes=1)),
+    "softmax": Passes(forward_reads=Multiple(reads=3), backward_reads=Multiple(writes=4)),
+    "embedding": Passes(backward_reads=Multiple(writes=2), backward_writes=Multiple(writes=1)),
+    "dropout": Passes(backward_reads=Multiple(writes=2)),
+    "reduce": Passes(),
+    "loss": Passes(backward_reads=Multiple(reads=1)),
+    "copy": Passes(),
+    "elementwise": Passes(backward_reads=Multiple(reads=1, writes=1)),
 }
 
 
@@ -205,10 +205,7 @@ class _Builder:
             self.trained.setdefault(operation.weight.name, []).append(index)
 
     def _vector(self, operation: Vector, batch: int, direction: Literal["FF", "BP"], suffix: str) -> None:
-        passes = _PASSES[operation.kind]
-        read_factor, write_factor = passes[:2] if direction == "FF" else passes[2:]
-        reads = batch * (read_factor[0] * operation.reads + read_factor[1] * operation.writes)
-        writes = batch * (write_factor[0] * operation.reads + write_factor[1] * operation.writes)
+        reads, writes = _PASSES[operation.kind].moved(direction, batch * operation.reads, batch * operation.writes)
         if reads or writes:
             name = operation.name + suffix
             self.in_turn(
@@ -262,7 +259,6 @@ class _Builder:
                 passes=0 if share and index else 1,
             )
             for index, (stage, pattern) in enumerate(wanted)
-            if pattern is not None
         ]
 
 

@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.lowering.optimizers import Optimizer
+from accelsim.lowering.passes import Multiple, Passes
 from accelsim.lowering.rules import input_gradients
 from accelsim.lowering.tasks import Gemm, Generation, Stage, Step, Update, VectorWork
 from accelsim.sparsity.methods import Operand
@@ -40,22 +41,19 @@ from accelsim.workload.trace import Conv, ConvTranspose, Operation, Trace, Vecto
 
 __all__ = ["Kernels", "Software", "compact_share", "kernels_of"]
 
-Passes = tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]]
-
-# forward reads, forward writes, backward reads, backward writes, each as (multiple of r, multiple of w)
 _PASSES: Mapping[str, Passes] = {
-    "norm": ((2, 0), (0, 1), (0, 4), (1, 0)),
-    "activation": ((1, 0), (0, 1), (0, 2), (1, 0)),
-    "pooling": ((1, 0), (0, 1), (0, 1), (1, 0)),
-    "add": ((1, 0), (0, 1), (0, 2), (0, 1)),
-    "multiply": ((1, 0), (0, 1), (1, 1), (1, 0)),
-    "softmax": ((1, 0), (0, 1), (0, 2), (1, 0)),
-    "embedding": ((1, 0), (0, 1), (0, 1), (0, 1)),
-    "dropout": ((1, 0), (0, 1), (0, 1), (1, 0)),
-    "reduce": ((1, 0), (0, 1), (0, 1), (1, 0)),
-    "loss": ((1, 0), (0, 1), (1, 0), (1, 0)),
-    "copy": ((1, 0), (0, 1), (0, 1), (1, 0)),
-    "elementwise": ((1, 0), (0, 1), (1, 1), (1, 0)),
+    "norm": Passes(forward_reads=Multiple(reads=2), backward_reads=Multiple(writes=4)),
+    "activation": Passes(backward_reads=Multiple(writes=2)),
+    "pooling": Passes(),
+    "add": Passes(backward_reads=Multiple(writes=2), backward_writes=Multiple(writes=1)),
+    "multiply": Passes(backward_reads=Multiple(reads=1, writes=1)),
+    "softmax": Passes(backward_reads=Multiple(writes=2)),
+    "embedding": Passes(backward_writes=Multiple(writes=1)),
+    "dropout": Passes(),
+    "reduce": Passes(),
+    "loss": Passes(backward_reads=Multiple(reads=1)),
+    "copy": Passes(),
+    "elementwise": Passes(backward_reads=Multiple(reads=1, writes=1)),
 }
 _FUSED_KINDS = frozenset({"activation", "add", "multiply", "dropout", "copy", "elementwise", "softmax"})
 _CASTS = ("amp", "bf16")
@@ -300,10 +298,9 @@ def _update(elements: int, tensors: int, software: Software) -> tuple[float, flo
     return elements * moved, launches
 
 
-def _passes(operation: Vector, direction: str, batch: int) -> float:
-    forward_reads, forward_writes, backward_reads, backward_writes = _PASSES[operation.kind]
-    chosen = (forward_reads, forward_writes) if direction == "FF" else (backward_reads, backward_writes)
-    return float(batch * sum(reads * operation.reads + writes * operation.writes for reads, writes in chosen))
+def _passes(operation: Vector, direction: Literal["FF", "BP"], batch: int) -> float:
+    """Elements read and written."""
+    return float(sum(_PASSES[operation.kind].moved(direction, batch * operation.reads, batch * operation.writes)))
 
 
 def _products(step: Step) -> Iterator[Sequence[Gemm]]:

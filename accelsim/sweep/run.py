@@ -188,7 +188,7 @@ def _why_lost(error: Exception) -> str | None:
     if isinstance(error, BrokenExecutor):
         return "a process ended while it evaluated points (killed, or out of memory?)"
     if isinstance(error, CancelledError) or type(error).__module__.startswith("distributed."):
-        return f"the executor gave points up: {error or type(error).__name__}"
+        return f"the executor gave points up: {str(error) or type(error).__name__}"
     return None
 
 

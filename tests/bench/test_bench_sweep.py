@@ -1,12 +1,15 @@
-"""Speed of sweeps on one core: pytest tests/bench/test_bench_sweep.py -m bench -s. Nothing is asserted but equality.
+"""Speed of sweeps on one core: pytest tests/bench/test_bench_sweep.py -m bench -s.
 
-Rates count CPU time of this process, which other work on the machine does not stretch. Side by side: points together,
-and the loop over `simulate` that they replace.
+Rows together equal rows one by one, and rates that the README states are met within a factor of three, as machines and
+what else they do differ. Rates count CPU time of this process, which other work on the machine does not stretch. Side
+by side: points together, and the loop over `simulate` that they replace.
 """
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,6 +51,11 @@ SWEEPS = {
         for clock in (150, 200, 250, 300)
     ],
 }  # fmt: skip
+README = Path(acs.__file__).parents[1] / "README.md"
+STATED = {
+    "bandwidth only, 10 to 80 GB/s": r"about ([0-9,]+) whole ResNet-50 steps per second and core where bandwidth varies",
+    "array shape only, 8 to 64 a side": r"where bandwidth varies, ([0-9,]+) where the array does",
+}
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
@@ -81,6 +89,10 @@ def test_design_points_per_second(benchmark, name: str, capsys: pytest.CaptureFi
             f"\n{name}: {len(points):,} points, {rate:,.0f} points/s together, {loop:,.1f} points/s by simulate one by"
             f" one ({rate / loop:,.0f}x); per point {evaluated:,.0f} mappings evaluated, {pruned:,.0f} pruned"
         )
+    if name in STATED:
+        stated = re.search(STATED[name], " ".join(README.read_text().split()))
+        assert stated is not None
+        assert 1 / 3 < rate / float(stated[1].replace(",", "")) < 3
 
 
 @pytest.fixture(scope="module")

@@ -406,6 +406,33 @@ def test_vector_bytes_over_ff_and_bp(make_trace, sat, kind, bytes_per_output):
     assert sum(2 * (task.reads + task.writes) for task in work) == 100 * bytes_per_output
 
 
+def test_vector_work_in_front_of_all_weights_has_no_backward(make_trace, sat):
+    front, behind = ({"name": name, "kind": "norm", "reads": 100, "writes": 100} for name in ("front", "behind"))
+    step = step_of(make_trace(front, linear("a", 16, 16), behind, linear("b", 16, 4)), sat)
+    work = [(task.operation, task.direction) for task in step.tasks if isinstance(task, VectorWork)]
+    assert work == [("front", "FF"), ("behind", "FF"), ("behind", "BP")]
+
+
+@pytest.mark.parametrize(("method", "passes"), [("bdwp", (1, 1)), ("transposable", (1, 0)), ("sr-ste", (1,))])
+def test_one_mask_for_both_directions_takes_one_pass(make_trace, sat, method, passes):
+    step = step_of(make_trace(linear("a", 16, 16), linear("b", 16, 16), linear("c", 16, 16)), sat, method)
+    copies = [task for task in step.tasks if isinstance(task, Generation)]
+    assert [(copy.operation, copy.reader, copy.passes) for copy in copies] == [
+        ("b", stage, times) for stage, times in zip((Stage.FF, Stage.BP), passes, strict=False)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "dense"),
+    [("a", {"a": "first"}), ("ab", {"a": "first", "b": "last"}), ("abc", {"a": "first", "c": "last"})],
+)
+def test_the_first_and_the_last_layer_stay_dense(make_trace, sat, names, dense):
+    step = step_of(make_trace(*(linear(name, 16, 16) for name in names)), sat)
+    notes = {note.operation: note.text for note in step.notes}
+    assert notes == {name: f"kept dense, {which} layer" for name, which in dense.items()}
+    assert {gemm.operation for gemm in gemms(step) if gemm.pattern is None and gemm.stage is Stage.FF} == set(dense)
+
+
 def test_operations_that_do_not_scale_are_done_once_per_step(make_trace, sat):
     trace = make_trace(linear("in", 16, 16), linear("a", 16, 16, scales_with_batch=False), linear("out", 16, 4))
     assert next(g for g in gemms(step_of(trace, sat)) if g.operation == "a").m == 1

@@ -187,6 +187,20 @@ def test_energy_worked_by_hand(make_trace) -> None:
     assert (found.energy_low_j, found.energy_high_j) == (pytest.approx(70 * busy), pytest.approx(120 * busy))
 
 
+@pytest.mark.parametrize(("elements", "bound"), [(4 * 10**8, "compute"), (7 * 10**8, "memory")])
+def test_a_step_is_bound_by_what_half_of_it_waits_for(make_trace, elements: int, bound: str) -> None:
+    layer = linear(in_features=4096, out_features=4096, rows=4096)
+    trace = make_trace(layer, vector("norm", elements, elements), parameters=2 * 10**7)
+    found = estimate(trace, round_platform(capacity_gb=100.0), batch=1, compiled=True)
+    stages = dict(found.stage_items)
+    products, moved = stages["FF"] + stages["BP"] + stages["WU"], stages["UPDATE"] + stages["VECTOR"]
+    assert found.bound == bound
+    assert (products > moved) == (bound == "compute")
+    assert 0.4 < products / found.latency_s < 0.6
+    # 20 W idle; of the 100 W above it all while products run, and 70 while elements move
+    assert found.energy_j == pytest.approx(20 * found.latency_s + 100 * products + 70 * moved)
+
+
 def test_a_published_accelerator_runs_at_its_rate() -> None:
     platform = load_platform("ef_train")
     found = on(RESNET, platform, method="bdwp", pattern="2:8", devices=4)

@@ -281,12 +281,6 @@ def _efficiency_difference(paper: Paper, claim: Claim) -> Iterator[str]:
     )
 
 
-def _ratio_of(paper: Paper, name: str) -> float:
-    """Throughput that the paper of an accelerator states."""
-    (found,) = [item.published for item in paper.ratios if (item.quantity, item.accelerator) == ("throughput", name)]
-    return found
-
-
 def _gops(paper: Paper, engine: str) -> float:
     """Mean dense-equivalent throughput of the five workloads."""
     return sum(item.effective_gops for item in paper.workloads if item.engine == engine) / len(WORKLOADS)

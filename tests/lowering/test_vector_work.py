@@ -1,0 +1,44 @@
+"""Work outside the products: what each kind reads and writes in FF and BP, counted by hand."""
+
+from typing import get_args
+
+import pytest
+from platform_cases import linear, vector
+
+from accelsim.lowering.builder import lower
+from accelsim.lowering.tasks import VectorWork
+from accelsim.sparsity.methods import find_method
+from accelsim.workload.trace import Vector
+
+# elements per sample, (read, written) in FF and in BP, of 1000 that the forward reads and 500 that it writes
+WORK = {
+    "norm": ((1000, 500), (2000, 1000)),  # dY and X for the two sums, and both again for dX
+    "activation": ((1000, 500), (1000, 1000)),  # dY and Y
+    "pooling": ((1000, 500), (500, 1000)),
+    "add": ((1000, 500), None),  # the gradient passes on as it is
+    "multiply": ((1000, 500), (1500, 1000)),  # both factors and dY
+    "softmax": ((3000, 500), (2000, 1000)),  # largest, sum, quotient
+    "embedding": ((1000, 500), (1000, 500)),  # dY and the rows it is added to
+    "dropout": ((1000, 500), (1000, 1000)),  # dY and the mask
+    "reduce": ((1000, 500), (500, 1000)),
+    "loss": ((1000, 500), (1000, 1000)),  # logits alone
+    "copy": ((1000, 500), (500, 1000)),
+    "elementwise": ((1000, 500), (1500, 1000)),
+}
+
+
+def test_every_kind_is_pinned() -> None:
+    assert set(WORK) == set(get_args(Vector.model_fields["kind"].annotation))
+
+
+@pytest.mark.parametrize("kind", WORK)
+def test_what_a_kind_moves(make_trace, sat, kind: str) -> None:
+    forward, backward = WORK[kind]
+    trace = make_trace(linear("first"), vector(kind, 1000, 500), linear("last"))
+    step = lower(trace, sat, find_method("dense"), pattern=None, batch=4)
+    found = [
+        (task.direction, task.reads, task.writes, task.name) for task in step.tasks if isinstance(task, VectorWork)
+    ]
+    want = [("FF", 4 * forward[0], 4 * forward[1], kind)]
+    want += [("BP", 4 * backward[0], 4 * backward[1], kind)] if backward else []
+    assert found == want
