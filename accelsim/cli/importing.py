@@ -1,5 +1,6 @@
 """``accelsim import``: a trace from the file of another tool."""
 
+import math
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,9 +25,22 @@ __all__ = ["import_command"]
     metavar="DIM=NUMBER",
     help="Number in place of a symbolic dimension of FILE. Repeatable.",
 )
+@click.option(
+    "--input",
+    "values",
+    multiple=True,
+    metavar="NAME=NUMBER",
+    help="Number in an input of FILE that decides what is computed. Repeatable.",
+)
 @click.option("-o", "--output", required=True, metavar="FILE", help="Trace to write, .json or .json.gz.")
 def import_command(
-    file: str, form: str | None, name: str | None, batch: int | None, settings: Sequence[str], output: str
+    file: str,
+    form: str | None,
+    name: str | None,
+    batch: int | None,
+    settings: Sequence[str],
+    values: Sequence[str],
+    output: str,
 ) -> None:
     """Write the trace of what FILE describes: a SCALE-Sim topology, an ONNX model, a PyTorch profile.
 
@@ -43,9 +57,11 @@ def import_command(
     target = check_output(output, (".json", ".gz"))
     if target is not None and target.exists() and Path(file).exists() and target.samefile(file):
         raise InputError(f"-o {output}: is the file to import")
-    trace = import_trace(file, form, ImportOptions(name=name, batch=batch, sizes=_read_sizes(settings)))
+    options = ImportOptions(name=name, batch=batch, sizes=_read_sizes(settings), inputs=_read_inputs(values))
+    trace = import_trace(file, form, options)
     words = ["accelsim", "import", Path(file).name, *([f"--format={form}"] if form else [])]
     words += [f"--name={name}"] * bool(name) + [f"--batch={batch}"] * bool(batch) + [f"--size={s}" for s in settings]
+    words += [f"--input={value}" for value in values]
     command = trace.origin.command or shlex.join([*words, "-o", Path(output).name])
     trace = trace.model_copy(update={"origin": trace.origin.model_copy(update={"command": command})})
     save_trace(trace, output)
@@ -67,3 +83,19 @@ def _read_sizes(settings: Sequence[str]) -> dict[str, int]:
             raise InputError(f"--size {setting}: {dimension} is set twice")
         sizes[dimension] = int(number)
     return sizes
+
+
+def _read_inputs(values: Sequence[str]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for text in values:
+        name, _, number = (part.strip() for part in text.rpartition("="))
+        try:
+            value = float({"true": "1", "false": "0"}.get(number.lower(), number))
+        except ValueError:
+            value = math.nan
+        if not name or not math.isfinite(value):
+            raise InputError(f"--input {text}: expected NAME=NUMBER, as in sr=16000")
+        if name in found:
+            raise InputError(f"--input {text}: {name} is set twice")
+        found[name] = value
+    return found

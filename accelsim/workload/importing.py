@@ -36,12 +36,13 @@ class ImportOptions:
     """What the user knows of a file and the file may not say.
 
     `name` of the model in the trace (by default from the file's name), `batch`: samples that the shapes of the file
-    hold, `sizes`: values of its symbolic dimensions.
+    hold, `sizes`: values of its symbolic dimensions, `inputs`: those of inputs that are a single number.
     """
 
     name: str | None = None
     batch: int | None = None
     sizes: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    inputs: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def recognise(path: Path) -> str:

@@ -1,38 +1,62 @@
 """The inputs of an ONNX graph: which dimensions are open, and what the batch is."""
 
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from accelsim.base.errors import InputError, did_you_mean
+from accelsim.workload.importers._onnx_axes import batch_axes
+from accelsim.workload.importers._onnx_file import Opened
 from accelsim.workload.importers._onnx_graph import shown
 from accelsim.workload.importing import ImportOptions
 
 __all__ = ["Batch"]
 
 _BATCHES = (2, 3)
+_PLACES = ("first", "second", "third", "fourth")
 
 
 class Batch:
-    """What the first dimensions of the inputs are: a batch that is open, or one that is fixed at `samples`.
+    """What the batch is: a dimension of the inputs that is open, or one that is fixed at `samples`.
 
-    `sizes`: the sizes that an open batch takes in turn.
+    It is the first dimension, but where a recurrent layer takes another one for it. `sizes`: the sizes that an open
+    batch takes in turn. `values`: inputs that are known numbers.
     """
 
-    def __init__(self, path: Path, model: Any, inputs: Sequence[str], options: ImportOptions) -> None:
-        self.path = path
-        self.given = dict(options.sizes)
-        self.shapes = {entry.name: _dimensions(path, entry) for entry in model.graph.input if entry.name in inputs}
-        firsts = {shape[0] for shape in self.shapes.values() if shape}
-        self.open = {name for name in firsts if isinstance(name, str) and name not in self.given}
+    def __init__(self, file: Opened, options: ImportOptions) -> None:
+        self.path = file.path
+        self.given, self.values = dict(options.sizes), dict(options.inputs)
+        inputs = file.graph.inputs
+        self.shapes = {entry.name: _dimensions(self.path, entry) for entry in file.model.graph.input
+                       if entry.name in inputs}  # fmt: skip
+        self._check_values()
+        self.axes = dict.fromkeys(self.shapes, 0) | batch_axes(file)
+        self._batched = {name: shape[self.axes[name]] for name, shape in self.shapes.items()
+                         if len(shape) > self.axes[name] and name not in self.values}  # fmt: skip
+        self.open = {size for size in self._batched.values() if isinstance(size, str) and size not in self.given}
         self._check_sizes()
         self.sizes: tuple[int, ...] = _BATCHES if self.open else (1,)
         self.assumptions: list[str] = []
         self.samples = self._samples(options.batch)
 
+    def _check_values(self) -> None:
+        for name, value in self.values.items():
+            if name not in self.shapes:
+                raise InputError(
+                    f"{self.path}: no input is named '{name}'{did_you_mean(name, self.shapes)};"
+                    f" there are: {', '.join(self.shapes)}"
+                )
+            sizes = [size for size in self.shapes[name] if isinstance(size, int)]
+            if prod(sizes) != 1:
+                raise InputError(
+                    f"{self.path}: input '{name}': got {value:g}; it is {shown(sizes)}, and only inputs of one number"
+                    " can be given"
+                )
+
     def _check_sizes(self) -> None:
         names = {size: (name, axis) for name, shape in self.shapes.items() for axis, size in enumerate(shape)
-                 if isinstance(size, str)}  # fmt: skip
+                 if isinstance(size, str) and name not in self.values}  # fmt: skip
         for name, value in self.given.items():
             if name not in names:
                 allowed = f"; open are: {', '.join(names)}" if names else "; the file leaves no dimension open"
@@ -53,34 +77,46 @@ class Batch:
                     f"{self.path}: a batch of {batch} is given, but the file leaves its batch open (dimension"
                     f" {_quoted(self.open)}); --batch is for files that fix it"
                 )
-            self.assumptions.append(
-                f"dimension {_quoted(self.open)}, the first one of the inputs, is taken as the batch"
-            )
+            self.assumptions.append(f"dimension {_quoted(self.open)}, the {self._where()}, is taken as the batch")
             return _BATCHES[0]
-        shapes = {name: shape for name, shape in self.input_sizes(1).items() if shape}
+        shapes = {name: shape for name, shape in self.input_sizes(1).items() if name in self._batched}
+        found = {name: shape[self.axes[name]] for name, shape in shapes.items()}
         if batch is None:
-            for name, shape in shapes.items():
-                if shape[0] != 1:
+            for name, size in found.items():
+                if size != 1:
                     raise InputError(
-                        f"{self.path}: input '{name}' is {shown(shape)}, and its batch is not open; give --batch"
-                        f" {shape[0]} if these are {shape[0]} samples, --batch 1 if they are one"
+                        f"{self.path}: input '{name}' is {shown(shapes[name])}, and its batch is not open; give --batch"
+                        f" {size} if these are {size} samples, --batch 1 if they are one"
                     )
             self.assumptions.append(
-                "the first dimension of the inputs, 1, is taken as a batch of one sample; copies that only larger"
+                f"the {self._where(' dimension')}, 1, is taken as a batch of one sample; copies that only larger"
                 " batches need cannot be seen"
             )
-        for name, shape in shapes.items():
-            if batch not in {None, 1, shape[0]}:
+        for name, size in found.items():
+            if batch not in {None, 1, size}:
                 raise InputError(
-                    f"{self.path}: a batch of {batch} is given, but the first dimension of input '{name}' is"
-                    f" {shape[0]} ({shown(shape)})"
+                    f"{self.path}: a batch of {batch} is given, but the {_PLACES[self.axes[name]]} dimension of input"
+                    f" '{name}' is {size} ({shown(shapes[name])})"
                 )
         return batch or 1
+
+    def _where(self, word: str = "") -> str:
+        """Say which dimension of which inputs is the batch."""
+        others = [name for name in self._batched if self.axes[name]]
+        if not others:
+            return f"first{word or ' one'} of the inputs"
+        places = sorted({self.axes[name] for name in others})
+        text = " or ".join(_PLACES[axis] for axis in places)
+        names = ", ".join(f"'{name}'" for name in others)
+        return f"{text}{word or ' one'} of {names}, as a recurrent layer has it"
 
     def input_sizes(self, batch: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the inputs, with `batch` in place of an open one."""
         return {
-            name: tuple(self.given.get(size, batch) if isinstance(size, str) else size for size in shape)
+            name: tuple(
+                (1 if name in self.values else self.given.get(size, batch)) if isinstance(size, str) else size
+                for size in shape
+            )
             for name, shape in self.shapes.items()
         }
 
@@ -88,9 +124,10 @@ class Batch:
     def input_shapes(self) -> list[list[int]]:
         """Shapes per sample; inputs that all samples share keep theirs."""
         found = []
-        for shape, sizes in zip(self.shapes.values(), self.input_sizes(1).values(), strict=True):
-            batched = bool(shape) and (shape[0] in self.open if self.open else sizes[0] == self.samples)
-            found.append(list(sizes[1:] if batched else sizes))
+        for name, sizes in self.input_sizes(1).items():
+            axis, first = self.axes[name], self._batched.get(name)
+            batched = first is not None and (first in self.open if self.open else sizes[axis] == self.samples)
+            found.append([size for place, size in enumerate(sizes) if not (batched and place == axis)])
         return found
 
 
@@ -98,8 +135,11 @@ def _quoted(names: set[str]) -> str:
     return ", ".join(f"'{name}'" for name in sorted(names))
 
 
-def _dimensions(path: Path, entry: Any) -> list[int | str]:
-    """Return the shape of an input, open dimensions by name; nameless ones are called after input and position."""
+def _dimensions(path: Path, entry: Any) -> Sequence[int | str]:
+    """Return the shape of an input, open dimensions by name.
+
+    Nameless ones, and those that some exporters write as -1, are called after input and position.
+    """
     kind = entry.type.tensor_type
     if not entry.type.HasField("tensor_type") or not kind.HasField("shape"):
         raise InputError(f"{path}: input '{entry.name}' has no shape in the file; a tensor with a shape is needed")
@@ -107,7 +147,7 @@ def _dimensions(path: Path, entry: Any) -> list[int | str]:
     for axis, dimension in enumerate(kind.shape.dim):
         if dimension.dim_param:
             sizes.append(dimension.dim_param)
-        elif not dimension.HasField("dim_value"):
+        elif not dimension.HasField("dim_value") or dimension.dim_value == -1:
             sizes.append(f"{entry.name}.{axis}")
         elif dimension.dim_value < 1:
             raise InputError(

@@ -201,8 +201,8 @@ def _names(walk: Walk) -> list[str]:
         words.setdefault(one.node.module or "", set()).add(one.work.word)
     around = {"", *(module[:at] for module in words for at, letter in enumerate(module) if letter == ".")}
     alone = {module for module, inside in words.items() if len(inside) == 1} - around
-    per_node = Counter(id(one.node) for one in walk.seen)
-    wanted = [_wanted(walk, one, one.node.module in alone, per_node[id(one.node)] > 1) for one in walk.seen]
+    per_node = Counter(id(one.node.in_file) for one in walk.seen)
+    wanted = [_wanted(walk, one, one.node.module in alone, per_node[id(one.node.in_file)] > 1) for one in walk.seen]
     return unique_names(wanted)
 
 
@@ -214,7 +214,7 @@ def _wanted(walk: Walk, one: Seen, alone: bool, several: bool) -> str:
     if own and (node.module is None or weight is None or own != weight.label):
         return own
     if node.module is None:
-        place = node.name or (node.word if several else "")
+        place = node.name or (node.in_file.word if several else "")
         return f"{place}.{one.work.word}".strip(".") if several or not place else place
     return node.module if alone else f"{node.module}.{one.work.word}".removeprefix(".")
 
@@ -226,6 +226,13 @@ _SENTENCES = {
     " {names}",
     "tied": "a weight that equals an embedding table element by element is taken as tied to it: {names}",
     "padded": "padding that differs between two sides is taken as equal padding of a larger input: {names}",
+    "integers": "weights that are stored as whole numbers are taken as trained: {names}",
+    "factors": "an Einsum of several factors is taken from the left, as PyTorch does: {names}",
+    "steps": "linear attention is counted step by step, as its definition is written: {names}",
+    "gathered": "what a deformed convolution reads between places is counted as work of four reads each: {names}",
+    "absent": "the numbers of these weights are in no file: sparse ones and masks cannot be told from dense weights:"
+    " {names}",
+    "unused": "nodes that no output of the graph depends on are left out: {names}",
     "quantised": "steps between number formats are casts and left out: {names}",
     "joined": "activations and layer normalisations that are written out in arithmetic are counted as one operation:"
     " {names}",
@@ -241,8 +248,16 @@ def assumptions(walk: Walk, operations: Sequence[dict[str, Any]]) -> list[str]:
         found.append("no normalisation is in the file: one that its exporter folded into convolutions cannot be seen")
     if "dropout" not in kinds:
         found.append("no dropout is in the file: one that its exporter removed cannot be seen")
-    notes = {**walk.notes, **({"joined": walk.graph.joined} if walk.graph.joined else {})}
+    graph = walk.graph
+    whole = {"joined": graph.joined, "unused": graph.unused, "absent": _absent(walk)}
+    notes = {**walk.notes, **{kind: names for kind, names in whole.items() if names}}
     return found + [text.format(names=_few(notes[kind])) for kind, text in _SENTENCES.items() if kind in notes]
+
+
+def _absent(walk: Walk) -> list[str]:
+    """Return the weights that the trace lists and whose numbers are in no file."""
+    stored = walk.graph.stored
+    return [name for name in walk.elements if name in stored and stored[name].content is None]
 
 
 def _few(names: Sequence[str]) -> str:

@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 from accelsim.base.errors import InputError
 
-__all__ = ["Content", "Fact", "Graph", "MisfitError", "Node", "Stored", "is_made_up", "shown"]
+__all__ = ["STANDARD", "Content", "Fact", "Graph", "MisfitError", "Node", "Stored", "is_made_up", "shown"]
+
+STANDARD = ("", "ai.onnx")
+"""Names of the domain of standard operators."""
 
 Content = Callable[[], NDArray[Any]]
 _MADE_BY_EXPORTERS = re.compile(r"onnx::\w+|val_\d+|_?\d+")
@@ -22,19 +25,37 @@ _WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """An operation of the file. `module` is the dotted path of the module it stems from, None where unknown."""
+    """An operation of the file. `module` is the dotted path of the module it stems from, None where unknown.
+
+    `origin`: the node of the file that it is a part of, where that stands for several. `domain`: empty for the
+    operators of the standard.
+    """
 
     operator: str
     name: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any]
+    domain: str = ""
     module: str | None = None
+    origin: "Node | None" = None
+
+    @property
+    def in_file(self) -> "Node":
+        """The node that the file holds: itself, or the one that it is a part of."""
+        return self.origin or self
+
+    @property
+    def result(self) -> str:
+        """The name of the first result that is not left out."""
+        return next(filter(None, self.outputs), "")
 
     @property
     def where(self) -> str:
         """The node for messages."""
-        return f"node '{self.name}' ({self.operator})" if self.name else f"the {self.operator} of '{self.outputs[0]}'"
+        if self.origin:
+            return self.origin.where
+        return f"node '{self.name}' ({self.operator})" if self.name else f"the {self.operator} of '{self.result}'"
 
     @property
     def word(self) -> str:
@@ -88,7 +109,8 @@ class Stored:
 class Graph:
     """The nodes of a file in order, the tensors it stores, and its inputs and outputs.
 
-    `joined`: nodes that stand for an operation which the file writes out in several.
+    `joined`: nodes that stand for an operation which the file writes out in several. `unused`: nodes that are left out
+    because no output depends on them.
     """
 
     file: str
@@ -97,6 +119,7 @@ class Graph:
     nodes: tuple[Node, ...]
     stored: Mapping[str, Stored]
     joined: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
 
 
 class MisfitError(InputError):

@@ -1,7 +1,7 @@
 """Shape inference over an ONNX graph, with the package ``onnx`` as the caller imported it."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from math import prod
 from typing import Any
@@ -10,84 +10,121 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.base.errors import InputError
-from accelsim.workload.importers._onnx_graph import Fact, Graph, MisfitError, Node, Stored, shown
+from accelsim.workload.importers._onnx_body import Body, Step
+from accelsim.workload.importers._onnx_control import decided, flex_attention
+from accelsim.workload.importers._onnx_expansions import EXPANSIONS
+from accelsim.workload.importers._onnx_file import Opened, first_line
+from accelsim.workload.importers._onnx_graph import STANDARD, Fact, Graph, MisfitError, Node, Stored, shown
+from accelsim.workload.importers._onnx_live import live
+from accelsim.workload.importers._onnx_tensors import floating_kinds
 
-__all__ = ["Inference", "Opened", "first_line", "floating_kinds"]
+__all__ = ["Inference"]
 
 _KNOWN_ELEMENTS = 1024  # larger constants are data, not sizes
-_FLOATING = ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ")
 _KEEP_SHAPE = {"GroupNormalization", "MeanVarianceNormalization"}  # ONNX itself infers no shape for them
-
-
-def floating_kinds(onnx: Any) -> frozenset[int]:
-    """Return the numbers that ONNX gives to floating-point element types."""
-    return frozenset(getattr(onnx.TensorProto, name) for name in _FLOATING if hasattr(onnx.TensorProto, name))
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error that another package raised."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
-    """An ONNX file: the package that reads it, its protobuf and the nodes of that, and the graph as plain values."""
-
-    onnx: Any
-    model: Any
-    opset: int
-    protos: Sequence[Any]
-    graph: Graph
 
 
 class Inference:
     """Shapes of all tensors for given inputs, node by node, with the contents of the small constant ones.
 
-    Sizes that a graph computes from the shapes of its tensors are evaluated on the way.
+    Sizes that a graph computes from the shapes of its tensors are evaluated on the way; nodes that stand for several
+    are replaced by these, an If by its branch. `values`: inputs that are known numbers.
     """
 
-    def __init__(self, file: Opened, sizes: Mapping[str, tuple[int, ...]]) -> None:
+    def __init__(self, file: Opened, sizes: Mapping[str, tuple[int, ...]], values: Mapping[str, float]) -> None:
         self.facts: dict[str, Fact | None] = {}
-        self._onnx, self._model, self._graph, self._opset = file.onnx, file.model, file.graph, file.opset
+        self._file, self._onnx, self._model = file, file.onnx, file.model
+        self._name = file.graph.file
+        self._nodes: list[Node] = []
+        self._stored = dict(file.graph.stored)
+        self._taken = {*file.graph.inputs, *self._stored, *(name for node in file.graph.nodes for name in node.outputs)}
         self._floating = floating_kinds(file.onnx)
         self._types: dict[str, Any] = {}
         self._contents: dict[str, Any] = {}
         for entry in file.model.graph.input:
             if entry.name in sizes:
-                self._set(entry.name, entry.type.tensor_type.elem_type, sizes[entry.name])
-        for stored, kind in self._all_stored(file.protos):
-            small = prod(stored.shape) <= _KNOWN_ELEMENTS and stored.content is not None
-            self._set(stored.name, kind, stored.shape, stored.content() if small and stored.content else None)
+                self._input(entry, sizes[entry.name], values.get(entry.name))
+        for stored in file.graph.stored.values():
+            self._store(stored, file.kinds[stored.name])
         for node, proto in zip(file.graph.nodes, file.protos, strict=True):
-            if node.operator != "Constant":
-                self._infer(node, proto)
+            self._take(Step(node=node, proto=proto, opset=file.opset))
 
-    def _all_stored(self, protos: Sequence[Any]) -> Iterator[tuple[Stored, int]]:
-        kinds = {tensor.name: tensor.data_type for tensor in self._model.graph.initializer}
-        kinds |= {sparse.values.name: sparse.values.data_type for sparse in self._model.graph.sparse_initializer}
-        plain = {True: self._onnx.TensorProto.FLOAT, False: self._onnx.TensorProto.INT64}
-        for proto in protos:
-            if proto.op_type == "Constant":
-                item = proto.attribute[0]
-                kinds[proto.output[0]] = item.t.data_type if item.name == "value" else plain["float" in item.name]
-        for stored in self._graph.stored.values():
-            yield stored, kinds[stored.name]
+    @property
+    def graph(self) -> Graph:
+        """The graph without nodes that stand for several, and without those that no output depends on."""
+        graph = self._file.graph
+        kept = live([(node.inputs, node.outputs) for node in self._nodes], set(graph.outputs))
+        pairs = list(zip(self._nodes, kept, strict=True))
+        others = [node.name or node.result for node, keep in pairs if not keep and not node.origin]
+        return replace(
+            graph,
+            nodes=tuple(node for node, keep in pairs if keep),
+            stored=self._stored,
+            unused=(*graph.unused, *others),
+        )
+
+    def _input(self, entry: Any, shape: tuple[int, ...], value: float | None) -> None:
+        kind = entry.type.tensor_type.elem_type
+        known = None
+        if value is not None:
+            known = np.full(shape, value, self._onnx.helper.tensor_dtype_to_np_dtype(kind))
+        self._set(entry.name, kind, shape, known)
+
+    def _store(self, stored: Stored, kind: int) -> None:
+        small = prod(stored.shape) <= _KNOWN_ELEMENTS and stored.content is not None
+        self._set(stored.name, kind, stored.shape, stored.content() if small and stored.content else None)
 
     def _set(self, name: str, kind: int, shape: tuple[int, ...], known: NDArray[Any] | None = None) -> None:
         self.facts[name] = Fact(shape, kind in self._floating, known)
         self._types[name] = self._onnx.helper.make_tensor_type_proto(kind, shape)
 
-    def _infer(self, node: Node, proto: Any) -> None:
-        inputs = [name for name in node.inputs if name]
-        for name in inputs:
+    def _take(self, step: Step) -> None:
+        """Infer the results of a node, or take the nodes that it stands for instead."""
+        node = step.node
+        self._check_inputs(node)
+        if node.operator == "Constant":
+            self._nodes.append(node)
+        elif (body := self._body(step)) is not None:
+            for stored, kind in body.stored:
+                self._stored[stored.name] = stored
+                self._store(stored, kind)
+            self._taken |= {name for part in body.steps for name in part.node.outputs}
+            for part in body.steps:
+                self._take(part)
+        else:
+            self._nodes.append(node)
+            self._infer(step)
+
+    def _check_inputs(self, node: Node) -> None:
+        for name in filter(None, node.inputs):
             if name not in self._types:
                 raise InputError(
-                    f"{self._graph.file}: {node.where}: its input '{name}' is neither an input of the graph, nor"
+                    f"{self._name}: {node.where}: its input '{name}' is neither an input of the graph, nor"
                     " stored, nor the result of a node before it"
                 )
-        types = self._inferred(node, proto, inputs)
+
+    def _body(self, step: Step) -> Body | None:
+        """Return what a node stands for, None where it is one by itself."""
+        node = step.node
+        expansion = EXPANSIONS.get((node.domain, node.operator))
+        inside = node.operator in {"If", "FlexAttention"}
+        if expansion is None and not inside:
+            return None
+        body = Body(self._onnx, self._file.graph, node, self.facts, self._types)
+        if expansion is not None:
+            expansion(body)
+        elif node.operator == "If":
+            decided(self._file, body, self._taken)
+        else:
+            flex_attention(self._file, body, self._taken)
+        return body
+
+    def _infer(self, step: Step) -> None:
+        node = step.node
+        given = self._given(step)
+        types = given or self._inferred(step)
         large = any(_elements(kind) > _KNOWN_ELEMENTS for kind in types.values())
-        contents = None if large else self._evaluated(node, proto)
+        contents = None if large or given else self._evaluated(step)
         for position, name in enumerate(node.outputs):
             kind = types.get(name)
             if not name or kind is None:
@@ -100,24 +137,43 @@ class Inference:
             elif kind.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
                 self._set(name, kind.tensor_type.elem_type, tuple(dim.dim_value for dim in dims))
 
-    def _inferred(self, node: Node, proto: Any, inputs: Sequence[str]) -> Mapping[str, Any]:
-        onnx = self._onnx
-        schema = _schema(onnx, node.operator, self._opset)
+    def _given(self, step: Step) -> Mapping[str, Any]:
+        """Return the types of results where the step itself says what they are."""
+        if step.shapes is None and not step.same:
+            return {}
+        first = step.node.inputs[0]
+        fact = self.facts[first]
+        if step.same and fact is None:
+            raise InputError(f"{self._name}: {step.node.where}: the shape of its input depends on values that the file"
+                             " does not hold")  # fmt: skip
+        kind = self._types[first].tensor_type.elem_type if step.kind is None else step.kind
+        shapes = step.shapes or ((fact.shape if fact else (),) * len(step.node.outputs))
+        pairs = zip(step.node.outputs, shapes, strict=False)
+        return {name: self._onnx.helper.make_tensor_type_proto(kind, shape) for name, shape in pairs if name}
+
+    def _inferred(self, step: Step) -> Mapping[str, Any]:
+        onnx, node = self._onnx, step.node
+        inputs = [name for name in node.inputs if name]
+        schema = _schema(onnx, node.operator, step.opset, node.domain)
         data = {name: content for name in inputs if (content := self._as_proto(name)) is not None}
         types = {name: self._types[name] for name in inputs}
         if node.operator in _KEEP_SHAPE:
             return {node.outputs[0]: types[inputs[0]]}
         try:
             found: Mapping[str, Any] = onnx.shape_inference.infer_node_outputs(
-                schema, proto, types, data, opset_imports=list(self._model.opset_import),
+                schema, step.proto, types, data, opset_imports=self._opsets(step.opset),
                 ir_version=self._model.ir_version,
             )  # fmt: skip
         except Exception as error:  # InferenceError, and others from the binding
             shapes = ", ".join(shown(fact.shape) if (fact := self.facts[name]) else "?" for name in inputs)
             raise MisfitError(
-                f"{self._graph.file}: {node.where}: its inputs of shapes {shapes} do not fit: {first_line(error)}"
+                f"{self._name}: {node.where}: its inputs of shapes {shapes} do not fit: {first_line(error)}"
             ) from None
         return found
+
+    def _opsets(self, opset: int) -> list[Any]:
+        others = [entry for entry in self._model.opset_import if entry.domain not in STANDARD]
+        return [self._onnx.helper.make_opsetid("", opset), *others]
 
     def _as_proto(self, name: str) -> Any:
         fact = self.facts[name]
@@ -127,8 +183,9 @@ class Inference:
             self._contents[name] = self._onnx.numpy_helper.from_array(fact.known)
         return self._contents[name]
 
-    def _evaluated(self, node: Node, proto: Any) -> Sequence[Any] | None:
+    def _evaluated(self, step: Step) -> Sequence[Any] | None:
         """Return the results of a node whose operands are all known; None where they are not, or are large."""
+        node = step.node
         facts = [self.facts[name] if name else None for name in node.inputs]
         if node.operator in {"Shape", "Size"}:
             return None if facts[0] is None else [_sizes_of(node, facts[0].shape)]
@@ -137,7 +194,7 @@ class Inference:
         if missing or not arrays or "Random" in node.operator or node.operator == "Bernoulli":
             return None
         try:
-            run = _evaluator(self._onnx, node, proto, self._opset)
+            run = _evaluator(self._onnx, step)
             given = {f"i{position}": array for position, array in enumerate(arrays) if array is not None}
             with np.errstate(all="ignore"):
                 results: Sequence[Any] = run(given)
@@ -152,8 +209,8 @@ def _elements(kind: Any) -> int:
 
 
 @cache
-def _schema(onnx: Any, operator: str, opset: int) -> Any:
-    return onnx.defs.get_schema(operator, opset, "")
+def _schema(onnx: Any, operator: str, opset: int, domain: str) -> Any:
+    return onnx.defs.get_schema(operator, opset, domain)
 
 
 def _sizes_of(node: Node, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -162,11 +219,12 @@ def _sizes_of(node: Node, shape: tuple[int, ...]) -> NDArray[Any]:
     return np.array(shape[node.attributes.get("start", 0) : node.attributes.get("end", None)], np.int64)
 
 
-def _evaluator(onnx: Any, node: Node, proto: Any, opset: int) -> Any:
+def _evaluator(onnx: Any, step: Step) -> Any:
+    node, proto = step.node, step.proto
     bare = onnx.NodeProto(op_type=proto.op_type, attribute=proto.attribute)
     bare.input.extend(f"i{position}" if name else "" for position, name in enumerate(node.inputs))
     bare.output.extend(f"o{position}" if name else "" for position, name in enumerate(node.outputs))
-    return _compiled(onnx, bare.SerializeToString(), opset)
+    return _compiled(onnx, bare.SerializeToString(), step.opset)
 
 
 @cache

@@ -3,19 +3,19 @@
 Every operator has an entry in a table or is refused: work that is not known is never counted as none.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from accelsim.workload.importers._onnx_sequences import attention, recurrent
+from accelsim.workload.importers._onnx_convolutions import convolution, deformed_convolution, transposed_convolution
+from accelsim.workload.importers._onnx_einsum import einsum
+from accelsim.workload.importers._onnx_sequences import attention, linear_attention, recurrent
 from accelsim.workload.importers._onnx_views import VIEWS
-from accelsim.workload.importers._onnx_walk import Call, Operator, Operators, Role, Value, Weight, Work
-from accelsim.workload.importers._onnx_works import as_matrices, constant_weight, product, used, vector, weight_of
+from accelsim.workload.importers._onnx_walk import Call, Operator, Operators, Role, Work
+from accelsim.workload.importers._onnx_works import as_matrices, product, used, vector, with_bias
 
 __all__ = ["OPERATORS", "REFUSED"]
 
@@ -61,185 +61,7 @@ def _gemm(call: Call) -> list[Work]:
         by_rows=lambda array: (array.T if turned[1] else array)[None],
         by_columns=lambda array: (array if turned[0] else array.T)[None],
     )  # fmt: skip
-    return [_with_bias(call, work, bias)]
-
-
-def _with_bias(call: Call, work: Work, bias: Value | None) -> Work:
-    names = [] if bias is None or bias.source is None else used(call, bias, "bias")
-    return replace(work, parameters=(*work.parameters, *names))
-
-
-def _einsum(call: Call) -> list[Work]:
-    """A product of two operands by its letters: shared and kept is batch, shared and summed is k, the others m or n."""
-    equation = call.node.attributes["equation"].replace(" ", "")
-    given, arrow, result = equation.partition("->")
-    operands = [value for value in call.operands if value is not None]
-    terms = given.split(",")
-    if len(operands) != 2 or len(terms) != 2:
-        if len(operands) == 1:
-            return vector(call, "reduce" if call.result.shape != operands[0].shape else "copy")
-        raise call.error(
-            f"the order of its {len(operands)} factors is not given ({equation}); write it as products of two"
-        )
-    terms = [_named(call, term, value, equation) for term, value in zip(terms, operands, strict=True)]
-    if arrow:
-        result = _expanded(result, len(set("".join(terms)) & set("0123456789")))
-    else:
-        result = "".join(sorted(letter for letter in set("".join(terms)) if "".join(terms).count(letter) == 1))
-    size = {letter: max(a, b) for letter, a, b in _sizes(terms, operands)}
-    left, right = terms
-    batch = [letter for letter in left if letter in right and letter in result]
-    summed = [letter for letter in left if letter in right and letter not in result]
-    rows = [letter for letter in left if letter not in right]
-    columns = [letter for letter in right if letter not in left]
-    if any(letter not in result for letter in rows + columns):
-        raise call.error(f"an index of only one factor is summed ({equation}); sum it before the product")
-    if not summed:
-        return vector(call, "multiply")
-
-    def ordered(term: str, *parts: Sequence[str]) -> Callable[[NDArray[Any]], NDArray[Any]]:
-        axes = [term.index(letter) for part in parts for letter in part]
-        sizes = [prod(size[letter] for letter in part) for part in parts]
-        return lambda array: array.transpose(axes).reshape(sizes)
-
-    m, n, k, count = (prod(size[letter] for letter in part) for part in (rows, columns, summed, batch))
-    for value, term, free, length in ((operands[0], left, rows, m), (operands[1], right, columns, n)):
-        shape = [size[letter] for letter in term]
-        axes = [term.index(letter) for letter in (*batch, *free, *summed)]
-        as_matrices(call, value, shape, axes, (count, length, k))
-    return [
-        product(
-            call, operands[0], operands[1], m=m, n=n, k=k, batch=count,
-            by_rows=ordered(right, batch, summed, columns), by_columns=ordered(left, batch, summed, rows),
-        )
-    ]  # fmt: skip
-
-
-def _named(call: Call, term: str, value: Value, equation: str) -> str:
-    """Return the letters of a factor; the dimensions of an ellipsis get digits, counted from the last."""
-    term = _expanded(term, len(value.shape) - len(term.replace("...", "")))
-    if len(set(term)) != len(term):
-        raise call.error(f"an index stands twice in one factor ({equation}); take the diagonal before the product")
-    return term
-
-
-def _expanded(term: str, rank: int) -> str:
-    return term.replace("...", "".join(str(axis) for axis in reversed(range(max(rank, 0)))))
-
-
-def _sizes(terms: Sequence[str], operands: Sequence[Value]) -> list[tuple[str, int, int]]:
-    sizes = [dict(zip(term, value.shape, strict=True)) for term, value in zip(terms, operands, strict=True)]
-    letters = dict.fromkeys("".join(terms))
-    return [(letter, sizes[0].get(letter, 1), sizes[1].get(letter, 1)) for letter in letters]
-
-
-def _full(call: Call, name: str, rank: int) -> tuple[int, ...]:
-    return tuple(call.attribute(name, [1] * rank))
-
-
-def _pads(call: Call, sizes: Sequence[int], kernel: Sequence[int]) -> list[tuple[int, int]]:
-    """Return zeros before and after each spatial dimension, from the attributes of a convolution."""
-    rank = len(kernel)
-    how = call.attribute("auto_pad", "NOTSET")
-    if how == "NOTSET":
-        pads = call.attribute("pads", [0] * 2 * rank)
-        return list(zip(pads[:rank], pads[rank:], strict=True))
-    if how == "VALID":
-        return [(0, 0)] * rank
-    found = []
-    geometry = zip(sizes, call.result.shape[2:], kernel, _full(call, "strides", rank), _full(call, "dilations", rank),
-                   strict=True)  # fmt: skip
-    for size, out, taps, stride, dilation in geometry:
-        total = max((out - 1) * stride + (taps - 1) * dilation + 1 - size, 0)
-        less, more = total // 2, total - total // 2
-        found.append((less, more) if how == "SAME_UPPER" else (more, less))
-    return found
-
-
-def _kernel(call: Call) -> tuple[Value, Value, int]:
-    source, kernel = call.needed(0), call.needed(1)
-    rank = len(kernel.shape) - 2
-    if kernel.role is Role.ACTIVATION:
-        raise call.error(
-            f"its kernel '{call.node.inputs[1]}' is an input or computed from one; only kernels that the file holds or"
-            " that are constant can be read"
-        )
-    if not 1 <= rank <= 3:
-        raise call.error(f"has {rank} spatial dimensions; 1 to 3 are supported")
-    return source, kernel, rank
-
-
-def _conv(call: Call) -> list[Work]:
-    """A convolution; where the padding differs between the sides, the surplus zeros belong to the input."""
-    source, kernel, rank = _kernel(call)
-    groups = call.attribute("group", 1)
-    pads = _pads(call, source.shape[2:], kernel.shape[2:])
-    if any(before != after for before, after in pads):
-        call.walk.note("padded", call.node.name or call.node.outputs[0])
-    fixed = {
-        "in_channels": source.shape[1],
-        "out_channels": kernel.shape[0],
-        "in_size": tuple(size + abs(a - b) for size, (a, b) in zip(source.shape[2:], pads, strict=True)),
-        "kernel": kernel.shape[2:],
-        "stride": _full(call, "strides", rank),
-        "padding": tuple(map(min, pads)),
-        "dilation": _full(call, "dilations", rank),
-        "groups": groups,
-    }
-    return [
-        _convolution(
-            call, f"conv{rank}d", fixed, source, kernel,
-            lambda array: array.reshape(groups, array.shape[0] // groups, array.shape[1], -1).swapaxes(1, 2),
-        )
-    ]  # fmt: skip
-
-
-def _conv_transpose(call: Call) -> list[Work]:
-    """A transposed convolution; what its result has beyond symmetric padding counts as output padding."""
-    source, kernel, rank = _kernel(call)
-    groups, out_size = call.attribute("group", 1), call.result.shape[2:]
-    stride, dilation = _full(call, "strides", rank), _full(call, "dilations", rank)
-    whole = [(size - 1) * step + dil * (taps - 1) + 1 for size, step, taps, dil
-             in zip(source.shape[2:], stride, kernel.shape[2:], dilation, strict=True)]  # fmt: skip
-    given = call.attribute("pads", None)
-    if given is None or call.attribute("auto_pad", "NOTSET") != "NOTSET" or "output_shape" in call.node.attributes:
-        padding = [max(-(-(size - out) // 2), 0) for size, out in zip(whole, out_size, strict=True)]
-    else:
-        padding = [max(given[axis], given[axis + rank]) for axis in range(rank)]
-    fixed = {
-        "in_channels": source.shape[1],
-        "out_channels": kernel.shape[1] * groups,
-        "in_size": source.shape[2:],
-        "kernel": kernel.shape[2:],
-        "stride": stride,
-        "padding": tuple(padding),
-        "dilation": dilation,
-        "output_padding": tuple(out - size + 2 * pad for out, size, pad in zip(out_size, whole, padding, strict=True)),
-        "groups": groups,
-    }
-    return [
-        _convolution(
-            call, f"conv_transpose{rank}d", fixed, source, kernel,
-            lambda array: array.reshape(groups, array.shape[0] // groups, array.shape[1], -1),
-        )
-    ]  # fmt: skip
-
-
-def _convolution(
-    call: Call, kind: str, fixed: Mapping[str, Any], source: Value, kernel: Value,
-    arrange: Callable[[NDArray[Any]], NDArray[Any]],
-) -> Work:  # fmt: skip
-    weight: Weight = weight_of(call, kernel, arrange) if kernel.source else constant_weight(call, kernel, 1)
-    work = Work(
-        kind=kind,
-        word=kind,
-        fixed=tuple(fixed.items()),
-        counts=(source.shape[0],),
-        weight=weight,
-        depends=source.role is Role.ACTIVATION,
-        input_gradient=source.gradient,
-    )
-    return _with_bias(call, work, call.operand(2))
+    return [with_bias(call, work, bias)]
 
 
 # Vector work
@@ -322,13 +144,9 @@ _KINDS = {
 }
 """Vector operators by kind, all of whose operands are read once; a global average reduces, as a mean does."""
 
-_QUANTISED = "computes with quantised numbers; import the model as it was before its quantisation"
 _CONTROL = "decides at run time what is executed; export the model without control flow"
 REFUSED: Mapping[str, str] = MappingProxyType({
-    **dict.fromkeys(("If", "Loop", "Scan", "SequenceMap"), _CONTROL),
-    **dict.fromkeys(("QLinearConv", "QLinearMatMul", "MatMulInteger", "ConvInteger", "DynamicQuantizeLinear"),
-                    _QUANTISED),
-    "DeformConv": "reads places that depend on the data; a trace has no entry for it",
+    **dict.fromkeys(("Loop", "Scan", "SequenceMap"), _CONTROL),
 })  # fmt: skip
 """Operators that a trace cannot express, and why."""
 
@@ -341,12 +159,14 @@ OPERATORS = Operators(
         **dict.fromkeys(("MaxPool", "AveragePool", "LpPool"), _pooling),
         **dict.fromkeys(("GatherElements", "GatherND"), _reads_what_it_writes),
         **dict.fromkeys(("LSTM", "GRU", "RNN"), recurrent),
-        "Conv": _conv,
-        "ConvTranspose": _conv_transpose,
+        "Conv": convolution,
+        "ConvTranspose": transposed_convolution,
+        "DeformConv": deformed_convolution,
         "MatMul": _matmul,
         "Gemm": _gemm,
-        "Einsum": _einsum,
+        "Einsum": einsum,
         "Attention": attention,
+        "LinearAttention": linear_attention,
         "Add": _add,
         "Gather": _gather,
         "PRelu": _prelu,
@@ -363,8 +183,8 @@ OPERATORS = Operators(
                          "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare", "Trilu",
                          "Col2Im", "ReverseSequence", "CenterCropPad", "Shrink"), 1),
         **dict.fromkeys(("NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss", "Gemm", "Conv", "ConvTranspose",
-                         "MaxUnpool"), 2),
-        "RotaryEmbedding": 3,
+                         "MaxUnpool", "DeformConv"), 2),
+        "RotaryEmbedding": 1,
         "TensorScatter": 2,
     }),
 )  # fmt: skip

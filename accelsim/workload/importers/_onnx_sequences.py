@@ -7,7 +7,7 @@ from accelsim.workload.importers._onnx_layout import contiguous, in_order_of, re
 from accelsim.workload.importers._onnx_walk import Call, Role, Source, Value, Weight, Work
 from accelsim.workload.importers._onnx_works import linear, used, weight_of
 
-__all__ = ["attention", "recurrent"]
+__all__ = ["attention", "linear_attention", "recurrent"]
 
 
 def _step(call: Call, kind: str, word: str, reads: int, writes: int, *, depends: bool = True) -> Work:
@@ -74,6 +74,36 @@ def _of_heads(counts: tuple[int, int, int, int], left: bool, right: bool) -> Wor
 
 
 _MOST_STEPS = 4096
+
+
+def linear_attention(call: Call) -> list[Work]:
+    """A state (keys x values) per head that each step adds to and reads: no scores, and no softmax.
+
+    The state decays where the rule is gated, and loses what it holds under the new key where it is a delta rule.
+    """
+    query, key, value = (call.needed(position) for position in range(3))
+    heads, shared = call.attribute("q_num_heads", 0), call.attribute("kv_num_heads", 0)
+    rule = call.attribute("update_rule", "gated_delta")
+    (samples, steps), width, depth = query.shape[:2], key.shape[2] // shared, value.shape[2] // shared
+    if steps > _MOST_STEPS:
+        raise call.error(f"has {steps} steps; they are listed one by one, and at most {_MOST_STEPS} can be")
+    call.walk.note("steps", call.node.name or call.node.result)
+    states = samples * shared
+    size, added = states * width * depth, states * depth
+    gate, rate = (value.in_memory // steps if value else 0 for value in (call.operand(4), call.operand(5)))
+    decay = [_step(call, "multiply", "decay", size + gate, size)]
+    recalled = [
+        _of_heads((states, 1, depth, width), key.gradient, True),
+        _step(call, "add", "sub", 2 * added, added),
+        _step(call, "multiply", "mul", added + rate, added),
+    ]
+    update = [_of_heads((states, width, depth, 1), key.gradient, True), _step(call, "add", "add", 2 * size, size)]
+    read = [_of_heads((samples * heads, 1, depth, width), query.gradient, True)]
+    each = [*(decay if "gated" in rule else []), *(recalled if "delta" in rule else []), *update, *read]
+    written = samples * steps * heads * depth
+    return [*each * steps, _step(call, "multiply", "scale", written, written)]
+
+
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
@@ -106,7 +136,7 @@ def recurrent(call: Call) -> list[Work]:
         )
         works += first + later * (steps - 1)
     size = weights.shape[0] * steps * samples * hidden
-    return [*works, _step(call, "copy", "stack", size, size)]
+    return [*works, _step(call, "copy", "stack", size, size)] if call.results[0] else works
 
 
 def _recurrent_step(

@@ -23,7 +23,7 @@ def _seen_as(value: Value, fact: Fact, content: Callable[[NDArray[Any]], NDArray
     arranged = None if content is None or original is None else lambda: content(original())
     return replace(
         value, shape=fact.shape, floating=fact.floating, known=fact.known, content=arranged,
-        gradient=value.gradient and fact.floating, **changes,
+        gradient=value.gradient and (fact.floating or value.quantised), **changes,
     )  # fmt: skip
 
 
@@ -148,11 +148,48 @@ def _quantised(call: Call) -> list[Value]:
     """A step between number formats: weights that are stored quantised are those of the product."""
     value, zero = call.needed(0), call.operand(2)
     if value.role is Role.ACTIVATION:
-        call.walk.note("quantised", call.node.name or call.node.outputs[0])
-    same = zero is None or (zero.known is not None and not np.any(zero.known))
+        call.walk.note("quantised", call.node.name or call.node.result)
     role = Role.PARAMETER if value.role is Role.CONSTANT and value.source else value.role
-    viewed = _seen_as(value, call.result, (lambda array: array) if same else None, role=role)
+    if role is not value.role and value.source:
+        call.walk.note("integers", value.source.label)
+    viewed = _seen_as(value, call.result, _less_zero(call, zero), role=role)
     return [replace(viewed, gradient=value.gradient or role is Role.PARAMETER)]
+
+
+def _less_zero(call: Call, zero: Value | None) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
+    """Return how stored numbers become those they stand for, but for their scale; None where zero is not known."""
+    if zero is None:
+        return lambda array: array
+    if zero.content is None:
+        return None
+    points, axis, block = zero.content(), call.attribute("axis", 1), call.attribute("block_size", 0)
+    if not np.any(points):
+        return lambda array: array
+
+    def less(array: NDArray[Any]) -> NDArray[Any]:
+        signed = np.asarray(points).astype(np.int64)
+        if block:
+            signed = np.repeat(signed, block, axis=axis)[tuple(map(slice, array.shape))]
+        elif signed.size == 1:
+            signed = signed.reshape(())
+        elif signed.ndim == 2:  # of each direction and output, as recurrent weights have it
+            signed = signed[:, None, :]
+        else:
+            signed = signed.reshape([-1 if place == axis % array.ndim else 1 for place in range(array.ndim)])
+        difference: NDArray[Any] = array.astype(np.int64) - signed
+        return difference
+
+    return less
+
+
+def _dynamically_quantised(call: Call) -> list[Value]:
+    """The scale and zero point that a step computes are numbers, and count as given."""
+    (quantised,) = _quantised(call)
+    numbers = [
+        Value(shape=(), role=Role.CONSTANT, strides=(), floating=bool(fact and fact.floating))
+        for fact in call.results[1:]
+    ]
+    return [quantised, *numbers]
 
 
 VIEWS: Mapping[str, View] = MappingProxyType(
@@ -160,6 +197,7 @@ VIEWS: Mapping[str, View] = MappingProxyType(
         **dict.fromkeys(("Cast", "CastLike", "BitCast"), _same),
         **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), _reshape),
         **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), _quantised),
+        "DynamicQuantizeLinear": _dynamically_quantised,
         "Identity": _identity,
         "Transpose": _transpose,
         "Expand": _expand,

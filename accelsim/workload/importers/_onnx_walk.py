@@ -80,6 +80,11 @@ class Value:
         return prod(self.shape)
 
     @property
+    def quantised(self) -> bool:
+        """Whether it holds whole numbers that stand for real ones, so that a gradient flows through it."""
+        return self.gradient and not self.floating
+
+    @property
     def in_memory(self) -> int:
         """Number of elements without those that an Expand repeats."""
         return prod(size for size, step in zip(self.shape, self.strides, strict=True) if step)
@@ -261,7 +266,7 @@ class Walk:
         return self._values[name]
 
     def _visit(self, node: Node) -> None:
-        if node.outputs[0] in self.graph.stored:
+        if node.operator == "Constant":
             return
         call = Call(
             self, node, tuple(map(self.value, node.inputs)), tuple(self._facts.get(name) for name in node.outputs)
@@ -292,6 +297,7 @@ class Walk:
     def _set_results(self, call: Call, operands: Sequence[Value], role: Role) -> None:
         product = len(self.seen) - 1 if self.seen and self.seen[-1].node is call.node else None
         gradient = role is not Role.NOISE and any(value.gradient for value in operands)
+        quantised = any(value.quantised for value in operands)
         sources = [value for value in operands if value.role is Role.PARAMETER and value.source]
         for name, fact in zip(call.node.outputs, call.results, strict=True):
             if not name or fact is None:
@@ -301,7 +307,8 @@ class Walk:
                 raise call.error(f"its result '{name}' has shape {shown(fact.shape)}: sizes of at least 1 are needed")
             value = Value(
                 shape=fact.shape, role=role, strides=self._strides(fact.shape, operands, product),
-                gradient=gradient and fact.floating, floating=fact.floating, known=fact.known, product=product,
+                gradient=gradient and (fact.floating or quantised), floating=fact.floating, known=fact.known,
+                product=product,
             )  # fmt: skip
             if role is Role.PARAMETER:
                 value = _same_parameter(call, value, sources)
@@ -352,7 +359,7 @@ class Walk:
         return label
 
     def _own_label(self, source: Source, node: Node, leaf: str, stored: Stored) -> str:
-        place = source.alias or (node.module if node.module is not None else node.outputs[0])
+        place = source.alias or (node.module if node.module is not None else node.result)
         key = (stored.name, place if stored.uniform else None)
         if key not in self._labels:
             self._labels[key] = self._new_label(source, node, leaf, stored)
@@ -360,7 +367,7 @@ class Walk:
 
     def _new_label(self, source: Source, node: Node, leaf: str, stored: Stored) -> str:
         made_up = is_made_up(stored.name)
-        bias = self.biases.get(node.outputs[0]) if made_up and leaf == "weight" else None
+        bias = self.biases.get(node.result) if made_up and leaf == "weight" else None
         taken = set(self._labels.values())
         merged = any(name == stored.name for name, _ in self._labels)
         wanted = [] if made_up or merged else [stored.name]
@@ -373,7 +380,7 @@ class Walk:
         if node.module is not None:
             own = leaf if made_up else stored.name.rpartition(".")[2]
             wanted.append(f"{node.module}.{own}".removeprefix("."))
-        wanted += [stored.name, f"{stored.name} of {node.name or node.outputs[0]}"]
+        wanted += [stored.name, f"{stored.name} of {node.name or node.result}"]
         return next((name for name in wanted if name not in taken and self._free(name, stored)), wanted[-1])
 
     def _free(self, name: str, stored: Stored) -> bool:

@@ -11,7 +11,7 @@ from accelsim.workload.importers._onnx_graph import Content
 from accelsim.workload.importers._onnx_layout import expanded, reshaped
 from accelsim.workload.importers._onnx_walk import Call, Role, Source, Value, Weight, Work
 
-__all__ = ["as_matrices", "constant_weight", "linear", "product", "used", "vector", "weight_of"]
+__all__ = ["as_matrices", "constant_weight", "linear", "product", "used", "vector", "weight_of", "with_bias"]
 
 Arrange = Callable[[NDArray[Any]], NDArray[Any]]
 
@@ -85,6 +85,12 @@ def constant_weight(call: Call, value: Value, position: int) -> Weight:
     return Weight(label=name, elements=value.in_memory, frozen=True)
 
 
+def with_bias(call: Call, work: Work, bias: Value | None) -> Work:
+    """Return a product with the parameters of its bias, if it has one."""
+    names = [] if bias is None or bias.source is None else used(call, bias, "bias")
+    return replace(work, parameters=(*work.parameters, *names))
+
+
 def as_matrices(call: Call, value: Value, shape: Sequence[int], order: Sequence[int], target: Sequence[int]) -> None:
     """Record the copy that a factor needs: repeated to `shape`, with its dimensions in `order`, as matrices `target`.
 
@@ -114,15 +120,17 @@ def linear(
 
 
 def product(
-    call: Call, left: Value, right: Value, *, m: int, n: int, k: int, batch: int, by_rows: Arrange, by_columns: Arrange
-) -> Work:
+    call: Call, left: Value, right: Value, *, m: int, n: int, k: int, batch: int, by_rows: Arrange, by_columns: Arrange,
+    places: tuple[int, int] = (0, 1),
+) -> Work:  # fmt: skip
     """Return the product of two matrices, or of two stacks of matrices: with a weight, or of two activations.
 
-    `by_rows` arranges a weight on the right as (groups, k, n), `by_columns` one on the left as (groups, k, m).
+    `by_rows` arranges a weight on the right as (groups, k, n), `by_columns` one on the left as (groups, k, m). `places`
+    of the factors among the inputs.
     """
     for position, operand, other, features, vectors, arrange in (
-        (1, right, left, n, m, by_rows),
-        (0, left, right, m, n, by_columns),
+        (places[1], right, left, n, m, by_rows),
+        (places[0], left, right, m, n, by_columns),
     ):
         elements = operand.source.elements if operand.source else operand.in_memory
         groups, rest = divmod(elements, k * features)

@@ -158,3 +158,9 @@ def record(tmp_path_factory):
 @pytest.fixture
 def recording(network, record):
     return record(network)
+
+
+@pytest.fixture
+def reading(tmp_path):
+    """Write an ONNX model and read it as a trace."""
+    return importlib.import_module("onnx_models").reader(tmp_path)
