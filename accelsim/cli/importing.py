@@ -51,10 +51,7 @@ def import_command(
     save_trace(trace, output)
     for assumption in trace.origin.assumptions:
         click.echo(f"note: {assumption}", err=True)
-    click.echo(
-        f"{output}: {len(trace.operations)} operations, {trace.macs:,} MACs forward per sample,"
-        f" {trace.parameters:,} parameters"
-    )
+    click.echo(f"{output}: {len(trace.operations)} operations, {trace.size}")
 
 
 def _read_sizes(settings: Sequence[str]) -> dict[str, int]:
