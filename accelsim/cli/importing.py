@@ -24,9 +24,22 @@ __all__ = ["import_command"]
     metavar="DIM=NUMBER",
     help="Number in place of a symbolic dimension of FILE. Repeatable.",
 )
+@click.option(
+    "--call",
+    "calls",
+    multiple=True,
+    metavar="NAME=WHAT",
+    help="What a call of a recording is: ignore, or linear(X, W) with the places of data and weight. Repeatable.",
+)
 @click.option("-o", "--output", required=True, metavar="FILE", help="Trace to write, .json or .json.gz.")
 def import_command(
-    file: str, form: str | None, name: str | None, batch: int | None, settings: Sequence[str], output: str
+    file: str,
+    form: str | None,
+    name: str | None,
+    batch: int | None,
+    settings: Sequence[str],
+    calls: Sequence[str],
+    output: str,
 ) -> None:
     """Write the trace of what FILE describes: a SCALE-Sim topology, an ONNX model, a PyTorch profile.
 
@@ -43,9 +56,11 @@ def import_command(
     target = check_output(output, (".json", ".gz"))
     if target is not None and target.exists() and Path(file).exists() and target.samefile(file):
         raise InputError(f"-o {output}: is the file to import")
-    trace = import_trace(file, form, ImportOptions(name=name, batch=batch, sizes=_read_sizes(settings)))
+    options = ImportOptions(name=name, batch=batch, sizes=_read_sizes(settings), calls=_read_calls(calls))
+    trace = import_trace(file, form, options)
     words = ["accelsim", "import", Path(file).name, *([f"--format={form}"] if form else [])]
     words += [f"--name={name}"] * bool(name) + [f"--batch={batch}"] * bool(batch) + [f"--size={s}" for s in settings]
+    words += [f"--call={call}" for call in calls]
     command = trace.origin.command or shlex.join([*words, "-o", Path(output).name])
     trace = trace.model_copy(update={"origin": trace.origin.model_copy(update={"command": command})})
     save_trace(trace, output)
@@ -64,3 +79,15 @@ def _read_sizes(settings: Sequence[str]) -> dict[str, int]:
             raise InputError(f"--size {setting}: {dimension} is set twice")
         sizes[dimension] = int(number)
     return sizes
+
+
+def _read_calls(settings: Sequence[str]) -> dict[str, str]:
+    calls: dict[str, str] = {}
+    for setting in settings:
+        name, _, what = (part.strip() for part in setting.partition("="))
+        if not name or not what:
+            raise InputError(f"--call {setting}: expected NAME=ignore or NAME=linear(X, W)")
+        if name in calls:
+            raise InputError(f"--call {setting}: {name} is said twice")
+        calls[name] = what
+    return calls

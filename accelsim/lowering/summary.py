@@ -143,7 +143,8 @@ class Summary:
     """A trace in numbers: `layers` in its order, totals by kind, and the stages of a step under a method on a design.
 
     `pattern` is that of the method and the one that observed groups are held against; `batch` that of the step and of
-    the arithmetic intensity; `macs` are forward per sample, `macs_once` forward per step; what was traced stands in `origin`.
+    the arithmetic intensity; `macs` are forward per sample, `macs_once` forward per step; what was traced stands
+    in `origin`.
     """
 
     model: str

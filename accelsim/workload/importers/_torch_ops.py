@@ -20,6 +20,10 @@ __all__ = ["Part", "Reader", "Role", "Roles", "Seen", "Source", "full", "merge_b
 _NUMBERS = "PyTorch 2.1 and later record numbers with record_shapes=True"
 
 
+def _say(row: Row) -> str:
+    return f"say what it is: --call '{row.name}=ignore' or '{row.name}=linear(X, W)' with the places of data and weight"
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """A parameter, or the part of it that a suffix as in ``[0:8]`` names."""
@@ -131,6 +135,8 @@ class Reader:
         Raises `InputError` for a call that may hold products which the recording does not show.
         """
         row = leaf.row
+        if row.told == "ignore" or row.is_fused:
+            return []
         if row.name.startswith("quantized::") or row.word == "int_mm":
             raise self.error(leaf, "is quantised; a trace describes training in floating point")
         if row.word in ATTENTION and len(row.tensors) >= 3:
@@ -140,7 +146,7 @@ class Reader:
         if row.word in PRODUCTS or row.word in CONVOLUTIONS or row.word == "linear":
             return self._product(leaf) if self.roles.counts(leaf) else []
         if self._is_opaque(row):
-            raise self.error(leaf, "may hold matrix products that cannot be read from a recording")
+            raise self.error(leaf, f"may hold matrix products that cannot be read from a recording; {_say(row)}")
         if NOT_COUNTED.fullmatch(row.word) or not self.roles.counts(leaf):
             return []
         return self._vector(leaf)

@@ -29,7 +29,8 @@ __all__ = ["read"]
 _SCHEMA = re.compile(r"1\.\d+\.\d+(-chakra\.\d+\.\d+\.\d+)?")
 _REDUCING = frozenset({"reduce", "loss"})
 _RANDOM = frozenset({"randn", "rand", "randint"})
-_NO_TENSOR = frozenset({None, "<None>"})
+_USER_SCOPE = 7
+_NO_VALUE = frozenset({None, "<None>"})
 
 
 def read(path: Path, options: ImportOptions) -> Trace:
@@ -113,6 +114,8 @@ def _row(node: Mapping[str, Any], position: int) -> Row:
         outputs=tuple(_values(node, "outputs", "output")),
         sequence=sequence if sequence >= 0 else None,
         forward_thread=int(attributes["fw_tid"]) if backward and sequence >= 0 else None,
+        is_annotation=int(attributes["scope"]) == _USER_SCOPE,
+        is_kernel=bool(attributes.get("kernel_backend")),
     )
 
 
@@ -123,7 +126,8 @@ def _values(node: Mapping[str, Any], field: str, flat: str) -> Iterator[Any]:
     else:
         values, shapes, types, strides = given, node[f"{flat}_shapes"], node[f"{flat}_types"], None
     for at, (value, shape, kind) in enumerate(zip(values or (), shapes or (), types or (), strict=True)):
-        yield _value(value, shape, kind, strides[at] if strides else None)
+        step = strides[at] if strides and at < len(strides) else None  # keyword arguments of kernels have none
+        yield _value(value, shape, kind, step)
 
 
 def _value(value: Any, shape: Any, kind: str, strides: Any) -> Any:
@@ -131,11 +135,23 @@ def _value(value: Any, shape: Any, kind: str, strides: Any) -> Any:
         return None
     if kind.startswith("Tensor"):
         return Tensor(tuple(shape), tuple(strides) if strides is not None else None, value[1], value[2])
-    if kind.startswith("GenericList"):
-        kinds = kind[len("GenericList[") : -1].split(",")
+    if isinstance(value, list):
+        kinds = _kinds_of_elements(kind)
         inner = zip(value, shape, kinds, strides or [None] * len(value), strict=False)
         return tuple(_value(*each) for each in inner)
-    return None if value in _NO_TENSOR else value
+    return None if value in _NO_VALUE else value
+
+
+def _kinds_of_elements(kind: str) -> list[str]:
+    """Return the types of the elements of a list or tuple, as in ``GenericList[Tuple[Int,String],Int]``."""
+    found, depth = [""], 0
+    for letter in kind.partition("[")[2].removesuffix("]"):
+        depth += (letter == "[") - (letter == "]")
+        if letter == "," and not depth:
+            found.append("")
+        else:
+            found[-1] += letter
+    return found
 
 
 # Following tensors
