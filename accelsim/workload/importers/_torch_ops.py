@@ -15,8 +15,25 @@ from accelsim.workload.importers._torch_rows import Leaf, Pass, Row, Tensor
 from accelsim.workload.importers._torch_words import ATTENTION, CONVOLUTIONS, NOT_COUNTED, PARAMETERS
 from accelsim.workload.torch_words import HIDES_PRODUCTS, KIND_OF, PRODUCTS, READ_WHAT_THEY_WRITE, SHOWN_AS
 
-__all__ = ["Part", "Reader", "Role", "Roles", "Seen", "Source", "full", "merge_bias", "numbers", "parameters_of"]
+__all__ = [
+    "ASKED",
+    "Part",
+    "Reader",
+    "Role",
+    "Roles",
+    "Seen",
+    "Source",
+    "full",
+    "merge_bias",
+    "numbers",
+    "parameters_of",
+    "takes_input",
+]
 
+ASKED = (
+    "a tensor with a gradient whose rows are the samples is taken as an input that asks for one, and no parameter: no"
+    " step of the optimizer is recorded that would tell"
+)
 _NUMBERS = "PyTorch 2.1 and later record numbers with record_shapes=True"
 
 
@@ -118,6 +135,12 @@ def parameters_of(row: Row) -> Mapping[int, str]:
     if row.word == "group_norm":
         return {2: "weight", 3: "bias"} if "native" not in row.name else {1: "weight", 2: "bias"}
     return PARAMETERS.get(row.word, {})
+
+
+def takes_input(row: Row, tensor: Tensor, batch: int) -> bool:
+    """Whether a call takes an operand with a gradient as data: its rows are the samples, and those of no other are."""
+    others = [other for other in row.tensors if other is not tensor]
+    return tensor.shape[:1] == (batch,) and not any(batch in other.shape[:1] for other in others)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ with the same sequence number on the same thread.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -218,8 +219,8 @@ class Pass:
     backward: tuple[Backward, ...]
     recomputed: tuple[tuple[Leaf, ...], ...]
     notes: tuple[str, ...]
-    optimized: frozenset[int | None] = frozenset()
-    """Memory that a step of the optimizer reads or writes, where the recording numbers memory."""
+    updates: tuple[Row, ...] = ()
+    """Steps of optimizers."""
 
     @cached_property
     def _creators(self) -> Mapping[tuple[Any, int], Row]:
@@ -239,6 +240,29 @@ class Pass:
         for event in self.backward:
             if event.key is not None:
                 found.setdefault(event.key, []).append(event.row)
+        return found
+
+    @cached_property
+    def optimized_memory(self) -> frozenset[int | None]:
+        """Memory that a step of the optimizer reads or writes, where the recording numbers memory."""
+        rows = (row for update in self.updates for row in update.walk())
+        return frozenset(tensor.storage for row in rows for tensor in row.tensors) - {None}
+
+    @cached_property
+    def optimized_shapes(self) -> Counter[tuple[int, ...]]:
+        """How many tensors of each shape the optimizers step after this pass.
+
+        What they write in place goes through every tensor once, in one call for all or in one for each.
+        """
+        found: Counter[tuple[int, ...]] = Counter()
+        for update in self.updates:
+            counts: dict[str, Counter[tuple[int, ...]]] = {}
+            for row in update.children if update.start > self.forward[0].row.start else ():
+                if row.name.endswith("_"):
+                    written = [tensor.shape for tensor in _tensors_in(row.inputs[:1])]
+                    counts.setdefault(row.name, Counter()).update(written)
+            for shape in set().union(*counts.values()):
+                found[shape] += min(count[shape] for count in counts.values() if count[shape])
         return found
 
     @cached_property
@@ -438,7 +462,7 @@ def choose_pass(recording: Recording) -> Pass:
         backward=events,
         recomputed=recomputed,
         notes=tuple(notes),
-        optimized=_optimized(everything),
+        updates=tuple(row for row in everything if row.name.startswith("Optimizer.step#")),
     )
 
 
@@ -452,11 +476,6 @@ def _graph_launches(rows: Sequence[Row], step: Row | None) -> str:
         f"graphs of kernels are replayed ({inside[0].name}, {len(inside)} time{'s' * (len(inside) > 1)}), and what they"
         " compute is not recorded: it is missing from the trace"
     )
-
-
-def _optimized(rows: Sequence[Row]) -> frozenset[int | None]:
-    steps = (row for row in rows if row.name.startswith("Optimizer.step#"))
-    return frozenset(tensor.storage for step in steps for row in step.walk() for tensor in row.tensors) - {None}
 
 
 def _last_complete(steps: Sequence[Row], units: Sequence[tuple[Row, tuple[Row, ...]]]) -> tuple[list[_Draft], Row]:

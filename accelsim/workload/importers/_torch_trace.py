@@ -170,9 +170,15 @@ def _check_functions(reader: Reader, leaves: Sequence[Leaf], operations: Sequenc
         if function is not None:
             inside.setdefault(id(function), (function, []))[1].append(leaf)
     for function, made in inside.values():
-        fills = any(leaf.row.word.startswith("empty") for leaf in made)
+        fills = any(leaf.row.word.startswith("empty") and not _is_empty(leaf.row) for leaf in made)
         if fills and not any(id(leaf.row) in read for leaf in made):
             raise reader.error(Leaf(function, ()), "computes by means that are not recorded")
+
+
+def _is_empty(row: Row) -> bool:
+    """Whether a new tensor has no elements, as a function makes that only keeps others for the backward pass."""
+    size = row.inputs[0] if row.inputs else None
+    return (isinstance(size, tuple) and 0 in size) or any(0 in tensor.shape for tensor in row.results)
 
 
 def _repeat(operations: Sequence[Seen], run: Sequence[Seen], made: Pass) -> list[Seen]:

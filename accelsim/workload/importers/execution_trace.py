@@ -16,7 +16,7 @@ from typing import Any
 
 from accelsim.base.errors import InputError
 from accelsim.base.files import parse_json, read_text
-from accelsim.workload.importers._torch_ops import Part, Role, Seen, Source, parameters_of
+from accelsim.workload.importers._torch_ops import ASKED, Part, Role, Seen, Source, parameters_of, takes_input
 from accelsim.workload.importers._torch_rows import Leaf, Pass, Recording, Row, Tensor
 from accelsim.workload.importers._torch_trace import SEVERAL_ROWS, Base, Settled, build, per_sample
 from accelsim.workload.importers._torch_words import CONVOLUTIONS, NOT_COUNTED, VIEWS
@@ -190,6 +190,7 @@ class _Flow:
         self._constants: dict[int, Source] = {}
         self._inputs: list[tuple[tuple[int, ...], bool]] = []
         self._entered: set[int] = set()
+        self._asked = False
         self._untold: list[Tensor] = []
         outside = self._from_outside()
         self._trained, self._others = self._find_trained({key: placed for key, (_, placed) in outside.items()})
@@ -216,10 +217,25 @@ class _Flow:
             alike = named if len(named) >= count else alike
             if creator is not None and len(alike) > count:
                 alike = self._by_mask(creator, alike, count)
+            inputs = [each for each in alike if creator is not None and self._is_input(creator, *each)]
+            alike = [each for each in alike if each not in inputs]
+            count -= len(inputs)
+            self._asked |= bool(inputs) and not self._made.optimized_memory
             for _, tensor in alike:
                 trained.setdefault(tensor.storage or 0, []).append(tensor)
             others += [(prod(shape), creator)] * (count - len(alike))
         return trained, others
+
+    def _is_input(self, creator: Row, at: int, tensor: Tensor) -> bool:
+        """Whether a tensor with a gradient is an input that asks for one: it holds the samples, and nothing steps it.
+
+        Where no step of the optimizer is recorded, its place tells.
+        """
+        if tensor.shape[:1] != (self._batch,) or not _takes_data(creator, at):
+            return False
+        if self._made.optimized_memory:
+            return tensor.storage not in self._made.optimized_memory
+        return takes_input(creator, tensor, self._batch)
 
     def _from_outside(self) -> dict[int, tuple[Row, list[tuple[int, Tensor]]]]:
         """Return for each forward call the tensors from outside the step among its operands, with their places."""
@@ -236,7 +252,7 @@ class _Flow:
 
     def _by_mask(self, creator: Row, alike: list[tuple[int, Tensor]], count: int) -> list[tuple[int, Tensor]]:
         """Choose among equal operands: those that the optimizer steps, or whose gradient the backward of a norm has."""
-        optimized = [each for each in alike if each[1].storage in self._made.optimized]
+        optimized = [each for each in alike if each[1].storage in self._made.optimized_memory]
         if len(optimized) == count:
             return optimized
         names = parameters_of(creator)
@@ -286,7 +302,7 @@ class _Flow:
 
     def _holds(self, shape: Sequence[int]) -> bool:
         """Whether a shape has room for the samples of the batch."""
-        return bool(shape) and (shape[0] % self._batch == 0 or self._batch in shape)
+        return prod(shape) > 0 and bool(shape) and (shape[0] % self._batch == 0 or self._batch in shape)
 
     def _covering(self, tensor: Tensor) -> _Value | None:
         values = self._memory.get(tensor.storage or 0, ())
@@ -441,7 +457,7 @@ class _Flow:
             for part in seen.weight.parts if seen.weight and seen.weight_gradient else ():
                 bases[part.base] = replace(bases[part.base], trained=True)
         inputs = [shape for shape, is_loss in self._inputs if not is_loss] or [shape for shape, _ in self._inputs]
-        notes = []
+        notes = [ASKED] if self._asked else []
         if self._untold:
             notes.append(
                 "tensors from outside the step that are neither trained, nor weights, nor as large as the batch are"
