@@ -26,7 +26,9 @@ __all__ = [
     "full",
     "merge_bias",
     "numbers",
+    "pair_of",
     "parameters_of",
+    "sources_of",
     "takes_input",
 ]
 
@@ -116,6 +118,11 @@ class Seen:
     def is_product(self) -> bool:
         """Whether the array executes it."""
         return self.weight is not None or self.kind == "matmul"
+
+
+def sources_of(seen: Seen) -> list[Source]:
+    """Return all parameters of an operation, its weight last."""
+    return [source for _, source in seen.parameters] + ([seen.weight] if seen.weight is not None else [])
 
 
 def numbers(value: Any) -> tuple[int, ...] | None:
@@ -330,18 +337,30 @@ class Reader:
                 return bool(mask[0]), bool(mask[1])
         if leaf.row.word in _ON_VECTORS:
             return any(row.word == "mv" for row in inner), any(row.word in {"ger", "outer"} for row in inner)
-        products = [pair for row in inner if (pair := _pair(row)) is not None]
+        products = [pair for row in inner if (pair := pair_of(row)) is not None]
         guesses = [sides.gradients(pair) for pair in products]
         clear = [found for found in guesses if sum(found) == 1]
         open_ones = [found for found in guesses if sum(found) == 2]
-        to_input, to_weight = (any(found[side] for found in clear) for side in (0, 1))
-        if len(open_ones) > 1:
+        alike = self._alike(leaf)
+        to_input, to_weight = (sum(found[side] for found in clear) >= alike for side in (0, 1))
+        if open_ones and len(clear) + len(open_ones) >= 2 * alike:
             return True, True
         if open_ones:
-            if to_input or to_weight:
-                return True, True
             return (False, True) if self.roles.is_trained(leaf, at + sides.weight) else (True, False)
         return to_input, to_weight
+
+    def _alike(self, leaf: Leaf) -> int:
+        """Count the products of the same sizes from this one on that share its backward.
+
+        A function of several, as a compiled region is one, has one backward for all; where that lacks gradients, the
+        first products lack them, as nothing before them is trained.
+        """
+        function = self.made.function(leaf)
+        if function is None:
+            return 1
+        size = _size(leaf.row)
+        inside = (each for each in self.made.forward if self.made.function(each) is function)
+        return sum(_size(each.row) == size and each.row.start >= leaf.row.start for each in inside)
 
     def _kernel_gradients(self, leaf: Leaf, source: Tensor, kernel: Tensor) -> tuple[bool, bool]:
         to_input = to_weight = False
@@ -516,15 +535,24 @@ class _Sides:
         return to_input, to_weight
 
 
-def _pair(row: Row) -> tuple[Tensor, Tensor] | None:
+def pair_of(row: Row) -> tuple[Tensor, Tensor] | None:
     """Return the factors of a matrix product, None for any other call."""
     at = PRODUCTS.get(row.word)
+    if row.told == "linear":
+        left, right = row.tensors[:2]
+        return Tensor((prod(left.shape[:-1]), left.shape[-1])), Tensor(right.shape[::-1])
     if at is None or not row.is_operation:
         return None
     pair = row.inputs[at : at + 2]
     if len(pair) == 2 and all(isinstance(tensor, Tensor) and len(tensor.shape) >= 2 for tensor in pair):
         return pair[0], pair[1]
     return None
+
+
+def _size(row: Row) -> tuple[int, ...] | None:
+    """Return batch, m, k and n of a matrix product."""
+    pair = pair_of(row)
+    return None if pair is None else (*pair[0].shape, pair[1].shape[-1])
 
 
 def _mask(row: Row) -> tuple[Any, ...] | None:

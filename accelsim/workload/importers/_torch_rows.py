@@ -62,7 +62,7 @@ _TAKEN_WHOLE = frozenset({"linear", "scaled_dot_product_attention", "lstm", "gru
 _EVALUATE = "autograd::engine::evaluate_function: "
 _ACCUMULATE = "torch::autograd::AccumulateGrad"
 _STEP = re.compile(r"ProfilerStep\s*#\s*(\d+)")
-_COLLECTIVES = re.compile(r"record_param_comms|_?c10d(_functional)?::.*|fsdp::.*|nccl:.*|gloo:.*")
+_COLLECTIVES = re.compile(r"record_param_comms|_?c10d(_functional)?::.*|(fsdp|FSDP)::.*|nccl:.*|gloo:.*")
 _NOT_FORWARD = re.compile(
     r"Optimizer\.(step|zero_grad)#.*|enumerate\(DataLoader\)#.*|torch\.distributed\..*|profiler::.*"
     rf"|{_COLLECTIVES.pattern}"
@@ -279,6 +279,12 @@ class Pass:
         if row.sequence is None or self._creators.get((row.thread, row.sequence)) is not row:
             return []
         return self._nodes.get((row.thread, row.sequence), [])
+
+    @staticmethod
+    def function(leaf: Leaf) -> Row | None:
+        """Return the autograd function around a call, None for a call with a node of its own."""
+        own = next((row for row in (leaf.row, *reversed(leaf.above)) if row.sequence is not None), None)
+        return None if own is None or own.is_operation else own
 
     def nodes(self, leaf: Leaf) -> list[Row]:
         """Return what ran backward for a call; for one inside an autograd function, for that function."""

@@ -15,7 +15,16 @@ from dataclasses import dataclass
 from math import prod
 
 from accelsim.base.errors import InputError
-from accelsim.workload.importers._torch_ops import ASKED, Part, Role, Seen, Source, parameters_of, takes_input
+from accelsim.workload.importers._torch_ops import (
+    ASKED,
+    Part,
+    Role,
+    Seen,
+    Source,
+    parameters_of,
+    sources_of,
+    takes_input,
+)
 from accelsim.workload.importers._torch_results import result_shape
 from accelsim.workload.importers._torch_rows import Leaf, Pass, Row, Tensor, is_product
 from accelsim.workload.importers._torch_trace import SEVERAL_ROWS, Base, Settled, per_sample
@@ -384,7 +393,7 @@ class Structure:
 
     def settle(self, operations: Sequence[Seen]) -> Settled:
         """See `Following`."""
-        in_use = {part.base: seen for seen in operations for source in _sources_of(seen) for part in source.parts}
+        in_use = {part.base: seen for seen in operations for source in sources_of(seen) for part in source.parts}
         uses = [use for use in self._uses.values() if use.number in in_use]
         waiting = [use for use in uses if self._has_gradient(use, in_use[use.number])]
         same, others = self._tied(waiting)
@@ -506,10 +515,6 @@ def _cut(base: int, uses: Sequence[_Use]) -> dict[int, tuple[Part, ...]]:
 
 def _placed(row: Row) -> list[tuple[int, Tensor]]:
     return [(at, value) for at, value in enumerate(row.inputs) if isinstance(value, Tensor)]
-
-
-def _sources_of(seen: Seen) -> list[Source]:
-    return [source for _, source in seen.parameters] + ([seen.weight] if seen.weight is not None else [])
 
 
 def _same_matrix(side: Tensor, shape: tuple[int, ...]) -> bool:

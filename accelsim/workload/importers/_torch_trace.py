@@ -11,6 +11,7 @@ from accelsim.base.files import validate
 from accelsim.base.version import __version__
 from accelsim.workload.importers._torch_calls import tell
 from accelsim.workload.importers._torch_ops import Part, Reader, Roles, Seen, Source, merge_bias
+from accelsim.workload.importers._torch_regions import is_compiled, repeat_regions
 from accelsim.workload.importers._torch_rows import Leaf, Pass, Recording, Row, Tensor, choose_pass, is_product
 from accelsim.workload.importers._torch_words import ATTENTION
 from accelsim.workload.importing import ImportOptions
@@ -77,6 +78,7 @@ def build(recording: Recording, follow: Follower, options: ImportOptions, versio
     for run in made.recomputed:
         operations = _repeat(operations, _read_all(reader, roles, run), made)
     _check_functions(reader, made.forward, operations)
+    operations, of_regions = repeat_regions(operations, made)
     if not any(seen.is_product and dict(seen.fields)["scales_with_batch"] for seen in operations):
         raise _wrong_batch(recording.source, made, batch)
     settled = roles.settle(operations)
@@ -99,7 +101,7 @@ def build(recording: Recording, follow: Follower, options: ImportOptions, versio
             "exporter": f"accelsim import {__version__}",
             "source": path.name,
             "versions": list(versions),
-            "assumptions": [*made.notes, *told, *_notes(operations, batch), *settled.notes],
+            "assumptions": [*made.notes, *told, *of_regions, *_notes(operations, batch), *settled.notes],
             "batch": batch,
             "steps": 0,
         },
@@ -171,7 +173,7 @@ def _check_functions(reader: Reader, leaves: Sequence[Leaf], operations: Sequenc
             inside.setdefault(id(function), (function, []))[1].append(leaf)
     for function, made in inside.values():
         fills = any(leaf.row.word.startswith("empty") and not _is_empty(leaf.row) for leaf in made)
-        if fills and not any(id(leaf.row) in read for leaf in made):
+        if fills and not is_compiled(made[0]) and not any(id(leaf.row) in read for leaf in made):
             raise reader.error(Leaf(function, ()), "computes by means that are not recorded")
 
 

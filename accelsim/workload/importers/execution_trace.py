@@ -16,8 +16,17 @@ from typing import Any
 
 from accelsim.base.errors import InputError
 from accelsim.base.files import parse_json, read_text
-from accelsim.workload.importers._torch_ops import ASKED, Part, Role, Seen, Source, parameters_of, takes_input
-from accelsim.workload.importers._torch_rows import Leaf, Pass, Recording, Row, Tensor
+from accelsim.workload.importers._torch_ops import (
+    ASKED,
+    Part,
+    Role,
+    Seen,
+    Source,
+    parameters_of,
+    sources_of,
+    takes_input,
+)
+from accelsim.workload.importers._torch_rows import COMPILED_FUNCTION, Leaf, Pass, Recording, Row, Tensor
 from accelsim.workload.importers._torch_trace import SEVERAL_ROWS, Base, Settled, build, per_sample
 from accelsim.workload.importers._torch_words import CONVOLUTIONS, NOT_COUNTED, VIEWS
 from accelsim.workload.importing import ImportOptions
@@ -189,6 +198,8 @@ class _Flow:
         self._bases: dict[int, Base] = {}
         self._constants: dict[int, Source] = {}
         self._inputs: list[tuple[tuple[int, ...], bool]] = []
+        self._has_regions = any(_region(leaf) is not None for leaf in made.forward)
+        self._cast: set[tuple[int | None, int]] = set()
         self._entered: set[int] = set()
         self._asked = False
         self._untold: list[Tensor] = []
@@ -242,6 +253,10 @@ class _Flow:
         made: set[int | None] = set()
         found: dict[int, tuple[Row, list[tuple[int, Tensor]]]] = {}
         for leaf in (*self._made.forward, *(leaf for run in self._made.recomputed for leaf in run)):
+            region = _region(leaf)
+            if region is not None:  # what its kernels make is not recorded
+                given = {tensor.storage for tensor in region.tensors}
+                made |= {tensor.storage for tensor in leaf.row.tensors} - given
             for row in (*leaf.above, leaf.row):
                 if id(row) not in found:
                     placed = [(at, tensor) for at, tensor in _placed(row) if tensor.storage not in made]
@@ -278,9 +293,35 @@ class _Flow:
             if id(row) in self._entered:
                 continue
             self._entered.add(id(row))
+            region = _region(leaf) if row is leaf.row else None
+            written = [] if row.name.endswith("_") else row.results
             for at, tensor in _placed(row):
-                if tensor.elements and not self._covering(tensor):
+                if not tensor.elements or self._covering(tensor) or (at and tensor in written):
+                    continue
+                if region is None:
                     self._from_elsewhere(tensor, at, row)
+                else:
+                    self._from_kernels(tensor, region)
+
+    def _from_kernels(self, tensor: Tensor, region: Row) -> None:
+        """Give a role to what a compiled region made in a kernel of its own, which is not recorded or not explained.
+
+        A tensor with room for the samples is data, unless it has the sizes of a trained operand: then it is that,
+        converted or in another layout.
+        """
+        value = _Value(tensor.offset, tensor.elements)
+        sizes = sorted(tensor.shape)
+        alike = [
+            one for one in region.tensors if sorted(one.shape) == sizes and (one.storage, one.offset) not in self._cast
+        ]
+        sources = [(one, source) for one in alike if (source := self._value(one).source) is not None]
+        if sources and self._batch not in tensor.shape:
+            one, source = sources[0]
+            self._cast.add((one.storage, one.offset))
+            value = replace(value, source=source)
+        elif self._holds(tensor.shape):
+            value = replace(value, activation=True, grows=True)
+        self._memory.setdefault(tensor.storage or 0, []).append(value)
 
     def _from_elsewhere(self, tensor: Tensor, at: int, row: Row) -> None:
         names = parameters_of(row)
@@ -295,10 +336,16 @@ class _Flow:
             value = replace(value, source=Source((Part(base),), whole.elements, rows))
         elif takes_data and self._holds(tensor.shape) and (self._batch in tensor.shape or not self._exact):
             value = replace(value, activation=True, grows=True)
-            self._inputs.append((tensor.shape, "loss" in row.word))
+            if not self._from_region(tensor, row):
+                self._inputs.append((tensor.shape, "loss" in row.word))
         elif takes_data and tensor.elements > 1 and row.is_operation and not NOT_COUNTED.fullmatch(row.word):
             self._untold.append(tensor)
         self._memory.setdefault(tensor.storage or 0, []).append(value)
+
+    def _from_region(self, tensor: Tensor, row: Row) -> bool:
+        """Whether a compiled region before a call made its operand: a gradient flows, and from no other operand."""
+        others = [other for other in row.tensors if other.storage != tensor.storage]
+        return self._has_regions and bool(self._made.ran(row)) and not any(self._covering(other) for other in others)
 
     def _holds(self, shape: Sequence[int]) -> bool:
         """Whether a shape has room for the samples of the batch."""
@@ -456,6 +503,8 @@ class _Flow:
         for seen in operations:
             for part in seen.weight.parts if seen.weight and seen.weight_gradient else ():
                 bases[part.base] = replace(bases[part.base], trained=True)
+        used = {part.base for seen in operations for source in sources_of(seen) for part in source.parts}
+        unused = [number for number, base in bases.items() if base.trained and number not in used]
         inputs = [shape for shape, is_loss in self._inputs if not is_loss] or [shape for shape, _ in self._inputs]
         notes = [ASKED] if self._asked else []
         if self._untold:
@@ -468,7 +517,7 @@ class _Flow:
         return Settled(
             bases=bases,
             same={},
-            others=tuple(self._others),
+            others=(*self._others, *((bases[number].elements, None) for number in unused)),
             input_shapes=tuple(per_sample(shape, self._batch) for shape in inputs),
             notes=tuple(notes),
         )
@@ -481,6 +530,11 @@ def _placed(row: Row) -> Iterator[tuple[int, Tensor]]:
             yield at, value
         elif isinstance(value, tuple):
             yield from ((at, tensor) for tensor in value if isinstance(tensor, Tensor))
+
+
+def _region(leaf: Leaf) -> Row | None:
+    """Return the function of the compiled region around a call."""
+    return next((row for row in leaf.above if row.name == COMPILED_FUNCTION), None)
 
 
 def _takes_data(row: Row, at: int) -> bool:
