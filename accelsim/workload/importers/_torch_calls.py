@@ -57,7 +57,8 @@ def _make_linear(row: Row, data_at: int, weight_at: int, option: str) -> None:
         at = data_at if not isinstance(data, Tensor) else weight_at
         tensors = ", ".join(str(i) for i, value in enumerate(row.inputs) if isinstance(value, Tensor)) or "none"
         raise InputError(f"{option}: argument {at} of {row.name} is no tensor; tensors are: {tensors}")
-    if len(weight.shape) != 2 or not data.shape or data.shape[-1] not in weight.shape:
+    fits = len(weight.shape) == 2 and data.shape and data.shape[-1] in weight.shape
+    if not fits or data_at == weight_at:
         shapes = " and ".join("x".join(map(str, one.shape)) or "a number" for one in (data, weight))
         raise InputError(f"{option}: {row.name} on {shapes}: no data of a linear layer and its weight")
     if weight.shape[1] != data.shape[-1]:

@@ -24,6 +24,7 @@ __all__ = [
     "Seen",
     "Source",
     "full",
+    "how_to_say",
     "merge_bias",
     "numbers",
     "pair_of",
@@ -39,7 +40,8 @@ ASKED = (
 _NUMBERS = "PyTorch 2.1 and later record numbers with record_shapes=True"
 
 
-def _say(row: Row) -> str:
+def how_to_say(row: Row) -> str:
+    """Return what the user can do about a call that a recording does not explain."""
     return f"say what it is: --call '{row.name}=ignore' or '{row.name}=linear(X, W)' with the places of data and weight"
 
 
@@ -176,7 +178,7 @@ class Reader:
         if row.word in PRODUCTS or row.word in CONVOLUTIONS or row.word == "linear":
             return self._product(leaf) if self.roles.counts(leaf) else []
         if self._is_opaque(row):
-            raise self.error(leaf, f"may hold matrix products that cannot be read from a recording; {_say(row)}")
+            raise self.error(leaf, f"may hold matrix products that cannot be read from a recording; {how_to_say(row)}")
         if NOT_COUNTED.fullmatch(row.word) or not self.roles.counts(leaf):
             return []
         return self._vector(leaf)

@@ -11,6 +11,7 @@ from accelsim.workload.names import few
 __all__ = ["is_compiled", "repeat_regions"]
 
 _REGION = re.compile(r"Torch-Compiled Region.*|CompiledFunction|## Call CompiledFxGraph.*")
+_Shapes = tuple[tuple[int, ...], ...]
 _FUSED = (
     "of regions that torch.compile compiled the products are read; what the compiler fused into kernels of its own"
     " (norms, activations, softmax, sums) is not counted"
@@ -37,17 +38,17 @@ def repeat_regions(operations: Sequence[Seen], made: Pass) -> tuple[list[Seen], 
     missing: list[str] = []
     for function in functions.values():
         mine = [at for at, seen in enumerate(found) if made.function(seen.leaf) is function]
-        products = [row for node in made.ran(function) for row in node.walk() if pair_of(row) is not None]
         missing += _without_product(function, [found[at] for at in mine], made)
-        extra = len(products) - sum(_gradients(found[at]) for at in mine if pair_of(found[at].leaf.row))
-        sizes = [_shapes(row) for row in products]
+        left = [_shapes(row) for node in made.ran(function) for row in node.walk() if pair_of(row) is not None]
         for at in mine:
-            if extra > 0 and (size := _shapes(found[at].leaf.row)) in sizes:
-                sizes.remove(size)
+            for options in _gradients(found[at]):
+                if (shapes := next((each for each in options if each in left), None)) is not None:
+                    left.remove(shapes)
+        for at in mine:
+            if (shapes := _shapes(found[at].leaf.row)) in left:
+                left.remove(shapes)
                 found[at] = replace(found[at], recomputed=True)
-                extra -= 1
-        if extra > 0:
-            unknown += [" and ".join("x".join(map(str, shape)) for shape in _shapes(row)) for row in products[-extra:]]
+        unknown += [" and ".join("x".join(map(str, shape)) for shape in shapes) for shapes in left]
     if unknown:
         notes.append(
             f"products in the backward of compiled regions that are no gradient of a product of theirs are not counted"
@@ -79,12 +80,23 @@ def _is_region(row: Row) -> bool:
     return row.name == COMPILED_FUNCTION
 
 
-def _gradients(seen: Seen) -> int:
-    """Count the products that a product has in the backward pass."""
-    if seen.kind == "matmul":
-        return 2 * seen.input_gradient
-    return seen.input_gradient + seen.weight_gradient
+def _gradients(seen: Seen) -> list[tuple[_Shapes, ...]]:
+    """Return the factors of each product that a product has in the backward pass, in the ways to write it."""
+    pair = pair_of(seen.leaf.row)
+    if pair is None:
+        return []
+    batch, (m, k), n = pair[0].shape[:-2], pair[0].shape[-2:], pair[1].shape[-1]
+
+    def ways(p: int, q: int, r: int) -> tuple[_Shapes, ...]:
+        return ((*batch, p, q), (*batch, q, r)), ((*batch, r, q), (*batch, q, p))
+
+    both = [ways(m, n, k), ways(k, m, n)]
+    if seen.weight is None:
+        return both if seen.input_gradient else []
+    of_weight = 1 if seen.weight.elements == k * n else 0
+    wanted = {1 - of_weight: seen.input_gradient, of_weight: seen.weight_gradient}
+    return [each for side, each in enumerate(both) if wanted[side]]
 
 
-def _shapes(row: Row) -> tuple[tuple[int, ...], ...]:
+def _shapes(row: Row) -> _Shapes:
     return tuple(tensor.shape for tensor in pair_of(row) or ())

@@ -10,7 +10,7 @@ from accelsim.base.errors import InputError
 from accelsim.base.files import validate
 from accelsim.base.version import __version__
 from accelsim.workload.importers._torch_calls import tell
-from accelsim.workload.importers._torch_ops import Part, Reader, Roles, Seen, Source, merge_bias
+from accelsim.workload.importers._torch_ops import Part, Reader, Roles, Seen, Source, how_to_say, merge_bias
 from accelsim.workload.importers._torch_regions import is_compiled, repeat_regions
 from accelsim.workload.importers._torch_rows import Leaf, Pass, Recording, Row, Tensor, choose_pass, is_product
 from accelsim.workload.importers._torch_words import ATTENTION
@@ -173,8 +173,9 @@ def _check_functions(reader: Reader, leaves: Sequence[Leaf], operations: Sequenc
             inside.setdefault(id(function), (function, []))[1].append(leaf)
     for function, made in inside.values():
         fills = any(leaf.row.word.startswith("empty") and not _is_empty(leaf.row) for leaf in made)
-        if fills and not is_compiled(made[0]) and not any(id(leaf.row) in read for leaf in made):
-            raise reader.error(Leaf(function, ()), "computes by means that are not recorded")
+        explained = is_compiled(made[0]) or any(id(leaf.row) in read or leaf.row.told for leaf in made)
+        if fills and not explained:
+            raise reader.error(Leaf(function, ()), f"computes by means that are not recorded; {how_to_say(function)}")
 
 
 def _is_empty(row: Row) -> bool:

@@ -517,7 +517,10 @@ REFUSED = {
     "a kernel of others in an autograd function": (
         [LAYER, call("FlashAttnFunc", T(8, 2, 6), seq=4, inner=(call("aten::empty_like", T(8, 2, 6)),))],
         [],
-        "FlashAttnFunc on 8x2x6: computes by means that are not recorded",
+        (
+            "FlashAttnFunc on 8x2x6: computes by means that are not recorded; say what it is: --call"
+            " 'FlashAttnFunc=ignore' or 'FlashAttnFunc=linear(X, W)' with the places of data and weight"
+        ),
     ),
     "a quantised operation": (
         [LAYER, call("quantized::linear", T(8, 6))],
