@@ -32,6 +32,13 @@ __all__ = ["import_command"]
     metavar="NAME=NUMBER",
     help="Number in an input of FILE that decides what is computed. Repeatable.",
 )
+@click.option(
+    "--call",
+    "calls",
+    multiple=True,
+    metavar="NAME=WHAT",
+    help="What a call of a recording is: ignore, or linear(X, W) with the places of data and weight. Repeatable.",
+)
 @click.option("-o", "--output", required=True, metavar="FILE", help="Trace to write, .json or .json.gz.")
 def import_command(
     file: str,
@@ -40,6 +47,7 @@ def import_command(
     batch: int | None,
     settings: Sequence[str],
     values: Sequence[str],
+    calls: Sequence[str],
     output: str,
 ) -> None:
     """Write the trace of what FILE describes: a SCALE-Sim topology, an ONNX model, a PyTorch profile.
@@ -57,20 +65,19 @@ def import_command(
     target = check_output(output, (".json", ".gz"))
     if target is not None and target.exists() and Path(file).exists() and target.samefile(file):
         raise InputError(f"-o {output}: is the file to import")
-    options = ImportOptions(name=name, batch=batch, sizes=_read_sizes(settings), inputs=_read_inputs(values))
+    options = ImportOptions(
+        name=name, batch=batch, sizes=_read_sizes(settings), inputs=_read_inputs(values), calls=_read_calls(calls)
+    )
     trace = import_trace(file, form, options)
     words = ["accelsim", "import", Path(file).name, *([f"--format={form}"] if form else [])]
     words += [f"--name={name}"] * bool(name) + [f"--batch={batch}"] * bool(batch) + [f"--size={s}" for s in settings]
-    words += [f"--input={value}" for value in values]
+    words += [f"--input={value}" for value in values] + [f"--call={call}" for call in calls]
     command = trace.origin.command or shlex.join([*words, "-o", Path(output).name])
     trace = trace.model_copy(update={"origin": trace.origin.model_copy(update={"command": command})})
     save_trace(trace, output)
     for assumption in trace.origin.assumptions:
         click.echo(f"note: {assumption}", err=True)
-    click.echo(
-        f"{output}: {len(trace.operations)} operations, {trace.macs:,} MACs forward per sample,"
-        f" {trace.parameters:,} parameters"
-    )
+    click.echo(f"{output}: {len(trace.operations)} operations, {trace.size}")
 
 
 def _read_sizes(settings: Sequence[str]) -> dict[str, int]:
@@ -99,3 +106,15 @@ def _read_inputs(values: Sequence[str]) -> dict[str, float]:
             raise InputError(f"--input {text}: {name} is set twice")
         found[name] = value
     return found
+
+
+def _read_calls(settings: Sequence[str]) -> dict[str, str]:
+    calls: dict[str, str] = {}
+    for setting in settings:
+        name, _, what = (part.strip() for part in setting.partition("="))
+        if not name or not what:
+            raise InputError(f"--call {setting}: expected NAME=ignore or NAME=linear(X, W)")
+        if name in calls:
+            raise InputError(f"--call {setting}: {name} is said twice")
+        calls[name] = what
+    return calls

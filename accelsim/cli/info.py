@@ -75,6 +75,8 @@ def _groups(summary: "Summary", every: bool) -> "Sequence[LayerGroup]":
 
 
 def _head(out: "Console", summary: "Summary") -> None:
+    from accelsim.workload.trace import macs_text
+
     origin = summary.origin
     inputs = " and ".join(_shape(shape) for shape in summary.input_shapes)
     versions = f" ({', '.join(origin.versions)})" if origin.versions else ""
@@ -83,7 +85,7 @@ def _head(out: "Console", summary: "Summary") -> None:
         samples = f" of {origin.batch} samples" if origin.batch else ""
         seen = f"{origin.steps} step{'s' * (origin.steps > 1)}{samples} traced with their operands"
     out.print(f"[bold]{summary.model}[/bold], input {inputs}")
-    sizes = f"{summary.parameters:,} parameters, {summary.macs:,} MACs forward per sample"
+    sizes = f"{summary.parameters:,} parameters, {macs_text(summary.macs, summary.macs_once)}"
     out.print(f"{len(summary.layers):,} operations, {sizes}")
     out.print(f"from {origin.source}, {seen}", markup=False)
     out.print(f"by {origin.exporter}{versions}", markup=False)
@@ -172,6 +174,8 @@ def _kinds(out: "Console", summary: "Summary") -> None:
         f"per sample; activations: elements that FF reads and writes besides weights; MACs/B: MACs per byte of input,\n"
         f"weight and output, each moved once in 16 bits at batch {summary.batch}, the same in FF, BP and WU"
     )
+    if summary.macs_once:
+        out.print("work done once per step stands in the tables with all it does in a step")
 
 
 def _stages(out: "Console", summary: "Summary", every: bool) -> None:

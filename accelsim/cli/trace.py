@@ -109,10 +109,7 @@ def trace_command(
             assumptions=assumptions, command=shlex.join([*words, "-o", _portable(output)]),
         )  # fmt: skip
     save_trace(trace, output)
-    click.echo(
-        f"{output}: {len(trace.operations)} operations, {trace.macs:,} MACs forward per sample,"
-        f" {trace.parameters:,} parameters"
-    )
+    click.echo(f"{output}: {len(trace.operations)} operations, {trace.size}")
     if masks:
         click.echo(f"{beside(output)}: masks")
     for text in trace.origin.assumptions[len(assumptions) :]:

@@ -17,14 +17,17 @@ class Multiple(NamedTuple):
         return self.reads * reads + self.writes * writes
 
 
+_READS, _WRITES = Multiple(reads=1), Multiple(writes=1)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passes:
     """What FF reads and writes, and what BP reads and writes; as it stands, BP is the mirror of FF."""
 
-    forward_reads: Multiple = Multiple(reads=1)
-    forward_writes: Multiple = Multiple(writes=1)
-    backward_reads: Multiple = Multiple(writes=1)
-    backward_writes: Multiple = Multiple(reads=1)
+    forward_reads: Multiple = _READS
+    forward_writes: Multiple = _WRITES
+    backward_reads: Multiple = _WRITES
+    backward_writes: Multiple = _READS
 
     def moved(self, direction: Literal["FF", "BP"], reads: int, writes: int) -> tuple[int, int]:
         """Elements read and written in FF or BP, where the forward has that many `reads` and `writes`.

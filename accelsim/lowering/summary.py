@@ -143,7 +143,8 @@ class Summary:
     """A trace in numbers: `layers` in its order, totals by kind, and the stages of a step under a method on a design.
 
     `pattern` is that of the method and the one that observed groups are held against; `batch` that of the step and of
-    the arithmetic intensity; what was traced stands in `origin`.
+    the arithmetic intensity; `macs` are forward per sample, `macs_once` forward per step; what was traced stands
+    in `origin`.
     """
 
     model: str
@@ -151,6 +152,7 @@ class Summary:
     input_shapes: tuple[tuple[int, ...], ...]
     parameters: int
     macs: int
+    macs_once: int
     batch: int
     layers: tuple[LayerSummary, ...]
     kinds: tuple[KindSummary, ...]
@@ -188,6 +190,7 @@ def summarise(trace: Trace, design: Design, method: Method, *, pattern: Pattern,
         input_shapes=trace.input_shapes,
         parameters=trace.parameters,
         macs=trace.macs,
+        macs_once=trace.macs_once,
         batch=batch,
         layers=layers,
         kinds=_kinds(layers),
@@ -200,7 +203,7 @@ def summarise(trace: Trace, design: Design, method: Method, *, pattern: Pattern,
 
 def _layers(trace: Trace, pattern: Pattern, batch: int) -> tuple[LayerSummary, ...]:
     counted: set[str] = set()
-    layers, total = [], trace.macs
+    layers, total = [], trace.macs + trace.macs_once
     for operation in trace.operations:
         parameters = {other.name: other.elements for other in operation.other_parameters}
         if isinstance(operation, Conv | ConvTranspose | Linear) and not operation.weight.derived:

@@ -17,7 +17,7 @@ from accelsim.report.drawings import ReportFigure
 from accelsim.results.energy import energy_at
 from accelsim.results.step import LayerResult, Result, Results, StageResult, group_notes, step_cells
 from accelsim.sparsity.methods import find_method
-from accelsim.workload.trace import Trace
+from accelsim.workload.trace import Trace, macs_text
 
 __all__ = ["Contents", "Parameter", "make_page", "parameters_of"]
 
@@ -319,7 +319,7 @@ def _method(contents: Contents) -> Iterator[Html]:
         origin = trace.origin
         yield element("h3", f"Workload {trace.model}")
         facts = {
-            "size": f"{trace.parameters:,} parameters, {trace.macs:,} forward MACs per sample,"
+            "size": f"{trace.parameters:,} parameters, {macs_text(trace.macs, trace.macs_once)},"
             f" {len(trace.operations)} operations",
             "source": origin.source,
             "exporter": ", ".join((origin.exporter, *origin.versions)),

@@ -28,6 +28,7 @@ IMPORT_FORMATS: Mapping[str, str] = MappingProxyType({
 """Format by name; its reader is ``accelsim.workload.importers.<name with _ for ->``."""
 
 
+_RECORDINGS = frozenset({"kineto", "execution-trace"})
 _HEAD_BYTES = 2**20
 
 
@@ -36,13 +37,15 @@ class ImportOptions:
     """What the user knows of a file and the file may not say.
 
     `name` of the model in the trace (by default from the file's name), `batch`: samples that the shapes of the file
-    hold, `sizes`: values of its symbolic dimensions, `inputs`: those of inputs that are a single number.
+    hold, `sizes`: values of its symbolic dimensions, `inputs`: those of inputs that are a single number, `calls`: what
+    calls of a recording are that it does not explain, as ``accelsim import --call`` takes it.
     """
 
     name: str | None = None
     batch: int | None = None
     sizes: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     inputs: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    calls: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def recognise(path: Path) -> str:
@@ -91,6 +94,8 @@ def import_trace(path: str | Path, format: str | None = None, options: ImportOpt
             f" allowed: {', '.join(IMPORT_FORMATS)}"
         )
     chosen = format or recognise(path)
+    if options is not None and options.calls and chosen not in _RECORDINGS:
+        raise InputError(f"{path}: --call says what calls of a recording of PyTorch are; format {chosen} holds none")
     reader = importlib.import_module(f"accelsim.workload.importers.{chosen.replace('-', '_')}")
     trace: Trace = reader.read(path, options or ImportOptions())
     return trace

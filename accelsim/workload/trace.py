@@ -61,6 +61,7 @@ __all__ = [
     "Vector",
     "Weight",
     "load_trace",
+    "macs_text",
     "save_trace",
     "shipped_traces",
     "workload_names",
@@ -379,8 +380,18 @@ class Trace(FileModel):
 
     @property
     def macs(self) -> int:
-        """Forward multiply-accumulates per sample."""
-        return sum(operation.macs for operation in self.operations)
+        """Forward multiply-accumulates per sample, without those done once per step."""
+        return sum(operation.macs for operation in self.operations if operation.scales_with_batch)
+
+    @property
+    def macs_once(self) -> int:
+        """Forward multiply-accumulates done once per step, whatever the batch."""
+        return sum(operation.macs for operation in self.operations if not operation.scales_with_batch)
+
+    @property
+    def size(self) -> str:
+        """Its forward multiply-accumulates and parameters in words."""
+        return f"{macs_text(self.macs, self.macs_once)}, {self.parameters:,} parameters"
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -393,6 +404,12 @@ class Trace(FileModel):
         if used > self.parameters:
             raise ValueError(f"parameters: {self.parameters} is less than the {used} elements that the operations name")
         return self
+
+
+def macs_text(macs: int, macs_once: int) -> str:
+    """Say how many multiply-accumulates a forward pass has; those done once per step are none of a sample."""
+    once = f" and {macs_once:,} once per step" if macs_once else ""
+    return f"{macs:,} MACs forward per sample{once}"
 
 
 def workload_names(*, measured: bool = False) -> list[str]:

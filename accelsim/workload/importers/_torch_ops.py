@@ -15,9 +15,34 @@ from accelsim.workload.importers._torch_rows import Leaf, Pass, Row, Tensor
 from accelsim.workload.importers._torch_words import ATTENTION, CONVOLUTIONS, NOT_COUNTED, PARAMETERS
 from accelsim.workload.torch_words import HIDES_PRODUCTS, KIND_OF, PRODUCTS, READ_WHAT_THEY_WRITE, SHOWN_AS
 
-__all__ = ["Part", "Reader", "Role", "Roles", "Seen", "Source", "full", "merge_bias", "numbers", "parameters_of"]
+__all__ = [
+    "ASKED",
+    "Part",
+    "Reader",
+    "Role",
+    "Roles",
+    "Seen",
+    "Source",
+    "full",
+    "how_to_say",
+    "merge_bias",
+    "numbers",
+    "pair_of",
+    "parameters_of",
+    "sources_of",
+    "takes_input",
+]
 
+ASKED = (
+    "a tensor with a gradient whose rows are the samples is taken as an input that asks for one, and no parameter: no"
+    " step of the optimizer is recorded that would tell"
+)
 _NUMBERS = "PyTorch 2.1 and later record numbers with record_shapes=True"
+
+
+def how_to_say(row: Row) -> str:
+    """Return what the user can do about a call that a recording does not explain."""
+    return f"say what it is: --call '{row.name}=ignore' or '{row.name}=linear(X, W)' with the places of data and weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +122,11 @@ class Seen:
         return self.weight is not None or self.kind == "matmul"
 
 
+def sources_of(seen: Seen) -> list[Source]:
+    """Return all parameters of an operation, its weight last."""
+    return [source for _, source in seen.parameters] + ([seen.weight] if seen.weight is not None else [])
+
+
 def numbers(value: Any) -> tuple[int, ...] | None:
     """Return a list of whole numbers, or None for anything else."""
     if isinstance(value, tuple) and all(isinstance(part, int) for part in value):
@@ -116,6 +146,12 @@ def parameters_of(row: Row) -> Mapping[int, str]:
     return PARAMETERS.get(row.word, {})
 
 
+def takes_input(row: Row, tensor: Tensor, batch: int) -> bool:
+    """Whether a call takes an operand with a gradient as data: its rows are the samples, and those of no other are."""
+    others = [other for other in row.tensors if other is not tensor]
+    return tensor.shape[:1] == (batch,) and not any(batch in other.shape[:1] for other in others)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reader:
     """Reads the calls of one pass at a batch of `batch` samples."""
@@ -131,6 +167,8 @@ class Reader:
         Raises `InputError` for a call that may hold products which the recording does not show.
         """
         row = leaf.row
+        if row.told == "ignore" or row.is_fused:
+            return []
         if row.name.startswith("quantized::") or row.word == "int_mm":
             raise self.error(leaf, "is quantised; a trace describes training in floating point")
         if row.word in ATTENTION and len(row.tensors) >= 3:
@@ -140,7 +178,7 @@ class Reader:
         if row.word in PRODUCTS or row.word in CONVOLUTIONS or row.word == "linear":
             return self._product(leaf) if self.roles.counts(leaf) else []
         if self._is_opaque(row):
-            raise self.error(leaf, "may hold matrix products that cannot be read from a recording")
+            raise self.error(leaf, f"may hold matrix products that cannot be read from a recording; {how_to_say(row)}")
         if NOT_COUNTED.fullmatch(row.word) or not self.roles.counts(leaf):
             return []
         return self._vector(leaf)
@@ -301,18 +339,30 @@ class Reader:
                 return bool(mask[0]), bool(mask[1])
         if leaf.row.word in _ON_VECTORS:
             return any(row.word == "mv" for row in inner), any(row.word in {"ger", "outer"} for row in inner)
-        products = [pair for row in inner if (pair := _pair(row)) is not None]
+        products = [pair for row in inner if (pair := pair_of(row)) is not None]
         guesses = [sides.gradients(pair) for pair in products]
         clear = [found for found in guesses if sum(found) == 1]
         open_ones = [found for found in guesses if sum(found) == 2]
-        to_input, to_weight = (any(found[side] for found in clear) for side in (0, 1))
-        if len(open_ones) > 1:
+        alike = self._alike(leaf)
+        to_input, to_weight = (sum(found[side] for found in clear) >= alike for side in (0, 1))
+        if open_ones and len(clear) + len(open_ones) >= 2 * alike:
             return True, True
         if open_ones:
-            if to_input or to_weight:
-                return True, True
             return (False, True) if self.roles.is_trained(leaf, at + sides.weight) else (True, False)
         return to_input, to_weight
+
+    def _alike(self, leaf: Leaf) -> int:
+        """Count the products of the same sizes from this one on that share its backward.
+
+        A function of several, as a compiled region is one, has one backward for all; where that lacks gradients, the
+        first products lack them, as nothing before them is trained.
+        """
+        function = self.made.function(leaf)
+        if function is None:
+            return 1
+        size = _size(leaf.row)
+        inside = (each for each in self.made.forward if self.made.function(each) is function)
+        return sum(_size(each.row) == size and each.row.start >= leaf.row.start for each in inside)
 
     def _kernel_gradients(self, leaf: Leaf, source: Tensor, kernel: Tensor) -> tuple[bool, bool]:
         to_input = to_weight = False
@@ -487,15 +537,24 @@ class _Sides:
         return to_input, to_weight
 
 
-def _pair(row: Row) -> tuple[Tensor, Tensor] | None:
+def pair_of(row: Row) -> tuple[Tensor, Tensor] | None:
     """Return the factors of a matrix product, None for any other call."""
     at = PRODUCTS.get(row.word)
+    if row.told == "linear":
+        left, right = row.tensors[:2]
+        return Tensor((prod(left.shape[:-1]), left.shape[-1])), Tensor(right.shape[::-1])
     if at is None or not row.is_operation:
         return None
     pair = row.inputs[at : at + 2]
     if len(pair) == 2 and all(isinstance(tensor, Tensor) and len(tensor.shape) >= 2 for tensor in pair):
         return pair[0], pair[1]
     return None
+
+
+def _size(row: Row) -> tuple[int, ...] | None:
+    """Return batch, m, k and n of a matrix product."""
+    pair = pair_of(row)
+    return None if pair is None else (*pair[0].shape, pair[1].shape[-1])
 
 
 def _mask(row: Row) -> tuple[Any, ...] | None:

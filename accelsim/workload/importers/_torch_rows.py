@@ -7,6 +7,7 @@ with the same sequence number on the same thread.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +16,18 @@ from typing import Any
 
 from accelsim.base.errors import InputError
 
-__all__ = ["Backward", "Leaf", "Pass", "Recording", "Row", "Tensor", "choose_pass", "is_product"]
+__all__ = [
+    "COMPILED_FUNCTION",
+    "LAUNCH",
+    "Backward",
+    "Leaf",
+    "Pass",
+    "Recording",
+    "Row",
+    "Tensor",
+    "choose_pass",
+    "is_product",
+]
 
 _COMPOSITE_WORDS = (
     "_autocast_to_full_precision _autocast_to_reduced_precision _batch_norm_impl_index _convolution_mode _pad_enum"
@@ -50,17 +62,25 @@ _TAKEN_WHOLE = frozenset({"linear", "scaled_dot_product_attention", "lstm", "gru
 _EVALUATE = "autograd::engine::evaluate_function: "
 _ACCUMULATE = "torch::autograd::AccumulateGrad"
 _STEP = re.compile(r"ProfilerStep\s*#\s*(\d+)")
+_COLLECTIVES = re.compile(r"record_param_comms|_?c10d(_functional)?::.*|(fsdp|FSDP)::.*|nccl:.*|gloo:.*")
 _NOT_FORWARD = re.compile(
-    r"Optimizer\.(step|zero_grad)#.*|enumerate\(DataLoader\)#.*|record_param_comms|c10d(_functional)?::.*|nccl:.*"
-    r"|gloo:.*|torch\.distributed\..*|profiler::.*"
+    r"Optimizer\.(step|zero_grad)#.*|enumerate\(DataLoader\)#.*|torch\.distributed\..*|profiler::.*"
+    rf"|{_COLLECTIVES.pattern}"
 )
 _OPTIMIZER = re.compile(r"Optimizer\.(step|zero_grad)#.*")
-_COLLECTIVES = re.compile(r"record_param_comms|c10d(_functional)?::.*|nccl:.*|gloo:.*")
 _PRODUCT = re.compile(
     r"(scaled_|grouped_|int_)?mm|addmm|bmm|baddbmm|addbmm|mv|addmv|v?dot|linear|\w*convolution\w*|conv_depthwise\dd"
     r"|(thnn|slow)_conv\w*|\w*dot_product\w*attention\w*|\w*_attention_forward|flash_attn_forward|\w*_rnn(_layer)?"
 )
-_COMPILED = re.compile(r"Torch-Compiled Region.*|CompiledFunction.*|## Call CompiledFxGraph.*|triton_.*")
+COMPILED_FUNCTION = "CompiledFunction"
+"""The autograd function of a region that torch.compile compiled."""
+
+_FUSED = re.compile(r"(triton_(poi|per|red|for|spl|mix)_|(graph_\d+_)?cpp_|kernel_cpp_).*|triton kernel")
+"""Kernels that a compiler made of work without products."""
+
+_GRAPH_LAUNCH = re.compile(r"(cuda|hip|cu)GraphLaunch\w*")
+LAUNCH = re.compile(r"(cuda|hip|cu)\w*Launch\w*")
+"""Calls of the host that start kernels of a device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +118,9 @@ class Row:
     sequence: int | None = None  # of the autograd node that it creates, if it is the last call to carry the number
     forward_thread: Any = None  # of a call of the backward pass: where its forward ran
     is_module: bool = False
+    is_annotation: bool = False
+    is_kernel: bool = False  # made by a compiler, called by no dispatcher
+    told: str | None = None  # what the user says it is: ignore, or linear
     children: list["Row"] = field(default_factory=list)
 
     @property
@@ -108,7 +131,12 @@ class Row:
     @property
     def is_operation(self) -> bool:
         """Whether it is a call of the dispatcher, and no annotation, module or autograd function around such."""
-        return "::" in self.name
+        return ("::" in self.name and not self.is_annotation) or self.is_kernel or self.told is not None
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether it is a kernel that a compiler made of work without products."""
+        return self.is_kernel and _FUSED.fullmatch(self.name) is not None
 
     @property
     def is_backward(self) -> bool:
@@ -191,8 +219,8 @@ class Pass:
     backward: tuple[Backward, ...]
     recomputed: tuple[tuple[Leaf, ...], ...]
     notes: tuple[str, ...]
-    optimized: frozenset[int | None] = frozenset()
-    """Memory that a step of the optimizer reads or writes, where the recording numbers memory."""
+    updates: tuple[Row, ...] = ()
+    """Steps of optimizers."""
 
     @cached_property
     def _creators(self) -> Mapping[tuple[Any, int], Row]:
@@ -215,6 +243,29 @@ class Pass:
         return found
 
     @cached_property
+    def optimized_memory(self) -> frozenset[int | None]:
+        """Memory that a step of the optimizer reads or writes, where the recording numbers memory."""
+        rows = (row for update in self.updates for row in update.walk())
+        return frozenset(tensor.storage for row in rows for tensor in row.tensors) - {None}
+
+    @cached_property
+    def optimized_shapes(self) -> Counter[tuple[int, ...]]:
+        """How many tensors of each shape the optimizers step after this pass.
+
+        What they write in place goes through every tensor once, in one call for all or in one for each.
+        """
+        found: Counter[tuple[int, ...]] = Counter()
+        for update in self.updates:
+            counts: dict[str, Counter[tuple[int, ...]]] = {}
+            for row in update.children if update.start > self.forward[0].row.start else ():
+                if row.name.endswith("_"):
+                    written = [tensor.shape for tensor in _tensors_in(row.inputs[:1])]
+                    counts.setdefault(row.name, Counter()).update(written)
+            for shape in set().union(*counts.values()):
+                found[shape] += min(count[shape] for count in counts.values() if count[shape])
+        return found
+
+    @cached_property
     def has_backward(self) -> bool:
         """Whether a backward pass was recorded."""
         return bool(self.backward)
@@ -228,6 +279,12 @@ class Pass:
         if row.sequence is None or self._creators.get((row.thread, row.sequence)) is not row:
             return []
         return self._nodes.get((row.thread, row.sequence), [])
+
+    @staticmethod
+    def function(leaf: Leaf) -> Row | None:
+        """Return the autograd function around a call, None for a call with a node of its own."""
+        own = next((row for row in (leaf.row, *reversed(leaf.above)) if row.sequence is not None), None)
+        return None if own is None or own.is_operation else own
 
     def nodes(self, leaf: Leaf) -> list[Row]:
         """Return what ran backward for a call; for one inside an autograd function, for that function."""
@@ -257,6 +314,8 @@ def _opens(row: Row) -> bool:
 
     One that creates a node of its own counts up the sequence number before it calls anything differentiable.
     """
+    if row.told is not None or row.is_kernel:
+        return False
     inner = [child for child in row.children if child.is_operation]
     if not row.is_operation or any(child.sequence is not None and child.sequence == row.sequence for child in inner):
         return True
@@ -278,7 +337,7 @@ def _leaves(row: Row, above: tuple[Row, ...] = ()) -> Iterator[Leaf]:
     if _NOT_FORWARD.fullmatch(row.name) or row.is_backward:
         return
     whole = row.is_operation and not _opens(row)
-    for child in row.children:
+    for child in row.children if row.told is None else ():
         if not whole or child.sequence is not None:  # a whole one may copy what it overwrites and backward needs
             yield from _leaves(child, (*above, row))
     if whole:
@@ -310,7 +369,7 @@ class _Draft:
 
 def is_product(row: Row) -> bool:
     """Whether a call multiplies matrices, convolves, or computes attention."""
-    return row.is_operation and _PRODUCT.fullmatch(row.word) is not None
+    return row.is_operation and row.told != "ignore" and _PRODUCT.fullmatch(row.word) is not None
 
 
 def _drafts(units: Sequence[tuple[Row, tuple[Row, ...]]]) -> list[_Draft]:
@@ -358,15 +417,11 @@ def choose_pass(recording: Recording) -> Pass:
     Raises `InputError` where no forward pass is recorded, or where passes of one step differ.
     """
     everything = [row for top in recording.rows for row in top.walk()]
-    if any(_COMPILED.fullmatch(row.name) for row in everything):
-        raise InputError(
-            f"{recording.source}: holds parts compiled by torch.compile, whose operations are not recorded one by one;"
-            " record the step without torch.compile"
-        )
     units = sorted(_units(recording.rows), key=lambda unit: unit[0].start)
     notes = []
     steps = _steps(recording.rows)
     where = "the recording"
+    step = None
     if steps:
         drafts, step = _last_complete(steps, units)
         where = step.name
@@ -374,9 +429,11 @@ def choose_pass(recording: Recording) -> Pass:
             notes.append(f"{where}, the last complete one of {len(steps)} recorded steps, is the step of the trace")
     else:
         drafts = _drafts(units)
+    graphs = _graph_launches(everything, step)
     if not drafts:
+        why = f"; {graphs}" if graphs else ""
         raise InputError(
-            f"{recording.source}: no forward operation is recorded; the recording must span a whole training step"
+            f"{recording.source}: no forward operation is recorded{why}; the recording must span a whole training step"
         )
     complete = [draft for draft in drafts if draft.backward] or drafts
     if len({draft.signature for draft in complete}) > 1:
@@ -402,6 +459,8 @@ def choose_pass(recording: Recording) -> Pass:
         )
     if any(_COLLECTIVES.fullmatch(row.name) for row in everything):
         notes.append("collectives of a distributed run are left out: the trace is the work of one process")
+    if graphs:
+        notes.append(graphs)
     events, recomputed = _backward_of(chosen.backward)
     forward = tuple(leaf for leaf in chosen.forward if leaf.row.thread in threads)  # others move data
     return Pass(
@@ -409,13 +468,20 @@ def choose_pass(recording: Recording) -> Pass:
         backward=events,
         recomputed=recomputed,
         notes=tuple(notes),
-        optimized=_optimized(everything),
+        updates=tuple(row for row in everything if row.name.startswith("Optimizer.step#")),
     )
 
 
-def _optimized(rows: Sequence[Row]) -> frozenset[int | None]:
-    steps = (row for row in rows if row.name.startswith("Optimizer.step#"))
-    return frozenset(tensor.storage for step in steps for row in step.walk() for tensor in row.tensors) - {None}
+def _graph_launches(rows: Sequence[Row], step: Row | None) -> str:
+    """Say how many graphs of kernels are replayed in a step, whose calls are not recorded; empty for none."""
+    launches = [row for row in rows if _GRAPH_LAUNCH.fullmatch(row.name)]
+    inside = [row for row in launches if step is None or step.start <= row.start < step.end]
+    if not inside:
+        return ""
+    return (
+        f"graphs of kernels are replayed ({inside[0].name}, {len(inside)} time{'s' * (len(inside) > 1)}), and what they"
+        " compute is not recorded: it is missing from the trace"
+    )
 
 
 def _last_complete(steps: Sequence[Row], units: Sequence[tuple[Row, tuple[Row, ...]]]) -> tuple[list[_Draft], Row]:

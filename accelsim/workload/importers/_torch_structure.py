@@ -15,11 +15,20 @@ from dataclasses import dataclass
 from math import prod
 
 from accelsim.base.errors import InputError
-from accelsim.workload.importers._torch_ops import Part, Role, Seen, Source, parameters_of
+from accelsim.workload.importers._torch_ops import (
+    ASKED,
+    Part,
+    Role,
+    Seen,
+    Source,
+    parameters_of,
+    sources_of,
+    takes_input,
+)
 from accelsim.workload.importers._torch_results import result_shape
 from accelsim.workload.importers._torch_rows import Leaf, Pass, Row, Tensor, is_product
 from accelsim.workload.importers._torch_trace import SEVERAL_ROWS, Base, Settled, per_sample
-from accelsim.workload.importers._torch_words import CONVOLUTIONS, VIEWS
+from accelsim.workload.importers._torch_words import CONVOLUTIONS, NOT_COUNTED, VIEWS
 from accelsim.workload.names import few
 from accelsim.workload.torch_words import KIND_OF, MASKS, PRODUCTS
 
@@ -33,6 +42,7 @@ _VIEWING = re.compile(rf"{'|'.join(VIEWS)}|numpy_T|mT|mH|adjoint|to|reshape|flat
 _VECTOR = {0: "bias"}
 _BIASES = {word: _VECTOR for word, at in PRODUCTS.items() if at}
 _LISTED = 1000  # places of parameters in a list, after those of arguments
+_UNSIZED = "vector work whose result has a size that a profile does not hold is not counted"
 _ANOTHER_WAY = "record an execution trace (ExecutionTraceObserver)"
 
 
@@ -75,18 +85,43 @@ class Structure:
             creator = made.creator(event)
             if creator is not None and (unit := self._unit_of.get(id(creator))) is not None:
                 self._last_place[id(unit)] = place
+        self._asked = False
+        self._accumulations = self._of_parameters()
         self._gradients: dict[int, list[tuple[int, ...]]] = {}
-        for gradient, creator, _ in made.accumulations():
-            if creator is not None and (unit := self._unit_of.get(id(creator))) is not None:
-                self._gradients.setdefault(id(unit), []).append(gradient.shape)
+        for gradient in self._accumulations:
+            if gradient.unit is not None:
+                self._gradients.setdefault(id(gradient.unit), []).append(gradient.shape)
         self._viewed = self._views_before()
+
+    def _of_parameters(self) -> list["_Gradient"]:
+        """Return the gradients that are accumulated, without those of inputs that ask for one.
+
+        An input holds the samples and stands where a call takes data; where a step of the optimizer is recorded, it
+        steps fewer tensors of that shape than have a gradient.
+        """
+        found = [
+            _Gradient(gradient.shape, creator, self._unit_of.get(id(creator)), place)
+            for gradient, creator, place in self._made.accumulations()
+        ]
+        kept, stepped = list(found), self._made.optimized_shapes
+        for gradient in found:
+            row, alike = gradient.creator, sum(one.shape == gradient.shape for one in kept)
+            all_stepped = bool(stepped) and alike <= stepped[gradient.shape]
+            if row is None or row.word == "t" or all_stepped:
+                continue
+            names = parameters_of(row)
+            places = [tensor for at, tensor in _placed(row) if tensor.shape == gradient.shape and at not in names]
+            if any(takes_input(row, tensor, self._batch) for tensor in places[:1]):
+                kept.remove(gradient)
+                self._asked |= not stepped
+        return kept
 
     def _views_before(self) -> dict[int, list[tuple[int, ...]]]:
         """Return for each call of the program the shapes of the parameters that the calls right before it only view.
 
         A tied one gets its gradient elsewhere: then the view has a backward and the shape of a parameter.
         """
-        all_shapes = {gradient.shape for gradient, _, _ in self._made.accumulations()}
+        all_shapes = {gradient.shape for gradient in self._accumulations}
         found: dict[int, list[tuple[int, ...]]] = {}
         seen: list[tuple[int, ...]] = []
         units = {id(leaf.unit): leaf.unit for leaf in self._made.forward}
@@ -123,7 +158,7 @@ class Structure:
         if self._batch not in shape and not any(size % self._batch == 0 for size in leading):
             return False
         repeated = tensor.strides is not None and tensor.strides[:1] == (0,) and shape[0] > 1
-        return not repeated and tensor.elements % self._batch == 0
+        return not repeated and tensor.elements > 0 and tensor.elements % self._batch == 0
 
     def _grows(self, leaf: Leaf, tensor: Tensor) -> bool:
         """Whether every sample has its own part of an operand."""
@@ -293,7 +328,24 @@ class Structure:
         return [(at, source) for at, source in placed if source is not None]
 
     def counts(self, leaf: Leaf) -> bool:
-        """See `Roles`; without a gradient, only what has as many of something as there are samples is work on data."""
+        """See `Roles`; vector work whose result has no recorded size is left out with a note."""
+        counts = self._works_on_data(leaf)
+        if not counts or is_product(leaf.row) or NOT_COUNTED.fullmatch(leaf.row.word):
+            return counts
+        if self._result_shape(leaf) is None:
+            where = _text(leaf.row.tensors[0].shape) if leaf.row.tensors else "no tensor"
+            self._assumed.setdefault(_UNSIZED, {}).setdefault(f"{leaf.row.name} on {where}")
+            return False
+        return True
+
+    def _result_shape(self, leaf: Leaf) -> tuple[int, ...] | None:
+        return result_shape(leaf.row, self._made.ran(leaf.row)) if leaf.row.tensors else None
+
+    def _works_on_data(self, leaf: Leaf) -> bool:
+        """Whether a call works on data or on what is trained.
+
+        Without a gradient, only what has as many of something as there are samples is work on data.
+        """
         word = leaf.row.word
         if leaf.inside(*_DROPOUTS) is not None:
             return word in _DROPPING
@@ -333,9 +385,7 @@ class Structure:
 
     def result(self, leaf: Leaf) -> tuple[tuple[int, ...], bool]:
         """See `Roles`."""
-        shape = result_shape(leaf.row, self._made.ran(leaf.row))
-        if shape is None or not leaf.row.tensors:
-            raise self._error(leaf, f"a profile does not hold the shape of its result; {_ANOTHER_WAY}")
+        shape = self._result_shape(leaf) or ()
         grows = any(role.grows for _, role in self.tensors(leaf)) and self._holds(Tensor(shape))
         return shape, grows
 
@@ -343,12 +393,14 @@ class Structure:
 
     def settle(self, operations: Sequence[Seen]) -> Settled:
         """See `Following`."""
-        in_use = {part.base: seen for seen in operations for source in _sources_of(seen) for part in source.parts}
+        in_use = {part.base: seen for seen in operations for source in sources_of(seen) for part in source.parts}
         uses = [use for use in self._uses.values() if use.number in in_use]
         waiting = [use for use in uses if self._has_gradient(use, in_use[use.number])]
         same, others = self._tied(waiting)
         bases = {use.number: Base(prod(use.shape), trained=use in waiting) for use in uses} | self._made_of
         notes = [f"{text}: {few(list(where))}" for text, where in self._assumed.items()]
+        if self._asked:
+            notes.append(ASKED)
         if self._first and self._batch not in self._first:
             notes.append(SEVERAL_ROWS)
         notes.append("the input is what the first operation reads, with the samples along the first dimension")
@@ -391,10 +443,7 @@ class Structure:
         before. So a gradient belongs to the use before it, or to the only one that waits for one of its shape; the
         gradients after a `split` or `cat` belong to the uses of what it made.
         """
-        accumulated = [
-            _Gradient(gradient.shape, creator, self._unit_of.get(id(creator)), place)
-            for gradient, creator, place in self._made.accumulations()
-        ]
+        accumulated = self._accumulations
         same: dict[int, tuple[Part, ...]] = {}
         others: list[tuple[int, Row | None]] = []
         left = list(uses) if accumulated else []
@@ -466,10 +515,6 @@ def _cut(base: int, uses: Sequence[_Use]) -> dict[int, tuple[Part, ...]]:
 
 def _placed(row: Row) -> list[tuple[int, Tensor]]:
     return [(at, value) for at, value in enumerate(row.inputs) if isinstance(value, Tensor)]
-
-
-def _sources_of(seen: Seen) -> list[Source]:
-    return [source for _, source in seen.parameters] + ([seen.weight] if seen.weight is not None else [])
 
 
 def _same_matrix(side: Tensor, shape: tuple[int, ...]) -> bool:

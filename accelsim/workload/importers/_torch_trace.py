@@ -9,11 +9,14 @@ from typing import Any, Protocol
 from accelsim.base.errors import InputError
 from accelsim.base.files import validate
 from accelsim.base.version import __version__
-from accelsim.workload.importers._torch_ops import Part, Reader, Roles, Seen, Source, merge_bias
-from accelsim.workload.importers._torch_rows import Leaf, Pass, Recording, Row, choose_pass, is_product
+from accelsim.workload.importers._torch_calls import tell
+from accelsim.workload.importers._torch_ops import Part, Reader, Roles, Seen, Source, how_to_say, merge_bias
+from accelsim.workload.importers._torch_regions import is_compiled, repeat_regions
+from accelsim.workload.importers._torch_rows import Leaf, Pass, Recording, Row, Tensor, choose_pass, is_product
 from accelsim.workload.importers._torch_words import ATTENTION
 from accelsim.workload.importing import ImportOptions
 from accelsim.workload.names import unique_names
+from accelsim.workload.torch_words import PRODUCTS
 from accelsim.workload.trace import FORMAT, Trace
 
 __all__ = ["SEVERAL_ROWS", "Base", "Following", "Settled", "build", "per_sample"]
@@ -66,14 +69,16 @@ def build(recording: Recording, follow: Follower, options: ImportOptions, versio
 
     Raises `InputError` where the recording says too little, or holds what a trace cannot express.
     """
+    told = tell(recording, options.calls)
     made = choose_pass(recording)
     batch = _batch(recording.source, made, options)
     roles = follow(made, batch, recording.source)
     reader = Reader(source=recording.source, batch=batch, roles=roles, made=made)
     operations = _read_all(reader, roles, made.forward)
     for run in made.recomputed:
-        operations = _repeat(operations, _read_all(reader, roles, run))
+        operations = _repeat(operations, _read_all(reader, roles, run), made)
     _check_functions(reader, made.forward, operations)
+    operations, of_regions = repeat_regions(operations, made)
     if not any(seen.is_product and dict(seen.fields)["scales_with_batch"] for seen in operations):
         raise _wrong_batch(recording.source, made, batch)
     settled = roles.settle(operations)
@@ -96,7 +101,7 @@ def build(recording: Recording, follow: Follower, options: ImportOptions, versio
             "exporter": f"accelsim import {__version__}",
             "source": path.name,
             "versions": list(versions),
-            "assumptions": [*made.notes, *_notes(operations, batch), *settled.notes],
+            "assumptions": [*made.notes, *told, *of_regions, *_notes(operations, batch), *settled.notes],
             "batch": batch,
             "steps": 0,
         },
@@ -133,7 +138,9 @@ def _batch(source: str, made: Pass, options: ImportOptions) -> int:
 
 def _first_product(made: Pass) -> str:
     first = next(leaf.row for leaf in made.forward if is_product(leaf.row))
-    shapes = " and ".join("x".join(map(str, tensor.shape)) for tensor in first.tensors[:2])
+    at = PRODUCTS.get(first.word, 0)
+    factors = [value for value in first.inputs[at:] if isinstance(value, Tensor)] or first.tensors
+    shapes = " and ".join("x".join(map(str, tensor.shape)) for tensor in factors[:2])
     return f"the first product, {first.name}, is of {shapes}"
 
 
@@ -165,12 +172,19 @@ def _check_functions(reader: Reader, leaves: Sequence[Leaf], operations: Sequenc
         if function is not None:
             inside.setdefault(id(function), (function, []))[1].append(leaf)
     for function, made in inside.values():
-        fills = any(leaf.row.word.startswith("empty") for leaf in made)
-        if fills and not any(id(leaf.row) in read for leaf in made):
-            raise reader.error(Leaf(function, ()), "computes by means that are not recorded")
+        fills = any(leaf.row.word.startswith("empty") and not _is_empty(leaf.row) for leaf in made)
+        explained = is_compiled(made[0]) or any(id(leaf.row) in read or leaf.row.told for leaf in made)
+        if fills and not explained:
+            raise reader.error(Leaf(function, ()), f"computes by means that are not recorded; {how_to_say(function)}")
 
 
-def _repeat(operations: Sequence[Seen], run: Sequence[Seen]) -> list[Seen]:
+def _is_empty(row: Row) -> bool:
+    """Whether a new tensor has no elements, as a function makes that only keeps others for the backward pass."""
+    size = row.inputs[0] if row.inputs else None
+    return (isinstance(size, tuple) and 0 in size) or any(0 in tensor.shape for tensor in row.results)
+
+
+def _repeat(operations: Sequence[Seen], run: Sequence[Seen], made: Pass) -> list[Seen]:
     """Mark the forward operations that a run in the backward pass repeats: the last equal stretch not yet taken.
 
     A run that repeats none (gradients of gradients) is work of its own.
@@ -183,11 +197,33 @@ def _repeat(operations: Sequence[Seen], run: Sequence[Seen]) -> list[Seen]:
     if start is None:
         own = [replace(seen, input_gradient=False, weight_gradient=False, backward_only=True) for seen in run]
         return records + own
+    if _broke_off(records[start + len(run) - 1].leaf.row, run[-1], made):
+        run = run[:-1]
     own_backward = any(seen.input_gradient or seen.weight_gradient for seen in run)  # else the first run has it
     for at, seen in enumerate(run, start):
         kept = seen if own_backward else records[at]
         records[at] = replace(kept, leaf=records[at].leaf, recomputed=True)
     return records
+
+
+def _broke_off(first: Row, again: Seen, made: Pass) -> bool:
+    """Whether the last call of a repeated run started and never computed.
+
+    Checkpointing without reentrance stops a run as soon as all that the backward pass needs is saved; a product saves
+    its factors before its kernel runs. Then it lacks the calls and launches of kernels that the first run made. Where
+    that one shows none either, torch's default holds: it stops. A run with a backward pass of its own is no such run.
+    """
+    row = again.leaf.row
+    if any(made.ran(each) for each in (row, *again.leaf.above)):
+        return False
+    if (expected := _inner_work(first)) or not again.is_product:
+        return bool(expected) and not _inner_work(row)
+    return True
+
+
+def _inner_work(row: Row) -> list[Row]:
+    """Calls inside a call, without those of the hooks that save its operands."""
+    return [inner for inner in row.walk() if inner is not row and inner.word != "detach"]
 
 
 def _notes(operations: Sequence[Seen], batch: int) -> list[str]:

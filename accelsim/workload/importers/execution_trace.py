@@ -16,8 +16,17 @@ from typing import Any
 
 from accelsim.base.errors import InputError
 from accelsim.base.files import parse_json, read_text
-from accelsim.workload.importers._torch_ops import Part, Role, Seen, Source, parameters_of
-from accelsim.workload.importers._torch_rows import Leaf, Pass, Recording, Row, Tensor
+from accelsim.workload.importers._torch_ops import (
+    ASKED,
+    Part,
+    Role,
+    Seen,
+    Source,
+    parameters_of,
+    sources_of,
+    takes_input,
+)
+from accelsim.workload.importers._torch_rows import COMPILED_FUNCTION, Leaf, Pass, Recording, Row, Tensor
 from accelsim.workload.importers._torch_trace import SEVERAL_ROWS, Base, Settled, build, per_sample
 from accelsim.workload.importers._torch_words import CONVOLUTIONS, NOT_COUNTED, VIEWS
 from accelsim.workload.importing import ImportOptions
@@ -29,7 +38,8 @@ __all__ = ["read"]
 _SCHEMA = re.compile(r"1\.\d+\.\d+(-chakra\.\d+\.\d+\.\d+)?")
 _REDUCING = frozenset({"reduce", "loss"})
 _RANDOM = frozenset({"randn", "rand", "randint"})
-_NO_TENSOR = frozenset({None, "<None>"})
+_USER_SCOPE = 7
+_NO_VALUE = frozenset({None, "<None>"})
 
 
 def read(path: Path, options: ImportOptions) -> Trace:
@@ -113,6 +123,8 @@ def _row(node: Mapping[str, Any], position: int) -> Row:
         outputs=tuple(_values(node, "outputs", "output")),
         sequence=sequence if sequence >= 0 else None,
         forward_thread=int(attributes["fw_tid"]) if backward and sequence >= 0 else None,
+        is_annotation=int(attributes["scope"]) == _USER_SCOPE,
+        is_kernel=bool(attributes.get("kernel_backend")),
     )
 
 
@@ -123,7 +135,8 @@ def _values(node: Mapping[str, Any], field: str, flat: str) -> Iterator[Any]:
     else:
         values, shapes, types, strides = given, node[f"{flat}_shapes"], node[f"{flat}_types"], None
     for at, (value, shape, kind) in enumerate(zip(values or (), shapes or (), types or (), strict=True)):
-        yield _value(value, shape, kind, strides[at] if strides else None)
+        step = strides[at] if strides and at < len(strides) else None  # keyword arguments of kernels have none
+        yield _value(value, shape, kind, step)
 
 
 def _value(value: Any, shape: Any, kind: str, strides: Any) -> Any:
@@ -131,11 +144,23 @@ def _value(value: Any, shape: Any, kind: str, strides: Any) -> Any:
         return None
     if kind.startswith("Tensor"):
         return Tensor(tuple(shape), tuple(strides) if strides is not None else None, value[1], value[2])
-    if kind.startswith("GenericList"):
-        kinds = kind[len("GenericList[") : -1].split(",")
+    if isinstance(value, list):
+        kinds = _kinds_of_elements(kind)
         inner = zip(value, shape, kinds, strides or [None] * len(value), strict=False)
         return tuple(_value(*each) for each in inner)
-    return None if value in _NO_TENSOR else value
+    return None if value in _NO_VALUE else value
+
+
+def _kinds_of_elements(kind: str) -> list[str]:
+    """Return the types of the elements of a list or tuple, as in ``GenericList[Tuple[Int,String],Int]``."""
+    found, depth = [""], 0
+    for letter in kind.partition("[")[2].removesuffix("]"):
+        depth += (letter == "[") - (letter == "]")
+        if letter == "," and not depth:
+            found.append("")
+        else:
+            found[-1] += letter
+    return found
 
 
 # Following tensors
@@ -173,7 +198,10 @@ class _Flow:
         self._bases: dict[int, Base] = {}
         self._constants: dict[int, Source] = {}
         self._inputs: list[tuple[tuple[int, ...], bool]] = []
+        self._has_regions = any(_region(leaf) is not None for leaf in made.forward)
+        self._cast: set[tuple[int | None, int]] = set()
         self._entered: set[int] = set()
+        self._asked = False
         self._untold: list[Tensor] = []
         outside = self._from_outside()
         self._trained, self._others = self._find_trained({key: placed for key, (_, placed) in outside.items()})
@@ -200,16 +228,35 @@ class _Flow:
             alike = named if len(named) >= count else alike
             if creator is not None and len(alike) > count:
                 alike = self._by_mask(creator, alike, count)
+            inputs = [each for each in alike if creator is not None and self._is_input(creator, *each)]
+            alike = [each for each in alike if each not in inputs]
+            count -= len(inputs)
+            self._asked |= bool(inputs) and not self._made.optimized_memory
             for _, tensor in alike:
                 trained.setdefault(tensor.storage or 0, []).append(tensor)
             others += [(prod(shape), creator)] * (count - len(alike))
         return trained, others
+
+    def _is_input(self, creator: Row, at: int, tensor: Tensor) -> bool:
+        """Whether a tensor with a gradient is an input that asks for one: it holds the samples, and nothing steps it.
+
+        Where no step of the optimizer is recorded, its place tells.
+        """
+        if tensor.shape[:1] != (self._batch,) or not _takes_data(creator, at):
+            return False
+        if self._made.optimized_memory:
+            return tensor.storage not in self._made.optimized_memory
+        return takes_input(creator, tensor, self._batch)
 
     def _from_outside(self) -> dict[int, tuple[Row, list[tuple[int, Tensor]]]]:
         """Return for each forward call the tensors from outside the step among its operands, with their places."""
         made: set[int | None] = set()
         found: dict[int, tuple[Row, list[tuple[int, Tensor]]]] = {}
         for leaf in (*self._made.forward, *(leaf for run in self._made.recomputed for leaf in run)):
+            region = _region(leaf)
+            if region is not None:  # what its kernels make is not recorded
+                given = {tensor.storage for tensor in region.tensors}
+                made |= {tensor.storage for tensor in leaf.row.tensors} - given
             for row in (*leaf.above, leaf.row):
                 if id(row) not in found:
                     placed = [(at, tensor) for at, tensor in _placed(row) if tensor.storage not in made]
@@ -220,7 +267,7 @@ class _Flow:
 
     def _by_mask(self, creator: Row, alike: list[tuple[int, Tensor]], count: int) -> list[tuple[int, Tensor]]:
         """Choose among equal operands: those that the optimizer steps, or whose gradient the backward of a norm has."""
-        optimized = [each for each in alike if each[1].storage in self._made.optimized]
+        optimized = [each for each in alike if each[1].storage in self._made.optimized_memory]
         if len(optimized) == count:
             return optimized
         names = parameters_of(creator)
@@ -246,9 +293,35 @@ class _Flow:
             if id(row) in self._entered:
                 continue
             self._entered.add(id(row))
+            region = _region(leaf) if row is leaf.row else None
+            written = [] if row.name.endswith("_") else row.results
             for at, tensor in _placed(row):
-                if tensor.elements and not self._covering(tensor):
+                if not tensor.elements or self._covering(tensor) or (at and tensor in written):
+                    continue
+                if region is None:
                     self._from_elsewhere(tensor, at, row)
+                else:
+                    self._from_kernels(tensor, region)
+
+    def _from_kernels(self, tensor: Tensor, region: Row) -> None:
+        """Give a role to what a compiled region made in a kernel of its own, which is not recorded or not explained.
+
+        A tensor with room for the samples is data, unless it has the sizes of a trained operand: then it is that,
+        converted or in another layout.
+        """
+        value = _Value(tensor.offset, tensor.elements)
+        sizes = sorted(tensor.shape)
+        alike = [
+            one for one in region.tensors if sorted(one.shape) == sizes and (one.storage, one.offset) not in self._cast
+        ]
+        sources = [(one, source) for one in alike if (source := self._value(one).source) is not None]
+        if sources and self._batch not in tensor.shape:
+            one, source = sources[0]
+            self._cast.add((one.storage, one.offset))
+            value = replace(value, source=source)
+        elif self._holds(tensor.shape):
+            value = replace(value, activation=True, grows=True)
+        self._memory.setdefault(tensor.storage or 0, []).append(value)
 
     def _from_elsewhere(self, tensor: Tensor, at: int, row: Row) -> None:
         names = parameters_of(row)
@@ -263,14 +336,20 @@ class _Flow:
             value = replace(value, source=Source((Part(base),), whole.elements, rows))
         elif takes_data and self._holds(tensor.shape) and (self._batch in tensor.shape or not self._exact):
             value = replace(value, activation=True, grows=True)
-            self._inputs.append((tensor.shape, "loss" in row.word))
+            if not self._from_region(tensor, row):
+                self._inputs.append((tensor.shape, "loss" in row.word))
         elif takes_data and tensor.elements > 1 and row.is_operation and not NOT_COUNTED.fullmatch(row.word):
             self._untold.append(tensor)
         self._memory.setdefault(tensor.storage or 0, []).append(value)
 
+    def _from_region(self, tensor: Tensor, row: Row) -> bool:
+        """Whether a compiled region before a call made its operand: a gradient flows, and from no other operand."""
+        others = [other for other in row.tensors if other.storage != tensor.storage]
+        return self._has_regions and bool(self._made.ran(row)) and not any(self._covering(other) for other in others)
+
     def _holds(self, shape: Sequence[int]) -> bool:
         """Whether a shape has room for the samples of the batch."""
-        return bool(shape) and (shape[0] % self._batch == 0 or self._batch in shape)
+        return prod(shape) > 0 and bool(shape) and (shape[0] % self._batch == 0 or self._batch in shape)
 
     def _covering(self, tensor: Tensor) -> _Value | None:
         values = self._memory.get(tensor.storage or 0, ())
@@ -424,8 +503,10 @@ class _Flow:
         for seen in operations:
             for part in seen.weight.parts if seen.weight and seen.weight_gradient else ():
                 bases[part.base] = replace(bases[part.base], trained=True)
+        used = {part.base for seen in operations for source in sources_of(seen) for part in source.parts}
+        unused = [number for number, base in bases.items() if base.trained and number not in used]
         inputs = [shape for shape, is_loss in self._inputs if not is_loss] or [shape for shape, _ in self._inputs]
-        notes = []
+        notes = [ASKED] if self._asked else []
         if self._untold:
             notes.append(
                 "tensors from outside the step that are neither trained, nor weights, nor as large as the batch are"
@@ -436,7 +517,7 @@ class _Flow:
         return Settled(
             bases=bases,
             same={},
-            others=tuple(self._others),
+            others=(*self._others, *((bases[number].elements, None) for number in unused)),
             input_shapes=tuple(per_sample(shape, self._batch) for shape in inputs),
             notes=tuple(notes),
         )
@@ -449,6 +530,11 @@ def _placed(row: Row) -> Iterator[tuple[int, Tensor]]:
             yield at, value
         elif isinstance(value, tuple):
             yield from ((at, tensor) for tensor in value if isinstance(tensor, Tensor))
+
+
+def _region(leaf: Leaf) -> Row | None:
+    """Return the function of the compiled region around a call."""
+    return next((row for row in leaf.above if row.name == COMPILED_FUNCTION), None)
 
 
 def _takes_data(row: Row, at: int) -> bool:

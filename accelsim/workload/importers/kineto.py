@@ -11,7 +11,7 @@ from typing import Any
 
 from accelsim.base.errors import InputError
 from accelsim.base.files import read_text
-from accelsim.workload.importers._torch_rows import Recording, Row, Tensor
+from accelsim.workload.importers._torch_rows import LAUNCH, Recording, Row, Tensor
 from accelsim.workload.importers._torch_structure import Structure
 from accelsim.workload.importers._torch_trace import build
 from accelsim.workload.importing import ImportOptions
@@ -19,7 +19,9 @@ from accelsim.workload.trace import Trace
 
 __all__ = ["read"]
 
-_CALLS = frozenset({"cpu_op", "operator", "user_annotation"})
+_ANNOTATION = "user_annotation"
+_CALLS = frozenset({"cpu_op", "operator", _ANNOTATION})
+_RUNTIMES = frozenset({"cuda_runtime", "cuda_driver", "runtime", "hip_runtime"})
 _MODULE = "nn.Module: "
 _FLOWS = frozenset({"fwdbwd", "async_cpu_to_gpu_forward", "forward_backward"})
 
@@ -73,8 +75,9 @@ def _kept(entry: dict[str, Any]) -> Any:
     category = str(entry.get("cat", "")).lower()
     is_call = phase == "X" and category in _CALLS
     is_module = phase == "X" and category == "python_function" and str(entry.get("name")).startswith(_MODULE)
+    is_launch = phase == "X" and category in _RUNTIMES and LAUNCH.fullmatch(str(entry.get("name"))) is not None
     is_flow = phase in {"s", "f"} and category in _FLOWS
-    return entry if is_call or is_module or is_flow else None
+    return entry if is_call or is_module or is_launch or is_flow else None
 
 
 def _shapes(event: Mapping[str, Any]) -> Any:
@@ -121,6 +124,8 @@ def _row(event: Mapping[str, Any]) -> Row:
         sequence=sequence if sequence >= 0 else None,
         forward_thread=forward if forward and sequence >= 0 else None,
         is_module=str(event["name"]).startswith(_MODULE),
+        is_annotation=str(event.get("cat", "")).lower() == _ANNOTATION,
+        is_kernel=bool(arguments.get("kernel_backend")),
     )
 
 

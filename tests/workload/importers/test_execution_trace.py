@@ -208,22 +208,21 @@ REFUSED = {
     ),
     "an opaque operation": (
         {"schema": "1.0.2-chakra.0.0.4", "nodes": [LINEAR, node("aten::_cdist_forward", 6, [[7, 4], [7, 4]])]},
-        "aten::_cdist_forward on 7x4, 7x4: may hold matrix products that cannot be read from a recording",
+        (
+            "aten::_cdist_forward on 7x4, 7x4: may hold matrix products that cannot be read from a recording; say what it is: --call"
+            " 'aten::_cdist_forward=ignore' or 'aten::_cdist_forward=linear(X, W)' with the places of data and weight"
+        ),
     ),
     "an operation of others": (
         {"schema": "1.0.2-chakra.0.0.4", "nodes": [LINEAR, node("xformers::mystery", 6, [[7, 4]])]},
-        "xformers::mystery on 7x4: may hold matrix products that cannot be read from a recording",
+        (
+            "xformers::mystery on 7x4: may hold matrix products that cannot be read from a recording; say what it is: --call"
+            " 'xformers::mystery=ignore' or 'xformers::mystery=linear(X, W)' with the places of data and weight"
+        ),
     ),
     "a quantised operation": (
         {"schema": "1.0.2-chakra.0.0.4", "nodes": [LINEAR, node("quantized::linear", 6, [[7, 4]])]},
         "quantized::linear on 7x4: is quantised; a trace describes training in floating point",
-    ),
-    "compiled parts": (
-        {"schema": "1.0.2-chakra.0.0.4", "nodes": [LINEAR, node("Torch-Compiled Region: 0/0", 6)]},
-        (
-            "holds parts compiled by torch.compile, whose operations are not recorded one by one; record the step without"
-            " torch.compile"
-        ),
     ),
     "replicas": (
         {"schema": "1.0.2-chakra.0.0.4", "nodes": [LINEAR, node("aten::mm", 6, [[7, 4], [4, 5]], tid=2)]},
