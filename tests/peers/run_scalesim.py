@@ -1,6 +1,7 @@
-"""Run SCALE-Sim 3.0.0 on an exported topology: ``run_scalesim.py TOPOLOGY.csv gemm|conv DATAFLOW ROWS COLS``.
+"""Run SCALE-Sim 3.0.0 on an exported topology: ``run_scalesim.py TOPOLOGY.csv gemm|conv DATAFLOW ROWS COLS [banks]``.
 
-Prints, as JSON, the MACs and the cycles (stalls included; there are none) of each layer.
+Prints, as JSON, the MACs and the cycles of each layer: without stalls, or with those of ``banks`` of one word per line
+that hold the operands as the layout file says.
 """
 
 import contextlib
@@ -46,16 +47,17 @@ OptimizedMapping: false
 BlockSize: 8
 RandomNumberGeneratorSeed: 40
 [run_presets]
-InterfaceBandwidth: CALC
+InterfaceBandwidth: {bandwidth}
 UseRamulatorTrace: False
 """
 
 
-def _run(topology: Path, kind: str, dataflow: str, rows: int, cols: int) -> list[dict[str, int]]:
+def _run(topology: Path, kind: str, dataflow: str, rows: int, cols: int, banks: bool) -> list[dict[str, int]]:
     layout = topology.with_name(f"{topology.stem}_layout.csv")
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         config = Path(folder, "run.cfg")
-        config.write_text(_CONFIG.format(rows=rows, cols=cols, dataflow=dataflow, layout=False))
+        machine = {"rows": rows, "cols": cols, "dataflow": dataflow}
+        config.write_text(_CONFIG.format(**machine, layout=banks, bandwidth="USER" if banks else "CALC"))
         peer = scalesim(
             save_disk_space=True, verbose=False, config=str(config), topology=str(topology), layout=str(layout),
             input_type_gemm=kind == "gemm",
@@ -70,4 +72,5 @@ def _run(topology: Path, kind: str, dataflow: str, rows: int, cols: int) -> list
 
 
 if __name__ == "__main__":
-    print(json.dumps(_run(Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))))  # noqa: T201
+    _, path, kind, dataflow, rows, cols, *banks = sys.argv
+    print(json.dumps(_run(Path(path), kind, dataflow, int(rows), int(cols), banks == ["banks"])))  # noqa: T201

@@ -112,6 +112,14 @@ def test_scalesim_counts_our_macs_and_cycles(export, dataflow: str, stages: tupl
     assert [layer["cycles"] for layer in layers] == ours
 
 
+def test_scalesim_runs_with_operands_laid_out_as_the_layout_file_says(export) -> None:
+    _, topology = export(REGULAR[:4], "scalesim", ".csv")
+    free = run_peer("scalesim", "run_scalesim.py", topology, "conv", "ws", 8, 4)
+    banks = run_peer("scalesim", "run_scalesim.py", topology, "conv", "ws", 8, 4, "banks")
+    assert [layer["macs"] for layer in banks] == [layer["macs"] for layer in free]
+    assert all(slow["cycles"] > fast["cycles"] for slow, fast in zip(banks, free, strict=True))
+
+
 def test_zigzag_counts_our_macs_elements_and_array_cycles(export) -> None:
     trace, workload = export([*REGULAR, *OTHER], "zigzag", ".yaml", "--batch", str(BATCH))
     layers = run_peer("zigzag", "run_zigzag.py", workload)
