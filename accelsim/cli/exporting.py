@@ -12,7 +12,7 @@ from accelsim.cli.options import check_output
 
 if TYPE_CHECKING:
     from accelsim.lowering.tasks import Step
-    from accelsim.workload.exporting import Export, Product
+    from accelsim.workload.exporting import Export, OperandBits, Product
     from accelsim.workload.trace import Trace
 
 __all__ = ["export_command"]
@@ -22,9 +22,13 @@ _STAGES = ("FF", "BP", "WU")
 
 @click.command("export")
 @click.argument("trace")
-@click.option("--format", "form", required=True, metavar="NAME", help="scalesim or timeloop.")
+@click.option("--format", "form", required=True, metavar="NAME", help="scalesim, timeloop, zigzag or accelforge.")
 @click.option(
-    "-o", "--output", required=True, metavar="PATH", help="A .csv file for scalesim, a new directory for timeloop."
+    "-o",
+    "--output",
+    required=True,
+    metavar="PATH",
+    help="A .csv file for scalesim, a .yaml file for zigzag and accelforge, a new directory for timeloop.",
 )
 @click.option("--batch", type=click.IntRange(1, 2**20), default=1, show_default=True, help="Samples per step.")
 @click.option(
@@ -36,7 +40,13 @@ _STAGES = ("FF", "BP", "WU")
 )
 @click.option("--method", help="Take the N:M of this method, not the observed one (writes GEMMs).")
 @click.option("--pattern", metavar="N:M", help="Pattern of the method.")
-@click.option("--hw", default="sat_vcu1525", show_default=True, metavar="NAME|FILE", help="Design with the N:M modes.")
+@click.option(
+    "--hw",
+    default="sat_vcu1525",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="Design with the N:M modes and the precision.",
+)
 def export_command(
     trace: str,
     form: str,
@@ -47,16 +57,18 @@ def export_command(
     pattern: str | None,
     hw: str,
 ) -> None:
-    """Write TRACE (a shipped name or a file) for SCALE-Sim or Timeloop.
+    """Write TRACE (a shipped name or a file) for SCALE-Sim, Timeloop, ZigZag or AccelForge.
 
-    By default the layers of the forward pass with the N:M that was observed in their weights; what a topology of
-    convolutions cannot hold makes it one of GEMMs. What is left out or changed is listed as notes.
+    By default the layers of the forward pass, for SCALE-Sim and Timeloop with the N:M that was observed in their
+    weights; what a topology of convolutions cannot hold makes it one of GEMMs. Beside NAME.csv stands NAME_layout.csv,
+    which SCALE-Sim 3 reads with it. What is left out or changed is listed as notes.
 
     \b
     accelsim export resnet18_tinyimagenet --format scalesim -o resnet18.csv
     accelsim export vit_cifar100 --format timeloop --stage BP --method bdwp --pattern 2:8 -o vit_bp
+    accelsim export resnet18_tinyimagenet --format zigzag --batch 4 -o resnet18.yaml
     """
-    from accelsim.workload.exporters.scalesim import misfits
+    from accelsim.workload.exporters.scalesim import LAYOUT_ENDING, misfits
     from accelsim.workload.exporting import EXPORT_FORMATS, forward_layers
     from accelsim.workload.trace import Conv, load_trace
 
@@ -65,8 +77,11 @@ def export_command(
         _check_choice("--stage", stage, _STAGES)
     if pattern and not method:
         raise InputError(f"--pattern {pattern}: needs a method, as in --method bdwp")
+    suffix = EXPORT_FORMATS[form].suffix
+    if suffix is not None:
+        check_output(output, (suffix,))
     if form == "scalesim":
-        check_output(output, (".csv",))
+        _check_layout(_beside(Path(output), LAYOUT_ENDING))
     workload = load_trace(trace)
     reasons = []
     if form == "scalesim" and not stages and not method:
@@ -75,8 +90,8 @@ def export_command(
     if stages or method or reasons or only_products:
         export = _products(workload, form, stages, method, pattern, hw, batch)
     else:
-        export = _layers(workload, form, batch)
-    _write(Path(output), form, export)
+        export = _layers(workload, form, hw, batch)
+    _write(Path(output), suffix, export)
     for reason in reasons:
         click.echo(f"note: written as GEMMs, a topology of convolutions cannot hold {reason}", err=True)
     for note in export.notes:
@@ -88,11 +103,61 @@ def _check_choice(option: str, got: str, allowed: Sequence[str]) -> None:
         raise InputError(f"{option} {got}: not known{did_you_mean(got, allowed)}; allowed: {', '.join(allowed)}")
 
 
-def _layers(workload: "Trace", form: str, batch: int) -> "Export":
+def _beside(target: Path, ending: str) -> Path:
+    return target.with_name(f"{target.stem}{ending}{target.suffix}")
+
+
+def _check_layout(path: Path) -> None:
+    """Refuse to put a layout file, whose name nobody typed, in the place of anything but one."""
+    from accelsim.base.files import read_text
+    from accelsim.workload.exporters.scalesim import LAYOUT_COLUMNS
+
+    if path.exists() and not read_text(path).startswith(",".join(LAYOUT_COLUMNS)):
+        raise InputError(f"{path}: exists and is no layout file of ours; the one of this topology would replace it")
+
+
+def _layers(workload: "Trace", form: str, hw: str, batch: int) -> "Export":
+    from accelsim.workload.exporters.accelforge import layer_einsums
     from accelsim.workload.exporters.scalesim import layer_topology
     from accelsim.workload.exporters.timeloop import layer_problems
+    from accelsim.workload.exporters.zigzag import layer_workload
 
-    return layer_topology(workload) if form == "scalesim" else layer_problems(workload, batch)
+    match form:
+        case "scalesim":
+            return layer_topology(workload)
+        case "timeloop":
+            return layer_problems(workload, batch)
+        case "zigzag":
+            return layer_workload(workload, _bits(hw), batch)
+        case _:
+            return layer_einsums(workload, _bits(hw), batch)
+
+
+def _written(products: "Sequence[Product]", form: str, hw: str) -> "Export":
+    from accelsim.workload.exporters.accelforge import product_einsums
+    from accelsim.workload.exporters.scalesim import product_topology
+    from accelsim.workload.exporters.timeloop import product_problems
+    from accelsim.workload.exporters.zigzag import product_workload
+
+    match form:
+        case "scalesim":
+            return product_topology(products)
+        case "timeloop":
+            return product_problems(products)
+        case "zigzag":
+            return product_workload(products, _bits(hw))
+        case _:
+            return product_einsums(products, _bits(hw))
+
+
+def _bits(hw: str) -> "OperandBits":
+    from accelsim.hardware.design import load_design
+    from accelsim.workload.exporting import OperandBits
+
+    precision = load_design(hw).precision
+    return OperandBits(
+        operand=precision.operand_bits, accumulator=precision.accumulator_bits, gradient=precision.master_bits
+    )
 
 
 def _products(
@@ -103,8 +168,7 @@ def _products(
     from accelsim.lowering.builder import lower
     from accelsim.sparsity.methods import find_method
     from accelsim.sparsity.pattern import Pattern
-    from accelsim.workload.exporters.scalesim import crossing_groups, product_topology
-    from accelsim.workload.exporters.timeloop import product_problems
+    from accelsim.workload.exporters.scalesim import crossing_groups
     from accelsim.workload.exporting import left_behind, unwritten_sparsity
 
     step = lower(
@@ -116,7 +180,7 @@ def _products(
         mode="train" if stages else "infer",
     )
     products = list(_lowered(workload, step, stages or ("FF",), observed=not method))
-    export = product_topology(products) if form == "scalesim" else product_problems(products)
+    export = _written(products, form, hw)
     notes = [*export.notes, *_step_notes(step, stages or ("FF",))]
     if not method:
         notes += [*(crossing_groups(workload) if form == "scalesim" else ()), *unwritten_sparsity(workload)]
@@ -125,7 +189,8 @@ def _products(
 
 def _lowered(workload: "Trace", step: "Step", stages: Sequence[str], *, observed: bool) -> "Iterator[Product]":
     """The products in these stages, with the N:M of the step or that observed in the weights of FF."""
-    from accelsim.lowering.tasks import Gemm
+    from accelsim.lowering.tasks import Gemm, Stage
+    from accelsim.sparsity.methods import Operand
     from accelsim.workload.exporting import Product, forward_layers, observed_ratio
 
     ratios = {layer.name: observed_ratio(layer) for layer in forward_layers(workload)} if observed else {}
@@ -133,7 +198,16 @@ def _lowered(workload: "Trace", step: "Step", stages: Sequence[str], *, observed
         if isinstance(task, Gemm) and task.stage in stages:
             name = task.name if len(stages) == 1 else f"{task.name} {task.stage}"
             ratio = (ratios.get(task.operation) if task.stage == "FF" else None) if observed else task.pattern
-            yield Product(name=name, m=task.m, n=task.n, k=task.k, count=task.count, pattern=ratio)
+            yield Product(
+                name=name,
+                m=task.m,
+                n=task.n,
+                k=task.k,
+                count=task.count,
+                pattern=ratio,
+                of_activations=task.w_operand is not Operand.WEIGHT,
+                gradient_of_weights=task.stage is Stage.WU,
+            )
 
 
 def _step_notes(step: "Step", stages: Sequence[str]) -> Iterator[str]:
@@ -145,12 +219,13 @@ def _step_notes(step: "Step", stages: Sequence[str]) -> Iterator[str]:
         yield f"{stage} {text}: {few([n.operation for n in step.notes if (n.stage, n.text) == (stage, text)])}"
 
 
-def _write(target: Path, form: str, export: "Export") -> None:
+def _write(target: Path, suffix: str | None, export: "Export") -> None:
     from accelsim.base.files import write_atomically
     from accelsim.workload.exporting import write_directory
 
-    if form == "timeloop":
+    if suffix is None:
         write_directory(target, export.texts)
     else:
-        write_atomically(target, export.texts[0][1])
+        for ending, text in reversed(export.texts):
+            write_atomically(_beside(target, ending), text)
     click.echo(f"{target}: {export.summary}")

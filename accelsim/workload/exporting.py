@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
+
 from accelsim.base.errors import InputError
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.names import few
@@ -22,19 +24,37 @@ from accelsim.workload.trace import Conv, ConvTranspose, Linear, Matmul, Trace, 
 __all__ = [
     "EXPORT_FORMATS",
     "Export",
+    "ExportFormat",
     "Layer",
+    "OperandBits",
     "Product",
+    "Window",
     "forward_layers",
+    "forward_product",
     "left_behind",
     "observed_ratio",
     "seen_in_ff",
+    "sparse_layers",
     "unwritten_sparsity",
+    "windows",
+    "without_transposed",
     "write_directory",
 ]
 
-EXPORT_FORMATS: Mapping[str, str] = MappingProxyType({
-    "scalesim": "SCALE-Sim topology: one .csv file",
-    "timeloop": "Timeloop problems, version 0.4: a directory with one YAML file per layer",
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportFormat:
+    """What a format is, and the suffix of its file; None where it is a directory of files."""
+
+    words: str
+    suffix: str | None
+
+
+EXPORT_FORMATS: Mapping[str, ExportFormat] = MappingProxyType({
+    "scalesim": ExportFormat(words="SCALE-Sim 3 topology and its layout file", suffix=".csv"),
+    "timeloop": ExportFormat(words="Timeloop problems, version 0.4, one YAML file per layer", suffix=None),
+    "zigzag": ExportFormat(words="ZigZag 3.9 workload", suffix=".yaml"),
+    "accelforge": ExportFormat(words="AccelForge 1.0 workload", suffix=".yaml"),
 })  # fmt: skip
 
 Layer = Conv | ConvTranspose | Linear | Matmul
@@ -42,7 +62,10 @@ Layer = Conv | ConvTranspose | Linear | Matmul
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
-    """`count` products (m, k) times (k, n); of every M elements along k the right operand keeps N under `pattern`."""
+    """`count` products (m, k) times (k, n); of every M elements along k the right operand keeps N under `pattern`.
+
+    `of_activations`: neither operand is a weight. `gradient_of_weights`: the result is stored as master weights are.
+    """
 
     name: str
     m: int
@@ -50,11 +73,51 @@ class Product:
     k: int
     count: int = 1
     pattern: Pattern | None = None
+    of_activations: bool = False
+    gradient_of_weights: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperandBits:
+    """Bits of a value: of operands and results, of partial sums, and of weight gradients."""
+
+    operand: int
+    accumulator: int
+    gradient: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """One spatial dimension of a convolution: `taps` at each of `positions` outputs over `size` inputs."""
+
+    taps: int
+    positions: int
+    stride: int
+    dilation: int
+    size: int
+    padding: int
+
+    @property
+    def extent(self) -> int:
+        """Inputs from the first to the last that a tap reaches, padding included."""
+        return (self.positions - 1) * self.stride + (self.taps - 1) * self.dilation + 1
+
+    @property
+    def inputs_read(self) -> int:
+        """Inputs that some tap reads, padding not counted."""
+        read = np.zeros(self.extent, dtype=np.bool_)
+        for tap in range(self.taps):
+            first = tap * self.dilation
+            read[first : first + (self.positions - 1) * self.stride + 1 : self.stride] = True
+        return int(np.count_nonzero(read[self.padding : self.padding + self.size]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
-    """Texts by file name (a topology is one text), what the format took in another form or not, and what there is."""
+    """Texts by file name, what the format took in another form or not, and what there is.
+
+    Where the user names the one file, its text has the name "", and a file beside it what its name adds.
+    """
 
     texts: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
@@ -67,6 +130,30 @@ def forward_layers(trace: Trace) -> list[Layer]:
     if not layers:
         raise InputError(f"trace '{trace.model}': no operation has a product")
     return layers
+
+
+def without_transposed(layers: Sequence[Layer], what: str) -> list[Conv | Linear | Matmul]:
+    """Return the layers. Raises `InputError` for transposed convolutions: `what` cannot hold their loops."""
+    transposed = [layer.name for layer in layers if isinstance(layer, ConvTranspose)]
+    if transposed:
+        raise InputError(f"{what} cannot hold transposed convolutions ({few(transposed)}); --stage FF writes products")
+    return [layer for layer in layers if not isinstance(layer, ConvTranspose)]
+
+
+def forward_product(layer: Linear | Matmul, samples: int) -> Product:
+    """Return the product of a layer in FF at `samples` samples."""
+    if isinstance(layer, Linear):
+        return Product(name=layer.name, m=samples * layer.rows, n=layer.out_features, k=layer.in_features)
+    return Product(name=layer.name, m=layer.m, n=layer.n, k=layer.k, count=samples * layer.batch, of_activations=True)
+
+
+def windows(layer: Conv) -> list[Window]:
+    """Return the spatial dimensions of a convolution, the last one (its width) first."""
+    sizes = zip(layer.kernel, layer.out_size, layer.stride, layer.dilation, layer.in_size, layer.padding, strict=True)
+    return [
+        Window(taps=taps, positions=positions, stride=stride, dilation=dilation, size=size, padding=padding)
+        for taps, positions, stride, dilation, size, padding in sizes
+    ][::-1]
 
 
 def seen_in_ff(layer: Layer, operand: str) -> OperandSparsity | None:
@@ -96,6 +183,16 @@ def unwritten_sparsity(trace: Trace) -> Iterator[str]:
     activations = [layer.name for layer in layers if any(seen_in_ff(layer, operand) for operand in operands)]
     if activations:
         yield f"densities of activations are not written: {few(activations)}"
+
+
+def sparse_layers(trace: Trace) -> list[str]:
+    """Return the layers of the forward pass with zeros in an operand, by what was observed."""
+    operands = ("weight", "activation", "left", "right")
+    return [
+        layer.name
+        for layer in forward_layers(trace)
+        if any(_is_sparse(seen_in_ff(layer, operand)) for operand in operands)
+    ]
 
 
 def _is_sparse(entry: OperandSparsity | None) -> bool:

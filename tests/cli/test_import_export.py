@@ -1,7 +1,9 @@
 """``accelsim import`` and ``accelsim export``, in process: what they print and write, and that errors leave nothing."""
 
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -192,12 +194,69 @@ def test_export_for_timeloop_is_a_directory_with_one_file_per_layer(run) -> None
     )  # fmt: skip
 
 
+def test_a_topology_has_its_layout_file_beside_it(run) -> None:
+    Path("a.csv").write_text(GPT)
+    run("import", "a.csv", "-o", "a.json")
+    for _ in range(2):  # a layout of ours is written again
+        assert run("export", "a.json", "--format", "scalesim", "-o", "b.csv")[0] == 0
+        layout = Path("b_layout.csv").read_text().splitlines()
+        assert [line.split(",")[0] for line in layout] == ["Layer name", "proj", "head"]
+    Path("b_layout.csv").write_text("my notes\n")
+    topology = Path("b.csv").read_text()
+    assert run("export", "a.json", "--format", "scalesim", "--batch", "2", "-o", "b.csv") == (
+        2, "", "error: b_layout.csv: exists and is no layout file of ours; the one of this topology would replace it\n",
+    )  # fmt: skip
+    assert (Path("b.csv").read_text(), Path("b_layout.csv").read_text()) == (topology, "my notes\n")
+
+
+@pytest.mark.parametrize(("form", "what"), [("zigzag", "21 layers"), ("accelforge", "21 Einsums")])
+def test_export_for_zigzag_and_accelforge_is_one_yaml_file(run, form: str, what: str) -> None:
+    arguments = ["resnet18_tinyimagenet", "--format", form, "--batch", "2", "-o", "net.yaml"]
+    code, out, err = run("export", *arguments)
+    assert (code, out) == (0, f"net.yaml: {what}\n")
+    assert "note: not written: 47 vector operations, 41 parameters outside of products (biases and the like)" in err
+    assert (
+        macs_of(form, yaml.safe_load(Path("net.yaml").read_text())) == 2 * acs.load_trace("resnet18_tinyimagenet").macs
+    )
+
+
+@pytest.mark.parametrize("form", ["zigzag", "accelforge"])
+def test_the_products_of_a_step_are_the_same_in_each_format(run, form: str) -> None:
+    options = ["--stage", "BP", "--stage", "WU", "--method", "bdwp", "--pattern", "2:8", "--batch", "2"]
+    run("export", "resnet18_tinyimagenet", "--format", "scalesim", *options, "-o", "step.csv")
+    code, _, err = run("export", "resnet18_tinyimagenet", "--format", form, *options, "-o", "step.yaml")
+    assert code == 0
+    assert "sparsity; written dense: " in err
+    rows = [line.split(",")[1:4] for line in Path("step.csv").read_text().splitlines()[1:]]
+    data = yaml.safe_load(Path("step.yaml").read_text())
+    assert macs_of(form, data) == sum(int(m) * int(n) * int(k) for m, n, k in rows)
+    if form == "zigzag":
+        assert [(layer["name"], layer["operand_source"], layer["operand_precision"]["O_final"]) for layer in data[:2]] == [
+            ("fc BP", {"W": 0}, 16), ("fc WU", {}, 32),
+        ]  # fmt: skip
+
+
+def macs_of(form: str, data: Any) -> int:
+    if form == "zigzag":
+        return sum(math.prod(layer["loop_sizes"]) for layer in data)
+    sizes = data["workload"]["rank_sizes"]
+    tensors = [[access["projection"] for access in einsum["tensor_accesses"]] for einsum in data["workload"]["einsums"]]
+    looped = [
+        {rank for projection in ranks for rank, index in projection.items() if "*" not in index} for ranks in tensors
+    ]
+    return sum(math.prod(sizes[rank] for rank in ranks) for ranks in looped)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["resnet18_tinyimagenet", "--format", "zigzag", "-o", "a.csv"],
+         "error: -o a.csv: got suffix '.csv'; allowed: .yaml\n"),
+        (["resnet18_tinyimagenet", "--format", "zigzag", "--hw", "nosuch", "-o", "a.yaml"],
+         "error: design 'nosuch': neither a file nor a shipped design; shipped: "),
         (["resnet18_tinyimagenet", "-o", "a.csv"], "error: Missing option '--format'. (try: accelsim export --help)\n"),
         (["resnet18_tinyimagenet", "--format", "scalesm", "-o", "a.csv"],
-         "error: --format scalesm: not known; did you mean 'scalesim'?; allowed: scalesim, timeloop\n"),
+         "error: --format scalesm: not known; did you mean 'scalesim'?; allowed: scalesim, timeloop, zigzag, accelforge\n"),
         (["resnet18_tinyimagenet", "--format", "scalesim", "-o", "a.txt"],
          "error: -o a.txt: got suffix '.txt'; allowed: .csv\n"),
         (["resnet18_tinyimagenet", "--format", "scalesim", "--stage", "X", "-o", "a.csv"],

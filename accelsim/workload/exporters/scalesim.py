@@ -2,6 +2,9 @@
 
 `accelsim.workload.importers.scalesim` says what SCALE-Sim computes for a row. Padding becomes part of the IFMAP, which
 ends where the last window does: SCALE-Sim would run one more window over the rest.
+
+Version 3 opens a layout file with every topology, whether its configuration turns layouts on or not. The one written
+here says what the plain order is: one word per line of a bank, in the order in which the operands are numbered.
 """
 
 import re
@@ -28,7 +31,22 @@ from accelsim.workload.importers.scalesim import (
 from accelsim.workload.names import counted, few, unique_names
 from accelsim.workload.trace import Conv, ConvTranspose, Linear, Matmul, Trace
 
-__all__ = ["crossing_groups", "layer_topology", "misfits", "product_topology"]
+__all__ = ["LAYOUT_COLUMNS", "LAYOUT_ENDING", "crossing_groups", "layer_topology", "misfits", "product_topology"]
+
+LAYOUT_ENDING = "_layout"
+"""What the name of the layout file adds to that of the topology."""
+
+_IFMAP_ORDER = ("IFMAP Height", "IFMAP Width", "Channel")
+_FILTER_ORDER = ("Num Filter", "Channel", "Filter Height", "Filter Width")
+_FACTORS = ("IFMAP Height", "IFMAP Width", "Filter Height", "Filter Width", "Channel", "Num Filter")
+LAYOUT_COLUMNS = (
+    "Layer name",
+    *(f"{dimension} Intraline Factor" for dimension in _FACTORS),
+    *(f"{dimension} {where} Order" for where in ("Intraline", "Interline") for dimension in _IFMAP_ORDER),
+    *(f"{dimension} {where} Order" for where in ("Intraline", "Interline") for dimension in _FILTER_ORDER),
+)
+_PLAIN_LAYOUT = (1, 1, 1, 1, 1, 1, 3, 4, 5, 0, 1, 2, 4, 5, 6, 7, 0, 1, 2, 3)
+"""Factors, then orders as axes: those between lines come first (0, 1, ...), those inside of a line after them."""
 
 _MOST_ROWS = 100_000
 _Rows = Sequence[tuple[str, Sequence[int], Pattern | None]]
@@ -57,9 +75,10 @@ def layer_topology(trace: Trace) -> Export:
     layers = [layer for layer in forward_layers(trace) if isinstance(layer, Conv | Linear)]
     names, renamed = _names([layer.name for layer in layers], [_is_depthwise(layer) for layer in layers])
     rows = [(name, _sizes(layer), observed_ratio(layer)) for name, layer in zip(names, layers, strict=True)]
+    texts = (("", _topology(CONV_COLUMNS, rows)), (LAYOUT_ENDING, _layout(names)))
     notes = [*renamed, *_geometry_notes(layers), *crossing_groups(trace), *unwritten_sparsity(trace)]
     return Export(
-        texts=(("", _topology(CONV_COLUMNS, rows)),),
+        texts=texts,
         notes=(*notes, *left_behind(trace, forward=True)),
         summary=counted(len(rows), "convolution"),
     )
@@ -83,9 +102,8 @@ def product_topology(products: Sequence[Product]) -> Export:
         (name, (product.m, product.n, product.k), product.pattern)
         for name, (product, _) in zip(names, copies, strict=True)
     ]
-    return Export(
-        texts=(("", _topology(GEMM_COLUMNS, rows)),), notes=tuple(renamed), summary=counted(len(rows), "GEMM")
-    )
+    texts = (("", _topology(GEMM_COLUMNS, rows)), (LAYOUT_ENDING, _layout(names)))
+    return Export(texts=texts, notes=tuple(renamed), summary=counted(len(rows), "GEMM"))
 
 
 def _topology(columns: Sequence[str], rows: _Rows) -> str:
@@ -93,6 +111,12 @@ def _topology(columns: Sequence[str], rows: _Rows) -> str:
     sparse = any(ratio is not None for _, _, ratio in rows)
     lines = [[*columns, *[SPARSITY_COLUMN] * sparse]]
     lines += [[name, *map(str, sizes), *[str(ratio or "1:1")] * sparse] for name, sizes, ratio in rows]
+    return "".join(f"{','.join(line)},\n" for line in lines)
+
+
+def _layout(names: Sequence[str]) -> str:
+    """The layout of layers by name, operands in their plain order: all inside of a line is one word."""
+    lines = [[*LAYOUT_COLUMNS], *([name, *map(str, _PLAIN_LAYOUT)] for name in names)]
     return "".join(f"{','.join(line)},\n" for line in lines)
 
 

@@ -11,14 +11,29 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from accelsim.base.errors import InputError
-from accelsim.workload.exporting import Export, Layer, Product, forward_layers, left_behind, observed_ratio, seen_in_ff
+from accelsim.workload.exporting import (
+    Export,
+    Layer,
+    Product,
+    Window,
+    forward_layers,
+    forward_product,
+    left_behind,
+    observed_ratio,
+    seen_in_ff,
+    windows,
+    without_transposed,
+)
 from accelsim.workload.names import counted, few
-from accelsim.workload.trace import Conv, ConvTranspose, Linear, Matmul, Trace
+from accelsim.workload.trace import Conv, Linear, Matmul, Trace
 
 __all__ = ["layer_problems", "product_problems"]
 
 _AXES = (("R", "P", "W"), ("S", "Q", "H"), ("T", "O", "D"))
 """Per spatial dimension, the last one first: dimension of the filter, of the output, prefix of the coefficients."""
+
+_NO_WINDOW = Window(taps=1, positions=1, stride=1, dilation=1, size=1, padding=0)
+"""The height of a convolution of one dimension."""
 
 _LONGEST_NAME = 100
 
@@ -31,13 +46,7 @@ def layer_problems(trace: Trace, batch: int = 1) -> Export:
 
     Raises `InputError` for transposed convolutions, which are no such loop nest.
     """
-    layers = forward_layers(trace)
-    transposed = [layer.name for layer in layers if isinstance(layer, ConvTranspose)]
-    if transposed:
-        raise InputError(
-            f"a Timeloop problem cannot hold transposed convolutions ({few(transposed)}); --stage FF writes products"
-        )
-    regular = [layer for layer in layers if not isinstance(layer, ConvTranspose)]
+    regular = without_transposed(forward_layers(trace), "a Timeloop problem")
     texts = [(layer.name, _layer_problem(trace.model, layer, batch)) for layer in regular]
     padded = [layer.name for layer in regular if isinstance(layer, Conv) and max(layer.padding)]
     notes = [f"padding is written as part of Inputs: {few(padded)}"] if padded else []
@@ -65,17 +74,15 @@ def _layer_problem(model: str, layer: Conv | Linear | Matmul, batch: int) -> str
     samples = batch if layer.scales_with_batch else 1
     if isinstance(layer, Conv):
         return _conv_problem(title, layer, samples)
-    if isinstance(layer, Linear):
-        densities = {"A": _density(layer, "activation"), "B": _density(layer, "weight")}
-        return _gemm_problem(title, samples * layer.rows, layer.out_features, layer.in_features, 1, densities)
-    densities = {"A": _density(layer, "left"), "B": _density(layer, "right")}
-    return _gemm_problem(title, layer.m, layer.n, layer.k, samples * layer.batch, densities)
+    operands = ("activation", "weight") if isinstance(layer, Linear) else ("left", "right")
+    densities = {space: _density(layer, operand) for space, operand in zip("AB", operands, strict=True)}
+    return _gemm_problem(title, forward_product(layer, samples), densities)
 
 
 def _product_problem(product: Product) -> str:
     density = None if product.pattern is None else _structured(product.pattern.density)
     title = f"{product.name}: {product.m} x {product.n} x {product.k}"
-    return _gemm_problem(title, product.m, product.n, product.k, product.count, {"B": density})
+    return _gemm_problem(title, product, {"B": density})
 
 
 def _density(layer: Layer, operand: str) -> str | None:
@@ -94,32 +101,31 @@ def _structured(density: float) -> str:
 
 
 def _conv_problem(title: str, layer: Conv, samples: int) -> str:
-    flat = [1] * (2 - len(layer.kernel))
-    axes = _AXES[: max(2, len(layer.kernel))]
+    spatial = [*windows(layer), *[_NO_WINDOW] * (2 - len(layer.kernel))]
+    axes = _AXES[: len(spatial)]
     group = ["G"] if layer.groups > 1 else []
-    windows = [[(tap, f"{side}dilation"), (position, f"{side}stride")] for tap, position, side in axes]
+    projections = [[(tap, f"{side}dilation"), (position, f"{side}stride")] for tap, position, side in axes]
     spaces: dict[str, _Projection] = {
         "Weights": _single([*group, "C", "K", *(tap for tap, _, _ in axes)]),
-        "Inputs": [*_single(["N", *group, "C"]), *windows],
+        "Inputs": [*_single(["N", *group, "C"]), *projections],
         "Outputs": _single(["N", *group, "K", *(position for _, position, _ in reversed(axes))]),
     }
-    geometry = [(*flat, *numbers)[::-1] for numbers in (layer.kernel, layer.out_size, layer.stride, layer.dilation)]
-    along = list(zip(axes, *geometry, strict=True))
-    bounds = {tap: taps for (tap, _, _), taps, _, _, _ in along}
-    bounds |= {position: positions for (_, position, _), _, positions, _, _ in along}
+    along = list(zip(axes, spatial, strict=True))
+    bounds = {tap: window.taps for (tap, _, _), window in along}
+    bounds |= {position: window.positions for (_, position, _), window in along}
     bounds |= {"C": layer.in_channels // layer.groups, "K": layer.out_channels // layer.groups, "N": samples}
     bounds |= dict.fromkeys(group, layer.groups)
-    coefficients = {f"{side}stride": stride for (_, _, side), _, _, stride, _ in along}
-    coefficients |= {f"{side}dilation": dilation for (_, _, side), _, _, _, dilation in along}
+    coefficients = {f"{side}stride": window.stride for (_, _, side), window in along}
+    coefficients |= {f"{side}dilation": window.dilation for (_, _, side), window in along}
     densities = {"Weights": _density(layer, "weight"), "Inputs": _density(layer, "activation")}
     name = "grouped_cnn_layer" if group else "cnn_layer"
     return _problem(title, name, spaces, bounds, coefficients, densities)
 
 
-def _gemm_problem(title: str, m: int, n: int, k: int, count: int, densities: Mapping[str, str | None]) -> str:
-    group = ["G"] if count > 1 else []
+def _gemm_problem(title: str, product: Product, densities: Mapping[str, str | None]) -> str:
+    group = ["G"] if product.count > 1 else []
     spaces = {space: _single([*group, *dimensions]) for space, dimensions in (("A", "MK"), ("B", "NK"), ("Z", "MN"))}
-    bounds = {"M": m, "N": n, "K": k, **dict.fromkeys(group, count)}
+    bounds = {"M": product.m, "N": product.n, "K": product.k, **dict.fromkeys(group, product.count)}
     return _problem(title, "batched_gemm_ABZ" if group else "gemm_ABZ", spaces, bounds, {}, densities)
 
 
