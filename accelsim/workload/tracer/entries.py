@@ -173,7 +173,8 @@ def _with_weight(record: Record) -> Record:
     place = {1 - side: 0, side: WEIGHT}
     gradients = Counter({place[operand]: macs for operand, macs in record.gradients.items()})
     measured = {(stage, _named(side, operand)): seen for (stage, operand), seen in record.measured.items()}
-    return replace(record, work=record.work.with_derived_weight(), gradients=gradients, measured=measured)
+    work = record.work.with_derived_weight()
+    return replace(record, work=work, word=work.kind, gradients=gradients, measured=measured)
 
 
 def _named(side: int, operand: str) -> str:

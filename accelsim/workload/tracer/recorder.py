@@ -213,8 +213,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         """Mark what enters the model as data."""
         seen = [self._seen_as(tensor) for tensor in inputs]
         new = [
-            tensor for tensor in seen if not self.roles.known(tensor) or self.roles.key(tensor) in self._outside_data
-        ]
+            tensor for tensor in seen
+            if self.roles.of(tensor) in {None, Role.SIZED} or self.roles.key(tensor) in self._outside_data
+        ]  # fmt: skip
         for tensor in new:
             self.roles.mark(tensor, Role.ACTIVATION)
             self._outside_data.discard(self.roles.key(tensor))
