@@ -27,14 +27,14 @@ def in_order(step: StepSeen) -> list[Record]:
     """Return the operations of a step in order of execution, those that the backward pass executed again marked.
 
     Each run of forward work in the backward pass repeats the last equal stretch of the forward pass not yet taken; one
-    that repeats none (gradients of gradients) is work of its own. Work outside of the model after a backward pass that
-    no further one reaches is left out, as metrics are. All of this is settled once and for all.
+    that repeats none (gradients of gradients) is work of its own. Work outside of the model after the last backward
+    pass is left out, as metrics are. All of this is settled once and for all.
     """
-    for record in step.records:
-        if record.late and record.seq not in step.reached:
-            step.left_out.update({AFTERWARDS: record.work.macs} if record.work.is_product else {})
-    step.records[:] = [record for record in step.records if not record.late or record.seq in step.reached]
     records = step.records
+    for record in step.late:
+        records.remove(record)
+        step.left_out.update({AFTERWARDS: record.work.macs} if record.work.is_product else {})
+    step.late.clear()
     keys = [(*_identity(record), record.work.counts) for record in records]
     for run in step.again:
         wanted = [(*_identity(record), record.work.counts) for record in run]

@@ -24,6 +24,7 @@ class Linker:
     def __init__(self, roles: Roles, probe: Probe) -> None:
         self._roles, self._probe = roles, probe
         self._nodes: dict[int, list[Record]] = {}
+        self._earlier = -1  # the last node of the steps before
 
     def add(self, record: Record) -> None:
         """Make a record known under its node."""
@@ -31,6 +32,7 @@ class Linker:
 
     def forget(self) -> None:
         """Forget all records: the next step has its own."""
+        self._earlier = max(self._nodes, default=self._earlier)
         self._nodes.clear()
 
     def of(self, node: int) -> list[Record]:
@@ -44,12 +46,21 @@ class Linker:
         operation that may hide products.
         """
         if call.word == "convolution_backward":
+            self._check_step(node)
             self._link_convolution(call, node)
         elif call.word in PRODUCTS or call.word == "convolution":
+            self._check_step(node)
             return self._link_product(call, self._products(node))
         elif call.is_opaque:
             work_of(call, self._roles, self._module(node))
         return True
+
+    def _check_step(self, node: int) -> None:
+        if node <= self._earlier and node not in self._nodes:
+            raise InputError(
+                "the backward pass goes on to a forward pass of an earlier step, as where models train in turn; a step"
+                " ends where an optimizer has run: give accelsim.trace a function that does all of it"
+            )
 
     def _products(self, node: int) -> list[Record]:
         return [record for record in self.of(node) if record.work.is_product]

@@ -134,6 +134,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
                 self._meter.forget()
         self._ending = False
 
+    def _end_evaluation(self) -> None:
+        """End what a model in evaluation mode did, such as a validation, where it goes on in training mode."""
+        if self._steps_by_optimizer and not self._ending and self.step.evaluated:
+            self._ending = self.model.training
+        if self._ending or not self.step.records:
+            self._begin_step()
+            self.step.evaluated = not (self.model.training or torch.is_grad_enabled())
+
     def dispatched(self, step: StepSeen) -> int:
         """Return how many multiply-accumulates a step executed, by the count below the recorder."""
         if step is self.step:
@@ -189,8 +197,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
     def _enter(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
         outermost = len(self._stack) == 1
         if outermost and running_node() is None:
-            self._begin_step()
-            self.step.rounds += self.step.backward and module is self.model
+            self._end_evaluation()
+            self.step.rounds += self._steps_by_optimizer and self.step.backward and module is self.model
             self._take_inputs([*inputs_in((args, kwargs))])
             self._claimed = last_node()
         if getattr(module, "batch_first", None) is False:
@@ -249,28 +257,27 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         if self.paused:
             self._run_open = False
         else:
-            self._see(Call.of(func, args, kwargs, out), in_place=func.overloadpacket.__name__.endswith("_"))
+            self._see(Call.of(func, args, kwargs, out), writes=func._schema.is_mutable)  # noqa: SLF001
         return out
 
-    def _see(self, call: Call, *, in_place: bool) -> None:
+    def _see(self, call: Call, *, writes: bool) -> None:
         node = running_node()
         in_backward = node is not None and not torch.is_grad_enabled()
         self.step.backward |= in_backward
         self._run_open &= node is not None and not in_backward
-        if node is not None:
-            self.step.reached.add(node)
         self._makes_node = last_node() > self._claimed
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in call.tensors):
             self._claimed = last_node()
         held: Sequence[Held] = [self.roles.of(tensor) for tensor in call.tensors]
-        if node is None and len(self._stack) == 1 and not in_place and (self._ending or not self.step.backward):
+        if node is None and len(self._stack) == 1 and not writes:
             held = self._see_outside(call, held)
         if not held or FACTORIES.fullmatch(call.word):
             self._see_factory(call)
-        elif (not in_place and self._is_view(call)) or call.word in CASTS | RESHAPED:
+        elif (not writes and self._is_view(call)) or call.word in CASTS | RESHAPED:
             self._pass_on(call, held, in_backward=False)
         elif node is not None and in_backward:
             self.step.nodes.add(node)
+            self.step.late.clear()
             if not self._linker.link(call, node):
                 self._add_extra(call, node)
             self._pass_on(call, held, in_backward=True)
@@ -283,8 +290,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
                 self.roles.mark(result, Role.NOISE)
             elif self._one_batch and isinstance(self._stack[-1][2], nn.RNNBase | nn.RNNCellBase):
                 self.roles.mark(result, Role.SIZED)  # initial state: layers x samples x features
-            elif call.word in FILLS and tuple(result.shape) == (self.roles.batch,) != (1,):
-                self.roles.mark(result, Role.SIZED)
+            elif result.shape[:1] == (self.roles.batch,) != (1,) and (result.dim() > 1 or call.word in FILLS):
+                self.roles.mark(result, Role.SIZED)  # whatever shape it is seen in later
 
     def _see_forward(self, call: Call, held: Sequence[Held], *, again: bool) -> None:
         if (chosen := _pruned(call, held)) is not None:
@@ -308,8 +315,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             return True
         if self._ending and self._makes_node and Role.ACTIVATION not in held:
             self._begin_step()
-        late = self.step.backward and (self._ending or not self._makes_node)
-        if late or (not torch.is_grad_enabled() and Role.ACTIVATION not in held):
+        over = self.step.backward and self._ending
+        if over or (not torch.is_grad_enabled() and Role.ACTIVATION not in held):
             self._leave_out(call, AFTERWARDS if self.step.backward else "parameters alone, without gradients")
             return False
         return True
@@ -353,9 +360,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             seq=seq,
             with_gradient=active,
             requires_gradient=active and any(tensor.requires_grad for tensor in call.tensors),
-            late=not again and len(self._stack) == 1 and self.step.backward,
         )
         records.append(record)
+        if not again and len(self._stack) == 1 and self.step.backward:
+            self.step.late.append(record)
         self._linker.add(record)
         self._last_product = {self.roles.key(result) for result in call.results if work.weight}
         if work.is_product:

@@ -37,7 +37,6 @@ class Record:
     gradients: Counter[int] = field(default_factory=Counter)  # their multiply-accumulates, by operand: 0, 1 or WEIGHT
     recomputed: bool = False
     backward_only: bool = False
-    late: bool = False  # executed after a backward pass, outside of the model
     measured: dict[tuple[Pass, str], Measured] = field(default_factory=dict)
 
     def has_room(self, operand: int, macs: int, *, again: bool) -> bool:
@@ -72,9 +71,10 @@ class StepSeen:
     trained: set[str] = field(default_factory=set)
     nodes: set[int] = field(default_factory=set)  # autograd nodes whose backward executed an operation
     left_out: Counter[str] = field(default_factory=Counter)  # multiply-accumulates of products that are no work of it
-    reached: set[int] = field(default_factory=set)  # autograd nodes whose backward ran
+    late: list[Record] = field(default_factory=list)  # outside of the model, after the last backward pass so far
     dispatched: int = 0  # multiply-accumulates that were executed, by a count of their own
     rounds: int = 0  # forward passes of the model after a backward pass
+    evaluated: bool = False  # whether it began with the model in evaluation mode, without gradients
     optimized: bool = False  # whether an optimizer of the model ran
     layout: tuple[str, int] | None = None  # a module with batch_first=False, and the samples it got
     inputs: list[tuple[int, ...]] = field(default_factory=list)  # shapes of what enters the model
