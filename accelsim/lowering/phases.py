@@ -17,9 +17,7 @@ Weighted = Conv | ConvTranspose | Linear
 
 def channels(operation: Weighted, axis: Axis) -> int:
     """Channels or features of one group of the operation along an axis."""
-    if isinstance(operation, Linear):
-        return operation.in_features if axis is Axis.INPUT else operation.out_features
-    return (operation.in_channels if axis is Axis.INPUT else operation.out_channels) // operation.groups
+    return operation.channels(axis)
 
 
 @dataclass(frozen=True, slots=True)

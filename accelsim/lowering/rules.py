@@ -71,6 +71,11 @@ _SEEN_IN: Mapping[Stage, tuple[tuple[Operand, Axis], ...]] = {
 }
 
 
+_UNOBSERVED = (
+    "the trace holds no observed sparsity, so all runs dense; trace steps on real values (accelsim trace --steps)"
+)
+
+
 class Rules:
     """Decides which operand of which stage runs sparse, and keeps notes."""
 
@@ -85,6 +90,8 @@ class Rules:
         self.first = weighted[0].name if weighted and not input_gradients(trace)[weighted[0].name] else None
         self.last = weighted[-1].name if len(weighted) > 1 else None
         names = [operation.name for operation in weighted]
+        if method.traced and weighted and not any(operation.observed for operation in weighted):
+            self.notes.append(Note(operation=weighted[0].name, stage=Stage.FF, text=_UNOBSERVED))
         self.dense = _matches(names, overrides.dense, "--dense")
         self.sparse: dict[str, Pattern | None] = {}
         for glob, own in overrides.sparse:
@@ -137,7 +144,9 @@ class Rules:
             entry = None if seen is None else seen.operands.get(operand)
             if entry is None or (entry.pattern is None and operand is not Operand.WEIGHT):
                 continue
-            if entry.pattern is None:
+            if entry.density == 0:
+                self._note(operation, stage, f"kept dense, its {operand} was all zero, which is no pattern")
+            elif entry.pattern is None:
                 if entry.density != 1:
                     self._note(operation, stage, f"kept dense, density {entry.density:.3g} without an N:M pattern")
             elif entry.axis != axis:

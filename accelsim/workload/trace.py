@@ -158,6 +158,22 @@ class _Weighted(_Operation):
             raise ValueError("weight_gradient: a frozen weight and an operation of the backward pass alone have none")
         return self
 
+    @model_validator(mode="after")
+    def _check_observed(self) -> Self:
+        for stage in ("FF", "BP"):
+            seen = getattr(self.observed, stage, None)
+            weight = None if seen is None else seen.weight
+            if weight is not None and weight.axis is not None:
+                try:
+                    weight.check_length(self.channels(weight.axis))
+                except ValueError as error:
+                    raise ValueError(f"observed.{stage}.weight: {error}") from None
+        return self
+
+    def channels(self, axis: str) -> int:
+        """Channels or features of one group along the ``input`` or ``output`` axis."""
+        raise NotImplementedError
+
     @property
     def adds_to_gradient(self) -> bool:
         """Whether the step computes a gradient of the weight from this use."""
@@ -184,6 +200,10 @@ class _Convolution(_Weighted):
                 neutral["output_padding"] = [0] * rank
             return {**neutral, **data}
         return data
+
+    def channels(self, axis: str) -> int:
+        """Channels of one group along the ``input`` or ``output`` axis."""
+        return max(1, (self.in_channels if axis == "input" else self.out_channels) // self.groups)
 
     def _check_geometry(self, rank: int) -> None:
         for field in ("in_size", "kernel", "stride", "padding", "dilation"):
@@ -282,6 +302,10 @@ class Linear(_Weighted):
     in_features: Dimension
     out_features: Dimension
     rows: Dimension = Field(1, description="vectors per sample, such as the positions of a sequence")
+
+    def channels(self, axis: str) -> int:
+        """Features along the ``input`` or ``output`` axis."""
+        return self.in_features if axis == "input" else self.out_features
 
     @property
     def weight_shape(self) -> tuple[int, ...]:

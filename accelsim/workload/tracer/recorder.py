@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._ops import HigherOrderOperator
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode  # private by name only: documented for compilers
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -36,6 +37,7 @@ from accelsim.workload.tracer.autograd import last_node, running_node
 from accelsim.workload.tracer.counting import MacCounter
 from accelsim.workload.tracer.linking import Linker
 from accelsim.workload.tracer.measure import Meter
+from accelsim.workload.tracer.opening import run_control_flow
 from accelsim.workload.tracer.probing import Probe
 from accelsim.workload.tracer.records import AFTERWARDS, Record, StepSeen
 from accelsim.workload.tracer.roles import (
@@ -62,6 +64,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
     `batch` is the number of samples of a step where only that batch will be seen; 0 takes it from the first input. With
     `steps_by_optimizer` a step ends where an optimizer of the model has run.
     """
+
+    supports_higher_order_operators = True
 
     def __init__(
         self,
@@ -191,6 +195,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
                     self.roles.batch = tensor.shape[0]
         return [self.roles.of(tensor) for tensor in call.tensors]
 
+    @contextmanager
+    def unseen(self) -> Iterator[None]:
+        """Record nothing inside."""
+        before, self.paused = self.paused, True
+        try:
+            yield
+        finally:
+            self.paused = before
+
     def _trained(self, name: str, _: Tensor) -> None:
         self.step.trained.add(name)
 
@@ -245,14 +258,18 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Execute `func` and record it."""
         kwargs = kwargs or {}
+        if isinstance(func, HigherOrderOperator):
+            with self:
+                return run_control_flow(func, args, kwargs)
+        if any(hasattr(kind, "__tensor_flatten__") for kind in types):
+            return NotImplemented  # a tensor made of tensors (jagged, distributed, scaled): its parts come by themselves
         if func.namespace == "prim":
             return func(*args, **kwargs)
         if self._fake is not None:
             args, kwargs = _faked(self._fake, args), _faked(self._fake, kwargs)
-        if torch.is_inference_mode_enabled():  # composite operations arrive whole then
-            with self:
-                if (parts := func.decompose(*args, **kwargs)) is not NotImplemented:
-                    return parts
+        with self:  # composite operations arrive whole in inference mode and from inside of others
+            if (parts := func.decompose(*args, **kwargs)) is not NotImplemented:
+                return parts
         out = func(*args, **kwargs)
         if self.paused:
             self._run_open = False

@@ -13,6 +13,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from accelsim.base.errors import InputError
 from accelsim.workload.names import few
 from accelsim.workload.tracer.autograd import storage_id
+from accelsim.workload.tracer.wrapped import memory_of, parts_of
 
 __all__ = [
     "DATA",
@@ -103,11 +104,11 @@ def joined(sources: Sequence[Source]) -> Source:
 def tensors_in(value: Any) -> Iterator[Tensor]:
     """Walk the arguments or results of an operation or a module: tensors in sequences, mappings and dataclasses."""
     if isinstance(value, Tensor):
-        yield value
+        yield from parts_of(value)
     elif isinstance(value, tuple | list):
         for inner in value:
             if isinstance(inner, Tensor):
-                yield inner
+                yield from parts_of(inner)
             elif not isinstance(inner, int | float | None):
                 yield from tensors_in(inner)
     elif isinstance(value, Mapping):
@@ -154,6 +155,7 @@ def plain(name: str) -> str:
 
 def stored(tensor: Tensor) -> int:
     """Elements that `tensor` reads from memory: dimensions that an expand repeats count once."""
+    tensor = memory_of(tensor)
     return prod(size for size, step in zip(tensor.shape, tensor.stride(), strict=True) if step)
 
 
@@ -171,6 +173,7 @@ class Roles:
     def key(self, tensor: Tensor) -> int:
         """Return the identity of the memory of `tensor`. Raises `InputError` where it has none that can be read."""
         try:
+            tensor = memory_of(tensor)
             key = storage_id(tensor)
             if key not in self._alive:
                 self._alive[key] = StorageWeakRef(tensor.untyped_storage())
@@ -201,6 +204,7 @@ class Roles:
 
     def mark_parameter(self, name: str, parameter: Tensor) -> None:
         """Give the storage of a parameter its name, unless it has one already (tied parameters)."""
+        parameter = memory_of(parameter)
         if not isinstance(self._roles.get(self.key(parameter)), Source):
             rows = parameter.shape[0] if parameter.dim() else 1
             self.mark(parameter, Source(name, parameter.numel(), rows, (name,)))

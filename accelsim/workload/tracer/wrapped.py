@@ -1,0 +1,28 @@
+"""Tensors that hold others, and the plain ones in them: of ``torch.func``, jagged, distributed, scaled, sparse."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch._C import _functorch  # no public name says what torch.func wraps
+
+__all__ = ["memory_of", "parts_of"]
+
+
+def parts_of(tensor: Tensor) -> Iterator[Tensor]:
+    """Walk the tensors in `tensor`: itself, or what ``torch.func`` or a tensor made of tensors wraps."""
+    while _functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = _functorch.get_unwrapped(tensor)
+    if hasattr(type(tensor), "__tensor_flatten__"):
+        for name in tensor.__tensor_flatten__()[0]:
+            yield from parts_of(getattr(tensor, name))
+    else:
+        yield tensor
+
+
+def memory_of(tensor: Tensor) -> Tensor:
+    """Return the plain tensor that holds the numbers of `tensor`, of a sparse one its nonzeros."""
+    tensor = next(parts_of(tensor))
+    if tensor.layout is torch.strided:
+        return tensor
+    return tensor._values() if tensor.layout is torch.sparse_coo else tensor.values()  # noqa: SLF001
