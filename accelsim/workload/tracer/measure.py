@@ -12,6 +12,7 @@ from torch import Tensor
 
 from accelsim.sparsity.masks import group_histograms, tightest_of
 from accelsim.workload.tracer.autograd import version_of
+from accelsim.workload.tracer.wrapped import memory_of
 
 __all__ = ["Measured", "Meter"]
 
@@ -52,8 +53,9 @@ class Meter:
         """Count the nonzeros of an activation or gradient that lies in the storage `key`."""
         name = (key, version_of(tensor), tensor.storage_offset(), tensor.shape, None)
         if name not in self._known:
-            flat = _in_memory_order(tensor.detach())
-            self._known[name] = Measured(_nonzeros(flat), flat.numel())
+            flat = _in_memory_order(memory_of(tensor).detach())
+            sparse = tensor.layout is not torch.strided
+            self._known[name] = Measured(_nonzeros(flat), tensor.numel() if sparse else flat.numel())
         return self._known[name]
 
     def weight(self, tensor: Tensor, key: int, dimension: int, axis: str) -> Measured:

@@ -37,7 +37,7 @@ from accelsim.workload.tracer.autograd import last_node, running_node
 from accelsim.workload.tracer.counting import MacCounter
 from accelsim.workload.tracer.linking import Linker
 from accelsim.workload.tracer.measure import Meter
-from accelsim.workload.tracer.opening import run_control_flow
+from accelsim.workload.tracer.opening import Opening, run_control_flow
 from accelsim.workload.tracer.probing import Probe
 from accelsim.workload.tracer.records import AFTERWARDS, Record, StepSeen
 from accelsim.workload.tracer.roles import (
@@ -166,7 +166,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             for name, parameter in self.parameters.items():
                 if parameter.is_leaf and parameter.requires_grad:
                     hooks.append(parameter.register_post_accumulate_grad_hook(partial(self._trained, name)))
-            with self._counter, self:
+            with self._counter, Opening(self.unseen), self:
                 yield
         finally:
             for hook in hooks:

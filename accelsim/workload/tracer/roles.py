@@ -126,7 +126,7 @@ def inputs_in(value: Any) -> Iterator[Tensor]:
     while waiting:
         one = waiting.pop()
         if isinstance(one, Tensor):
-            yield one
+            yield from parts_of(one)
         elif not isinstance(one, _NO_TENSORS) and id(one) not in seen:
             seen[id(one)] = one
             waiting += reversed(_parts_of(one))
