@@ -9,8 +9,9 @@ from accelsim.lowering.phases import Weighted, channels
 from accelsim.lowering.tasks import Note, Overrides, Stage
 from accelsim.sparsity.methods import Axis, Method, Operand, SparseOperand
 from accelsim.sparsity.pattern import Pattern
+from accelsim.workload.names import counted
 from accelsim.workload.observed import OperandSparsity
-from accelsim.workload.trace import Trace, Vector
+from accelsim.workload.trace import Collective, Trace, Vector
 
 __all__ = ["Rules", "Target", "check_supported", "input_gradients"]
 
@@ -163,6 +164,12 @@ class Rules:
             mode for mode in self.supported if (most := entry.most_in(mode.group)) is not None and most <= mode.kept
         ]
         return min(fitting, key=lambda mode: (mode.density, mode.group), default=Pattern.parse(entry.pattern or ""))
+
+    def note_collective(self, operation: Collective, batch: int) -> None:
+        """Say what is not timed."""
+        moved = f"{batch * operation.bytes:,} bytes over {counted(operation.group, 'rank')}"
+        text = f"{operation.operation} of {moved} is not timed: a design has no link between chips"
+        self.notes.append(Note(operation=operation.name, stage=Stage(operation.direction), text=text))
 
     def _note(self, operation: Weighted, stage: Stage, text: str) -> None:
         self.notes.append(Note(operation=operation.name, stage=stage, text=text))

@@ -63,7 +63,7 @@ class Export:
 
 def forward_layers(trace: Trace) -> list[Layer]:
     """Return the operations of the forward pass that have a product. Raises `InputError` where there is none."""
-    layers = [item for item in trace.operations if not isinstance(item, Vector) and not item.backward_only]
+    layers = [item for item in trace.operations if not isinstance(item, Vector) and item.in_forward]
     if not layers:
         raise InputError(f"trace '{trace.model}': no operation has a product")
     return layers

@@ -127,8 +127,8 @@ class _Seen(FileModel):
     @model_validator(mode="after")
     def _axes_exist(self) -> Self:
         for name, operand in self.operands.items():
-            allowed = _AXES_OF.get(name, (operand.axis,))
-            if operand.axis is not None and operand.axis not in allowed:
+            allowed = _AXES_OF.get(name, ())
+            if allowed and operand.axis is not None and operand.axis not in allowed:
                 raise ValueError(f"{name}: axis '{operand.axis}'; of {_A[name]} {' or '.join(allowed)} is allowed")
         return self
 

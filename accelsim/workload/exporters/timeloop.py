@@ -67,9 +67,10 @@ def _layer_problem(model: str, layer: Conv | Linear | Matmul, batch: int) -> str
         return _conv_problem(title, layer, samples)
     if isinstance(layer, Linear):
         densities = {"A": _density(layer, "activation"), "B": _density(layer, "weight")}
-        return _gemm_problem(title, samples * layer.rows, layer.out_features, layer.in_features, 1, densities)
+        return _gemm_problem(title, layer.rows_at(samples), layer.out_features, layer.in_features, 1, densities)
     densities = {"A": _density(layer, "left"), "B": _density(layer, "right")}
-    return _gemm_problem(title, layer.m, layer.n, layer.k, samples * layer.batch, densities)
+    count, m, n, k = layer.sizes_at(batch)
+    return _gemm_problem(title, m, n, k, count, densities)
 
 
 def _product_problem(product: Product) -> str:
