@@ -7,6 +7,7 @@ __all__ = [
     "CASTS",
     "CONVOLUTION",
     "CONVOLUTION_BACKWARD",
+    "DISTRIBUTED",
     "FACTORIES",
     "FILLS",
     "HIDES_PRODUCTS",
@@ -81,6 +82,9 @@ SELECTS = frozenset({
 
 MASKS = frozenset({"mul", "where", "masked_fill"})
 """What applies a mask to weights."""
+
+DISTRIBUTED = frozenset({"c10d", "_c10d_functional", "_dtensor", "fsdp"})
+"""Namespaces of collectives, and of the copies around them."""
 
 FACTORIES = re.compile(r"new_\w+|\w+_like|zero|fill|uniform|normal|random|bernoulli|exponential")
 FILLS = frozenset({"zeros", "ones", "full", "new_zeros", "new_ones", "new_full"})

@@ -491,11 +491,7 @@ class Trace(FileModel):
     @property
     def macs(self) -> int:
         """Forward multiply-accumulates per sample, without work of the backward pass and of the optimizer alone."""
-        return sum(
-            operation.macs
-            for operation in self.operations
-            if operation.in_forward
-        )
+        return sum(operation.macs for operation in self.operations if operation.in_forward)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -14,7 +14,7 @@ def check_complete(trace: Trace, step: StepSeen, batch: int, dispatched: int) ->
     Raises `InputError`.
     """
     traced = sum(
-        _runs(operation, backward=step.backward) * operation.macs_at(batch)
+        _runs(operation, backward=step.backward or step.differentiated) * operation.macs_at(batch)
         for operation in trace.operations
     )
     named = step.left_out.total()
@@ -30,6 +30,8 @@ def _runs(operation: Operation, *, backward: bool) -> int:
     """How often a step executes products of the size of the forward one."""
     if isinstance(operation, Vector):
         return 0
+    if isinstance(operation, Matmul) and operation.in_update:
+        return 1
     runs = 1 + operation.recomputed
     if not backward or (operation.backward_only and not operation.differentiated_again):
         return runs

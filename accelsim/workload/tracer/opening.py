@@ -110,7 +110,9 @@ def _grouped(rows: Tensor, matrices: Tensor, ends: Sequence[int] | None) -> Tens
         return torch.bmm(rows.reshape(experts, -1, rows.shape[1]), matrices).flatten(0, 1)
     starts = (0, *ends[:-1])
     parts = [
-        rows[start:end] @ matrix for start, end, matrix in zip(starts, ends, matrices.unbind(0), strict=True) if end > start
+        rows[start:end] @ matrix
+        for start, end, matrix in zip(starts, ends, matrices.unbind(0), strict=True)
+        if end > start
     ]
     if ends[-1] < len(rows) or not parts:
         parts.append(rows.new_zeros(len(rows) - ends[-1], matrices.shape[2]))
@@ -164,7 +166,12 @@ def _conv_tbc(_: Opening, __: Any, input: Tensor, weight: Tensor, bias: Tensor, 
 
 
 def _cdist(
-    _: Opening, func: Any, x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary"
+    _: Opening,
+    func: Any,
+    x1: Tensor,
+    x2: Tensor,
+    p: float = 2.0,
+    compute_mode: str = "use_mm_for_euclid_dist_if_necessary",
 ) -> Tensor:
     """Euclidean distances where torch computes them by a product, |a|^2 + |b|^2 - 2 a b; else vector work."""
     many = max(x1.shape[-2], x2.shape[-2]) > _BY_PRODUCT

@@ -6,18 +6,24 @@ import torch
 from torch import Tensor
 from torch._C import _functorch  # no public name says what torch.func wraps
 
-__all__ = ["memory_of", "parts_of"]
+__all__ = ["memory_of", "parts_of", "without_levels"]
 
 
 def parts_of(tensor: Tensor) -> Iterator[Tensor]:
     """Walk the tensors in `tensor`: itself, or what ``torch.func`` or a tensor made of tensors wraps."""
-    while _functorch.is_functorch_wrapped_tensor(tensor):
-        tensor = _functorch.get_unwrapped(tensor)
+    tensor = without_levels(tensor)
     if hasattr(type(tensor), "__tensor_flatten__"):
         for name in tensor.__tensor_flatten__()[0]:
             yield from parts_of(getattr(tensor, name))
     else:
         yield tensor
+
+
+def without_levels(tensor: Tensor) -> Tensor:
+    """Return the tensor that ``torch.func`` wraps, with all samples of a ``vmap``."""
+    while _functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = _functorch.get_unwrapped(tensor)
+    return tensor
 
 
 def memory_of(tensor: Tensor) -> Tensor:
