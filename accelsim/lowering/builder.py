@@ -172,30 +172,38 @@ class _Builder:
         for operation in self.trace.operations:
             if operation.differentiated_again:
                 self._forward_of(operation, "[backward]", Stage.BP)
-        known: set[str] = set()
-        first_uses: dict[str, list[str]] = {}  # operation to the tensors that none before it uses
-        for operation in self.trace.operations:
-            first_uses[operation.name] = [name for name in _parameter_names(operation) if name not in known]
-            known.update(first_uses[operation.name])
+        first_uses = self._first_uses()
         for operation in reversed(self.trace.operations):
-            batch = self.batch if operation.scales_with_batch else 1
             if operation.recomputed:
                 self._forward_of(operation, "[recomputed]", Stage.BP)
             elif operation.backward_only and not operation.differentiated_again:
                 self._forward_of(operation, "[backward]", Stage.BP)
             ready = self.chain
-            if _in_update(operation) or (operation.backward_only and not operation.differentiated_again):
-                pass
-            elif isinstance(operation, Vector):
-                if self.gradients[operation.name] and operation.name not in self.fused:
-                    self._vector(operation, batch, "BP", "")
-            elif isinstance(operation, Matmul):
-                self._matmul_backward(operation)
-            else:
-                self._weighted_backward(operation, batch, ready)
+            if operation.in_forward or operation.differentiated_again:
+                self._gradients_of(operation, ready)
             self._update(operation, first_uses[operation.name], ready)
-        for operation in filter(_in_update, self.trace.operations):
-            self._forward_of(operation, "", Stage.UPDATE)
+        for operation in self.trace.operations:
+            if _in_update(operation):
+                self._forward_of(operation, "", Stage.UPDATE)
+
+    def _first_uses(self) -> dict[str, list[str]]:
+        """Return for each operation the tensors that none before it uses."""
+        known: set[str] = set()
+        first_uses = {}
+        for operation in self.trace.operations:
+            first_uses[operation.name] = [name for name in _parameter_names(operation) if name not in known]
+            known.update(first_uses[operation.name])
+        return first_uses
+
+    def _gradients_of(self, operation: Weighted | Matmul | Vector, ready: tuple[int, ...]) -> None:
+        """BP and WU of one operation."""
+        if isinstance(operation, Vector):
+            if self.gradients[operation.name] and operation.name not in self.fused:
+                self._vector(operation, self.batch if operation.scales_with_batch else 1, "BP", "")
+        elif isinstance(operation, Matmul):
+            self._matmul_backward(operation)
+        else:
+            self._weighted_backward(operation, self.batch if operation.scales_with_batch else 1, ready)
 
     def _matmul_backward(self, operation: Matmul) -> None:
         if not self.gradients[operation.name]:

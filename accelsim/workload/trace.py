@@ -333,8 +333,8 @@ class Linear(_Weighted):
     rows: Dimension = Field(1, description="vectors per sample, such as the positions of a sequence")
     samples: Dimension = Field(
         1,
-        description="samples that `rows` are counted over, where they do not divide (tokens that a router sends to one of"
-        " several experts); a batch has rows x batch / samples, rounded up",
+        description="samples that `rows` are counted over, where they do not divide (tokens that a router sends to one"
+        " of several experts); a batch has rows x batch / samples, rounded up",
     )
 
     def channels(self, axis: str) -> int:
@@ -439,7 +439,7 @@ class Collective(Vector):
     writes: Elements = Field(0, le=0)
     operation: Name = Field(description="what it does, as in all_reduce")
     bytes: Annotated[int, Field(ge=0, le=LARGEST_TENSOR)] = Field(
-        description="of the whole tensor: what is summed, gathered or scattered, per sample where it grows with the batch"
+        description="of the whole tensor that is summed, gathered or scattered; per sample where it grows with a batch"
     )
     group: Dimension = Field(description="ranks that take part")
     direction: Literal["FF", "BP"] = Field("FF", description="the pass in which it runs")

@@ -1,4 +1,4 @@
-"""What a step does besides forward and backward pass: products of the optimizer, messages between ranks; and its notes."""
+"""What a step does besides forward and backward pass: products of the optimizer, messages between ranks; notes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -37,7 +37,7 @@ def entries_beyond(
 def _update(record: Record, batch: int, sizes: set[int]) -> dict[str, Any]:
     """A product of the optimizer: once per step, unless it sums the gradients of single samples."""
     count, m, n, k = record.work.counts
-    of_samples = k == batch > 1 and count == 1 and not sizes.isdisjoint({m, n})
+    of_samples = k == batch > 1 and count == min(m, n) == 1 and max(m, n) in sizes
     grows = {"grows": ["k"]} if of_samples else {}
     return {
         "name": record.place,
@@ -56,16 +56,15 @@ def _update(record: Record, batch: int, sizes: set[int]) -> dict[str, Any]:
 def notes_of_entries(step: StepSeen, entries: Sequence[Mapping[str, Any]], records: Sequence[Record]) -> Iterator[str]:
     """Yield what a reader of the entries should know."""
     if step.updates:
-        macs = sum(record.work.macs for record in step.updates)
+        macs, products = sum(record.work.macs for record in step.updates), counted(len(step.updates), "product")
         yield (
-            f"the optimizer multiplies matrices ({counted(len(step.updates), 'product')}, {macs:,} multiply-accumulates):"
-            " they run in the update, once per step unless they sum gradients of single samples"
+            f"the optimizer multiplies matrices ({products}, {macs:,} multiply-accumulates) in the update, once per"
+            " step unless it sums gradients of single samples"
         )
     if uneven := [entry["name"] for entry in entries if entry.get("samples", 1) > 1]:
         yield f"samples have different numbers of rows in {few(uneven)}: the rows are counted over several samples"
     if between := [entry["name"] for entry in entries if "grows" in entry and not entry.get("in_update")]:
-        yield f"samples are multiplied with each other in {few(between)}: work that grows with the square of the batch, or"\
-              " whose reduction grows"  # fmt: skip
+        yield f"samples are multiplied with each other in {few(between)}: rows, columns or reduction grow with it"
     flattened = {
         entry["name"]: seen.flattened
         for entry, record in zip(entries, records, strict=False)
@@ -75,6 +74,6 @@ def notes_of_entries(step: StepSeen, entries: Sequence[Mapping[str, Any]], recor
     for pattern in dict.fromkeys(flattened.values()):
         names = [name for name, own in flattened.items() if own == pattern]
         yield (
-            f"{few(names)}: {pattern} along the flattened inputs and taps (Cin kh kw) of the kernel, not along the input"
-            " channels, which groups run along here; an N:M machine that reduces channels cannot use it"
+            f"{few(names)}: {pattern} along the flattened inputs and taps (Cin kh kw) of the kernel; groups run along"
+            " the input channels here, and the pattern does not"
         )

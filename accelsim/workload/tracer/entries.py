@@ -221,8 +221,8 @@ _SIZES = ("batch", "m", "n", "k")
 def _between_samples(record: Record) -> str:
     batch, m, n, k = record.work.counts
     return (
-        f"{record.place}: multiplies samples of a batch with each other, {batch} x ({m} x {k}) ({k} x {n}), and which of"
-        " these sizes grow with the batch cannot be told"
+        f"{record.place}: multiplies samples of a batch with each other, {batch} x ({m} x {k}) ({k} x {n}), and which"
+        " of these sizes grow with the batch cannot be told"
     )
 
 

@@ -74,9 +74,9 @@ class Opening(TorchFunctionMode):  # type: ignore[misc]
         product = _grouped(rows.index_select(0, order).reshape(count * m, k), matrices, ends)
         return product.reshape(count, m, -1).index_select(0, back)
 
-    def ends(self, offsets: Tensor) -> list[int] | None:
+    def ends(self, offsets: Tensor, rows: Tensor) -> list[int] | None:
         """Where the rows of each expert end; None on shapes alone."""
-        if isinstance(offsets, FakeTensor):
+        if isinstance(offsets, FakeTensor) or isinstance(rows, FakeTensor):
             return None
         with self._unseen():
             return [int(end) for end in offsets.tolist()]
@@ -104,8 +104,8 @@ def _grouped(rows: Tensor, matrices: Tensor, ends: Sequence[int] | None) -> Tens
     if ends is None:
         if len(rows) % experts:
             raise InputError(
-                f"{len(rows)} rows for {experts} experts: on shapes alone all experts get as many, so the rows must be a"
-                " multiple of the experts; change the length of the input, or trace steps on real values"
+                f"{len(rows)} rows for {experts} experts: on shapes alone all experts get as many, so the rows must be"
+                " a multiple of the experts; change the length of the input, or trace steps on real values"
             )
         return torch.bmm(rows.reshape(experts, -1, rows.shape[1]), matrices).flatten(0, 1)
     starts = (0, *ends[:-1])
@@ -134,9 +134,9 @@ def _grouped_mm(
     if offs is None:
         out = torch.bmm(left, right)
     elif left.dim() == 2 and right.dim() == 3:
-        out = _grouped(left, right, opening.ends(offs))
+        out = _grouped(left, right, opening.ends(offs, left))
     else:
-        out = _in_pieces(left, right, opening.ends(offs))
+        out = _in_pieces(left, right, opening.ends(offs, left))
     return out if out_dtype is None else out.to(out_dtype)
 
 

@@ -160,8 +160,7 @@ def _product(call: Call, roles: Roles, module: str) -> Work:
         weight = _weight_in(roles, operand, other, module)
         if weight and _fits(weight.elements, batch, k * features):
             parts = 2 if operand.is_complex() else 1
-            elements, features, vectors = parts * weight.elements, parts * features, parts * vectors
-            kind, fixed, rows = _with_weight(elements, batch, features, vectors, k)
+            kind, fixed, rows = _with_weight(parts * weight.elements, batch, parts * features, parts * vectors, k)
             needed = (bool(other.requires_grad),)
             return Work(kind, fixed, (rows,), (), (data[1 - side],), weight, side, needed, macs=macs_of(call))
     derived = _derived_factor(roles, (left, right), (batch, m, n, k))
@@ -182,7 +181,10 @@ def product_of_data(call: Call) -> Work:
 def _outermost(factor: Tensor, rows: str, columns: str) -> str:
     """Return which size of a factor lies outermost in memory, where samples lie: that of its rows or of its columns."""
     factor = memory_of(factor)
-    return rows if factor.dim() < 2 or factor.stride(-2) >= factor.stride(-1) else columns
+    if factor.dim() < 2:
+        return columns if rows == "m" else rows  # what is reduced
+    of_rows, of_columns = (factor.stride(at) if factor.shape[at] > 1 else 0 for at in (-2, -1))
+    return rows if of_rows >= of_columns else columns
 
 
 def _fits(elements: int, batch: int, matrix: int) -> bool:
