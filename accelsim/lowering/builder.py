@@ -28,7 +28,7 @@ from accelsim.lowering.rules import Rules, Target, check_supported, input_gradie
 from accelsim.lowering.tasks import Gemm, Generation, Overrides, Stage, Step, Task, Update, VectorWork
 from accelsim.sparsity.methods import Method, Operand
 from accelsim.sparsity.pattern import Pattern
-from accelsim.workload.trace import Matmul, Trace, Vector
+from accelsim.workload.trace import Collective, Matmul, Trace, Vector
 
 __all__ = ["lower"]
 
@@ -133,51 +133,76 @@ class _Builder:
         """Append a task that waits for the one before it in FF or BP."""
         self.chain = (self.add(task, self.chain),)
 
+    def _elsewhere(self, stage: Stage, gemms: Sequence[Gemm]) -> None:
+        """Append forward products that run in another stage."""
+        for gemm in gemms:
+            self.in_turn(gemm if stage is gemm.stage else replace(gemm, stage=stage, product=gemm.stage))
+
     def forward(self) -> None:
         """FF and its vector work, in the order of the trace."""
         for operation in self.trace.operations:
-            if not operation.backward_only:
-                self._forward_of(operation, "")
+            if operation.in_forward:
+                self._forward_of(operation, "", Stage.FF)
 
-    def _forward_of(self, operation: Weighted | Matmul | Vector, suffix: str) -> None:
+    def _forward_of(self, operation: Weighted | Matmul | Vector, suffix: str, stage: Stage) -> None:
+        """The forward of an operation, run in `stage`."""
         batch = self.batch if operation.scales_with_batch else 1
-        if isinstance(operation, Vector):
+        if isinstance(operation, Collective):
+            self.rules.note_collective(operation, batch)
+        elif isinstance(operation, Vector):
             if operation.name not in self.fused:
                 self._vector(operation, batch, "FF", suffix)
         elif isinstance(operation, Matmul):
-            self.in_turn(matmul(operation, Stage.FF, suffix, batch, operation.m, operation.n, operation.k))
+            self._elsewhere(stage, [matmul(operation, Stage.FF, suffix, *operation.sizes_at(self.batch))])
         else:
             sparse = self.rules.decide(operation, Stage.FF, batch)
-            for gemm in weight_gemms(operation, Stage.FF, batch, sparse, suffix):
-                self.in_turn(gemm)
+            self._elsewhere(stage, [*weight_gemms(operation, Stage.FF, batch, sparse, suffix)])
 
     def backward(self) -> None:
-        """BP and WU in reverse order, each update once all gradients of its tensor are there, then its generation."""
+        """BP and WU in reverse order, each update once all gradients of its tensor are there, then its generation.
+
+        Work of the backward pass that is differentiated again comes first, the optimizer's products last.
+        """
+        for operation in self.trace.operations:
+            if operation.differentiated_again:
+                self._forward_of(operation, "[backward]", Stage.BP)
+        first_uses = self._first_uses()
+        for operation in reversed(self.trace.operations):
+            if operation.recomputed:
+                self._forward_of(operation, "[recomputed]", Stage.BP)
+            elif operation.backward_only and not operation.differentiated_again:
+                self._forward_of(operation, "[backward]", Stage.BP)
+            ready = self.chain
+            if operation.in_forward or operation.differentiated_again:
+                self._gradients_of(operation, ready)
+            self._update(operation, first_uses[operation.name], ready)
+        for operation in self.trace.operations:
+            if _in_update(operation):
+                self._forward_of(operation, "", Stage.UPDATE)
+
+    def _first_uses(self) -> dict[str, list[str]]:
+        """Return for each operation the tensors that none before it uses."""
         known: set[str] = set()
-        first_uses: dict[str, list[str]] = {}  # operation to the tensors that none before it uses
+        first_uses = {}
         for operation in self.trace.operations:
             first_uses[operation.name] = [name for name in _parameter_names(operation) if name not in known]
             known.update(first_uses[operation.name])
-        for operation in reversed(self.trace.operations):
-            batch = self.batch if operation.scales_with_batch else 1
-            if operation.recomputed or operation.backward_only:
-                self._forward_of(operation, "[recomputed]" if operation.recomputed else "[backward]")
-            ready = self.chain
-            if operation.backward_only:
-                pass
-            elif isinstance(operation, Vector):
-                if self.gradients[operation.name] and operation.name not in self.fused:
-                    self._vector(operation, batch, "BP", "")
-            elif isinstance(operation, Matmul):
-                self._matmul_backward(operation, batch)
-            else:
-                self._weighted_backward(operation, batch, ready)
-            self._update(operation, first_uses[operation.name], ready)
+        return first_uses
 
-    def _matmul_backward(self, operation: Matmul, batch: int) -> None:
+    def _gradients_of(self, operation: Weighted | Matmul | Vector, ready: tuple[int, ...]) -> None:
+        """BP and WU of one operation."""
+        if isinstance(operation, Vector):
+            if self.gradients[operation.name] and operation.name not in self.fused:
+                self._vector(operation, self.batch if operation.scales_with_batch else 1, "BP", "")
+        elif isinstance(operation, Matmul):
+            self._matmul_backward(operation)
+        else:
+            self._weighted_backward(operation, self.batch if operation.scales_with_batch else 1, ready)
+
+    def _matmul_backward(self, operation: Matmul) -> None:
         if not self.gradients[operation.name]:
             return
-        m, n, k = operation.m, operation.n, operation.k
+        batch, m, n, k = operation.sizes_at(self.batch)
         if operation.left_gradient:
             self._again(operation.left_gradient_runs, [matmul(operation, Stage.BP, "[dA]", batch, m, k, n)])
         if operation.right_gradient:
@@ -194,8 +219,7 @@ class _Builder:
             sparse = self.rules.decide(operation, Stage.BP, batch)
             self._again(operation.input_gradient_runs, [*weight_gemms(operation, Stage.BP, batch, sparse)])
         if operation.adds_to_gradient:
-            rows = batch * positions(operation)
-            gemm = wu_gemm(operation, batch, self.rules.decide(operation, Stage.WU, rows))
+            gemm = wu_gemm(operation, batch, self.rules.decide(operation, Stage.WU, positions(operation, batch)))
             if operation.weight.derived:  # BP of what made it waits for its gradient
                 self._again(operation.weight_gradient_runs, [gemm])
                 return
@@ -243,7 +267,7 @@ class _Builder:
     def _generations(self, operation: str, tensor: str, readers: Sequence[Gemm]) -> list[Generation]:
         """One compact copy per direction and pattern that reads the tensor sparse."""
         wanted = dict.fromkeys(
-            (reader.stage, reader.pattern)
+            (reader.form, reader.pattern)
             for reader in readers
             if reader.pattern is not None and reader.w_operand is Operand.WEIGHT
         )
@@ -260,6 +284,10 @@ class _Builder:
             )
             for index, (stage, pattern) in enumerate(wanted)
         ]
+
+
+def _in_update(operation: Weighted | Matmul | Vector) -> bool:
+    return isinstance(operation, Matmul) and operation.in_update
 
 
 def _parameter_names(operation: Weighted | Matmul | Vector) -> Iterator[str]:

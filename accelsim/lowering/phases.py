@@ -17,9 +17,7 @@ Weighted = Conv | ConvTranspose | Linear
 
 def channels(operation: Weighted, axis: Axis) -> int:
     """Channels or features of one group of the operation along an axis."""
-    if isinstance(operation, Linear):
-        return operation.in_features if axis is Axis.INPUT else operation.out_features
-    return (operation.in_channels if axis is Axis.INPUT else operation.out_channels) // operation.groups
+    return operation.channels(axis)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +47,15 @@ def _phases(sizes: Sequence[int], operation: Conv | ConvTranspose) -> Iterator[_
         yield _Phase(label, prod(entry[1] for entry in combination), prod(entry[2] for entry in combination))
 
 
-def positions(operation: Weighted) -> int:
-    """Rows per sample that WU reduces: output positions (input positions of a transposed convolution)."""
+def positions(operation: Weighted, batch: int) -> int:
+    """Rows that WU reduces: output positions (input positions of a transposed convolution) of `batch` samples."""
     if isinstance(operation, Linear):
-        return operation.rows
-    return prod(operation.out_size if isinstance(operation, Conv) else operation.in_size)
+        return operation.rows_at(batch)
+    return batch * prod(operation.out_size if isinstance(operation, Conv) else operation.in_size)
 
 
-def matmul(operation: Matmul, stage: Stage, suffix: str, batch: int, m: int, n: int, k: int) -> Gemm:
-    """A product of two activations, m x k by k x n, once per sample and copy."""
-    count = batch * operation.batch
+def matmul(operation: Matmul, stage: Stage, suffix: str, count: int, m: int, n: int, k: int) -> Gemm:
+    """`count` products of two activations, m x k by k x n."""
     return Gemm(
         name=operation.name + suffix,
         operation=operation.name,
@@ -122,7 +119,8 @@ def weight_gemms(
     inputs, outputs = channels(operation, Axis.INPUT), channels(operation, Axis.OUTPUT)
     reduced, produced = (inputs, outputs) if stage is Stage.FF else (outputs, inputs)
     if isinstance(operation, Linear):
-        read, phases = operation.rows, [_Phase("", operation.rows, 1)]
+        rows = operation.rows_at(batch)
+        batch, read, phases = 1, rows, [_Phase("", rows, 1)]
     else:
         source, target = operation.in_size, operation.out_size
         if stage is Stage.BP:
@@ -148,7 +146,7 @@ def wu_gemm(operation: Weighted, batch: int, sparse: tuple[SparseOperand, Patter
     """WU: dW = X^T dY, with dY on the weight port."""
     inputs = channels(operation, Axis.INPUT)
     outputs = channels(operation, Axis.OUTPUT)
-    k = batch * positions(operation)
+    k = positions(operation, batch)
     if isinstance(operation, Linear):
         m, n, count, x_elements, w_elements = inputs, outputs, 1, k * inputs, k * outputs
     else:

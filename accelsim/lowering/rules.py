@@ -9,8 +9,9 @@ from accelsim.lowering.phases import Weighted, channels
 from accelsim.lowering.tasks import Note, Overrides, Stage
 from accelsim.sparsity.methods import Axis, Method, Operand, SparseOperand
 from accelsim.sparsity.pattern import Pattern
+from accelsim.workload.names import counted
 from accelsim.workload.observed import OperandSparsity
-from accelsim.workload.trace import Trace, Vector
+from accelsim.workload.trace import Collective, Trace, Vector
 
 __all__ = ["Rules", "Target", "check_supported", "input_gradients"]
 
@@ -71,6 +72,11 @@ _SEEN_IN: Mapping[Stage, tuple[tuple[Operand, Axis], ...]] = {
 }
 
 
+_UNOBSERVED = (
+    "the trace holds no observed sparsity, so all runs dense; trace steps on real values (accelsim trace --steps)"
+)
+
+
 class Rules:
     """Decides which operand of which stage runs sparse, and keeps notes."""
 
@@ -85,6 +91,8 @@ class Rules:
         self.first = weighted[0].name if weighted and not input_gradients(trace)[weighted[0].name] else None
         self.last = weighted[-1].name if len(weighted) > 1 else None
         names = [operation.name for operation in weighted]
+        if method.traced and weighted and not any(operation.observed for operation in weighted):
+            self.notes.append(Note(operation=weighted[0].name, stage=Stage.FF, text=_UNOBSERVED))
         self.dense = _matches(names, overrides.dense, "--dense")
         self.sparse: dict[str, Pattern | None] = {}
         for glob, own in overrides.sparse:
@@ -137,7 +145,9 @@ class Rules:
             entry = None if seen is None else seen.operands.get(operand)
             if entry is None or (entry.pattern is None and operand is not Operand.WEIGHT):
                 continue
-            if entry.pattern is None:
+            if entry.density == 0:
+                self._note(operation, stage, f"kept dense, its {operand} was all zero, which is no pattern")
+            elif entry.pattern is None:
                 if entry.density != 1:
                     self._note(operation, stage, f"kept dense, density {entry.density:.3g} without an N:M pattern")
             elif entry.axis != axis:
@@ -154,6 +164,12 @@ class Rules:
             mode for mode in self.supported if (most := entry.most_in(mode.group)) is not None and most <= mode.kept
         ]
         return min(fitting, key=lambda mode: (mode.density, mode.group), default=Pattern.parse(entry.pattern or ""))
+
+    def note_collective(self, operation: Collective, batch: int) -> None:
+        """Say what is not timed."""
+        moved = f"{batch * operation.bytes:,} bytes over {counted(operation.group, 'rank')}"
+        text = f"{operation.operation} of {moved} is not timed: a design has no link between chips"
+        self.notes.append(Note(operation=operation.name, stage=Stage(operation.direction), text=text))
 
     def _note(self, operation: Weighted, stage: Stage, text: str) -> None:
         self.notes.append(Note(operation=operation.name, stage=stage, text=text))

@@ -27,7 +27,8 @@ class Gemm:
 
     `x_elements`, `w_elements`: distinct elements of one copy in DRAM (an im2col operand repeats them). `w_operand` says
     what takes the weight port, `tensor` which weight it is. `macs`: dense multiply-accumulates of all copies without
-    the padding of k to whole groups.
+    the padding of k to whole groups. `product` says which product it is where it runs in another stage: a forward in
+    the backward pass, or one of the optimizer.
     """
 
     name: str
@@ -43,6 +44,12 @@ class Gemm:
     macs: int
     tensor: str | None = None
     pattern: Pattern | None = None
+    product: Stage | None = None
+
+    @property
+    def form(self) -> Stage:
+        """Which product it is: FF, BP or WU."""
+        return self.product or self.stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

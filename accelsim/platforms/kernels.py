@@ -219,7 +219,7 @@ def _product(group: Sequence[Gemm], operation: Operation, batch: int, width: int
     """The kernel of one product, from its phases, which all read the same operand."""
     first, spatial = group[0], isinstance(operation, Conv | ConvTranspose)
     # lowering puts a pruned gradient on the weight port in BP; a convolution runs dense, with both where they were
-    turned = spatial and first.stage is Stage.BP and first.w_operand is Operand.GRADIENT
+    turned = spatial and first.form is Stage.BP and first.w_operand is Operand.GRADIENT
     sides = [
         (task.n, task.m, task.w_elements, task.x_elements)
         if turned
@@ -230,7 +230,7 @@ def _product(group: Sequence[Gemm], operation: Operation, batch: int, width: int
     flops = 2.0 * sum(task.macs for task in group)
     operand = float(first.count * sides[0][2])
     weight = float(sum(first.count * side[3] for side in sides))
-    result = max(first.count * m * n, _written(operation, first.stage, batch))
+    result = max(first.count * m * n, _written(operation, first.form, batch))
     pruned = first.pattern is not None
     sparse = pruned and not spatial
     moved, launches = operand + weight * (compact_share(width) if sparse else 1.0) + result, 1.0

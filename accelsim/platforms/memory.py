@@ -43,7 +43,7 @@ def _parts(trace: Trace, software: Software) -> tuple[float, float]:
 def kept_elements(trace: Trace) -> int:
     """Elements per sample that FF keeps for BP."""
     kept = 0
-    operations = [operation for operation in trace.operations if not operation.backward_only]
+    operations = [operation for operation in trace.operations if operation.in_forward]
     for index, operation in enumerate(operations):
         later = operations[index + 1] if index + 1 < len(operations) else None
         overwritten = isinstance(later, Vector) and later.kind == "activation"
@@ -57,7 +57,7 @@ def kept_elements(trace: Trace) -> int:
 
 def _result(operation: Conv | ConvTranspose | Linear | Matmul) -> int:
     if isinstance(operation, Linear):
-        return operation.rows * operation.out_features
+        return operation.rows_at(1) * operation.out_features
     if isinstance(operation, Matmul):
         return operation.batch * operation.m * operation.n
     return operation.out_channels * prod(operation.out_size)

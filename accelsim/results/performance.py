@@ -75,6 +75,7 @@ def make_result(
             dense_cycles=timing.cycles if dense is None else dense.step.cycles,
             dense_macs=step.macs_dense,
             executed_macs=sum(layer.macs_executed for layer in layers),
+            update_macs=sum(layer.macs_executed for layer in layers if layer.stage == Stage.UPDATE),
             dram_bytes=add_up(layer.dram_bytes for layer in layers),
         ),
         stage_items=stages,
@@ -96,9 +97,13 @@ def step_result(
     dense_cycles: int,
     dense_macs: int,
     executed_macs: int,
+    update_macs: int,
     dram_bytes: float,
 ) -> StepResult:
-    """Return what the totals of a step mean; those of the dense step are `dense_cycles` and `dense_macs`."""
+    """Return what the totals of a step mean; those of the dense step are `dense_cycles` and `dense_macs`.
+
+    The array is taken for utilised over FF, BP and WU, without the `update_macs` that the optimizer has executed there.
+    """
     latency = cycles / design.clock_hz
     on_array = sum(stages[stage].cycles for stage in (Stage.FF, Stage.BP, Stage.WU))
     gops = 2 * dense_macs / latency / GIGA
@@ -111,7 +116,7 @@ def step_result(
         macs_executed=executed_macs,
         effective_gops=gops,
         speedup=dense_cycles / cycles,
-        array_utilisation=executed_macs / (on_array * design.peak_macs_per_cycle) if on_array else 0.0,
+        array_utilisation=(executed_macs - update_macs) / (on_array * design.peak_macs_per_cycle) if on_array else 0.0,
         dram_bytes=dram_bytes,
         energy_j=energy.total_j,
         power_w=power,

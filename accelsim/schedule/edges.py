@@ -62,4 +62,4 @@ def _handed_on(made: Task, reader: Task) -> int:
 
 
 def _direction(task: Gemm | VectorWork) -> str:
-    return task.direction if isinstance(task, VectorWork) else task.stage.value
+    return task.direction if isinstance(task, VectorWork) else task.form.value

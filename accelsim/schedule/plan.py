@@ -97,7 +97,7 @@ def readers_of(step: Step) -> dict[int, frozenset[int]]:
     readers: dict[tuple[str | None, str, Pattern | None], set[int]] = {}
     for index, task in enumerate(step.tasks):
         if isinstance(task, Gemm):
-            readers.setdefault((task.tensor, task.stage, task.pattern), set()).add(index)
+            readers.setdefault((task.tensor, task.form, task.pattern), set()).add(index)
     return {
         index: frozenset(readers[task.tensor, task.reader, task.pattern])
         for index, task in enumerate(step.tasks)

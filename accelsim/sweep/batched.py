@@ -228,6 +228,7 @@ def _rows(family: Family, members: Sequence[_Member], found: _Found) -> list[Row
     energies = zip(*(_down(getattr(joules, name)) for name in COMPONENTS), strict=True)
     totals = zip(cycles.sum(axis=0).tolist(), dense.sum(axis=0).tolist(), _down(events.dram_bytes), strict=True)
     executed = sum(family.layout.gemms[:, 2].tolist())
+    in_update = sum(macs for row, _, macs in family.layout.gemms.tolist() if family.layout.stages[row] is Stage.UPDATE)
     small = _counts_fit(family, members, found, cycles, dense)
     if small.all():
         _check(family.layout, members, found, cycles, events)
@@ -240,7 +241,8 @@ def _rows(family: Family, members: Sequence[_Member], found: _Found) -> list[Row
         stages = {name: stage_result(*values[p], clock_hz=design.clock_hz) for name, values in by_stage.items()}
         step = step_result(
             design, stages, energy, batch=family.batch, cycles=own[0], dense_cycles=own[1],
-            dense_macs=family.dense_macs, executed_macs=executed, dram_bytes=own[2],
+            dense_macs=family.dense_macs, executed_macs=executed,
+            update_macs=in_update, dram_bytes=own[2],
         )  # fmt: skip
         result.append({"status": "ok", **flat_metrics(step, energy, stages)})
     return result

@@ -126,7 +126,7 @@ class Export:
 
 def forward_layers(trace: Trace) -> list[Layer]:
     """Return the operations of the forward pass that have a product. Raises `InputError` where there is none."""
-    layers = [item for item in trace.operations if not isinstance(item, Vector) and not item.backward_only]
+    layers = [item for item in trace.operations if not isinstance(item, Vector) and item.in_forward]
     if not layers:
         raise InputError(f"trace '{trace.model}': no operation has a product")
     return layers
@@ -143,8 +143,9 @@ def without_transposed(layers: Sequence[Layer], what: str) -> list[Conv | Linear
 def forward_product(layer: Linear | Matmul, samples: int) -> Product:
     """Return the product of a layer in FF at `samples` samples."""
     if isinstance(layer, Linear):
-        return Product(name=layer.name, m=samples * layer.rows, n=layer.out_features, k=layer.in_features)
-    return Product(name=layer.name, m=layer.m, n=layer.n, k=layer.k, count=samples * layer.batch, of_activations=True)
+        return Product(name=layer.name, m=layer.rows_at(samples), n=layer.out_features, k=layer.in_features)
+    count, m, n, k = layer.sizes_at(samples)
+    return Product(name=layer.name, m=m, n=n, k=k, count=count, of_activations=True)
 
 
 def windows(layer: Conv) -> list[Window]:

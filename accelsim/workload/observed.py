@@ -19,6 +19,10 @@ from accelsim.sparsity.pattern import Pattern
 
 __all__ = ["Observed", "ObservedFactors", "OperandSparsity"]
 
+_ROUNDING = 1e-6  # of densities in a file
+_AXES_OF = {"weight": ("input", "output"), "activation": ("input", "batch"), "gradient": ("output", "batch")}
+_A = {"weight": "a weight", "activation": "an activation", "gradient": "a gradient"}
+
 Histogram = Annotated[tuple[Annotated[int, Field(ge=0, le=2**44)], ...], Field(strict=False)]
 
 
@@ -84,6 +88,28 @@ class OperandSparsity(FileModel):
             return min(known.kept, group)
         return known.kept * (group // known.group) if group % known.group == 0 else None
 
+    def check_length(self, length: int) -> None:
+        """Raise `ValueError` where pattern or groups contradict the density, with groups along `length` elements.
+
+        The last group of a line may be short: N:M then leaves more than N/M.
+        """
+        if self.density is None:
+            return
+        if self.pattern is not None:
+            known = Pattern.parse(self.pattern)
+            whole, rest = divmod(length, known.group)
+            most = (whole * known.kept + min(rest, known.kept)) / length
+            if self.density > most + _ROUNDING:
+                raise ValueError(f"density: {self.density:g}, but {known} along {length} leaves {most:g} at most")
+        for counts in self.groups:
+            lines = sum(counts) / -(-length // (len(counts) - 1))
+            nonzeros = sum(number * count for number, count in enumerate(counts))
+            if abs(self.density - nonzeros / (lines * length)) > _ROUNDING:
+                raise ValueError(
+                    f"density: {self.density:g}, but the groups of {len(counts) - 1} along {length} hold"
+                    f" {nonzeros / (lines * length):g}"
+                )
+
     def conforming(self, pattern: Pattern) -> float | None:
         """Return the share of groups with at most N nonzeros of M, or None where groups of M were not counted."""
         counts = next((counts for counts in self.groups if len(counts) == pattern.group + 1), None)
@@ -97,6 +123,14 @@ class _Seen(FileModel):
     def operands(self) -> dict[str, OperandSparsity]:
         """The operands that were measured, by name."""
         return {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
+
+    @model_validator(mode="after")
+    def _axes_exist(self) -> Self:
+        for name, operand in self.operands.items():
+            allowed = _AXES_OF.get(name, ())
+            if allowed and operand.axis is not None and operand.axis not in allowed:
+                raise ValueError(f"{name}: axis '{operand.axis}'; of {_A[name]} {' or '.join(allowed)} is allowed")
+        return self
 
 
 class ForwardSeen(_Seen):

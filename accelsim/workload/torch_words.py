@@ -7,6 +7,7 @@ __all__ = [
     "CASTS",
     "CONVOLUTION",
     "CONVOLUTION_BACKWARD",
+    "DISTRIBUTED",
     "FACTORIES",
     "FILLS",
     "HIDES_PRODUCTS",
@@ -25,7 +26,7 @@ __all__ = [
 
 PRODUCTS = {
     **dict.fromkeys(("mm", "bmm", "mv", "dot", "vdot", "scaled_mm"), 0),
-    **dict.fromkeys(("addmm", "baddbmm", "addbmm", "addmv"), 1),
+    **dict.fromkeys(("addmm", "baddbmm", "addbmm", "addmv", "sparse_addmm"), 1),
 }
 """Matrix products, by the position of their first factor."""
 
@@ -82,12 +83,16 @@ SELECTS = frozenset({
 MASKS = frozenset({"mul", "where", "masked_fill"})
 """What applies a mask to weights."""
 
+DISTRIBUTED = frozenset({"c10d", "_c10d_functional", "_dtensor", "fsdp"})
+"""Namespaces of collectives, and of the copies around them."""
+
 FACTORIES = re.compile(r"new_\w+|\w+_like|zero|fill|uniform|normal|random|bernoulli|exponential")
 FILLS = frozenset({"zeros", "ones", "full", "new_zeros", "new_ones", "new_full"})
 """What makes a tensor of one number."""
 
 HIDES_PRODUCTS = re.compile(
-    r"(.*_)?(\w*mm|matmul|linear|bilinear|trilinear|conv\w*|\w*rnn\w*|lstm\w*|gru\w*|attention|attn|cdist|dot|einsum)"
+    r"(.*_)?(\w*mm|matmul|linear|bilinear|trilinear|conv\d?d?|convolution|conv_\w+|\w*rnn\w*|lstm\w*|gru\w*|attention"
+    r"|attn|euclidean_dist|dot|einsum)"
     r"(_.*)?|linalg_.*|transformer_encoder_layer_fwd|scaled_dot_product_.*"
 )
 CONVOLUTION = ("input", "weight", "bias", "stride", "padding", "dilation", "transposed", "output_padding", "groups")

@@ -23,7 +23,8 @@ simulated. Only the forward pass is listed; backward pass and weight update foll
 ```
 
 Kinds: ``conv1d conv2d conv3d``, ``conv_transpose1d conv_transpose2d conv_transpose3d``, ``linear``, ``matmul`` (two
-activations, `batch` independent products per sample), and vector operations by the elements they read and write.
+activations, `batch` independent products per sample), vector operations by the elements they read and write, and
+``collective``, a message between the ranks of a distributed step.
 Operations that name the same weight share it (tied weights). What the tracer saw of the sparsity of each operand stands
 under `observed` (`accelsim.workload.observed`). ``accelsim schema trace`` prints the JSON Schema.
 """
@@ -50,6 +51,7 @@ from accelsim.workload.observed import Observed, ObservedFactors
 
 __all__ = [
     "VECTOR_KINDS",
+    "Collective",
     "Conv",
     "ConvTranspose",
     "Linear",
@@ -128,16 +130,37 @@ class _Operation(FileModel):
     )
     recomputed: bool = Field(False, description="the forward is executed again in the backward pass (checkpointing)")
     backward_only: bool = Field(
-        False, description="executed in the backward pass alone, beyond the gradients of the forward operations"
+        False,
+        description="executed in the backward pass alone, beyond the gradients of the forward operations; with"
+        " gradients of its own where it is differentiated itself (gradients of gradients)",
     )
     scales_with_batch: bool = Field(True, description="false for work done once per step whatever the batch")
     other_parameters: Annotated[tuple[Parameter, ...], Field(strict=False)] = ()
 
     @model_validator(mode="after")
     def _check_passes(self) -> Self:
-        if self.backward_only and (self.recomputed or self.input_gradient):
-            raise ValueError("backward_only: such an operation is neither recomputed nor has an input gradient")
+        if self.backward_only and self.recomputed:
+            raise ValueError("backward_only: such an operation is not recomputed")
         return self
+
+    @property
+    def in_forward(self) -> bool:
+        """Whether the forward pass executes it, not the backward pass or the optimizer alone."""
+        return not self.backward_only
+
+    @property
+    def differentiated_again(self) -> bool:
+        """Whether it runs in the backward pass and has gradients itself."""
+        return self.backward_only and bool(self.input_gradient)
+
+    @property
+    def macs(self) -> int:
+        """Forward multiply-accumulates per sample."""
+        raise NotImplementedError
+
+    def macs_at(self, batch: int) -> int:
+        """Forward multiply-accumulates of a step of `batch` samples."""
+        return self.macs * (batch if self.scales_with_batch else 1)
 
 
 class _Weighted(_Operation):
@@ -155,14 +178,36 @@ class _Weighted(_Operation):
 
     @model_validator(mode="after")
     def _check_gradient(self) -> Self:
-        if self.weight_gradient and (self.weight.frozen or self.backward_only):
-            raise ValueError("weight_gradient: a frozen weight and an operation of the backward pass alone have none")
+        if self.weight_gradient and self.weight.frozen:
+            raise ValueError("weight_gradient: a frozen weight has none")
         return self
+
+    @property
+    def differentiated_again(self) -> bool:
+        """Whether it runs in the backward pass and has gradients itself."""
+        return self.backward_only and bool(self.input_gradient or self.weight_gradient)
+
+    @model_validator(mode="after")
+    def _check_observed(self) -> Self:
+        for stage in ("FF", "BP"):
+            seen = getattr(self.observed, stage, None)
+            weight = None if seen is None else seen.weight
+            if weight is not None and weight.axis is not None:
+                try:
+                    weight.check_length(self.channels(weight.axis))
+                except ValueError as error:
+                    raise ValueError(f"observed.{stage}.weight: {error}") from None
+        return self
+
+    def channels(self, axis: str) -> int:
+        """Channels or features of one group along the ``input`` or ``output`` axis."""
+        raise NotImplementedError
 
     @property
     def adds_to_gradient(self) -> bool:
         """Whether the step computes a gradient of the weight from this use."""
-        return not (self.weight.frozen or self.backward_only or self.weight_gradient is False)
+        wanted = not self.backward_only if self.weight_gradient is None else self.weight_gradient
+        return wanted and not self.weight.frozen
 
 
 class _Convolution(_Weighted):
@@ -185,6 +230,10 @@ class _Convolution(_Weighted):
                 neutral["output_padding"] = [0] * rank
             return {**neutral, **data}
         return data
+
+    def channels(self, axis: str) -> int:
+        """Channels of one group along the ``input`` or ``output`` axis."""
+        return max(1, (self.in_channels if axis == "input" else self.out_channels) // self.groups)
 
     def _check_geometry(self, rank: int) -> None:
         for field in ("in_size", "kernel", "stride", "padding", "dilation"):
@@ -283,6 +332,15 @@ class Linear(_Weighted):
     in_features: Dimension
     out_features: Dimension
     rows: Dimension = Field(1, description="vectors per sample, such as the positions of a sequence")
+    samples: Dimension = Field(
+        1,
+        description="samples that `rows` are counted over, where they do not divide (tokens that a router sends to one"
+        " of several experts); a batch has rows x batch / samples, rounded up",
+    )
+
+    def channels(self, axis: str) -> int:
+        """Features along the ``input`` or ``output`` axis."""
+        return self.in_features if axis == "input" else self.out_features
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
@@ -296,18 +354,34 @@ class Linear(_Weighted):
 
     @property
     def macs(self) -> int:
-        """Forward multiply-accumulates per sample."""
-        return self.rows * self.weight_elements
+        """Forward multiply-accumulates per sample, on average, rounded up."""
+        return -(-self.rows * self.weight_elements // self.samples)
+
+    def rows_at(self, batch: int) -> int:
+        """Vectors of `batch` samples."""
+        return -(-self.rows * batch // self.samples)
+
+    def macs_at(self, batch: int) -> int:
+        """Forward multiply-accumulates of a step of `batch` samples."""
+        return self.rows_at(batch if self.scales_with_batch else 1) * self.weight_elements
 
 
 class Matmul(_Operation):
-    """`batch` products per sample of two activations, (m, k) times (k, n), as in attention."""
+    """`batch` products per sample of two activations, (m, k) times (k, n), as in attention.
+
+    Where samples are multiplied with each other (contrastive losses, covariances) other sizes than the number of
+    products grow with the batch. Products of an optimizer run once per step, after the gradients.
+    """
 
     kind: Literal["matmul"]
     batch: Dimension = 1
     m: Dimension
     n: Dimension
     k: Dimension
+    grows: Annotated[tuple[Literal["batch", "m", "n", "k"], ...], Field(strict=False, min_length=1)] = Field(
+        ("batch",), description="the sizes that are per sample and grow with the batch, where the operation does"
+    )
+    in_update: bool = Field(False, description="executed by the optimizer, once the gradients are there")
     left_gradient: bool = Field(True, description="whether a step with input_gradient computes that of the left factor")
     right_gradient: bool = Field(True, description="likewise of the right factor")
     left_gradient_runs: Runs = Field(
@@ -318,8 +392,31 @@ class Matmul(_Operation):
 
     @property
     def macs(self) -> int:
-        """Forward multiply-accumulates per sample."""
+        """Forward multiply-accumulates of one sample."""
         return self.batch * self.m * self.n * self.k
+
+    @property
+    def in_forward(self) -> bool:
+        """Whether the forward pass executes it, not the backward pass or the optimizer alone."""
+        return not (self.backward_only or self.in_update)
+
+    def sizes_at(self, batch: int) -> tuple[int, int, int, int]:
+        """Number of products, m, n and k of a step of `batch` samples."""
+        samples = batch if self.scales_with_batch else 1
+        count, m, n, k = (
+            getattr(self, name) * (samples if name in self.grows else 1) for name in ("batch", "m", "n", "k")
+        )
+        return count, m, n, k
+
+    def macs_at(self, batch: int) -> int:
+        """Forward multiply-accumulates of a step of `batch` samples."""
+        return prod(self.sizes_at(batch))
+
+    @model_validator(mode="after")
+    def _check_update(self) -> Self:
+        if self.in_update and (self.recomputed or self.backward_only or self.input_gradient):
+            raise ValueError("in_update: a product of the optimizer has no gradients and no part in the backward pass")
+        return self
 
 
 class Vector(_Operation):
@@ -335,7 +432,21 @@ class Vector(_Operation):
         return 0
 
 
-Operation = Annotated[Conv | ConvTranspose | Linear | Matmul | Vector, Field(discriminator="kind")]
+class Collective(Vector):
+    """A message between the ranks of a distributed step, as one rank takes part in it."""
+
+    kind: Literal["collective"]  # type: ignore[assignment]
+    reads: Elements = Field(0, le=0)
+    writes: Elements = Field(0, le=0)
+    operation: Name = Field(description="what it does, as in all_reduce")
+    bytes: Annotated[int, Field(ge=0, le=LARGEST_TENSOR)] = Field(
+        description="of the whole tensor that is summed, gathered or scattered; per sample where it grows with a batch"
+    )
+    group: Dimension = Field(description="ranks that take part")
+    direction: Literal["FF", "BP"] = Field("FF", description="the pass in which it runs")
+
+
+Operation = Annotated[Conv | ConvTranspose | Linear | Matmul | Vector | Collective, Field(discriminator="kind")]
 
 
 class Origin(FileModel):
@@ -380,13 +491,16 @@ class Trace(FileModel):
 
     @property
     def macs(self) -> int:
-        """Forward multiply-accumulates per sample, without those done once per step."""
-        return sum(operation.macs for operation in self.operations if operation.scales_with_batch)
+        """Forward multiply-accumulates per sample, without those done once per step, or in backward pass and optimizer."""
+        return sum(
+            operation.macs for operation in self.operations if operation.in_forward and operation.scales_with_batch
+        )
 
     @property
     def macs_once(self) -> int:
         """Forward multiply-accumulates done once per step, whatever the batch."""
-        return sum(operation.macs for operation in self.operations if not operation.scales_with_batch)
+        once = (operation for operation in self.operations if operation.in_forward and not operation.scales_with_batch)
+        return sum(operation.macs for operation in once)
 
     @property
     def size(self) -> str:

@@ -350,7 +350,7 @@ def test_work_of_the_backward_pass_alone_runs_there_once(make_trace, sat):
     trace = make_trace(linear("in", 16, 16), linear("a", 16, 16, backward_only=True), linear("out", 16, 16))
     tasks = step_of(trace, sat, "dense").tasks
     assert [(task.name, task.stage.value) for task in tasks if isinstance(task, Gemm)] == [
-        ("in", "FF"), ("out", "FF"), ("out", "BP"), ("out", "WU"), ("a[backward]", "FF"), ("in", "WU"),
+        ("in", "FF"), ("out", "FF"), ("out", "BP"), ("out", "WU"), ("a[backward]", "BP"), ("in", "WU"),
     ]  # fmt: skip
 
 
@@ -381,7 +381,7 @@ def test_frozen_weights_have_no_wu_and_no_update_but_pass_gradients_on(make_trac
 def test_recomputed_operations_run_their_forward_again_before_their_backward(make_trace, sat):
     trace = make_trace(linear("in", 16, 16), linear("a", 16, 16, recomputed=True), linear("out", 16, 16))
     names = [(task.name, task.stage.value) for task in step_of(trace, sat).tasks if task.operation == "a"][:3]
-    assert names == [("a", "FF"), ("a[recomputed]", "FF"), ("a", "BP")]
+    assert names == [("a", "FF"), ("a[recomputed]", "BP"), ("a", "BP")]
 
 
 def test_inference_is_ff_and_its_vector_work_alone(make_trace, sat):

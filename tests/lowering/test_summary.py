@@ -135,7 +135,7 @@ def observed(name: str, density: float, **weight: Any) -> dict[str, Any]:
 def test_how_near_weights_come_to_a_pattern(make_trace: Callable[..., acs.Trace], sat: acs.Design) -> None:
     histogram = [3, 4, 5, 2, 2, 0, 0, 0, 0]
     trace = make_trace(
-        observed("counted", 0.25, groups=[histogram]), observed("exact", 0.2, pattern="1:8"), observed("wide", 0.3, pattern="2:4")
+        observed("counted", 0.21875, groups=[histogram]), observed("exact", 0.125, pattern="1:8"), observed("wide", 0.3, pattern="2:4")
     )  # fmt: skip
     summary = summary_of(trace, sat)
     found = {layer.name: [entry.conforming for entry in layer.observed] for layer in summary.layers}
@@ -144,26 +144,26 @@ def test_how_near_weights_come_to_a_pattern(make_trace: Callable[..., acs.Trace]
     assert (weight.stage, weight.operand, weight.density, weight.pattern, weight.axis) == (
         "FF",
         "weight",
-        0.25,
+        0.21875,
         None,
         "input",
     )
-    assert (activation.operand, activation.density) == ("activation", 0.25)
+    assert (activation.operand, activation.density) == ("activation", 0.21875)
 
 
 def test_equal_layers_are_grouped_whatever_their_densities(
     make_trace: Callable[..., acs.Trace], sat: acs.Design
 ) -> None:
     trace = make_trace(
-        observed("b.0.fc", 0.1, pattern="1:8"), observed("b.0.proj", 0.1, pattern="1:8"), observed("b.1.fc", 0.3, pattern="1:8"),
-        observed("b.2.fc", 0.3, pattern="2:8"), {"name": "b.3.fc", "kind": "linear", "in_features": 8, "out_features": 9},
+        observed("b.0.fc", 0.1, pattern="1:8"), observed("b.0.proj", 0.1, pattern="1:8"), observed("b.1.fc", 0.05, pattern="1:8"),
+        observed("b.2.fc", 0.2, pattern="2:8"), {"name": "b.3.fc", "kind": "linear", "in_features": 8, "out_features": 9},
     )  # fmt: skip
     groups = group_layers(summary_of(trace, sat).layers)
     assert [group.label for group in groups] == ["b.{0..1}.fc", "b.0.proj", "b.2.fc", "b.3.fc"]
     assert [len(group.layers) for group in groups] == [2, 1, 1, 1]
     assert (groups[0].macs, groups[0].parameters) == (256, 256)
     assert groups[0].share == pytest.approx(256 / (4 * 128 + 72))
-    assert [entry.density for entry in groups[0].seen("FF", "weight")] == [0.1, 0.3]
+    assert [entry.density for entry in groups[0].seen("FF", "weight")] == [0.1, 0.05]
     assert groups[0].seen("BP", "gradient") == ()
 
 

@@ -233,10 +233,6 @@ def test_the_model_is_left_as_it_was_after_an_error():
 # Errors
 
 
-def kernel_from_input(_, x):
-    return F.conv2d(x, x[:, :, :3, :3].mean(0, keepdim=True))
-
-
 REFUSED = {
     "an error of the model": (
         lambda: Apply(lambda m, x: {}["width"]),
@@ -261,11 +257,6 @@ REFUSED = {
         "4",
         "linear: differs at batch 2 and at batch 3 in more than its rows; a trace needs a model that treats samples alike",
     ),
-    "products between samples": (
-        lambda: Apply(lambda m, x: m.a(x) @ x.T, a=nn.Linear(4, 4)),
-        "4",
-        "matmul: multiplies samples of a batch with each other; a trace has no entry for it",
-    ),
     "work between samples": (
         lambda: Apply(lambda m, x: x[:, None] - x[None]),
         "4",
@@ -275,19 +266,11 @@ REFUSED = {
         ),
     ),
     "an opaque product": (
-        lambda: nn.Sequential(nn.Identity(), Apply(lambda m, x: torch.cdist(x, x))),
-        "5x4",
+        lambda: nn.Sequential(nn.Identity(), Apply(lambda m, x: torch.linalg.inv(x))),
+        "4x4",
         (
-            "1: operation aten.cdist_forward may hold matrix products that the tracer cannot read; write it with"
+            "1: operation aten.linalg_inv_ex may hold matrix products that the tracer cannot read; write it with"
             " torch.nn or torch.nn.functional operations"
-        ),
-    ),
-    "a kernel computed from the input": (
-        lambda: Apply(kernel_from_input),
-        "3x8x8",
-        (
-            "the model: a convolution whose kernel is computed from the input cannot be traced; only trained and constant"
-            " kernels can"
         ),
     ),
     "several volumes per sample": (

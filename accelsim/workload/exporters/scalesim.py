@@ -127,7 +127,7 @@ def _is_depthwise(layer: Conv | Linear) -> bool:
 def _sizes(layer: Conv | Linear) -> tuple[int, ...]:
     """The numbers of a row of convolutions; a linear layer is a 1 x 1 convolution over its rows."""
     if isinstance(layer, Linear):
-        return layer.rows, 1, 1, 1, layer.in_features, layer.out_features, 1
+        return layer.rows_at(1), 1, 1, 1, layer.in_features, layer.out_features, 1
     geometry = zip(layer.out_size, layer.kernel, layer.stride, strict=True)
     ifmap = [taps + (size - 1) * step for size, taps, step in geometry]
     flat = [1] * (2 - len(ifmap))

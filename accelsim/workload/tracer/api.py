@@ -20,6 +20,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from math import gcd
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from accelsim.base.version import __version__
 from accelsim.workload.masks_file import beside, save_masks
 from accelsim.workload.names import counted, few
 from accelsim.workload.trace import FORMAT, VECTOR_KINDS, Trace, save_trace
+from accelsim.workload.tracer.beyond import entries_beyond, notes_of_entries, settle_updates
 from accelsim.workload.tracer.checking import check_complete
 from accelsim.workload.tracer.entries import (
     OneBatch,
@@ -47,7 +49,7 @@ from accelsim.workload.tracer.entries import (
 from accelsim.workload.tracer.measure import Meter
 from accelsim.workload.tracer.recorder import Recorder
 from accelsim.workload.tracer.records import Record, StepSeen
-from accelsim.workload.tracer.roles import inputs_in
+from accelsim.workload.tracer.roles import inputs_in, numbers_in
 from accelsim.workload.tracer.running import left_as_it_was, opened
 from accelsim.workload.tracer.specs import InputSpec
 
@@ -103,6 +105,7 @@ class Tracing:
                 "no operation of the model was executed while it was traced; run a step inside the context"
             )
         ordered = [in_order(step) for step in steps]
+        settle_updates(steps)
         notes = [*_notes_of(steps, self._batch), *without]
         batches = [self._batch or _batch_of(step) for step in steps]
         made = [
@@ -126,8 +129,8 @@ class Tracing:
 def _training_steps(recorder: Recorder) -> tuple[list[StepSeen], list[str]]:
     """Return the steps that were seen; where some have a backward pass, those without are named as left out."""
     steps = [step for step in recorder.steps if step.records]
-    training = [step for step in steps if step.backward]
-    without = [step for step in steps if not step.backward]
+    training = [step for step in steps if step.backward or step.differentiated]
+    without = [step for step in steps if not (step.backward or step.differentiated)]
     if not training:
         return steps, []
     macs = sum(recorder.dispatched(step) for step in without)
@@ -142,6 +145,12 @@ def _notes_of(steps: Sequence[StepSeen], batch: int | None) -> Iterator[str]:
         yield (
             f"the step is taken to have {counted(samples, 'sample')}, as {name or 'the model'} has its sequence first"
             " (batch_first=False); batch= says otherwise"
+        )
+    sizes = sorted({shape[0] for shape in steps[0].inputs if shape})
+    if batch is None and not steps[0].layout and len(sizes) > 1:
+        yield (
+            f"the model is called with batches of {', '.join(map(str, sizes))}: the step is taken to have"
+            f" {counted(_batch_of(steps[0]), 'sample')}, which divides them; batch= says otherwise"
         )
     if any(step.rounds for step in steps) and not any(step.optimized for step in steps):
         rounds = 1 + max(step.rounds for step in steps)
@@ -170,6 +179,8 @@ def _batch_of(step: StepSeen) -> int:
     if step.layout:
         return step.layout[1]
     sizes = sorted({shape[0] for shape in step.inputs if shape})
+    if len(sizes) > 1 and all(len(own) <= 1 for own in step.calls):
+        return gcd(*sizes)
     if len(sizes) > 1:
         raise InputError(
             f"the inputs of the model have first dimensions {' and '.join(map(str, sizes))}; say with batch= how many"
@@ -332,6 +343,7 @@ def _finish(
 ) -> Trace:
     """Add what was measured and the header; write the masks, if any are wanted."""
     observe(entries, measured)
+    notes = [*notes_of_entries(step, entries, measured[0] if measured else ())]
     found = take_masks(entries, measured[-1], masks.name) if masks is not None and measured else {}
     left_out = [
         f"matrix products of {what} are left out: {macs:,} multiply-accumulates in a step"
@@ -341,8 +353,7 @@ def _finish(
         "format": FORMAT,
         "model": header.name or type(recorder.model).__name__,
         "input_shapes": [list(shape) for shape in shapes],
-        "parameters": sum(parameter.numel() for parameter in recorder.parameters.values())
-        + sum(recorder.roles.constants.values()),
+        "parameters": sum(map(numbers_in, recorder.parameters.values())) + sum(recorder.roles.constants.values()),
         "origin": {
             "exporter": f"accelsim trace {__version__}",
             "source": header.source,
@@ -350,12 +361,12 @@ def _finish(
                 f"torch {torch.__version__.partition('+')[0]}",
                 f"python {'.'.join(platform.python_version_tuple()[:2])}",
             ],
-            "assumptions": [*header.assumptions, *left_out],
+            "assumptions": [*header.assumptions, *notes, *left_out],
             "command": header.command,
             "batch": batch,
             "steps": len(measured),
         },
-        "operations": entries,
+        "operations": [*entries, *entries_beyond(step, batch, recorder.parameters, entries)],
     }
     made = validate(Trace, data, header.source)
     if masks is not None:

@@ -14,7 +14,7 @@ def check_complete(trace: Trace, step: StepSeen, batch: int, dispatched: int) ->
     Raises `InputError`.
     """
     traced = sum(
-        _runs(operation, backward=step.backward) * operation.macs * (batch if operation.scales_with_batch else 1)
+        _runs(operation, backward=step.backward or step.differentiated) * operation.macs_at(batch)
         for operation in trace.operations
     )
     named = step.left_out.total()
@@ -30,8 +30,10 @@ def _runs(operation: Operation, *, backward: bool) -> int:
     """How often a step executes products of the size of the forward one."""
     if isinstance(operation, Vector):
         return 0
+    if isinstance(operation, Matmul) and operation.in_update:
+        return 1
     runs = 1 + operation.recomputed
-    if not backward or operation.backward_only:
+    if not backward or (operation.backward_only and not operation.differentiated_again):
         return runs
     if isinstance(operation, Matmul):
         left = operation.left_gradient * operation.left_gradient_runs

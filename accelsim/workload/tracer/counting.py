@@ -12,7 +12,8 @@ __all__ = ["MacCounter"]
 
 def _matrix(args: Any, _: Any) -> int:
     left, right = args[:2]
-    return int(left.numel() * (right.shape[-1] if right.dim() > 1 else 1))
+    real = 4 if left.is_complex() else 1
+    return real * int(left.numel() * (right.shape[-1] if right.dim() > 1 else 1))
 
 
 def _after_bias(args: Any, out: Any) -> int:
@@ -33,7 +34,7 @@ def _convolution_backward(args: Any, _: Any) -> int:
 
 _MACS: dict[str, Callable[[Any, Any], int]] = {
     **dict.fromkeys(("mm", "bmm", "mv", "dot", "vdot", "_scaled_mm", "_int_mm"), _matrix),
-    **dict.fromkeys(("addmm", "baddbmm", "addbmm", "addmv", "_addmm_activation"), _after_bias),
+    **dict.fromkeys(("addmm", "baddbmm", "addbmm", "addmv", "_addmm_activation", "_sparse_addmm"), _after_bias),
     "convolution": _convolution,
     "convolution_backward": _convolution_backward,
 }

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import gcd
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from accelsim.workload.names import unique_names
 from accelsim.workload.tracer.measure import Measured
 from accelsim.workload.tracer.recorder import Recorder
 from accelsim.workload.tracer.records import AFTERWARDS, WEIGHT, Record, StepSeen
+from accelsim.workload.tracer.roles import numbers_in
 
 __all__ = ["OneBatch", "Sizes", "TwoBatches", "entries_of", "in_order", "observe", "same_operations", "take_masks"]
 
@@ -41,6 +43,8 @@ def in_order(step: StepSeen) -> list[Record]:
         starts = range(len(keys) - len(wanted), -1, -1)
         start = next((s for s in starts if keys[s : s + len(wanted)] == wanted and not records[s].recomputed), None)
         if start is None:
+            for record in run:
+                record.backward_only = True
             records += run
             keys += wanted
             continue
@@ -62,10 +66,13 @@ class Sizes(Protocol):
         """The operation."""
 
     def rows(self) -> tuple[int, bool]:
-        """Vectors or images of a product with a weight per sample, and whether they grow with the batch."""
+        """Images of a convolution per sample, and whether they grow with the batch."""
 
-    def factors(self) -> tuple[int, int, int, int, bool]:
-        """Batch, m, n and k of a product of two activations per sample, and whether it grows with the batch."""
+    def vectors(self) -> tuple[int, int, bool]:
+        """Vectors of a product with a weight, over how many samples they are counted, and whether they grow."""
+
+    def factors(self) -> tuple[tuple[int, int, int, int], tuple[str, ...]]:
+        """Batch, m, n and k of a product of two activations per sample, and which of them grow with the batch."""
 
     def elements(self) -> tuple[int, int, bool]:
         """Elements that vector work reads and writes per sample, and whether they grow with the batch."""
@@ -96,13 +103,17 @@ class TwoBatches:
         """See `Sizes`."""
         return self._per_sample(self.record.work.counts[0], self.larger.work.counts[0])
 
-    def factors(self) -> tuple[int, int, int, int, bool]:
+    def vectors(self) -> tuple[int, int, bool]:
         """See `Sizes`."""
+        rows, grows = self.rows()
+        return rows, 1, grows
+
+    def factors(self) -> tuple[tuple[int, int, int, int], tuple[str, ...]]:
+        """See `Sizes`; a single size that grows counts as copies of the product."""
         counts = [self._per_sample(*two) for two in zip(self.record.work.counts, self.larger.work.counts, strict=True)]
-        if sum(grows for _, grows in counts) > 1:
-            raise InputError(_between_samples(self.record))
         batch, m, n, k = (count for count, _ in counts)
-        return batch, m, n, k, any(grows for _, grows in counts)
+        growing = tuple(name for name, (_, grows) in zip(_SIZES, counts, strict=True) if grows)
+        return (batch, m, n, k), growing if len(growing) > 1 or growing == ("k",) else ("batch",) if growing else ()
 
     def elements(self) -> tuple[int, int, bool]:
         """See `Sizes`; operands and results that all samples share are left out where the rest grows."""
@@ -133,17 +144,37 @@ class OneBatch:
         (rows,) = self.record.work.counts
         return (self._share(rows, "rows"), True) if any(self.record.work.from_data) else (rows, False)
 
-    def factors(self) -> tuple[int, int, int, int, bool]:
-        """See `Sizes`; samples lie side by side in the batch of the product, or in the rows of one factor."""
+    def vectors(self) -> tuple[int, int, bool]:
+        """See `Sizes`; where the samples have different numbers of them, they are counted over several."""
+        (rows,) = self.record.work.counts
+        if not any(self.record.work.from_data):
+            return rows, 1, False
+        common = gcd(rows, self.batch)
+        return rows // common, self.batch // common, True
+
+    def factors(self) -> tuple[tuple[int, int, int, int], tuple[str, ...]]:
+        """See `Sizes`; samples lie side by side in the batch of the product, in the rows of one factor, or outermost in
+        both, where they are multiplied with each other."""
         batch, m, n, k = self.record.work.counts
         left, right = self.record.work.from_data
         if not (left or right):
-            return batch, m, n, k, False
+            return (batch, m, n, k), ()
         if batch % self.batch == 0:
-            return batch // self.batch, m, n, k, True
+            return (batch // self.batch, m, n, k), ("batch",)
         if left and right:
+            return self._between_samples()
+        per_sample = (batch, self._share(m, "rows"), n, k) if left else (batch, m, self._share(n, "columns"), k)
+        return per_sample, ("batch",)
+
+    def _between_samples(self) -> tuple[tuple[int, int, int, int], tuple[str, ...]]:
+        """Sizes where both factors hold all samples: their rows and columns grow, or what is reduced."""
+        sizes = dict(zip(_SIZES, self.record.work.counts, strict=True))
+        growing = tuple(name for name in _SIZES if name in self.record.work.outermost)
+        divide = [sizes[name] % self.batch == 0 for name in growing]
+        if growing not in {("m", "n"), ("k",)} or not all(divide):
             raise InputError(f"{_between_samples(self.record)}; {_AS_A_WHOLE}")
-        return (batch, self._share(m, "rows"), n, k, True) if left else (batch, m, self._share(n, "columns"), k, True)
+        batch, m, n, k = (sizes[name] // (self.batch if name in growing else 1) for name in _SIZES)
+        return (batch, m, n, k), growing
 
     def elements(self) -> tuple[int, int, bool]:
         """See `Sizes`; what does not divide by the batch is rounded down."""
@@ -185,8 +216,15 @@ def _named(side: int, operand: str) -> str:
 _AS_A_WHOLE = "with batch=1 the whole step is traced as one sample"
 
 
+_SIZES = ("batch", "m", "n", "k")
+
+
 def _between_samples(record: Record) -> str:
-    return f"{record.place}: multiplies samples of a batch with each other; a trace has no entry for it"
+    batch, m, n, k = record.work.counts
+    return (
+        f"{record.place}: multiplies samples of a batch with each other, {batch} x ({m} x {k}) ({k} x {n}), and which"
+        " of these sizes grow with the batch cannot be told"
+    )
 
 
 def same_operations(first: Sequence[Record], second: Sequence[Record], one: str, other: str) -> None:
@@ -222,7 +260,7 @@ def entries_of(recorder: Recorder, step: StepSeen, sizes: Sequence[Sizes]) -> li
             entry["weight"] = {"name": weight.label, "frozen": trained.isdisjoint(weight.parameters or {weight.label})}
             entry["weight"] |= {"derived": True} if weight.derived else {}
         entry["other_parameters"] = [
-            {"name": used, "elements": listed[used].numel(), "frozen": used not in trained}
+            {"name": used, "elements": numbers_in(listed[used]), "frozen": used not in trained}
             for used in record.parameters
             if used in listed
         ]
@@ -252,21 +290,22 @@ def _parameters_of(record: Record) -> tuple[str, ...]:
 
 def _gradient_flags(record: Record, step: StepSeen, entry: Mapping[str, Any]) -> dict[str, int]:
     """Which gradients the backward pass computes, and how often where more than once: as seen where it ran, else as the
-    operands require them."""
+    operands require them. What an entry says by default is left out."""
     if not record.work.is_product:
         has_one = record.requires_gradient or (record.with_gradient and record.seq in step.nodes)
-        return {} if has_one else {"input_gradient": False}
-    if record.backward_only:
+        return {} if has_one is not record.backward_only else {"input_gradient": has_one}
+    if record.backward_only and not record.gradients:
         return {}
-    work = record.work
-    computed = [i in record.gradients for i in range(len(work.requires))] if step.backward else [
+    seen, work = step.backward or step.differentiated, record.work
+    computed = [i in record.gradients for i in range(len(work.requires))] if seen else [
         record.with_gradient and required for required in work.requires
     ]  # fmt: skip
     flags = {"input_gradient": any(computed)}
     if work.weight is None and any(computed):
         flags |= dict(zip(("left_gradient", "right_gradient"), computed, strict=True))
-    if step.backward and work.weight and WEIGHT not in record.gradients and not entry["weight"]["frozen"]:
-        flags["weight_gradient"] = False
+    if seen and work.weight and not entry["weight"]["frozen"]:
+        has_one = WEIGHT in record.gradients
+        flags |= {} if has_one is not record.backward_only else {"weight_gradient": has_one}
     operands = {0: "input", WEIGHT: "weight"} if work.weight else {0: "left", 1: "right"}
     runs = {f"{name}_gradient_runs": record.runs(operand) for operand, name in operands.items()}
     return flags | {field: count for field, count in runs.items() if count > 1}
@@ -277,8 +316,9 @@ def _pass_flags(record: Record) -> dict[str, bool]:
 
 
 def _linear_fields(size: Sizes) -> dict[str, Any]:
-    rows, scales = size.rows()
-    return {**dict(size.record.work.fixed), "rows": rows, "scales_with_batch": scales}
+    rows, samples, scales = size.vectors()
+    over = {"samples": samples} if samples > 1 else {}
+    return {**dict(size.record.work.fixed), "rows": rows, **over, "scales_with_batch": scales}
 
 
 def _convolution_fields(size: Sizes) -> dict[str, Any]:
@@ -298,8 +338,9 @@ def _convolution_fields(size: Sizes) -> dict[str, Any]:
 
 
 def _matmul_fields(size: Sizes) -> dict[str, Any]:
-    batch, m, n, k, scales = size.factors()
-    return {"batch": batch, "m": m, "n": n, "k": k, "scales_with_batch": scales}
+    sizes, growing = size.factors()
+    grows = {} if growing in {(), ("batch",)} else {"grows": list(growing)}
+    return {**dict(zip(_SIZES, sizes, strict=True)), **grows, "scales_with_batch": bool(growing)}
 
 
 def _vector_fields(size: Sizes) -> dict[str, Any]:

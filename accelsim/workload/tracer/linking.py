@@ -78,7 +78,8 @@ class Linker:
         owner = self._roles.of(given["weight"])
         record = min(candidates, key=lambda record: (not _shares(record, owner), record.gradients.total()))
         to_input, to_weight, _ = given["output_mask"]
-        computed = [operand for operand, wanted in ((0, to_input), (WEIGHT, to_weight)) if wanted]
+        kernel = WEIGHT if record.work.weight else 1
+        computed = [operand for operand, wanted in ((0, to_input), (kernel, to_weight)) if wanted]
         record.gradients.update(dict.fromkeys(computed, record.work.macs))
         self._probe.convolution_backward(call, record)
 

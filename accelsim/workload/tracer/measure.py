@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from accelsim.sparsity.masks import group_histograms
+from accelsim.sparsity.masks import group_histograms, tightest_of
 from accelsim.workload.tracer.autograd import version_of
+from accelsim.workload.tracer.wrapped import memory_of
 
 __all__ = ["Measured", "Meter"]
 
@@ -24,7 +25,9 @@ _HEAD = 4096  # elements after which most operands without a pattern are known t
 class Measured:
     """Nonzeros of one operand in one step; `groups` holds a histogram per group size along `axis`.
 
-    `mask` is True where the operand is not zero, in the shape of the weight.
+    `mask` is True where the operand is not zero, in the shape of the weight. `flattened` is the N:M pattern that the
+    kernel of a convolution obeys along its flattened inputs and taps (Cin kh kw), where none so tight runs along
+    `axis`.
     """
 
     nonzeros: int
@@ -32,6 +35,7 @@ class Measured:
     axis: str | None = None
     groups: Mapping[int, NDArray[np.int64]] = field(default_factory=dict)
     mask: NDArray[np.bool_] | None = None
+    flattened: str | None = None
 
 
 class Meter:
@@ -49,19 +53,24 @@ class Meter:
         """Count the nonzeros of an activation or gradient that lies in the storage `key`."""
         name = (key, version_of(tensor), tensor.storage_offset(), tensor.shape, None)
         if name not in self._known:
-            flat = _in_memory_order(tensor.detach())
-            self._known[name] = Measured(_nonzeros(flat), flat.numel())
+            flat = _in_memory_order(memory_of(tensor).detach())
+            sparse = tensor.layout is not torch.strided
+            self._known[name] = Measured(_nonzeros(flat), tensor.numel() if sparse else flat.numel())
         return self._known[name]
 
     def weight(self, tensor: Tensor, key: int, dimension: int, axis: str) -> Measured:
-        """Measure a weight operand along `dimension`, which the product reduces; groups of channels come first."""
+        """Measure a weight operand along `dimension`, which the product reduces; groups of channels come first.
+
+        Weights that are all zero (not trained yet) obey no pattern.
+        """
         name = (key, version_of(tensor), tensor.storage_offset(), tensor.shape, tensor.stride(), dimension)
         if name not in self._known:
             nonzero = _nonzero_array(tensor)
             count = int(np.count_nonzero(nonzero))
-            groups = group_histograms(nonzero, dimension, GROUPS)
+            groups = group_histograms(nonzero, dimension, GROUPS) if count else {}
             mask = nonzero.reshape(-1, *nonzero.shape[2:]) if self._keep_masks and count < nonzero.size else None
-            self._known[name] = Measured(count, nonzero.size, axis, groups, mask)
+            flattened = _flattened(nonzero, groups) if 0 < count < nonzero.size else None
+            self._known[name] = Measured(count, nonzero.size, axis, groups, mask, flattened)
         return self._known[name]
 
     def gradient(
@@ -71,7 +80,8 @@ class Meter:
 
         Groups run along `dimension` of `view(tensor)`, which may copy and is made only where zeros are frequent.
         A pattern counts where it keeps at most half of each group and zeros that fall independently, with the same
-        density, would obey it in all groups with a probability below one in a million.
+        density, would obey it in all groups with a probability below one in a million. Lines of groups that have their
+        zeros at the same places (whole rows or columns of zeros) are one observation.
         """
         dense = self.density(tensor, key)
         if not 0 < dense.nonzeros <= dense.elements // 2:
@@ -87,23 +97,47 @@ class Meter:
         rows = _HEAD * length // tensor.numel()
         head = tensor.narrow(dimension, 0, min(length, max(GROUPS) * max(1, rows // max(GROUPS))))
         for part in (head, tensor):
+            nonzero = _nonzero_array(part)
             groups = {
                 group: counts
-                for group, counts in group_histograms(_nonzero_array(part), dimension, GROUPS).items()
+                for group, counts in group_histograms(nonzero, dimension, GROUPS).items()
                 if not counts[group // 2 + 1 :].any()
             }
             if not groups:
                 return dense
-        meant = {group: counts for group, counts in groups.items() if not _by_chance(counts, dense)}
+        share = _share_of_distinct_lines(nonzero, dimension)
+        meant = {group: counts for group, counts in groups.items() if not _by_chance(counts, dense, share)}
         return Measured(dense.nonzeros, dense.elements, axis, meant) if meant else dense
 
 
-def _by_chance(counts: NDArray[np.int64], dense: Measured) -> bool:
-    """Whether independent zeros of the same density could leave no group with more nonzeros than were found."""
+def _flattened(nonzero: NDArray[np.bool_], groups: Mapping[int, NDArray[np.int64]]) -> str | None:
+    """The pattern of a kernel (groups, outputs, inputs, taps...) along its flattened inputs and taps.
+
+    None where it has none that keeps at most half, or one along the inputs that is as tight.
+    """
+    if nonzero.ndim < 4 or nonzero[0, 0, 0].size == 1:
+        return None
+    lines = nonzero.reshape(*nonzero.shape[:2], -1)
+    found, along = tightest_of(group_histograms(lines, 2, GROUPS)), tightest_of(groups)
+    tighter = found is not None and found.density <= 0.5 and (along is None or found.density < along.density)
+    return str(found) if tighter else None
+
+
+def _share_of_distinct_lines(nonzero: NDArray[np.bool_], dimension: int) -> float:
+    """Share of the lines along `dimension` that differ from each other in where their zeros are."""
+    lines = np.moveaxis(nonzero, dimension, -1).reshape(-1, nonzero.shape[dimension])
+    return len(np.unique(np.packbits(lines, axis=1), axis=0)) / len(lines)
+
+
+def _by_chance(counts: NDArray[np.int64], dense: Measured, share: float) -> bool:
+    """Whether independent zeros of the same density could leave no group with more nonzeros than were found.
+
+    `share` of the groups are observations of their own.
+    """
     group, density = len(counts) - 1, dense.nonzeros / dense.elements
     most = int(np.flatnonzero(counts)[-1])
     one = sum(math.comb(group, i) * density**i * (1 - density) ** (group - i) for i in range(most + 1))
-    return one >= 1 or int(counts.sum()) * math.log(one) > math.log(_BY_CHANCE)
+    return one >= 1 or share * int(counts.sum()) * math.log(one) > math.log(_BY_CHANCE)
 
 
 def _in_memory_order(tensor: Tensor) -> Tensor:
@@ -117,9 +151,14 @@ def _in_memory_order(tensor: Tensor) -> Tensor:
 def _nonzeros(tensor: Tensor) -> int:
     if tensor.device.type == "cpu" and tensor.dtype in {torch.float32, torch.float64, torch.float16}:
         return int(np.count_nonzero(tensor.numpy()))  # ten times as fast as torch.count_nonzero
-    return int(torch.count_nonzero(tensor))
+    return int(torch.count_nonzero(_comparable(tensor)))
 
 
 def _nonzero_array(tensor: Tensor) -> NDArray[np.bool_]:
-    array: NDArray[np.bool_] = (tensor.detach() != 0).cpu().numpy()
+    array: NDArray[np.bool_] = (_comparable(tensor.detach()) != 0).cpu().numpy()
     return array
+
+
+def _comparable(tensor: Tensor) -> Tensor:
+    """Return an 8-bit floating-point tensor, which torch does not compare, as one of 16 bits."""
+    return tensor.to(torch.bfloat16) if tensor.is_floating_point() and tensor.element_size() == 1 else tensor

@@ -52,7 +52,9 @@ class Probe:
         self._take(record, "WU", activation=self._density(operands[1 - side]), gradient=gradient)
 
     def convolution_backward(self, call: Call, record: Record) -> None:
-        """BP and WU of a convolution as torch computes them, in one operation."""
+        """BP and WU of a convolution as torch computes them, in one operation; not where the kernel is no weight."""
+        if record.work.weight is None:
+            return
         given = convolution_operands(call)
         gradient, groups = given["gradient"], given["groups"]
         to_input, to_weight, _ = given["output_mask"]

@@ -14,12 +14,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._ops import HigherOrderOperator
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode  # private by name only: documented for compilers
-from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
+from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from accelsim.workload.torch_words import (
     CASTS,
+    DISTRIBUTED,
     FACTORIES,
     FILLS,
     JOINS,
@@ -33,9 +35,11 @@ from accelsim.workload.torch_words import (
     SHOWN_AS,
 )
 from accelsim.workload.tracer.autograd import last_node, running_node
+from accelsim.workload.tracer.collectives import message_of
 from accelsim.workload.tracer.counting import MacCounter
 from accelsim.workload.tracer.linking import Linker
 from accelsim.workload.tracer.measure import Meter
+from accelsim.workload.tracer.opening import Opening, run_control_flow
 from accelsim.workload.tracer.probing import Probe
 from accelsim.workload.tracer.records import AFTERWARDS, Record, StepSeen
 from accelsim.workload.tracer.roles import (
@@ -51,7 +55,8 @@ from accelsim.workload.tracer.roles import (
     parameters_of,
     plain,
 )
-from accelsim.workload.tracer.works import Call, Work, macs_of, operands_of, work_of
+from accelsim.workload.tracer.works import Call, Work, macs_of, operands_of, product_of_data, work_of
+from accelsim.workload.tracer.wrapped import parts_of
 
 __all__ = ["Recorder"]
 
@@ -62,6 +67,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
     `batch` is the number of samples of a step where only that batch will be seen; 0 takes it from the first input. With
     `steps_by_optimizer` a step ends where an optimizer of the model has run.
     """
+
+    supports_higher_order_operators = True
 
     def __init__(
         self,
@@ -77,6 +84,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         self._one_batch, self._given_batch = batch is not None, bool(batch)
         self._counter = MacCounter()
         self._ending = False
+        self._optimizing = False
         self._outside_weights: set[int] = set()  # storages of parameters that are not the model's
         self._outside_data: set[int] = set()  # and of data that met them before the model
         self.model = model
@@ -154,7 +162,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
 
         Hooks follow the calls and the parameters that get a gradient; they are removed afterwards.
         """
-        hooks: list[Any] = [register_optimizer_step_post_hook(self._optimized)]
+        hooks: list[Any] = [
+            register_optimizer_step_pre_hook(self._optimizes),
+            register_optimizer_step_post_hook(self._optimized),
+        ]
         try:
             for name, module in self.model.named_modules():
                 hooks.append(module.register_forward_pre_hook(partial(self._enter, plain(name)), with_kwargs=True))
@@ -162,13 +173,17 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             for name, parameter in self.parameters.items():
                 if parameter.is_leaf and parameter.requires_grad:
                     hooks.append(parameter.register_post_accumulate_grad_hook(partial(self._trained, name)))
-            with self._counter, self:
+            with self._counter, Opening(self.unseen), self:
                 yield
         finally:
             for hook in hooks:
                 hook.remove()
 
+    def _optimizes(self, *_: Any) -> None:
+        self._optimizing = True
+
     def _optimized(self, optimizer: Optimizer, *_: Any) -> None:
+        self._optimizing = False
         own = {id(parameter) for parameter in self.model.parameters()}
         given = (id(parameter) for group in optimizer.param_groups for parameter in group["params"])
         if self._steps_by_optimizer and not own.isdisjoint(given):
@@ -191,6 +206,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
                     self.roles.batch = tensor.shape[0]
         return [self.roles.of(tensor) for tensor in call.tensors]
 
+    @contextmanager
+    def unseen(self) -> Iterator[None]:
+        """Record nothing inside."""
+        before, self.paused = self.paused, True
+        try:
+            yield
+        finally:
+            self.paused = before
+
     def _trained(self, name: str, _: Tensor) -> None:
         self.step.trained.add(name)
 
@@ -200,6 +224,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             self._end_evaluation()
             self.step.rounds += self._steps_by_optimizer and self.step.backward and module is self.model
             self._take_inputs([*inputs_in((args, kwargs))])
+            self.step.calls.append({tensor.shape[0] for tensor in inputs_in((args, kwargs)) if tensor.dim()})
             self._claimed = last_node()
         if getattr(module, "batch_first", None) is False:
             self._see_layout(name, next(inputs_in((args, kwargs)), None))
@@ -217,11 +242,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             if self.roles.of(tensor) in {None, Role.SIZED} or self.roles.key(tensor) in self._outside_data
         ]  # fmt: skip
         for tensor in new:
-            self.roles.mark(tensor, Role.ACTIVATION)
-            self._outside_data.discard(self.roles.key(tensor))
+            for part in parts_of(tensor):
+                self.roles.mark(part, Role.ACTIVATION)
+                self._outside_data.discard(self.roles.key(part))
             if self._one_batch and not self._given_batch and not self.step.inputs and tensor.dim():
                 self.roles.batch = tensor.shape[0]
-            self.step.inputs.append(tuple(tensor.shape))
+            self.step.inputs.append(tuple(size for size in tensor.shape if type(size) is int))  # not the jagged one
 
     def _see_layout(self, name: str, given: Tensor | None) -> None:
         """Note how many samples a module with ``batch_first=False`` gets, where the inputs of the model say otherwise.
@@ -246,14 +272,20 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Execute `func` and record it."""
         kwargs = kwargs or {}
+        if isinstance(func, HigherOrderOperator):
+            with self:
+                return run_control_flow(func, args, kwargs)
+        if any(hasattr(kind, "__tensor_flatten__") for kind in types):
+            return (
+                NotImplemented  # a tensor made of tensors (jagged, distributed, scaled): its parts come by themselves
+            )
         if func.namespace == "prim":
             return func(*args, **kwargs)
         if self._fake is not None:
             args, kwargs = _faked(self._fake, args), _faked(self._fake, kwargs)
-        if torch.is_inference_mode_enabled():  # composite operations arrive whole then
-            with self:
-                if (parts := func.decompose(*args, **kwargs)) is not NotImplemented:
-                    return parts
+        with self:  # composite operations arrive whole in inference mode and from inside of others
+            if (parts := func.decompose(*args, **kwargs)) is not NotImplemented:
+                return parts
         out = func(*args, **kwargs)
         if self.paused:
             self._run_open = False
@@ -266,13 +298,18 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         in_backward = node is not None and not torch.is_grad_enabled()
         self.step.backward |= in_backward
         self._run_open &= node is not None and not in_backward
+        self.step.differentiated |= node is not None
         self._makes_node = last_node() > self._claimed
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in call.tensors):
             self._claimed = last_node()
         held: Sequence[Held] = [self.roles.of(tensor) for tensor in call.tensors]
         if node is None and len(self._stack) == 1 and not writes:
             held = self._see_outside(call, held)
-        if not held or FACTORIES.fullmatch(call.word):
+        if call.namespace in DISTRIBUTED:
+            self._see_message(call, held, in_backward=node is not None or self.step.backward)
+        elif _is_empty(call):
+            self._pass_on(call, held, in_backward=in_backward)
+        elif not held or FACTORIES.fullmatch(call.word):
             self._see_factory(call)
         elif (not writes and self._is_view(call)) or call.word in CASTS | RESHAPED:
             self._pass_on(call, held, in_backward=False)
@@ -284,6 +321,17 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             self._pass_on(call, held, in_backward=True)
         else:
             self._see_forward(call, held, again=node is not None)
+
+    def _see_message(self, call: Call, held: Sequence[Held], *, in_backward: bool) -> None:
+        """Note a collective. In the backward pass it grows with the batch unless it moves gradients of parameters."""
+        sizes = {tensor.numel() for tensor in self.parameters.values()}
+        of_parameters = call.namespace != "_c10d_functional" or sizes.intersection(t.numel() for t in call.tensors)
+        data = Role.GRADIENT in held and not of_parameters if in_backward else Role.ACTIVATION in held
+        message = message_of(call, in_backward=in_backward, module=self.here, grows=data)
+        if message is not None:
+            self.step.messages.append(message)
+        if held:
+            self._pass_on(call, held, in_backward=in_backward)
 
     def _see_factory(self, call: Call) -> None:
         for result in call.results:
@@ -303,9 +351,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         elif self._belongs(call, held, outside=not again):
             self._record(call, held, again=again)
             self._pass_on(call, held, in_backward=False)
-        elif unused := [role for role in (Role.NOISE, Role.SIZED) if role in held]:
+        elif unused := [role for role in (Role.NOISE, Role.SIZED, Role.GRADIENT) if role in held]:
             for result in call.results:
-                self.roles.mark(result, unused[0])
+                if not self.roles.is_parameter(result):
+                    self.roles.mark(result, unused[0])
 
     def _belongs(self, call: Call, held: Sequence[Held], *, outside: bool) -> bool:
         """Whether an operation is work of the step, rather than of the optimizer, of metrics, or on constants."""
@@ -323,7 +372,17 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         return True
 
     def _leave_out(self, call: Call, what: str) -> None:
-        if call.word in PRODUCTS or call.word == "convolution":
+        if call.word not in PRODUCTS and call.word != "convolution":
+            return
+        held = {self.roles.of(tensor) for tensor in operands_of(call)}
+        by_optimizer = self._optimizing or any(role is Role.GRADIENT or isinstance(role, Source) for role in held)
+        if call.word in PRODUCTS and self.step.backward and by_optimizer and Role.ACTIVATION not in held:
+            self.step.updates.append(
+                Record(
+                    work=product_of_data(call), word="matmul", modules=("optimizer",), calls=(0,), parameters=(), seq=-1
+                )
+            )
+        else:
             self.step.left_out[what] += macs_of(call)
 
     def _is_view(self, call: Call) -> bool:
@@ -428,6 +487,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         )
         at = next((i for i, record in enumerate(self.step.records) if belongs_to and record is belongs_to[-1]), None)
         self.step.records.insert(len(self.step.records) if at is None else at + 1, extra)
+
+
+def _is_empty(call: Call) -> bool:
+    """Whether a product has nothing to multiply, as that of an expert without tokens."""
+    return (call.word in PRODUCTS or call.word == "convolution") and macs_of(call) == 0
 
 
 def _pruned(call: Call, held: Sequence[Held]) -> Held:

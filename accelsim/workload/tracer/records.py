@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
+from accelsim.workload.tracer.collectives import Message
 from accelsim.workload.tracer.measure import Measured
 from accelsim.workload.tracer.works import Work
 
@@ -72,6 +73,10 @@ class StepSeen:
     nodes: set[int] = field(default_factory=set)  # autograd nodes whose backward executed an operation
     left_out: Counter[str] = field(default_factory=Counter)  # multiply-accumulates of products that are no work of it
     late: list[Record] = field(default_factory=list)  # outside of the model, after the last backward pass so far
+    updates: list[Record] = field(default_factory=list)  # products of the optimizer
+    messages: list[Message] = field(default_factory=list)  # between ranks
+    differentiated: bool = False  # whether any gradient was computed, be it to be differentiated again
+    calls: list[set[int]] = field(default_factory=list)  # first dimensions of the inputs of each call of the model
     dispatched: int = 0  # multiply-accumulates that were executed, by a count of their own
     rounds: int = 0  # forward passes of the model after a backward pass
     evaluated: bool = False  # whether it began with the model in evaluation mode, without gradients

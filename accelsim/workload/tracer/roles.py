@@ -13,6 +13,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from accelsim.base.errors import InputError
 from accelsim.workload.names import few
 from accelsim.workload.tracer.autograd import storage_id
+from accelsim.workload.tracer.wrapped import memory_of, parts_of, without_levels
 
 __all__ = [
     "DATA",
@@ -25,6 +26,7 @@ __all__ = [
     "grows",
     "inputs_in",
     "joined",
+    "numbers_in",
     "parameters_of",
     "plain",
     "stored",
@@ -103,11 +105,11 @@ def joined(sources: Sequence[Source]) -> Source:
 def tensors_in(value: Any) -> Iterator[Tensor]:
     """Walk the arguments or results of an operation or a module: tensors in sequences, mappings and dataclasses."""
     if isinstance(value, Tensor):
-        yield value
+        yield from parts_of(value)
     elif isinstance(value, tuple | list):
         for inner in value:
             if isinstance(inner, Tensor):
-                yield inner
+                yield from parts_of(inner)
             elif not isinstance(inner, int | float | None):
                 yield from tensors_in(inner)
     elif isinstance(value, Mapping):
@@ -125,7 +127,7 @@ def inputs_in(value: Any) -> Iterator[Tensor]:
     while waiting:
         one = waiting.pop()
         if isinstance(one, Tensor):
-            yield one
+            yield without_levels(one)
         elif not isinstance(one, _NO_TENSORS) and id(one) not in seen:
             seen[id(one)] = one
             waiting += reversed(_parts_of(one))
@@ -154,7 +156,13 @@ def plain(name: str) -> str:
 
 def stored(tensor: Tensor) -> int:
     """Elements that `tensor` reads from memory: dimensions that an expand repeats count once."""
+    tensor = memory_of(tensor)
     return prod(size for size, step in zip(tensor.shape, tensor.stride(), strict=True) if step)
+
+
+def numbers_in(tensor: Tensor) -> int:
+    """Real numbers that `tensor` holds: a complex element is two."""
+    return int(tensor.numel()) * (2 if tensor.is_complex() else 1)
 
 
 class Roles:
@@ -171,6 +179,7 @@ class Roles:
     def key(self, tensor: Tensor) -> int:
         """Return the identity of the memory of `tensor`. Raises `InputError` where it has none that can be read."""
         try:
+            tensor = memory_of(tensor)
             key = storage_id(tensor)
             if key not in self._alive:
                 self._alive[key] = StorageWeakRef(tensor.untyped_storage())
@@ -201,6 +210,7 @@ class Roles:
 
     def mark_parameter(self, name: str, parameter: Tensor) -> None:
         """Give the storage of a parameter its name, unless it has one already (tied parameters)."""
+        parameter = memory_of(parameter)
         if not isinstance(self._roles.get(self.key(parameter)), Source):
             rows = parameter.shape[0] if parameter.dim() else 1
             self.mark(parameter, Source(name, parameter.numel(), rows, (name,)))
@@ -223,6 +233,7 @@ class Roles:
         role = self._roles.get(self.key(tensor))
         if role is None and self.batch > 1 and tensor.dim() > 1 and tensor.shape[0] == self.batch:
             return Role.SIZED
+        tensor = memory_of(tensor)
         if not isinstance(role, Role) and self._is_expanded(tensor):
             role = Role.SIZED if role is None else replace(role, repeated=True)
         if isinstance(role, Derived) and stored(tensor) < role.elements:
@@ -244,7 +255,7 @@ class Roles:
         """Return the source of an untrained operand of a product, such as a filter kept in a buffer."""
         made = f"{module}.constant_{len(self.constants) + 1}".removeprefix(".")
         label = self._labels.setdefault(self.key(tensor), made)
-        self.constants[label] = stored(tensor)
+        self.constants[label] = stored(tensor) * (2 if tensor.is_complex() else 1)
         return Source(label, self.constants[label], 1, ())
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from accelsim.workload.tracer.autograd import hooks_of, set_hooks
+from accelsim.workload.tracer.opening import without_compiled_operators
 
 __all__ = ["left_as_it_was", "opened"]
 
@@ -28,6 +29,7 @@ def opened(model: nn.Module) -> Iterator[None]:
     fast = torch.backends.mha.get_fastpath_enabled()
     with ExitStack() as stack:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        stack.enter_context(without_compiled_operators())
         stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
         torch.backends.mha.set_fastpath_enabled(False)  # one opaque operation for a whole encoder layer
         for module in model.modules():

@@ -1,7 +1,7 @@
 """Reading one operation of torch: what it computes, its sizes, and which operand is a weight."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -11,12 +11,14 @@ from accelsim.base.errors import InputError
 from accelsim.workload.torch_words import (
     CONVOLUTION,
     CONVOLUTION_BACKWARD,
+    DISTRIBUTED,
     HIDES_PRODUCTS,
     KIND_OF,
     PRODUCTS,
     READ_WHAT_THEY_WRITE,
 )
 from accelsim.workload.tracer.roles import DATA, Derived, Role, Roles, Source, grows, stored, tensors_in
+from accelsim.workload.tracer.wrapped import memory_of
 
 __all__ = [
     "Call",
@@ -56,7 +58,7 @@ class Call:
     @property
     def is_opaque(self) -> bool:
         """Whether it may hold products that cannot be read from it."""
-        return self.namespace not in {"aten", "prims"} or (
+        return self.namespace not in {"aten", "prims", *DISTRIBUTED} or (
             self.word not in KIND_OF and HIDES_PRODUCTS.fullmatch(self.word) is not None
         )
 
@@ -81,6 +83,7 @@ class Work:
     requires: tuple[bool, ...] = ()  # whether the operands of a product other than the weight require a gradient
     derived: tuple[int, Derived] | None = None  # with its side
     macs: int = 0  # multiply-accumulates of a product; of a convolution with the padding
+    outermost: tuple[str, ...] = ()  # sizes of a plain product that lie outermost in the memory of its factors
 
     @property
     def is_product(self) -> bool:
@@ -133,11 +136,19 @@ def macs_of(call: Call) -> int:
     if call.word == "convolution":
         places = left if convolution_operands(call)["transposed"] else call.results[0]
         return int(places.numel() * prod(right.shape[1:]))
-    return int(left.numel() * (right.shape[-1] if right.dim() > 1 else 1))
+    return int(left.numel() * (right.shape[-1] if right.dim() > 1 else 1)) * _real_products(left)
+
+
+def _real_products(factor: Tensor) -> int:
+    """How many products of real numbers one of these is."""
+    return 4 if factor.is_complex() else 1
 
 
 def _product(call: Call, roles: Roles, module: str) -> Work:
-    """Read a product of two matrices, or of two stacks of matrices: with a weight, or of two activations."""
+    """Read a product of two matrices, or of two stacks of matrices: with a weight, or of two activations.
+
+    A complex one has real and imaginary parts as rows of the one factor, and as columns of the other.
+    """
     left, right = operands_of(call)
     m, n = (left.shape[-2] if left.dim() > 1 else 1), (right.shape[-1] if right.dim() > 1 else 1)
     batch, k = prod(left.shape[:-2]), left.shape[-1]
@@ -148,12 +159,32 @@ def _product(call: Call, roles: Roles, module: str) -> Work:
     for side, operand, other, features, vectors in sides:
         weight = _weight_in(roles, operand, other, module)
         if weight and _fits(weight.elements, batch, k * features):
-            kind, fixed, rows = _with_weight(weight.elements, batch, features, vectors, k)
+            parts = 2 if operand.is_complex() else 1
+            kind, fixed, rows = _with_weight(parts * weight.elements, batch, parts * features, parts * vectors, k)
             needed = (bool(other.requires_grad),)
             return Work(kind, fixed, (rows,), (), (data[1 - side],), weight, side, needed, macs=macs_of(call))
-    requires = bool(left.requires_grad), bool(right.requires_grad)
     derived = _derived_factor(roles, (left, right), (batch, m, n, k))
-    return Work("matmul", (), (batch, m, n, k), (), data, requires=requires, derived=derived, macs=macs_of(call))
+    return replace(product_of_data(call), from_data=data, derived=derived)
+
+
+def product_of_data(call: Call) -> Work:
+    """Read a product as one of two activations."""
+    left, right = operands_of(call)
+    m, n = (left.shape[-2] if left.dim() > 1 else 1), (right.shape[-1] if right.dim() > 1 else 1)
+    m, n = (2 * m, 2 * n) if left.is_complex() else (m, n)
+    counts = (prod(left.shape[:-2]), m, n, left.shape[-1])
+    requires = bool(left.requires_grad), bool(right.requires_grad)
+    outermost = (_outermost(left, "m", "k"), _outermost(right, "k", "n"))
+    return Work("matmul", (), counts, (), (True, True), requires=requires, macs=macs_of(call), outermost=outermost)
+
+
+def _outermost(factor: Tensor, rows: str, columns: str) -> str:
+    """Return which size of a factor lies outermost in memory, where samples lie: that of its rows or of its columns."""
+    factor = memory_of(factor)
+    if factor.dim() < 2:
+        return columns if rows == "m" else rows  # what is reduced
+    of_rows, of_columns = (factor.stride(at) if factor.shape[at] > 1 else 0 for at in (-2, -1))
+    return rows if of_rows >= of_columns else columns
 
 
 def _fits(elements: int, batch: int, matrix: int) -> bool:
@@ -210,10 +241,9 @@ def _convolution(call: Call, roles: Roles, module: str) -> Work:
     source, kernel = given["input"], given["weight"]
     role = roles.of(kernel)
     if role in {Role.ACTIVATION, Role.GRADIENT}:
-        raise InputError(
-            f"{module or 'the model'}: a convolution whose kernel is computed from the input cannot be traced;"
-            " only trained and constant kernels can"
-        )
+        return _with_kernel_from_data(call)
+    if isinstance(role, Source) and kernel.numel() > role.elements:  # repeated, as one filter for all channels
+        role = Derived(kernel.numel(), role.parameters)
     if isinstance(role, Derived):
         role = role.as_weight()
     weight = role if isinstance(role, Source) else roles.constant(kernel, module)
@@ -232,6 +262,18 @@ def _convolution(call: Call, roles: Roles, module: str) -> Work:
     return Work(kind, tuple(fixed.items()), (source.shape[0],), (), data, weight, 1, needed, macs=macs_of(call))
 
 
+def _with_kernel_from_data(call: Call) -> Work:
+    """Read a convolution whose kernel is computed from the input: windows by kernel, a product per image and group."""
+    given = convolution_operands(call)
+    source, kernel, groups, transposed = given["input"], given["weight"], given["groups"], given["transposed"]
+    taps, inside = prod(kernel.shape[2:]), source.shape[1] // groups
+    places = source if transposed else call.results[0]
+    n, k = (kernel.shape[1] * taps, inside) if transposed else (kernel.shape[0] // groups, inside * taps)
+    counts = (source.shape[0] * groups, prod(places.shape[2:]), n, k)
+    requires = bool(source.requires_grad), bool(kernel.requires_grad)
+    return Work("matmul", (), counts, (), (True, True), requires=requires, macs=macs_of(call))
+
+
 def _full(values: Sequence[int], rank: int) -> tuple[int, ...]:
     return tuple(values) * rank if len(values) == 1 else tuple(values)
 
@@ -243,7 +285,7 @@ def _vector(call: Call, roles: Roles) -> Work:
     alone = not any(map(grows, held))  # work on parameters: then they are what is read
     read = [(stored(tensor), grows(role)) for tensor, role in zip(call.tensors, held, strict=True)
             if role is not Role.NOISE and (alone or not isinstance(role, Source))]  # fmt: skip
-    writes = call.results[0].numel()
+    writes = call.results[0].numel() if call.results else 0
     if kind == "pooling":
         read = [(_pooling_reads(call), True)]
     elif call.word in READ_WHAT_THEY_WRITE:
