@@ -147,7 +147,7 @@ def _words(options: Mapping[str, Any]) -> list[str]:
 
 
 def _opened(device: str, framework: str | None) -> "Device":
-    from accelsim.calibration.devices.opening import open_device
+    from accelsim.calibration.devices.selection import open_device
 
     return open_device(device, framework)
 

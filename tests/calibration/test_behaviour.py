@@ -12,7 +12,7 @@ from simulated_device import SimulatedDevice
 
 from accelsim.base.errors import InputError
 from accelsim.calibration.behaviour import calibrate
-from accelsim.calibration.devices.opening import open_device
+from accelsim.calibration.devices.selection import open_device
 from accelsim.calibration.devices.suite import DEFAULT, QUICK, LeftOut, Task, measure, tasks_for
 from accelsim.calibration.measured_rows import Measurement, measurements_text, read_measurements
 from accelsim.calibration.profile_files import Identity, calibrated_files, check_facts, facts_of, stated_facts

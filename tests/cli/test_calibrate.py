@@ -21,7 +21,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> SimulatedDevice:
     found = SimulatedDevice()
-    monkeypatch.setattr("accelsim.calibration.devices.opening.open_device", lambda where, framework: found)
+    monkeypatch.setattr("accelsim.calibration.devices.selection.open_device", lambda where, framework: found)
     return found
 
 

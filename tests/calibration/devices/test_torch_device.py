@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 from accelsim.base.errors import InputError  # noqa: E402
 from accelsim.calibration.devices import host  # noqa: E402
 from accelsim.calibration.devices.device import UnsupportedKernel  # noqa: E402
-from accelsim.calibration.devices.opening import open_device  # noqa: E402
+from accelsim.calibration.devices.selection import open_device  # noqa: E402
 from accelsim.calibration.devices.suite import QUICK, LeftOut, measure, tasks_for  # noqa: E402
 from accelsim.calibration.devices.torch_device import TorchDevice  # noqa: E402
 from accelsim.calibration.profile_files import Identity, check_facts  # noqa: E402
