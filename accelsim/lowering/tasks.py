@@ -26,8 +26,8 @@ class Gemm:
     """`count` independent products Y[m, n] = X[m, k] W[k, n]; W is sparse along k where `pattern` is given.
 
     `x_elements`, `w_elements`: distinct elements of one copy in DRAM (an im2col operand repeats them). `w_operand` says
-    what takes the weight port, `tensor` which weight it is. `macs`: dense multiply-accumulates of all copies without
-    the padding of k to whole groups.
+    what takes the weight port, `tensor` which weight it is. `macs`: dense multiply-accumulates of all copies that the
+    operation needs, without the padding of k to whole groups and without borders that meet no tap.
     """
 
     name: str
