@@ -121,7 +121,8 @@ def test_strided_bp_pairs_each_position_with_the_taps_that_reach_it(size, kernel
     ]
     want = 8 * 4 * sum(a * b for a in reached[0] for b in reached[1])
     step = lower(trace, acs.load_design("sat_vcu1525"), METHODS["dense"], pattern=None, batch=1)
-    assert macs(step, Stage.BP) == want
+    done = [executed_macs(task) for task in step.tasks if isinstance(task, Gemm) and task.stage is Stage.BP]
+    assert sum(done) == want
     assert all(gemm.k % 8 == 0 and gemm.k for gemm in gemms(step, Stage.BP))
 
 
