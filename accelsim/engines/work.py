@@ -124,9 +124,9 @@ def _gemm_row(gemm: Gemm, mapping: Mapping, charge: Charge) -> TaskTiming:
 
 
 def executed_macs(gemm: Gemm) -> int:
-    """Return the multiply-accumulates with kept weights, padding of whole groups included."""
+    """Return the multiply-accumulates that the array does: kept weights, padding of whole groups and borders."""
     if gemm.pattern is None:
-        return gemm.macs
+        return gemm.count * gemm.m * gemm.n * gemm.k
     groups, rest = divmod(gemm.k, gemm.pattern.group)
     return gemm.count * gemm.m * gemm.n * (groups * gemm.pattern.kept + min(rest, gemm.pattern.kept))
 

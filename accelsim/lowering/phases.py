@@ -82,10 +82,10 @@ def _weight_gemm(
     channels: int,
     taps: int,
     x_elements: int,
+    macs: int,
 ) -> Gemm:
     """A product of an activation or gradient (m x k) with a weight (k x n), k = channels x taps, all groups."""
     count = 1 if isinstance(operation, Linear) else operation.groups
-    macs = count * m * n * channels * taps
     pattern = None
     if sparse is not None:
         operand, pattern = sparse
@@ -115,20 +115,29 @@ def _weight_gemm(
 def weight_gemms(
     operation: Weighted, stage: Stage, batch: int, sparse: tuple[SparseOperand, Pattern] | None, suffix: str = ""
 ) -> Iterator[Gemm]:
-    """FF or BP: one GEMM, or one per phase where the taps of a strided kernel are scattered over the result."""
+    """FF or BP: one GEMM, or one per phase where the taps of a strided kernel are scattered over the result.
+
+    The multiply-accumulates of all of them are those of the operation: every pair of a tap and a position that it is
+    applied to counts once, whichever side it is computed from. A phase multiplies more where a border of its result is
+    reached by few taps, or none; pairs that meet the padding alone and are in no phase count in the last.
+    """
     inputs, outputs = channels(operation, Axis.INPUT), channels(operation, Axis.OUTPUT)
     reduced, produced = (inputs, outputs) if stage is Stage.FF else (outputs, inputs)
+    pairs = operation.macs_at(batch)
     if isinstance(operation, Linear):
         rows = operation.rows_at(batch)
-        batch, read, phases = 1, rows, [_Phase("", rows, 1)]
+        batch, read, taps, phases = 1, rows, 1, [_Phase("", rows, 1)]
     else:
         source, target = operation.in_size, operation.out_size
         if stage is Stage.BP:
             source, target = target, source
         scattered = isinstance(operation, ConvTranspose) is (stage is Stage.FF)
-        one = _Phase("", prod(target), prod(operation.kernel))
-        read, phases = prod(source), list(_phases(target, operation)) if scattered else [one]
+        read, taps = prod(source), prod(operation.kernel)
+        phases = list(_phases(target, operation)) if scattered else [_Phase("", prod(target), taps)]
+    left = pairs
     for phase in phases:
+        macs = left if phase is phases[-1] else pairs // taps * phase.taps
+        left -= macs
         yield _weight_gemm(
             operation,
             stage,
@@ -139,6 +148,7 @@ def weight_gemms(
             channels=reduced,
             taps=phase.taps,
             x_elements=batch * reduced * read,
+            macs=macs,
         )
 
 

@@ -26,9 +26,9 @@ class Gemm:
     """`count` independent products Y[m, n] = X[m, k] W[k, n]; W is sparse along k where `pattern` is given.
 
     `x_elements`, `w_elements`: distinct elements of one copy in DRAM (an im2col operand repeats them). `w_operand` says
-    what takes the weight port, `tensor` which weight it is. `macs`: dense multiply-accumulates of all copies without
-    the padding of k to whole groups. `product` says which product it is where it runs in another stage: a forward in
-    the backward pass, or one of the optimizer.
+    what takes the weight port, `tensor` which weight it is. `macs`: dense multiply-accumulates of all copies that the
+    operation needs, without the padding of k to whole groups and without borders that meet no tap. `product` says which
+    product it is where it runs in another stage: a forward in the backward pass, or one of the optimizer.
     """
 
     name: str

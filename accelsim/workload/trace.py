@@ -491,10 +491,9 @@ class Trace(FileModel):
 
     @property
     def macs(self) -> int:
-        """Forward multiply-accumulates per sample, without those done once per step, or in backward pass and optimizer."""
-        return sum(
-            operation.macs for operation in self.operations if operation.in_forward and operation.scales_with_batch
-        )
+        """Forward multiply-accumulates per sample; not those done once per step, in the backward pass or optimizer."""
+        scaling = (operation for operation in self.operations if operation.in_forward and operation.scales_with_batch)
+        return sum(operation.macs for operation in scaling)
 
     @property
     def macs_once(self) -> int:
