@@ -15,11 +15,12 @@ from accelsim.lowering.optimizers import Optimizer
 from accelsim.lowering.tasks import Overrides
 from accelsim.results.performance import make_result
 from accelsim.results.step import Result, Results, identity_of
+from accelsim.schedule.forms import columns_of, in_faster_form
 from accelsim.schedule.mapping import MappingCache
 from accelsim.schedule.offline import make_plan
 from accelsim.schedule.plan import Plan
 from accelsim.schedule.plan_checks import check_plan
-from accelsim.schedule.plan_file import decisions_of, load_plan
+from accelsim.schedule.plan_file import decisions_of, load_plan, read_plan
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.trace import Trace
 
@@ -179,12 +180,16 @@ def plan_step(
     another. A `plan` of this step, or the file of one, is checked and returned. Raises as `simulate`.
     """
     usable = case.overrides if case.method.is_sparse else None
-    step = lower(trace, design, case.method, pattern=case.pattern, batch=case.batch, mode=case.mode, overrides=usable)
+    lowered = partial(
+        lower, trace, design, case.method, pattern=case.pattern, batch=case.batch, mode=case.mode, overrides=usable
+    )
     if isinstance(plan, Plan):
-        check_plan(plan, step, design)
+        check_plan(plan, lowered(columns=plan.step.columns), design)
         return plan
     if plan is not None:
-        return load_plan(plan, step, design)
+        tasks = [(task.name, task.stage) for task in read_plan(plan).tasks]
+        return load_plan(plan, lowered(columns=columns_of(tasks, trace)), design)
+    step = in_faster_form(trace, lambda columns: lowered(columns=columns), design, case.optimizer, cache)
     judge = partial(_cycles_of, design=design, optimizer=case.optimizer) if case.engine == "event" else None
     return make_plan(step, design, case.optimizer, cache, judge)
 

@@ -16,19 +16,19 @@ that reach it. A transposed convolution swaps FF and BP. The pruned operand alwa
 the pruned one in BP the product is transposed, dX^T = W dY^T.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
 from accelsim.base.errors import InputError
 from accelsim.lowering.case import check_batch
 from accelsim.lowering.passes import Multiple, Passes
-from accelsim.lowering.phases import Weighted, matmul, positions, weight_gemms, wu_gemm
+from accelsim.lowering.phases import Weighted, col2im, column_gemm, matmul, positions, weight_gemms, wu_gemm
 from accelsim.lowering.rules import Rules, Target, check_supported, input_gradients
-from accelsim.lowering.tasks import Gemm, Generation, Overrides, Stage, Step, Task, Update, VectorWork
-from accelsim.sparsity.methods import Method, Operand
+from accelsim.lowering.tasks import Gemm, Generation, Overrides, Scattered, Stage, Step, Task, Update, VectorWork
+from accelsim.sparsity.methods import Method, Operand, SparseOperand
 from accelsim.sparsity.pattern import Pattern
-from accelsim.workload.trace import Collective, Matmul, Trace, Vector
+from accelsim.workload.trace import Collective, Conv, ConvTranspose, Matmul, Trace, Vector
 
 __all__ = ["lower"]
 
@@ -63,17 +63,19 @@ def lower(
     batch: int,
     mode: Literal["train", "infer"] = "train",
     overrides: Overrides | None = None,
+    columns: Collection[Scattered] = (),
 ) -> Step:
     """Return one step of `trace` at `batch` samples under `method` with its N:M `pattern` on `design`.
 
     First layer, last layer and layers whose reduced channels the group does not divide stay dense, and so does all that
-    the design has no mode for; `notes` says which and why. Raises `InputError` for a batch or product that is too
-    large and for overrides that match nothing or contradict each other.
+    the design has no mode for; `notes` says which and why. `columns` are scattered products to be lowered as
+    columns, not phase by phase. Raises `InputError` for a batch or product that is too large and for overrides that
+    match nothing or contradict each other.
     """
     check_batch(batch)
     check_supported(design, method, pattern, overrides)
     rules = Rules(trace, design, method, pattern, overrides or Overrides())
-    builder = _Builder(trace, design, rules, batch)
+    builder = _Builder(trace, design, rules, batch, frozenset(columns))
     builder.forward()
     if mode == "train":
         builder.backward()
@@ -93,17 +95,19 @@ def lower(
         tasks=tasks,
         after=tuple(builder.after),
         notes=tuple(dict.fromkeys(rules.notes)),
+        columns=builder.as_columns,
     )
 
 
 class _Builder:
     """Collects the tasks of a step with what each waits for."""
 
-    def __init__(self, trace: Trace, design: Target, rules: Rules, batch: int) -> None:
+    def __init__(self, trace: Trace, design: Target, rules: Rules, batch: int, columns: frozenset[Scattered]) -> None:
         self.trace = trace
         self.fuse = design.fuses_activations
         self.rules = rules
         self.batch = batch
+        self.as_columns = columns
         self.gradients = input_gradients(trace)
         self.tasks: list[Task] = []
         self.after: list[tuple[int, ...]] = []
@@ -156,7 +160,8 @@ class _Builder:
             self._elsewhere(stage, [matmul(operation, Stage.FF, suffix, *operation.sizes_at(self.batch))])
         else:
             sparse = self.rules.decide(operation, Stage.FF, batch)
-            self._elsewhere(stage, [*weight_gemms(operation, Stage.FF, batch, sparse, suffix)])
+            self._elsewhere(stage, self._products(operation, Stage.FF, batch, sparse, suffix))
+            self._sum_columns(operation, Stage.FF, batch, suffix)
 
     def backward(self) -> None:
         """BP and WU in reverse order, each update once all gradients of its tensor are there, then its generation.
@@ -217,7 +222,8 @@ class _Builder:
     def _weighted_backward(self, operation: Weighted, batch: int, ready: tuple[int, ...]) -> None:
         if self.gradients[operation.name]:
             sparse = self.rules.decide(operation, Stage.BP, batch)
-            self._again(operation.input_gradient_runs, [*weight_gemms(operation, Stage.BP, batch, sparse)])
+            self._again(operation.input_gradient_runs, self._products(operation, Stage.BP, batch, sparse))
+            self._sum_columns(operation, Stage.BP, batch)
         if operation.adds_to_gradient:
             gemm = wu_gemm(operation, batch, self.rules.decide(operation, Stage.WU, positions(operation, batch)))
             if operation.weight.derived:  # BP of what made it waits for its gradient
@@ -227,6 +233,25 @@ class _Builder:
             for run in range(2, operation.weight_gradient_runs + 1):
                 index = self.add(replace(gemm, name=f"{gemm.name}[run {run}]"), (index,))
             self.trained.setdefault(operation.weight.name, []).append(index)
+
+    def _products(
+        self,
+        operation: Weighted,
+        stage: Stage,
+        batch: int,
+        sparse: tuple[SparseOperand, Pattern] | None,
+        suffix: str = "",
+    ) -> list[Gemm]:
+        """FF or BP of an operation with a weight, in the form that was asked for."""
+        if isinstance(operation, Conv | ConvTranspose) and (operation.name, stage) in self.as_columns:
+            return [column_gemm(operation, stage, batch, sparse, suffix)]
+        return list(weight_gemms(operation, stage, batch, sparse, suffix))
+
+    def _sum_columns(self, operation: Weighted, stage: Stage, batch: int, suffix: str = "") -> None:
+        """Append the sums behind products in columns."""
+        if isinstance(operation, Conv | ConvTranspose) and (operation.name, stage) in self.as_columns:
+            for run in range(operation.input_gradient_runs if stage is Stage.BP else 1):
+                self.in_turn(col2im(operation, stage, batch, suffix + (f"[run {run + 1}]" if run else "")))
 
     def _vector(self, operation: Vector, batch: int, direction: Literal["FF", "BP"], suffix: str) -> None:
         reads, writes = _PASSES[operation.kind].moved(direction, batch * operation.reads, batch * operation.writes)

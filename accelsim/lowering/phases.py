@@ -1,16 +1,30 @@
-"""The products of an operation: one GEMM, or one per phase where the taps of a strided kernel are scattered."""
+"""The products of an operation: one GEMM, or one per phase where the taps of a strided kernel are scattered.
+
+A scattered product has a second form, columns: one GEMM per position that the taps start from, with all taps as columns
+of its result, and the sums of what reaches the same place (col2im) as vector work. It never multiplies a border.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 
-from accelsim.lowering.tasks import Gemm, Stage
+from accelsim.lowering.tasks import Gemm, Stage, VectorWork
 from accelsim.sparsity.methods import Axis, Operand, SparseOperand
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.trace import Conv, ConvTranspose, Linear, Matmul
 
-__all__ = ["Weighted", "channels", "matmul", "positions", "weight_gemms", "wu_gemm"]
+__all__ = [
+    "Weighted",
+    "channels",
+    "col2im",
+    "column_gemm",
+    "matmul",
+    "multiplies_border",
+    "positions",
+    "weight_gemms",
+    "wu_gemm",
+]
 
 Weighted = Conv | ConvTranspose | Linear
 
@@ -131,8 +145,8 @@ def weight_gemms(
         source, target = operation.in_size, operation.out_size
         if stage is Stage.BP:
             source, target = target, source
-        scattered = isinstance(operation, ConvTranspose) is (stage is Stage.FF)
         read, taps = prod(source), prod(operation.kernel)
+        scattered = _is_scattered(operation, stage)
         phases = list(_phases(target, operation)) if scattered else [_Phase("", prod(target), taps)]
     left = pairs
     for phase in phases:
@@ -150,6 +164,61 @@ def weight_gemms(
             x_elements=batch * reduced * read,
             macs=macs,
         )
+
+
+def _is_scattered(operation: Conv | ConvTranspose, stage: Stage) -> bool:
+    """Say whether FF or BP sends every input to the places that its taps reach."""
+    return isinstance(operation, ConvTranspose) is (stage is Stage.FF)
+
+
+def multiplies_border(operation: Weighted, stage: Stage) -> bool:
+    """Say whether FF or BP phase by phase multiplies places of the result by taps that nothing reaches them through."""
+    if isinstance(operation, Linear) or not _is_scattered(operation, stage):
+        return False
+    source, target = operation.in_size, operation.out_size
+    if stage is Stage.BP:
+        source, target = target, source
+    done = sum(phase.positions * phase.taps for phase in _phases(target, operation))
+    return done > prod(source) * prod(operation.kernel)
+
+
+def column_gemm(
+    operation: Conv | ConvTranspose,
+    stage: Stage,
+    batch: int,
+    sparse: tuple[SparseOperand, Pattern] | None,
+    suffix: str = "",
+) -> Gemm:
+    """The scattered product of an operation as columns: k = reduced channels, n = produced channels x taps."""
+    inputs, outputs = channels(operation, Axis.INPUT), channels(operation, Axis.OUTPUT)
+    reduced, produced = (inputs, outputs) if stage is Stage.FF else (outputs, inputs)
+    starts = batch * prod(operation.in_size if stage is Stage.FF else operation.out_size)
+    return _weight_gemm(
+        operation,
+        stage,
+        f"[columns]{suffix}",
+        sparse,
+        m=starts,
+        n=produced * prod(operation.kernel),
+        channels=reduced,
+        taps=1,
+        x_elements=starts * reduced,
+        macs=operation.macs_at(batch),
+    )
+
+
+def col2im(operation: Conv | ConvTranspose, stage: Stage, batch: int, suffix: str = "") -> VectorWork:
+    """The sums behind a product in columns: every column is read once, every place of the result written once."""
+    source, target, produced = operation.in_size, operation.out_size, operation.out_channels
+    if stage is Stage.BP:
+        source, target, produced = target, source, operation.in_channels
+    return VectorWork(
+        name=f"{operation.name}[col2im]{suffix}",
+        operation=operation.name,
+        direction="FF" if stage is Stage.FF else "BP",
+        reads=batch * prod(source) * prod(operation.kernel) * produced,
+        writes=batch * prod(target) * produced,
+    )
 
 
 def wu_gemm(operation: Weighted, batch: int, sparse: tuple[SparseOperand, Pattern] | None) -> Gemm:

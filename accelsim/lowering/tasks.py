@@ -7,7 +7,7 @@ from typing import Literal
 from accelsim.sparsity.methods import Operand
 from accelsim.sparsity.pattern import Pattern
 
-__all__ = ["Gemm", "Generation", "Note", "Overrides", "Stage", "Step", "Task", "Update", "VectorWork"]
+__all__ = ["Gemm", "Generation", "Note", "Overrides", "Scattered", "Stage", "Step", "Task", "Update", "VectorWork"]
 
 
 class Stage(StrEnum):
@@ -95,6 +95,9 @@ class VectorWork:
 
 Task = Gemm | Generation | Update | VectorWork
 
+Scattered = tuple[str, Stage]
+"""An operation and the direction, FF or BP, in which its taps are scattered over the result."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
@@ -115,7 +118,10 @@ class Overrides:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One step in order of execution; `after[i]` holds the tasks that task i waits for."""
+    """One step in order of execution; `after[i]` holds the tasks that task i waits for.
+
+    `columns`: the scattered products, each as operation and FF or BP, that are there as columns, not phase by phase.
+    """
 
     model: str
     method: str
@@ -125,6 +131,7 @@ class Step:
     tasks: tuple[Task, ...]
     after: tuple[tuple[int, ...], ...]
     notes: tuple[Note, ...]
+    columns: frozenset[Scattered] = frozenset()
 
     @property
     def macs_dense(self) -> int:

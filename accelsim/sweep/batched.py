@@ -32,6 +32,7 @@ from accelsim.lowering.case import Case
 from accelsim.lowering.tasks import Stage, Step
 from accelsim.results.energy import COMPONENTS, Energy, add_up, energy_of
 from accelsim.results.performance import stage_result, step_result
+from accelsim.schedule.forms import bordered
 from accelsim.schedule.mapping import mapping_table, why_nothing_fits
 from accelsim.sweep.families import Family, Floats, Ints, Layout
 from accelsim.sweep.point import Point, evaluate_one, failed, flat_metrics
@@ -98,12 +99,15 @@ class BatchEvaluator:
     def _prepared(self, point: Point) -> "tuple[Family, _Member] | None":
         """Return the family of a point with what is its own; None where it is simulated by itself.
 
+        That is so for other engines and schedulers, and where the design decides the form of a product.
+
         Reads and checks in the order of `simulate`, so that of several errors the same is found.
         """
         trace = self._once(("trace", point.workload), lambda: load_trace(point.workload))
         base = self._once(("design", point.design), lambda: load_design(point.design))
         design = override(base, dict(point.changes), origin="vary")
-        if point.case.engine != "closed" or design.schedule.scheduler != "greedy":
+        alone = point.case.engine != "closed" or design.schedule.scheduler != "greedy"
+        if alone or self._once(("bordered", point.workload), lambda: bordered(trace)):
             return None
         case, optimizer = point.case, point.case.optimizer
         table = self._once(("energy", design.energy), lambda: load_energy_table(design.energy))

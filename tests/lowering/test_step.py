@@ -510,7 +510,43 @@ def test_every_stage_counts_the_pairs_of_the_forward_pass(make_trace, sat, kind,
 def test_what_the_array_multiplies_at_borders_is_executed_work_not_needed_work(make_trace, sat):
     """Conv2d(4, 8, 5) on 5x5: BP reaches each of 25 inputs by up to 25 taps, of which one output has a product with each."""
     trace = make_trace({"name": "c", "kind": "conv2d", "in_channels": 4, "out_channels": 8, "kernel": [5, 5], "in_size": [5, 5], "input_gradient": True})  # fmt: skip
-    rows = acs.simulate(trace, sat, method="dense", batch=1).layers
-    assert [(row.stage, row.macs_dense, row.macs_executed) for row in rows if row.macs_dense] == [
+    step = lower(trace, sat, METHODS["dense"], pattern=None, batch=1)
+    assert [(task.stage, task.macs, executed_macs(task)) for task in step.tasks if isinstance(task, Gemm)] == [
         ("FF", 800, 800), ("BP", 800, 25 * 25 * 32), ("WU", 800, 800)
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("stride", "padding", "dilation"), [((1, 1), (0, 0), (1, 1)), ((2, 1), (1, 0), (1, 2)), ((3, 2), (2, 1), (2, 1))])  # fmt: skip
+@pytest.mark.parametrize("groups", [1, 2])
+def test_columns_and_their_sums_are_the_gradient(make_trace, sat, stride, padding, dilation, groups):
+    """The product of sizes m, n, k that is lowered, and the sums behind it, give what differentiating gives."""
+    torch = pytest.importorskip("torch")
+    x = torch.randn(2, 4, 9, 8, dtype=torch.float64, requires_grad=True)
+    w = torch.randn(6, 4 // groups, 3, 2, dtype=torch.float64)
+    y = torch.nn.functional.conv2d(x, w, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    dy = torch.randn_like(y)
+    y.backward(dy)
+    sizes = {
+        "in_channels": 4,
+        "out_channels": 6,
+        "in_size": [9, 8],
+        "kernel": [3, 2],
+        "groups": groups,
+        "input_gradient": True,
+    }
+    trace = make_trace(
+        {"name": "c", "kind": "conv2d", "stride": stride, "padding": padding, "dilation": dilation, **sizes}
+    )
+    step = lower(trace, sat, METHODS["dense"], pattern=None, batch=2, columns={("c", Stage.BP)})
+    (gemm,) = [task for task in step.tasks if isinstance(task, Gemm) and task.stage is Stage.BP]
+    (sums,) = [task for task in step.tasks if isinstance(task, VectorWork)]
+    by_group = dy.reshape(2, groups, 6 // groups, -1).permute(1, 0, 3, 2).reshape(groups, -1, 6 // groups)
+    columns = by_group @ w.reshape(groups, 6 // groups, -1)
+    assert (gemm.count, gemm.m, gemm.k, gemm.n) == (groups, *by_group.shape[1:], columns.shape[2])
+    assert gemm.macs == executed_macs(gemm) == 2 * trace.macs
+    blocks = (
+        columns.reshape(groups, 2, -1, columns.shape[2]).permute(1, 0, 3, 2).reshape(2, columns.shape[2] * groups, -1)
+    )
+    folded = torch.nn.functional.fold(blocks, (9, 8), (3, 2), dilation=dilation, padding=padding, stride=stride)
+    torch.testing.assert_close(folded, x.grad)
+    assert (sums.reads, sums.writes, sums.direction) == (columns.numel(), x.numel(), "BP")
