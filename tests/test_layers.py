@@ -38,7 +38,7 @@ HOMES = {
     "numba": {"base/jit.py"},
     "torch": {"workload/tracer", "cli/trace.py", "torch", "calibration/devices"},
     "onnx": {"workload/importers/onnx.py"},
-    "yaml": {"hardware/sourced.py", "workload/exporters"},
+    "yaml": {"hardware/sourced.py", "workload/exporting.py"},
     "rich": {"cli"},
     "pyarrow": {"sweep/parquet.py"},
     "distributed": {"sweep/cluster.py"},

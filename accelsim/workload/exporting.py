@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+import yaml
 
 from accelsim.base.errors import InputError
 from accelsim.sparsity.pattern import Pattern
@@ -39,6 +40,7 @@ __all__ = [
     "windows",
     "without_transposed",
     "write_directory",
+    "yaml_text",
 ]
 
 
@@ -56,6 +58,9 @@ EXPORT_FORMATS: Mapping[str, ExportFormat] = MappingProxyType({
     "zigzag": ExportFormat(words="ZigZag 3.9 workload", suffix=".yaml"),
     "accelforge": ExportFormat(words="AccelForge 1.0 workload", suffix=".yaml"),
 })  # fmt: skip
+
+_NO_FOLDING = 2**20
+"""Columns after which YAML would break a line."""
 
 Layer = Conv | ConvTranspose | Linear | Matmul
 
@@ -219,6 +224,11 @@ def left_behind(trace: Trace, *, forward: bool) -> Iterator[str]:
     again = [item.name for item in trace.operations if item.recomputed]
     if again and forward:
         yield f"operations that the backward pass computes again are written once: {few(again)}"
+
+
+def yaml_text(data: object) -> str:
+    """Return lists and mappings as YAML in their own order, those of plain values on one line."""
+    return yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=_NO_FOLDING)
 
 
 def write_directory(path: Path, texts: Sequence[tuple[str, str]]) -> None:

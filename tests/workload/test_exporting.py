@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from export_cases import as_trace, conv, convolutions, linear
-from hypothesis import given
+from hypothesis import given, settings
 
 import accelsim as acs
 from accelsim.workload.exporters.accelforge import layer_einsums
@@ -18,6 +18,7 @@ Make = Callable[..., acs.Trace]
 BITS = OperandBits(operand=16, accumulator=32, gradient=32)
 
 
+@settings(deadline=None)
 @given(operation=convolutions(regular=False))
 def test_a_window_reads_what_a_walk_over_outputs_and_taps_reads(operation: dict[str, object]) -> None:
     (layer,) = as_trace(operation).operations

@@ -14,8 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from accelsim.base.errors import InputError
 from accelsim.workload.exporting import (
     Export,
@@ -27,6 +25,7 @@ from accelsim.workload.exporting import (
     sparse_layers,
     windows,
     without_transposed,
+    yaml_text,
 )
 from accelsim.workload.names import counted, few, unique_names
 from accelsim.workload.trace import Conv, Linear, Matmul, Trace
@@ -37,7 +36,6 @@ _AXES = (("Q", "S", "W"), ("P", "R", "H"), ("O", "T", "D"))
 """Per spatial dimension, the last one first: rank of the output, of the filter, of the input."""
 
 _RESERVED = "Total"
-_WIDTH = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +109,7 @@ def _export(einsums: Sequence[_Einsum], bits: OperandBits, notes: tuple[str, ...
         },
         "einsums": [einsum.entry(name, number, bits) for number, (name, einsum) in numbered],
     }
-    text = yaml.safe_dump({"workload": workload}, sort_keys=False, default_flow_style=None, width=_WIDTH)
+    text = yaml_text({"workload": workload})
     return Export(texts=(("", text),), notes=notes, summary=counted(len(einsums), "Einsum"))
 
 

@@ -13,8 +13,6 @@ bits of weight gradients.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from accelsim.base.errors import InputError
 from accelsim.workload.exporting import (
     Export,
@@ -26,6 +24,7 @@ from accelsim.workload.exporting import (
     sparse_layers,
     windows,
     without_transposed,
+    yaml_text,
 )
 from accelsim.workload.names import counted, few
 from accelsim.workload.trace import Conv, Linear, Matmul, Trace
@@ -34,8 +33,6 @@ __all__ = ["layer_workload", "product_workload"]
 
 _SIDES = ("x", "y", "z")
 """Spatial dimensions, the last one (the width) first."""
-
-_WIDTH = 1000
 
 
 def layer_workload(trace: Trace, bits: OperandBits, batch: int = 1) -> Export:
@@ -62,7 +59,7 @@ def _always() -> Iterator[str]:
 
 
 def _export(entries: Sequence[Mapping[str, Any]], notes: tuple[str, ...]) -> Export:
-    text = yaml.safe_dump(list(entries), sort_keys=False, default_flow_style=None, width=_WIDTH)
+    text = yaml_text(list(entries))
     return Export(texts=(("", text),), notes=notes, summary=counted(len(entries), "layer"))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from export_cases import as_trace, conv, convolutions, linear, seen
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import accelsim as acs
@@ -35,6 +35,7 @@ def computations(workload: dict[str, Any], einsum: dict[str, Any]) -> int:
     return math.prod(ranges.values())
 
 
+@settings(deadline=None)
 @given(operation=convolutions(regular=False), batch=st.integers(1, 3))
 def test_any_convolution_has_its_macs_and_reads_no_index_outside(operation: dict[str, Any], batch: int) -> None:
     trace = as_trace(operation)

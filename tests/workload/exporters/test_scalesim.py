@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from export_cases import as_trace, conv, convolutions, linear, seen
-from hypothesis import given
+from hypothesis import given, settings
 
 import accelsim as acs
 from accelsim.lowering.builder import lower
@@ -157,6 +157,7 @@ def test_products_are_as_many_rows_as_copies(tmp_path: Path) -> None:
         product_topology([Product(name="qk", m=2, n=3, k=4, count=100_001)])
 
 
+@settings(deadline=None)
 @given(operation=convolutions(regular=True))
 def test_any_topology_comes_back_with_the_same_products(
     tmp_path_factory: pytest.TempPathFactory, sat: acs.Design, operation: dict[str, Any]

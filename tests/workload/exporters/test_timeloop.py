@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 from export_cases import as_trace, conv, convolutions, linear, seen
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import accelsim as acs
@@ -26,6 +26,7 @@ def extent(projection: list[list[list[str]]], instance: dict[str, int]) -> int:
     return math.prod(ranges)
 
 
+@settings(deadline=None)
 @given(operation=convolutions(regular=False), batch=st.integers(1, 3))
 def test_any_convolution_is_a_timeloop_problem_of_the_same_size(operation: dict[str, Any], batch: int) -> None:
     trace = as_trace(operation)
