@@ -434,18 +434,29 @@ def _same_parameter(call: Call, value: Value, sources: Sequence[Value]) -> Value
     """Return the result of work on parameters alone: still a parameter where it is as large as one, or joins them."""
     parts = [operand.source for operand in sources if operand.source]
     if call.node.operator == "Concat":
-        joined = Source(
-            label="+".join(part.label for part in parts),
-            elements=sum(part.elements for part in parts),
-            tensors=tuple(name for part in parts for name in part.tensors),
-        )
-        return replace(value, source=joined)
+        return _joined(call, value, parts)
     alike = [part for part in parts if part.elements == value.elements]
     if call.node.operator in _MASKING and all(operand.content for operand in call.data):
         value = replace(value, content=_masked(call))
     if alike and call.node.operator not in {"MatMul", "Gemm", "Einsum", "Conv", "ConvTranspose", "Gather"}:
         return replace(value, source=alike[0])
     return replace(value, role=Role.DERIVED)
+
+
+def _joined(call: Call, value: Value, parts: Sequence[Source]) -> Value:
+    """Return joined parameters; all parts of one, in whatever order, are that one."""
+    tensors = tuple(dict.fromkeys(name for part in parts for name in part.tensors))
+    elements = sum(part.elements for part in parts)
+    whole = len(tensors) == 1 and elements == prod(call.walk.graph.stored[tensors[0]].shape)
+    label = tensors[0] if whole else "+".join(part.label for part in parts)
+    contents = [operand.content for operand in call.data if operand.content]
+
+    def content() -> NDArray[Any]:
+        joined: NDArray[Any] = np.concatenate([read() for read in contents], call.node.attributes["axis"])
+        return joined
+
+    source = Source(label=label, elements=elements, tensors=tensors)
+    return replace(value, source=source, content=content if len(contents) == len(call.data) else None)
 
 
 def _masked(call: Call) -> Content:
