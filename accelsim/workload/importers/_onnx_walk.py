@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _MASKING: Mapping[str, Callable[..., NDArray[Any]]] = {"Mul": np.multiply, "Where": np.where}
+_REARRANGING = frozenset({"Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})
 _ELEMENT_BY_ELEMENT = frozenset({"activation", "add", "multiply", "dropout", "elementwise"})
 
 
@@ -214,6 +215,7 @@ class Walk:
         self._in_nodes = not any(stored.floating and prod(stored.shape) > 1 and not stored.in_node
                                  for stored in graph.stored.values())  # fmt: skip
         self.biases = _biases(graph)
+        self._quantised = _quantised(graph)
         self._tables: list[tuple[str, Stored]] = []
         self._values = {name: self._input(name) for name in graph.inputs}
         for node in graph.nodes:
@@ -249,7 +251,8 @@ class Walk:
         )  # fmt: skip
         if stored is None or not elements or (stored.in_node and not self._in_nodes):
             return value
-        trained = stored.floating and elements > 1 and not stored.masks
+        real = stored.floating or name in self._quantised
+        trained = real and elements > 1 and not stored.masks
         return replace(
             value,
             role=Role.PARAMETER if trained else Role.CONSTANT,
@@ -412,6 +415,15 @@ def _biases(graph: Graph) -> dict[str, str]:
         for name, bias in (node.inputs, node.inputs[::-1])
         if bias in graph.stored and bias.endswith("bias")
     }
+
+
+def _quantised(graph: Graph) -> set[str]:
+    """Return the stored tensors of whole numbers that are taken as real ones, as they are or in part."""
+    found = set[str]()
+    for node in reversed(graph.nodes):
+        if node.operator == "DequantizeLinear" or (node.operator in _REARRANGING and node.outputs[0] in found):
+            found.add(node.inputs[0])
+    return {name for name in found if name in graph.stored}
 
 
 def _transposes(table: Stored, weight: Stored) -> bool:
