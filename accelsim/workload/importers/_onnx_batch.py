@@ -14,6 +14,7 @@ from accelsim.workload.importing import ImportOptions
 __all__ = ["Batch"]
 
 _BATCHES = (2, 3)
+_NAMELESS = ("", "?", "-1", "None")
 _PLACES = ("first", "second", "third", "fourth")
 
 
@@ -31,7 +32,7 @@ class Batch:
         self.shapes = {entry.name: _dimensions(self.path, entry) for entry in file.model.graph.input
                        if entry.name in inputs}  # fmt: skip
         self._check_values()
-        self.axes = dict.fromkeys(self.shapes, 0) | batch_axes(file)
+        self.axes = dict.fromkeys(self.shapes, 0) | batch_axes(file.graph)
         self._batched = {name: shape[self.axes[name]] for name, shape in self.shapes.items()
                          if len(shape) > self.axes[name] and name not in self.values}  # fmt: skip
         self.open = {size for size in self._batched.values() if isinstance(size, str) and size not in self.given}
@@ -145,7 +146,7 @@ def _dimensions(path: Path, entry: Any) -> Sequence[int | str]:
         raise InputError(f"{path}: input '{entry.name}' has no shape in the file; a tensor with a shape is needed")
     sizes: list[int | str] = []
     for axis, dimension in enumerate(kind.shape.dim):
-        if dimension.dim_param:
+        if dimension.dim_param not in _NAMELESS:
             sizes.append(dimension.dim_param)
         elif not dimension.HasField("dim_value") or dimension.dim_value == -1:
             sizes.append(f"{entry.name}.{axis}")

@@ -3,13 +3,14 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 
 from accelsim.base.errors import InputError
 from accelsim.sparsity.masks import group_histograms, tightest_pattern
-from accelsim.workload.importers._onnx_graph import is_made_up
+from accelsim.workload.importers._onnx_graph import MisfitError, is_made_up
 from accelsim.workload.importers._onnx_walk import Seen, Walk, Weight
 from accelsim.workload.names import unique_names
 
@@ -39,10 +40,11 @@ def _identity(seen: Seen) -> tuple[Any, ...]:
 
 
 def _check_same(file: str, first: Sequence[Seen], second: Sequence[Seen], samples: int) -> None:
-    for a, b in zip(first, second, strict=True):
-        if _identity(a) != _identity(b):
-            raise InputError(
-                f"{file}: {a.node.where}: differs between a batch of {samples} and of {samples + 1} in more than its"
+    for a, b in zip_longest(first, second):
+        if a is None or b is None or _identity(a) != _identity(b):
+            one = a or b
+            raise MisfitError(
+                f"{file}: {one.node.where}: differs between a batch of {samples} and of {samples + 1} in more than its"
                 " rows; a trace needs a model that treats samples alike"
             )
 

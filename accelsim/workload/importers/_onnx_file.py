@@ -77,7 +77,8 @@ def _used(onnx: Any, path: Path, model: Any, protos: Sequence[Any]) -> tuple[Seq
             raise InputError(f"{path}: {node_of(onnx, str(path), proto).where}: has no result")
     outputs = {entry.name for entry in model.graph.output}
     kept = live([(captured(proto), proto.output) for proto in protos], outputs)
-    others = (proto for proto, keep in zip(protos, kept, strict=True) if not keep and not is_constant(proto))
+    idle = OPERATORS.free | OPERATORS.views.keys()
+    others = (proto for proto, keep in zip(protos, kept, strict=True) if not keep and proto.op_type not in idle)
     names = tuple(proto.name or next(filter(None, proto.output), proto.op_type) for proto in others)
     return [proto for proto, keep in zip(protos, kept, strict=True) if keep], names
 

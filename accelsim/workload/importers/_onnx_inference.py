@@ -16,6 +16,7 @@ from accelsim.workload.importers._onnx_expansions import EXPANSIONS
 from accelsim.workload.importers._onnx_file import Opened, first_line
 from accelsim.workload.importers._onnx_graph import STANDARD, Fact, Graph, MisfitError, Node, Stored, shown
 from accelsim.workload.importers._onnx_live import live
+from accelsim.workload.importers._onnx_operators import OPERATORS
 from accelsim.workload.importers._onnx_tensors import floating_kinds
 
 __all__ = ["Inference"]
@@ -55,13 +56,18 @@ class Inference:
         graph = self._file.graph
         kept = live([(node.inputs, node.outputs) for node in self._nodes], set(graph.outputs))
         pairs = list(zip(self._nodes, kept, strict=True))
-        others = [node.name or node.result for node, keep in pairs if not keep and not node.origin]
+        others = [node.name or node.result for node, keep in pairs if not keep and self._is_work(node)]
         return replace(
             graph,
             nodes=tuple(node for node, keep in pairs if keep),
             stored=self._stored,
             unused=(*graph.unused, *others),
         )
+
+    def _is_work(self, node: Node) -> bool:
+        """Whether a node of the file computes more than what is known beforehand."""
+        fact = self.facts.get(node.result)
+        return node.origin is None and node.operator in OPERATORS.work and (fact is None or fact.known is None)
 
     def _input(self, entry: Any, shape: tuple[int, ...], value: float | None) -> None:
         kind = entry.type.tensor_type.elem_type

@@ -149,8 +149,9 @@ def _quantised(call: Call) -> list[Value]:
     value, zero = call.needed(0), call.operand(2)
     if value.role is Role.ACTIVATION:
         call.walk.note("quantised", call.node.name or call.node.result)
-    role = Role.PARAMETER if value.role is Role.CONSTANT and value.source else value.role
-    if role is not value.role and value.source:
+    trained = value.role is Role.CONSTANT and value.source is not None and value.elements > 1
+    role = Role.PARAMETER if trained else value.role
+    if role is Role.PARAMETER and not value.floating and value.source:
         call.walk.note("integers", value.source.label)
     viewed = _seen_as(value, call.result, _less_zero(call, zero), role=role)
     return [replace(viewed, gradient=value.gradient or role is Role.PARAMETER)]

@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _MASKING: Mapping[str, Callable[..., NDArray[Any]]] = {"Mul": np.multiply, "Where": np.where}
+_REARRANGING = frozenset({"Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})
 _ELEMENT_BY_ELEMENT = frozenset({"activation", "add", "multiply", "dropout", "elementwise"})
 
 
@@ -214,6 +215,7 @@ class Walk:
         self._in_nodes = not any(stored.floating and prod(stored.shape) > 1 and not stored.in_node
                                  for stored in graph.stored.values())  # fmt: skip
         self.biases = _biases(graph)
+        self._quantised = _quantised(graph)
         self._tables: list[tuple[str, Stored]] = []
         self._values = {name: self._input(name) for name in graph.inputs}
         for node in graph.nodes:
@@ -249,7 +251,8 @@ class Walk:
         )  # fmt: skip
         if stored is None or not elements or (stored.in_node and not self._in_nodes):
             return value
-        trained = stored.floating and elements > 1 and not stored.masks
+        real = stored.floating or name in self._quantised
+        trained = real and elements > 1 and not stored.masks
         return replace(
             value,
             role=Role.PARAMETER if trained else Role.CONSTANT,
@@ -414,6 +417,15 @@ def _biases(graph: Graph) -> dict[str, str]:
     }
 
 
+def _quantised(graph: Graph) -> set[str]:
+    """Return the stored tensors of whole numbers that are taken as real ones, as they are or in part."""
+    found = set[str]()
+    for node in reversed(graph.nodes):
+        if node.operator == "DequantizeLinear" or (node.operator in _REARRANGING and node.outputs[0] in found):
+            found.add(node.inputs[0])
+    return {name for name in found if name in graph.stored}
+
+
 def _transposes(table: Stored, weight: Stored) -> bool:
     """Whether the weight is the table or its transpose; a row tells most of them apart."""
     if table.content is None or weight.content is None or len(weight.shape) != len(table.shape):
@@ -434,18 +446,29 @@ def _same_parameter(call: Call, value: Value, sources: Sequence[Value]) -> Value
     """Return the result of work on parameters alone: still a parameter where it is as large as one, or joins them."""
     parts = [operand.source for operand in sources if operand.source]
     if call.node.operator == "Concat":
-        joined = Source(
-            label="+".join(part.label for part in parts),
-            elements=sum(part.elements for part in parts),
-            tensors=tuple(name for part in parts for name in part.tensors),
-        )
-        return replace(value, source=joined)
+        return _joined(call, value, parts)
     alike = [part for part in parts if part.elements == value.elements]
     if call.node.operator in _MASKING and all(operand.content for operand in call.data):
         value = replace(value, content=_masked(call))
     if alike and call.node.operator not in {"MatMul", "Gemm", "Einsum", "Conv", "ConvTranspose", "Gather"}:
         return replace(value, source=alike[0])
     return replace(value, role=Role.DERIVED)
+
+
+def _joined(call: Call, value: Value, parts: Sequence[Source]) -> Value:
+    """Return joined parameters; all parts of one, in whatever order, are that one."""
+    tensors = tuple(dict.fromkeys(name for part in parts for name in part.tensors))
+    elements = sum(part.elements for part in parts)
+    whole = len(tensors) == 1 and elements == prod(call.walk.graph.stored[tensors[0]].shape)
+    label = tensors[0] if whole else "+".join(part.label for part in parts)
+    contents = [operand.content for operand in call.data if operand.content]
+
+    def content() -> NDArray[Any]:
+        joined: NDArray[Any] = np.concatenate([read() for read in contents], call.node.attributes["axis"])
+        return joined
+
+    source = Source(label=label, elements=elements, tensors=tensors)
+    return replace(value, source=source, content=content if len(contents) == len(call.data) else None)
 
 
 def _masked(call: Call) -> Content:

@@ -41,7 +41,8 @@ def vector(call: Call, kind: str, *, reads: int | None = None) -> list[Work]:
     ]  # fmt: skip
     per_step = 0 if alone else sum(value.in_memory for value in read if value.role is not Role.ACTIVATION)
     parameters = [value for value in operands if value.role is Role.PARAMETER]
-    names = [name for value in parameters for name in used(call, value, call.node.word)]
+    joins = alone and call.node.operator == "Concat"  # what is joined counts as one parameter where it is used
+    names = [] if joins else [name for value in parameters for name in used(call, value, call.node.word)]
     if not alone and kind != "embedding":
         for name in names:
             call.walk.note("operands", name)

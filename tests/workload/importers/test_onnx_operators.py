@@ -82,7 +82,7 @@ PRODUCTS = {
     "sliced and joined weights": (
         [node("Slice", "w from to axes", "a"), node("Concat", "a v", "c", axis=1), node("MatMul", "x c")], ROWS,
         {"w": filled(4, 6), "v": filled(4, 2), "from": ints(2), "to": ints(5), "axes": ints(1)},
-        ["concat = copy 20->20 once +w +v", "w[:,2:5]+v = linear 4->5 rows 5 w[:,2:5]+v no gradient"],
+        ["concat = copy 20->20 once", "w[:,2:5]+v = linear 4->5 rows 5 w[:,2:5]+v no gradient"],
     ),
     "one of several stacked weights": (
         [node("Gather", "w which", "a"), node("MatMul", "x a")], ROWS, {"w": filled(3, 4, 6), "which": np.int64(-1)},
