@@ -94,6 +94,8 @@ def import_trace(path: str | Path, format: str | None = None, options: ImportOpt
             f" allowed: {', '.join(IMPORT_FORMATS)}"
         )
     chosen = format or recognise(path)
+    if options is not None and options.inputs and chosen != "onnx":
+        raise InputError(f"{path}: --input gives numbers to inputs of an ONNX model; format {chosen} has none")
     if options is not None and options.calls and chosen not in _RECORDINGS:
         raise InputError(f"{path}: --call says what calls of a recording of PyTorch are; format {chosen} holds none")
     reader = importlib.import_module(f"accelsim.workload.importers.{chosen.replace('-', '_')}")

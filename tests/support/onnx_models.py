@@ -41,6 +41,13 @@ def tensor(name, content):
     return numpy_helper.from_array(np.asarray(content), name)
 
 
+def needed(one):
+    """The names that a node and the graphs inside it use."""
+    graphs = [item.g for item in one.attribute if item.HasField("g")]
+    return [*one.input, *(name for graph in graphs for inner in graph.node for name in needed(inner)),
+            *(entry.name for graph in graphs for entry in graph.output)]  # fmt: skip
+
+
 def built(nodes, inputs, stored=None, opset=20, ir=10, domains=None, **more):
     """A model of nodes, inputs (shape, or shape and element type) and stored tensors; its outputs are what none uses."""
     given = []
@@ -48,7 +55,7 @@ def built(nodes, inputs, stored=None, opset=20, ir=10, domains=None, **more):
         kind, sizes = (shape[1], shape[0]) if shape and isinstance(shape[0], tuple) else (FLOAT, shape)
         given.append(helper.make_tensor_value_info(name, kind, sizes))
     nodes = nodes if isinstance(nodes, list) else [nodes]
-    used = {name for one in nodes for name in one.input}
+    used = {name for one in nodes for name in needed(one)}
     ends = [name for one in nodes for name in one.output if name and name not in used]
     out = [helper.make_tensor_value_info(name, FLOAT, None) for name in ends]
     graph = helper.make_graph(nodes, "graph", given, out, [tensor(*item) for item in (stored or {}).items()])

@@ -1,4 +1,4 @@
-"""Which dimension of an input is the batch: a recurrent layer of ONNX says that it is not the first."""
+"""Which dimension of an input is the batch: some layers of ONNX say that it is not the first."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,8 +6,14 @@ from accelsim.workload.importers._onnx_graph import Graph, Node
 
 __all__ = ["batch_axes"]
 
-_RECURRENT = frozenset({"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"})
-_WITH_BATCH = (0, 5, 6)  # the sequence and the initial states: each has its batch second
+_STATES = {
+    **{("", operator): (0, 5, 6) for operator in ("LSTM", "GRU", "RNN")},  # the sequence and the initial states
+    ("com.microsoft", "DynamicQuantizeLSTM"): (0, 5, 6),
+    ("com.microsoft", "Attention"): (4,),  # keys and values of the past, one after the other
+    ("com.microsoft", "QAttention"): (8,),
+}
+"""Inputs whose second dimension is the batch, by domain and operator; a recurrent layer may have it otherwise."""
+
 _KEEP_AXES = frozenset(
     {
         *("Identity", "Cast", "CastLike", "Dropout", "QuantizeLinear", "DequantizeLinear", "LayerNormalization"),
@@ -31,18 +37,17 @@ _KEEP_AXES = frozenset(
 
 
 def batch_axes(graph: Graph) -> dict[str, int]:
-    """Return the dimension of the batch for each input that leads to a recurrent layer whose first one is time.
+    """Return the dimension of the batch for each input that leads to a layer which has it second.
 
     The way from the input may be work element by element, projections, embeddings, and views along known dimensions.
     """
     way = _Way(graph)
     axes: dict[str, int] = {}
     for node in graph.nodes:
-        if node.operator in _RECURRENT and not node.attributes.get("layout", 0):
-            for place in _WITH_BATCH:
-                if place < len(node.inputs) and node.inputs[place]:
-                    for name, axis in way.inputs_before(node.inputs[place], 1):
-                        axes.setdefault(name, axis)
+        places = () if node.attributes.get("layout", 0) else _STATES.get((node.domain, node.operator), ())
+        for read in (node.inputs[place] for place in places if place < len(node.inputs)):
+            for name, axis in way.inputs_before(read, 1):
+                axes.setdefault(name, axis)
     return axes
 
 
@@ -69,9 +74,8 @@ class _Way:
             return self._gathered(node, axis)
         if node.operator in {"Unsqueeze", "Squeeze"}:
             places = self._places(node)
-            return (
-                None if places is None else (node.inputs[0], _moved(axis, places, removed=node.operator == "Squeeze"))
-            )
+            before = None if places is None else _moved(axis, places, removed=node.operator == "Squeeze")
+            return None if before is None else (node.inputs[0], before)
         if node.operator == "Transpose":
             order = node.attributes.get("perm")
             return None if order is None else (node.inputs[0], order[axis])
@@ -97,10 +101,10 @@ class _Way:
         return None if places is None or min(places) < 0 else sorted(places)
 
 
-def _moved(axis: int, places: Sequence[int], *, removed: bool) -> int:
-    """Return where a dimension of a result was before dimensions were added, or removed, at these places."""
+def _moved(axis: int, places: Sequence[int], *, removed: bool) -> int | None:
+    """Return where a dimension was before some were removed, or added, at these places; None for one that was not."""
     if removed:
         for place in places:
             axis += axis >= place
         return axis
-    return axis - sum(place < axis for place in places)
+    return None if axis in places else axis - sum(place < axis for place in places)

@@ -21,8 +21,8 @@ _PLACES = ("first", "second", "third", "fourth")
 class Batch:
     """What the batch is: a dimension of the inputs that is open, or one that is fixed at `samples`.
 
-    It is the first dimension, but where a recurrent layer takes another one for it. `sizes`: the sizes that an open
-    batch takes in turn. `values`: inputs that are known numbers.
+    It is the first dimension, but where the layer that reads an input has another one for it. `sizes`: the sizes that
+    an open batch takes in turn. `values`: inputs that are known numbers.
     """
 
     def __init__(self, file: Opened, options: ImportOptions) -> None:
@@ -109,7 +109,7 @@ class Batch:
         places = sorted({self.axes[name] for name in others})
         text = " or ".join(_PLACES[axis] for axis in places)
         names = ", ".join(f"'{name}'" for name in others)
-        return f"{text}{word or ' one'} of {names}, as a recurrent layer has it"
+        return f"{text}{word or ' one'} of {names}, as the layer that reads it has it"
 
     def input_sizes(self, batch: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the inputs, with `batch` in place of an open one."""

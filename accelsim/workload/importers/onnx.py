@@ -38,6 +38,8 @@ from accelsim.workload.trace import FORMAT, Trace
 
 __all__ = ["read"]
 
+_TRAINING = "what the file says of training (training_info) is left out: BP and WU follow from its forward graph"
+
 
 def read(path: Path, options: ImportOptions) -> Trace:
     """Return the ONNX model at `path` as a trace.
@@ -68,7 +70,11 @@ def read(path: Path, options: ImportOptions) -> Trace:
                 f"opset {file.opset}",
                 f"onnx {file.onnx.__version__}",
             ],
-            "assumptions": [*batch.assumptions, *assumptions(walk, operations)],
+            "assumptions": [
+                *batch.assumptions,
+                *assumptions(walk, operations),
+                *([_TRAINING] * bool(model.training_info)),
+            ],
         },
         "operations": operations,
     }
