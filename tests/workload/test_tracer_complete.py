@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch", reason="tracing needs the torch extra")
 
 import torch.nn.functional as F  # noqa: E402, N812
 from macs_counter import Count  # noqa: E402
+from operations import shown  # noqa: E402
 from torch import nn  # noqa: E402
 from tracing_cases import Apply, products, traced  # noqa: E402
 
@@ -386,6 +387,18 @@ def test_how_often_a_gradient_is_computed():
     assert runs == [("0", 1, 2), ("2", 2, 2), ("4", 2, 2)]
     names = [task.name for task in step_of(made, 2).tasks if isinstance(task, Gemm) and task.operation == "4"]
     assert names == ["4", "4", "4[run 2]", "4", "4[run 2]"]  # FF, BP and WU, both twice
+
+
+def test_what_is_written_is_not_read():
+    def doubled(m, x):
+        with torch.no_grad():
+            out = torch.mul(x, 2, out=x.new_empty(x.shape))
+        return m.a(out)
+
+    model = Apply(doubled, a=nn.Linear(4, 3))
+    (first, second) = trace(lambda: model(torch.randn(3, 4)).sum(), model).operations[:2]
+    assert (first.kind, first.reads, first.writes) == ("multiply", 4, 4)
+    assert shown(second) == "a = linear 4->3 rows 1 a.weight no gradient"
 
 
 def test_products_of_constants_are_named():
