@@ -26,7 +26,7 @@ NOTES = {
     "checkpoint of a frozen layer, reentrant": (INPUT, UNTRAINED),
     "several steps": ("ProfilerStep#3, the last complete one of 3 recorded steps, is the step of the trace", INPUT),
 }
-OTHER_VECTOR_WORK = frozenset({"vision transformer", "recurrent", "LSTM"})  # as for execution traces
+OTHER_VECTOR_WORK = frozenset({"recurrent", "LSTM"})  # as for execution traces
 NOT_TOLD = {
     "weights put together": (
         "aten::mm on 7x4 and 4x5: no gradient of the shape 5x4 is accumulated: its weight is computed from parameters of"
@@ -57,12 +57,8 @@ def test_a_real_step_has_the_products_of_the_tracer(network, recording, looks):
         assert error_of(recording.profile) == f"{recording.profile}: {NOT_TOLD[network]}"
         return
     trace = imported(recording.profile)
-    if network == "LSTM":  # its kernel computes the gradients of input and state too
-        without = [text.removesuffix(", no input gradient") for text in looks.products(recording.traced)]
-        assert looks.products(trace) == without
-    else:
-        assert looks.products(trace) == looks.products(recording.traced)
-        assert looks.macs(trace) == looks.macs(recording.traced)
+    assert looks.products(trace) == looks.products(recording.traced)
+    assert looks.macs(trace) == looks.macs(recording.traced)
     assert looks.ties(trace) == looks.ties(recording.traced)
     assert trace.parameters == recording.traced.parameters
     assert trace.input_shapes == recording.traced.input_shapes[:1]
