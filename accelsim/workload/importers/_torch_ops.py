@@ -10,7 +10,8 @@ from math import prod
 from typing import Any, Protocol
 
 from accelsim.base.errors import InputError
-from accelsim.workload.importers._torch_rnn import RNNS, recurrent
+from accelsim.workload.importers._torch_attention import opened
+from accelsim.workload.importers._torch_rnn import GATES, RNNS, recurrent
 from accelsim.workload.importers._torch_rows import Leaf, Pass, Row, Tensor
 from accelsim.workload.importers._torch_words import ATTENTION, CONVOLUTIONS, NOT_COUNTED, PARAMETERS
 from accelsim.workload.torch_words import HIDES_PRODUCTS, KIND_OF, PRODUCTS, READ_WHAT_THEY_WRITE, SHOWN_AS
@@ -99,6 +100,9 @@ class Roles(Protocol):
 
     def is_trained(self, leaf: Leaf, at: int) -> bool:
         """Whether the step computes the gradient of a weight operand somewhere."""
+
+    def is_zeros(self, leaf: Leaf, tensor: Tensor) -> bool:
+        """Whether an operand is a constant made for the call, as the first state of a recurrent layer is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -398,18 +402,12 @@ class Reader:
             raise self.error(leaf, f"its dropout is not recorded; {_NUMBERS}")
         grows = any(role.grows for _, role in self.roles.tensors(leaf)[:3])
         count = (self._share(leaf, batch, grows=grows, what="sequences")[0]) * heads
+        steps = opened(row, leaf, self.made, (count, rows, columns, width, out), dropout=bool(dropout))
         gradient = bool(self.made.nodes(leaf))
-        weights = {"reads": count * rows * columns, "writes": count * rows * columns}
-
-        def entry(word: str, **sizes: int) -> Seen:
-            fields = (*sizes.items(), ("scales_with_batch", grows))
-            return Seen(leaf=leaf, word=word, kind=word, fields=fields, input_gradient=gradient)
-
+        scales = ("scales_with_batch", grows)
         return [
-            entry("matmul", batch=count, m=rows, n=columns, k=width),
-            entry("softmax", **weights),
-            *([entry("dropout", **weights)] if dropout else []),
-            entry("matmul", batch=count, m=rows, n=out, k=columns),
+            Seen(leaf=leaf, word=word, kind=KIND_OF.get(word, word), fields=(*sizes, scales), input_gradient=gradient)
+            for word, sizes in steps
         ]
 
     def _recurrent(self, leaf: Leaf) -> Iterator[Seen]:
@@ -419,7 +417,11 @@ class Reader:
             raise self.error(leaf, "only recurrent layers without packed sequences and projections can be opened")
         ran = self.made.nodes(leaf)
         masks = [mask for node in ran for row in node.walk() if "rnn" in row.word and (mask := _mask(row))]
-        to_input, to_state, _, to_weights = masks[-1] if masks and len(masks[-1]) == 4 else (bool(ran),) * 4
+        to_input, to_state, _, to_weights = (
+            masks[-1] if masks and len(masks[-1]) == 4 else self._wanted(leaf, reverse=layer.reverse)
+        )
+        to_input, to_state = to_input and bool(ran), to_state and bool(ran)
+        to_weights = to_weights and bool(ran)
         share, grows = self._share(leaf, layer.sequences, grows=self.roles.of(leaf, 0).grows, what="sequences")
 
         def product(at: int, weight: Tensor, bias: tuple[int, Tensor] | None, rows: int, *, gradient: bool) -> Seen:
@@ -435,18 +437,44 @@ class Reader:
                 weight_gradient=bool(to_weights),
             )
 
-        width, states = layer.hidden * share, 2 if layer.gates == 4 else 1
-        gates = {"reads": 2 * layer.gates * width + (width if layer.gates > 1 else 0), "writes": states * width}
+        def vector(word: str, reads: int, writes: int, *, gradient: bool = bool(ran)) -> Seen:
+            fields = (("reads", reads * share), ("writes", writes * share), ("scales_with_batch", grows))
+            kind = KIND_OF.get(word, "elementwise")
+            return Seen(leaf=leaf, word=word, kind=kind, fields=fields, input_gradient=gradient)
+
+        width = layer.hidden
         for number, (inputs, states_weight, biases) in enumerate(layer.layers):
             at = number * (2 + len(biases))
             first, second = ((at + 2 + i, bias) for i, bias in enumerate(biases)) if biases else (None, None)
-            yield product(
-                at, inputs, first, layer.steps, gradient=bool(to_input or (ran and number >= layer.directions))
-            )
+            passes_on = bool(to_input or (ran and number >= layer.directions))
+            if layer.is_reverse(number):
+                copied = layer.steps * inputs.shape[1]
+                yield vector("flip", copied, copied, gradient=passes_on)
+            yield product(at, inputs, first, layer.steps, gradient=passes_on)
             for step in range(layer.steps):
                 yield product(at + 1, states_weight, second, 1, gradient=bool(to_state or (step and ran)))
-                fields = (*gates.items(), ("scales_with_batch", grows))
-                yield Seen(leaf=leaf, word="gates", kind="elementwise", fields=fields, input_gradient=bool(ran))
+                for word, reads, writes in GATES[layer.gates]:
+                    yield vector(word, reads * width, writes * width)
+            yield vector("stack", layer.steps * width, layer.steps * width)
+            if layer.directions == 2 and layer.is_reverse(number):
+                yield vector("cat", 2 * layer.steps * width, 2 * layer.steps * width)
+
+    def _wanted(self, leaf: Leaf, *, reverse: bool) -> tuple[bool, bool, bool, bool]:
+        """Whether the gradients of input, states and weights of a recurrent kernel are of use.
+
+        The kernel computes all of them; that of the input is of use where something before it is trained or it asks for
+        one, that of a state where that is no zeros.
+        """
+        before = [each for each in self.made.forward if each.row.start < leaf.row.start]
+        if reverse:  # both directions read the same
+            while before and before.pop().row.word not in RNNS:
+                pass
+        earlier = any(self.made.nodes(each) for each in before)
+        source, state = leaf.row.inputs[0], leaf.row.tensors[-1]
+        shapes = [gradient.shape for gradient, creator, _ in self.made.accumulations() if creator is leaf.row]
+        asks = isinstance(source, Tensor) and source.shape in shapes
+        to_state = state.shape in shapes or (earlier and not self.roles.is_zeros(leaf, state))
+        return earlier or asks, to_state, to_state, True
 
     def _vector(self, leaf: Leaf) -> list[Seen]:
         """Count what an operation without a product reads and writes, parameters and dropout masks excluded."""

@@ -6,7 +6,21 @@ from types import MappingProxyType
 
 from accelsim.workload.importers._torch_rows import Row, Tensor
 
-__all__ = ["RNNS", "Recurrent", "recurrent"]
+__all__ = ["GATES", "RNNS", "Recurrent", "recurrent"]
+
+GATES: Mapping[int, tuple[tuple[str, int, int], ...]] = MappingProxyType({
+    1: (("add", 2, 1), ("tanh", 1, 1)),
+    3: (
+        ("add", 2, 1), ("sigmoid", 1, 1), ("add", 2, 1), ("sigmoid", 1, 1), ("clone", 1, 1), ("mul", 2, 1),
+        ("add", 2, 1), ("tanh", 1, 1), ("sub", 2, 1), ("clone", 1, 1), ("mul", 2, 1), ("add", 2, 1),
+    ),
+    4: (
+        ("add", 8, 4), ("sigmoid", 1, 1), ("sigmoid", 1, 1), ("tanh", 1, 1), ("sigmoid", 1, 1), ("mul", 2, 1),
+        ("mul", 2, 1), ("add", 2, 1), ("tanh", 1, 1), ("mul", 2, 1),
+    ),
+})  # fmt: skip
+"""What one step of a recurrent layer does beside its products, by its gates (plain, GRU, LSTM): calls as torch opens
+the layer, with what they read and write in widths of the state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,7 +28,8 @@ class Recurrent:
     """A call of a recurrent kernel.
 
     `layers` holds input weights, recurrent weights and biases of each layer and direction, in order of execution.
-    `steps` and `sequences`: positions of a sequence, and sequences side by side.
+    `steps` and `sequences`: positions of a sequence, and sequences side by side. `reverse`: the only direction is the
+    one from the last step to the first.
     """
 
     steps: int
@@ -23,6 +38,11 @@ class Recurrent:
     layers: tuple[tuple[Tensor, Tensor, tuple[Tensor, ...]], ...]
     gates: int
     directions: int = 1
+    reverse: bool = False
+
+    def is_reverse(self, number: int) -> bool:
+        """Whether layer and direction `number` run from the last step to the first."""
+        return self.reverse or (self.directions == 2 and number % 2 == 1)
 
 
 def _cudnn(
@@ -60,6 +80,7 @@ def _onednn(row: Row) -> Recurrent | None:
         hidden=width,
         layers=((weights[0], weights[1], tuple(weights[2:])),),
         gates=weights[0].shape[0] // width,
+        reverse=row.inputs[7] is True,
     )
 
 

@@ -383,6 +383,14 @@ class Structure:
             return any(self._made.ran(row) for row in prepared if row.tensors[0].shape == weight[1])
         raise self._error(leaf, f"one of its gradients is computed, and a profile does not say which; {_ANOTHER_WAY}")
 
+    def is_zeros(self, leaf: Leaf, tensor: Tensor) -> bool:
+        """See `Roles`: whether zeros of its last two sizes are made before the call."""
+        made = (each.row for each in self._made.forward if each.row.start < leaf.unit.start)
+        return any(
+            row.word == "zeros" and isinstance(row.inputs[0], tuple) and row.inputs[0][-2:] == tensor.shape[-2:]
+            for row in made
+        )
+
     def result(self, leaf: Leaf) -> tuple[tuple[int, ...], bool]:
         """See `Roles`."""
         shape = self._result_shape(leaf) or ()

@@ -1,7 +1,7 @@
 """From the calls of one recorded pass to a trace: operations in order, names, parameters and what was assumed."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +19,7 @@ from accelsim.workload.names import unique_names
 from accelsim.workload.torch_words import PRODUCTS
 from accelsim.workload.trace import FORMAT, Trace
 
-__all__ = ["SEVERAL_ROWS", "Base", "Following", "Settled", "build", "per_sample"]
+__all__ = ["SEVERAL_ROWS", "Base", "Following", "Settled", "ask_for_batch", "build", "per_sample"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,26 +122,49 @@ def per_sample(shape: tuple[int, ...], batch: int) -> tuple[int, ...]:
     return shape[:at] + shape[at + 1 :]
 
 
-def _batch(source: str, made: Pass, options: ImportOptions) -> int:
-    if options.batch is None:
+def ask_for_batch(source: str, rows: Iterable[Row]) -> None:
+    """Raise the `InputError` that asks for the batch as soon as the first product of a forward pass is read.
+
+    A linear layer is the product that it calls, where it calls one.
+    """
+    first: Row | None = None
+    for row in rows:
+        if is_product(row) and not row.is_backward and len(row.tensors) > 1:
+            if row.word != "linear":
+                first = row
+                break
+            if first is not None:
+                break
+            first = row
+    if first is not None:
         raise InputError(
             f"{source}: say with --batch how many samples the step computes; its shapes hold all of them"
-            f" ({_first_product(made)})"
+            f" ({_shown_product(first)})"
         )
-    if options.batch < 1:
-        raise InputError(f"{source}: batch {options.batch}: at least 1 is needed")
+
+
+def _batch(source: str, made: Pass, options: ImportOptions) -> int:
+    if options.batch is None:
+        ask_for_batch(source, (leaf.row for leaf in made.forward))
+    batch = options.batch or 0
+    if batch < 1:
+        raise InputError(f"{source}: batch {batch}: at least 1 is needed")
     sizes = [tensor.shape for leaf in made.forward for tensor in leaf.unit.tensors]
-    if options.batch > 1 and not any(options.batch in shape[:2] for shape in sizes):
-        raise _wrong_batch(source, made, options.batch)
-    return options.batch
+    if batch > 1 and not any(batch in shape[:2] for shape in sizes):
+        raise _wrong_batch(source, made, batch)
+    return batch
 
 
 def _first_product(made: Pass) -> str:
-    first = next(leaf.row for leaf in made.forward if is_product(leaf.row))
-    at = PRODUCTS.get(first.word, 0)
-    factors = [value for value in first.inputs[at:] if isinstance(value, Tensor)] or first.tensors
+    return _shown_product(next(leaf.row for leaf in made.forward if is_product(leaf.row)))
+
+
+def _shown_product(row: Row) -> str:
+    """Name a product with its factors, without what it adds to them."""
+    at = PRODUCTS.get(row.word, 0)
+    factors = [value for value in row.inputs[at:] if isinstance(value, Tensor)] or row.tensors
     shapes = " and ".join("x".join(map(str, tensor.shape)) for tensor in factors[:2])
-    return f"the first product, {first.name}, is of {shapes}"
+    return f"the first product, {row.name}, is of {shapes}"
 
 
 def _wrong_batch(source: str, made: Pass, batch: int) -> InputError:

@@ -6,8 +6,9 @@ embeddings); it is an input where it holds the samples of the batch, and a const
 tensor computed from parameters alone, and as large as one of them, still is that parameter.
 """
 
+import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from accelsim.base.errors import InputError
-from accelsim.base.files import parse_json, read_text
+from accelsim.workload.importers._torch_file import Entries
 from accelsim.workload.importers._torch_ops import (
     ASKED,
     Part,
@@ -27,7 +28,7 @@ from accelsim.workload.importers._torch_ops import (
     takes_input,
 )
 from accelsim.workload.importers._torch_rows import COMPILED_FUNCTION, Leaf, Pass, Recording, Row, Tensor
-from accelsim.workload.importers._torch_trace import SEVERAL_ROWS, Base, Settled, build, per_sample
+from accelsim.workload.importers._torch_trace import SEVERAL_ROWS, Base, Settled, ask_for_batch, build, per_sample
 from accelsim.workload.importers._torch_words import CONVOLUTIONS, NOT_COUNTED, VIEWS
 from accelsim.workload.importing import ImportOptions
 from accelsim.workload.torch_words import KIND_OF, MASKS, PRODUCTS, READ_WHAT_THEY_WRITE, SAME_CONTENT, SELECTS
@@ -48,23 +49,34 @@ def read(path: Path, options: ImportOptions) -> Trace:
     Raises `InputError` for a file that cannot be read or says too little.
     """
     source = str(path)
-    data = parse_json(read_text(path), source)
+    entries = Entries(path, "nodes")
+    if options.batch is None:
+        ask_for_batch(source, _first_calls(entries))
+    nodes = list(entries)
+    data = entries.around()
     if not isinstance(data, dict) or not isinstance(data.get("nodes"), list):
         raise InputError(f"{source}: no execution trace of PyTorch: it has no list of nodes")
     schema = str(data.get("schema"))
     if not _SCHEMA.fullmatch(schema):
         raise InputError(f"{source}: schema '{schema}' is not known; known are 1.x.y and 1.x.y-chakra.0.0.4")
     try:
-        rows = [_row(node, position) for position, node in enumerate(data["nodes"])]
+        rows = [_row(node, position) for position, node in enumerate(nodes)]
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(
             f"{source}: a node is not as schema {schema} has it ({type(error).__name__}: {error})"
         ) from None
-    recording = Recording(source=source, rows=_nested(data["nodes"], rows))
+    recording = Recording(source=source, rows=_nested(nodes, rows))
     return build(recording, _Flow, options, [f"execution trace {schema}"])
 
 
 # Reading
+
+
+def _first_calls(entries: Iterable[Any]) -> Iterator[Row]:
+    """Yield the nodes that can be read, in the order of the file."""
+    for position, node in enumerate(entries):
+        with contextlib.suppress(KeyError, TypeError, ValueError, IndexError, AttributeError):
+            yield _row(node, position)
 
 
 def _nested(nodes: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> tuple[Row, ...]:
@@ -449,6 +461,10 @@ class _Flow:
         """See `Roles`."""
         source = self.of(leaf, at).source
         return source is not None and any(self._bases[part.base].trained for part in source.parts)
+
+    def is_zeros(self, leaf: Leaf, tensor: Tensor) -> bool:
+        """See `Roles`."""
+        return self._value(tensor).is_constant
 
     # Results
 

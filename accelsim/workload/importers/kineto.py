@@ -3,17 +3,18 @@
 What a profile says of weights and parameters is described in `accelsim.workload.importers._torch_structure`.
 """
 
+import contextlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from accelsim.base.errors import InputError
-from accelsim.base.files import read_text
+from accelsim.workload.importers._torch_file import Entries
 from accelsim.workload.importers._torch_rows import LAUNCH, Recording, Row, Tensor
 from accelsim.workload.importers._torch_structure import Structure
-from accelsim.workload.importers._torch_trace import build
+from accelsim.workload.importers._torch_trace import ask_for_batch, build
 from accelsim.workload.importing import ImportOptions
 from accelsim.workload.trace import Trace
 
@@ -32,12 +33,17 @@ def read(path: Path, options: ImportOptions) -> Trace:
     Raises `InputError` for a file that cannot be read or says too little.
     """
     source = str(path)
-    data = _load(path, source)
+    entries = Entries(path, "traceEvents")
+    if options.batch is None:
+        ask_for_batch(source, _first_calls(entries))
+    if not entries.mentions("Input Dims", "Input dims") and any(map(_is_of_host, entries)):
+        raise InputError(f"{source}: holds no shapes; profile the step with record_shapes=True")
+    events = [event for entry in entries if isinstance(entry, dict) and (event := _kept(entry)) is not None]
+    data = entries.around()
     if not isinstance(data, dict) or not isinstance(data.get("traceEvents"), list):
         raise InputError(f"{source}: no profile of PyTorch: it has no list of traceEvents")
-    events = [event for event in data["traceEvents"] if isinstance(event, dict)]
     calls = [event for event in events if event["ph"] == "X"]
-    if not any("::" in str(event.get("name")) for event in calls):
+    if not any(map(_is_of_host, calls)):
         raise InputError(
             f"{source}: holds no operation of the host; profile with ProfilerActivity.CPU among the activities"
         )
@@ -53,25 +59,21 @@ def read(path: Path, options: ImportOptions) -> Trace:
 # Reading
 
 
-def _load(path: Path, source: str) -> Any:
-    """Parse a profile, keeping of its events only the calls of the host and what links them."""
-    text = read_text(path)
-    try:
-        return json.loads(text, object_hook=_kept)
-    except json.JSONDecodeError as error:
-        at_end = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated")
-        ends = " (the file ends there: truncated?)" if at_end else ""
-        where = f"line {error.lineno}, column {error.colno}"
-        raise InputError(f"{source}: not valid JSON: {error.msg.removesuffix(' at')} at {where}{ends}") from None
-    except RecursionError:
-        raise InputError(f"{source}: not valid JSON: nested too deeply") from None
+def _is_of_host(event: Any) -> bool:
+    return isinstance(event, dict) and _kept(event) is not None and "::" in str(event.get("name"))
 
 
-def _kept(entry: dict[str, Any]) -> Any:
-    """Drop events that are not needed while the file is parsed: profiles are large, and most of it is kernels."""
+def _first_calls(entries: Iterable[Any]) -> Iterator[Row]:
+    """Yield the calls of the host that can be read, in the order of the file."""
+    for entry in entries:
+        if isinstance(entry, dict) and (event := _kept(entry)) is not None and _shapes(event) is not None:
+            with contextlib.suppress(KeyError, TypeError, ValueError):
+                yield _row(event)
+
+
+def _kept(entry: dict[str, Any]) -> dict[str, Any] | None:
+    """Drop events that are not needed: profiles are large, and most of it is kernels."""
     phase = entry.get("ph")
-    if not isinstance(phase, str):
-        return entry
     category = str(entry.get("cat", "")).lower()
     is_call = phase == "X" and category in _CALLS
     is_module = phase == "X" and category == "python_function" and str(entry.get("name")).startswith(_MODULE)
@@ -151,6 +153,8 @@ def _value(shape: Any, kind: str, strides: Any, given: str) -> Any:
 
 def _number(text: str) -> Any:
     """Read a recorded number, truth value or list of them; anything else is not known."""
+    if not text:
+        return None
     plain = re.sub(r"(\d)\.(?!\d)", r"\1.0", text.replace("True", "true").replace("False", "false"))
     try:
         value = json.loads(plain)

@@ -19,11 +19,10 @@ NOTES = {
     "several steps": ("ProfilerStep#3, the last complete one of 3 recorded steps, is the step of the trace",),
 }
 OTHER_VECTOR_WORK = frozenset({
-    "vision transformer",  # its attention ran in one kernel, without the scaling and the copies of the tracer
     "recurrent",  # in-place work keeps copies that no gradient flows through
     "checkpoint",  # the observer does not see the end of the last call, which torch breaks off
     "checkpoint of a frozen layer",  # the same
-    "LSTM",  # one kernel
+    "LSTM",  # the last states are not used, and no gradient flows through their copies
 })  # fmt: skip
 
 
@@ -42,12 +41,8 @@ def error_of(path, batch=BATCH):
 
 def test_a_real_step_has_the_products_of_the_tracer(network, recording, looks):
     trace = imported(recording.execution_trace)
-    if network == "LSTM":  # its kernel computes the gradients of input and state too
-        without = [text.removesuffix(", no input gradient") for text in looks.products(recording.traced)]
-        assert looks.products(trace) == without
-    else:
-        assert looks.products(trace) == looks.products(recording.traced)
-        assert looks.macs(trace) == looks.macs(recording.traced)
+    assert looks.products(trace) == looks.products(recording.traced)
+    assert looks.macs(trace) == looks.macs(recording.traced)
     assert looks.ties(trace) == looks.ties(recording.traced)
     assert trace.parameters == recording.traced.parameters
     assert trace.input_shapes == recording.traced.input_shapes

@@ -26,7 +26,7 @@ NOTES = {
     "checkpoint of a frozen layer, reentrant": (INPUT, UNTRAINED),
     "several steps": ("ProfilerStep#3, the last complete one of 3 recorded steps, is the step of the trace", INPUT),
 }
-OTHER_VECTOR_WORK = frozenset({"vision transformer", "recurrent", "LSTM"})  # as for execution traces
+OTHER_VECTOR_WORK = frozenset({"recurrent", "LSTM"})  # as for execution traces
 NOT_TOLD = {
     "weights put together": (
         "aten::mm on 7x4 and 4x5: no gradient of the shape 5x4 is accumulated: its weight is computed from parameters of"
@@ -57,12 +57,8 @@ def test_a_real_step_has_the_products_of_the_tracer(network, recording, looks):
         assert error_of(recording.profile) == f"{recording.profile}: {NOT_TOLD[network]}"
         return
     trace = imported(recording.profile)
-    if network == "LSTM":  # its kernel computes the gradients of input and state too
-        without = [text.removesuffix(", no input gradient") for text in looks.products(recording.traced)]
-        assert looks.products(trace) == without
-    else:
-        assert looks.products(trace) == looks.products(recording.traced)
-        assert looks.macs(trace) == looks.macs(recording.traced)
+    assert looks.products(trace) == looks.products(recording.traced)
+    assert looks.macs(trace) == looks.macs(recording.traced)
     assert looks.ties(trace) == looks.ties(recording.traced)
     assert trace.parameters == recording.traced.parameters
     assert trace.input_shapes == recording.traced.input_shapes[:1]
@@ -298,6 +294,8 @@ def test_attention_in_one_kernel_is_opened(tmp_path, looks, case):
     trace = imported(profile(tmp_path, forward, backward), 8)
     assert looks.operations(trace) == [
         "linear 24->24 rows 1, no input gradient",
+        "multiply 72->72",
+        "multiply 144->144",
         "matmul 2 x 3,12,6",
         "softmax 36->36",
         *(["dropout 36->36"] if dropout else []),
@@ -314,8 +312,15 @@ def test_flash_attention_of_its_own_library_has_positions_before_heads(tmp_path,
     ]  # fmt: skip
 
 
+ONE, TWO = "activation 5->5", "multiply 10->5"
+LSTM_GATES = ["add 40->20", ONE, ONE, ONE, ONE, TWO, TWO, "add 10->5", ONE, TWO]
+GRU_GATES = [
+    "add 10->5", ONE, "add 10->5", ONE, "copy 5->5", TWO, "add 10->5", ONE, "add 10->5", "copy 5->5", TWO, "add 10->5",
+]  # fmt: skip
+
+
 def test_a_recurrent_kernel_is_opened(tmp_path, looks):
-    """Two LSTM layers of width 5 on 3 steps: gates of 4 x 5, weights of all layers in one list."""
+    """Two LSTM layers of width 5 on 3 steps: sums of 4 x 5, weights of all layers in one list."""
     weights = [T(20, 6), T(20, 5), T(20), T(20), T(20, 5), T(20, 5), T(20), T(20)]
     state = T(2, 8, 5)
     kernel = call("aten::_cudnn_rnn", T(3, 8, 6), weights, 4, T(460), state, state, 2, 5, 0, 2, False, 0.0, True, False,
@@ -328,12 +333,10 @@ def test_a_recurrent_kernel_is_opened(tmp_path, looks):
     gradient = call("aten::_cudnn_rnn_backward", T(3, 8, 6), weights, 4, [False, False, False, True])
     backward = [node("CudnnRnnBackward0", 1, T(3, 8, 5), inner=(gradient,)), *accumulate(*weights)]
     trace = imported(profile(tmp_path, forward, backward), 8)
-    gates = "elementwise 45->10"
+    first, later = ["linear 5->20 rows 1, no input gradient", *LSTM_GATES], ["linear 5->20 rows 1", *LSTM_GATES]
     assert looks.operations(trace) == [
-        "linear 6->20 rows 3, no input gradient",
-        "linear 5->20 rows 1, no input gradient", gates, "linear 5->20 rows 1", gates, "linear 5->20 rows 1", gates,
-        "linear 5->20 rows 3",
-        "linear 5->20 rows 1, no input gradient", gates, "linear 5->20 rows 1", gates, "linear 5->20 rows 1", gates,
+        "linear 6->20 rows 3, no input gradient", *first, *later, *later, "copy 15->15",
+        "linear 5->20 rows 3", *first, *later, *later, "copy 15->15",
     ]  # fmt: skip
     assert trace.parameters == sum(a * b for a, b in ((20, 6), (20, 5), (20, 5), (20, 5), (20, 4)))
     assert looks.ties(trace) == [0, 1, 1, 1, 4, 5, 5, 5]
@@ -348,10 +351,11 @@ def test_a_recurrent_kernel_of_both_directions(tmp_path, looks):
     ]  # fmt: skip
     gradient = call("aten::_cudnn_rnn_backward", T(8, 2, 6), weights, 2, [False, False, False, True])
     backward = [node("CudnnRnnBackward0", 1, T(8, 2, 10), inner=(gradient,)), *accumulate(*weights)]
-    first, gates, later = "linear 5->15 rows 1, no input gradient", "elementwise 35->5", "linear 5->15 rows 1"
+    first, later = ["linear 5->15 rows 1, no input gradient", *GRU_GATES], ["linear 5->15 rows 1", *GRU_GATES]
     assert looks.operations(imported(profile(tmp_path, forward, backward), 8)) == [
-        "linear 6->15 rows 2, no input gradient", first, gates, later, gates,
-        "linear 6->15 rows 2, no input gradient", first, gates, later, gates,
+        "linear 6->15 rows 2, no input gradient", *first, *later, "copy 10->10",
+        "copy 12->12, no input gradient", "linear 6->15 rows 2, no input gradient", *first, *later, "copy 10->10",
+        "copy 20->20",
     ]  # fmt: skip
 
 

@@ -452,3 +452,84 @@ def test_kernels_of_a_compiler_are_no_operations_unless_they_are_templates(one_t
             rf"{path}: triton_tem_fused_addmm_1 on 6x8, 6x8: may hold matrix products .*", error_of(path, form)
         )
         assert size(imported(path, form, calls={"triton_tem_*": "ignore"})) == (192, 0, 212)
+
+
+# One step, one answer
+
+
+def scaled_attention(torch, **options):
+    """Attention by torch's function, heads side by side in the projections."""
+    nn = torch.nn
+
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            heads = 1 if "enable_gqa" in options else 2
+            self.q, self.k, self.o, self.heads = nn.Linear(16, 16), nn.Linear(16, 8 * heads), nn.Linear(16, 4), heads
+
+        def forward(self, x):
+            given = dict(options)
+            if "attn_mask" in given:
+                given["attn_mask"] = torch.zeros(x.shape[1], x.shape[1])
+            q = self.q(x).view(*x.shape[:2], 2, 8).transpose(1, 2)
+            k = self.k(x).view(*x.shape[:2], self.heads, 8).transpose(1, 2)
+            y = nn.functional.scaled_dot_product_attention(q, k, k, **given)
+            return self.o(y.transpose(1, 2).reshape(x.shape))
+
+    return Attention()
+
+
+def first_of(torch, layer):
+    class First(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x):
+            return self.layer(x)[0]
+
+    return First()
+
+
+SAME = {
+    "encoder layer": ("5x16", lambda torch: torch.nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)),
+    "encoder layer with dropout": ("5x16", lambda torch: torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)),
+    "attention": ("5x16", scaled_attention),
+    "causal attention": ("5x16", lambda torch: scaled_attention(torch, is_causal=True)),
+    "masked attention": ("5x16", lambda torch: scaled_attention(torch, attn_mask=None)),
+    "attention of shared heads": ("5x16", lambda torch: scaled_attention(torch, enable_gqa=True)),
+    "LSTM": ("3x8", lambda torch: first_of(torch, torch.nn.LSTM(8, 16, 2, batch_first=True))),
+    "LSTM of both directions": (
+        "3x8", lambda torch: first_of(torch, torch.nn.LSTM(8, 16, bidirectional=True, batch_first=True)),
+    ),
+    "LSTM after a layer": (
+        "3x8",
+        lambda torch: torch.nn.Sequential(torch.nn.Linear(8, 6), first_of(torch, torch.nn.LSTM(6, 5, batch_first=True))),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_one_step_is_the_same_work_by_whichever_way_it_comes(one_thread, tmp_path, looks, name):
+    """Of an LSTM the copies of last states differ: nothing uses them, so no gradient is recorded."""
+    from accelsim.workload.tracer import InputSpec, trace_model
+
+    torch = one_thread
+    shape, build = SAME[name]
+    model, x = build(torch), torch.randn(BATCH, *map(int, shape.split("x")))
+    expected = looks.operations(trace_model(model, [InputSpec.parse(shape)]))
+
+    def step():
+        model(x).sum().backward()
+
+    for form, path in recorded(step, tmp_path).items():
+        *operations, loss = looks.operations(imported(path, form))
+        assert loss.startswith("reduce ")
+        if "LSTM" in name:
+            last = [text for text in operations if text.startswith("copy") and text.endswith("no input gradient")]
+            operations, wanted = ([text.removesuffix(", no input gradient") for text in each]
+                                  for each in (operations, expected))  # fmt: skip
+            assert operations == wanted
+            assert len(last) >= 2
+        else:
+            assert operations == expected
