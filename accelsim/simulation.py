@@ -1,12 +1,14 @@
 """From a trace and a design to a result: the only module that chains the stages."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from accelsim.base.errors import InputError
 from accelsim.base.version import __version__
 from accelsim.engines import ENGINES
+from accelsim.engines.messages import message_rows
 from accelsim.hardware.design import Design
 from accelsim.hardware.energy_table import EnergyTable, load_energy_table
 from accelsim.lowering.builder import lower
@@ -41,6 +43,7 @@ def simulate(
     plan: Plan | str | Path | None = None,
     baseline: Result | None = None,
     cache: MappingCache | None = None,
+    link_gb_per_s: float | None = None,
 ) -> Result:
     """Simulate one step of `trace` at `batch` samples on `design`.
 
@@ -58,6 +61,8 @@ def simulate(
             the speedup is over.
         baseline: the dense step under the same options, which is then not timed again.
         cache: mappings found so far; calls for one design that share it search equal GEMMs once.
+        link_gb_per_s: speed of the link of each rank in 10^9 byte/s, to which the messages between the ranks of a
+            distributed step are charged; without it they are named in a note.
 
     The result holds the dense step that its speedup is over, and the plan that was executed. Raises `InputError` for
     input that cannot be used, `InfeasibleError` when a GEMM fits no buffer.
@@ -68,8 +73,9 @@ def simulate(
     True
     """
     case = case_of(
-        method=method, pattern=pattern, batch=batch, mode=mode, optimizer=optimizer, engine=engine, overrides=overrides
-    )
+        method=method, pattern=pattern, batch=batch, mode=mode, optimizer=optimizer, engine=engine, overrides=overrides,
+        link_gb_per_s=link_gb_per_s,
+    )  # fmt: skip
     return simulate_case(trace, design, case, plan=plan, baseline=baseline, cache=cache)
 
 
@@ -88,6 +94,7 @@ def simulate_case(
     executed = plan_step(trace, design, case, cache, plan=plan)
     timing = ENGINES[case.engine](executed, design, case.optimizer)
     timing.check(design)
+    timing = replace(timing, rows=(*timing.rows, *message_rows(trace, case, design.clock_hz)))
     dense = None
     if case.method.is_sparse or plan is not None:
         dense = baseline or simulate_case(trace, design, case.dense, cache=cache)
@@ -181,8 +188,9 @@ def plan_step(
     """
     usable = case.overrides if case.method.is_sparse else None
     lowered = partial(
-        lower, trace, design, case.method, pattern=case.pattern, batch=case.batch, mode=case.mode, overrides=usable
-    )
+        lower, trace, design, case.method, pattern=case.pattern, batch=case.batch, mode=case.mode, overrides=usable,
+        messages_timed=case.link_gb_per_s is not None,
+    )  # fmt: skip
     if isinstance(plan, Plan):
         check_plan(plan, lowered(columns=plan.step.columns), design)
         return plan

@@ -29,6 +29,11 @@ __all__ = ["simulate_command"]
 @plan_option
 @training_options
 @timeline_options
+@click.option(
+    "--link-gb-per-s",
+    type=float,
+    help="Link of each rank, 10^9 byte/s: charges the messages between ranks of a distributed step.",
+)
 @click.option("-o", "--output", metavar="FILE", help="Write the result: .json (everything) or .csv (layers).")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def simulate_command(
@@ -42,6 +47,7 @@ def simulate_command(
     run: dict[str, Any],
     timeline: str | None,
     window: str | None,
+    link_gb_per_s: float | None,
     output: str | None,
     as_json: bool,
 ) -> None:
@@ -55,7 +61,8 @@ def simulate_command(
     from accelsim.simulation import simulate
     from accelsim.workload.trace import load_trace
 
-    single = {"--plan": plan, "--timeline": timeline, "--window": window}
+    link = None if link_gb_per_s is None else f"{link_gb_per_s:g}"
+    single = {"--plan": plan, "--timeline": timeline, "--window": window, "--link-gb-per-s": link}
     whole = read_run(run, step["mode"], single)
     target, recording = check_output(output, (".json", ".csv")), check_timeline(timeline, window, step["engine"])
     workload, design = load_trace(trace), open_design(hw, settings)
@@ -64,7 +71,7 @@ def simulate_command(
         del step["mode"]
         run_training(target, as_json, workload, design, method=method, pattern=pattern, **step, **whole)
         return
-    result = simulate(workload, design, method=method, pattern=pattern, plan=plan, **step)
+    result = simulate(workload, design, method=method, pattern=pattern, plan=plan, link_gb_per_s=link_gb_per_s, **step)
     recorded = None if recording is None else record(result, design, window)
     if target is not None:
         write_results(target, [result])

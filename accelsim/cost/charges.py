@@ -34,12 +34,13 @@ __all__ = [
 
 
 class Bound(StrEnum):
-    """What a task waits for most: op issue (or its engine), DRAM, an input port, the drain of results."""
+    """What a task waits for most: op issue (or its engine), DRAM, an input port, the drain of results, other ranks."""
 
     COMPUTE = "compute"
     DRAM = "dram"
     PORT = "port"
     DRAIN = "drain"
+    LINK = "link"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,18 +64,19 @@ def lower(
     mode: Literal["train", "infer"] = "train",
     overrides: Overrides | None = None,
     columns: Collection[Scattered] = (),
+    messages_timed: bool = False,
 ) -> Step:
     """Return one step of `trace` at `batch` samples under `method` with its N:M `pattern` on `design`.
 
     First layer, last layer and layers whose reduced channels the group does not divide stay dense, and so does all that
     the design has no mode for; `notes` says which and why. `columns` are scattered products to be lowered as
-    columns, not phase by phase. Raises `InputError` for a batch or product that is too large and for overrides that
-    match nothing or contradict each other.
+    columns, not phase by phase. A note names messages between ranks unless they are timed elsewhere. Raises
+    `InputError` for a batch or product that is too large and for overrides that match nothing or contradict each other.
     """
     check_batch(batch)
     check_supported(design, method, pattern, overrides)
     rules = Rules(trace, design, method, pattern, overrides or Overrides())
-    builder = _Builder(trace, design, rules, batch, frozenset(columns))
+    builder = _Builder(trace, design, rules, batch, frozenset(columns), messages_timed=messages_timed)
     builder.forward()
     if mode == "train":
         builder.backward()
@@ -102,7 +103,17 @@ def lower(
 class _Builder:
     """Collects the tasks of a step with what each waits for."""
 
-    def __init__(self, trace: Trace, design: Target, rules: Rules, batch: int, columns: frozenset[Scattered]) -> None:
+    def __init__(
+        self,
+        trace: Trace,
+        design: Target,
+        rules: Rules,
+        batch: int,
+        columns: frozenset[Scattered],
+        *,
+        messages_timed: bool,
+    ) -> None:
+        self.messages_timed = messages_timed
         self.trace = trace
         self.fuse = design.fuses_activations
         self.rules = rules
@@ -152,7 +163,7 @@ class _Builder:
         """The forward of an operation, run in `stage`."""
         batch = self.batch if operation.scales_with_batch else 1
         if isinstance(operation, Collective):
-            self.rules.note_collective(operation, batch)
+            self._message(operation, "FF")
         elif isinstance(operation, Vector):
             if operation.name not in self.fused:
                 self._vector(operation, batch, "FF", suffix)
@@ -196,13 +207,19 @@ class _Builder:
 
     def _gradients_of(self, operation: Weighted | Matmul | Vector, ready: tuple[int, ...]) -> None:
         """BP and WU of one operation."""
-        if isinstance(operation, Vector):
+        if isinstance(operation, Collective):
+            self._message(operation, "BP")
+        elif isinstance(operation, Vector):
             if self.gradients[operation.name] and operation.name not in self.fused:
                 self._vector(operation, self.batch if operation.scales_with_batch else 1, "BP", "")
         elif isinstance(operation, Matmul):
             self._matmul_backward(operation)
         else:
             self._weighted_backward(operation, self.batch if operation.scales_with_batch else 1, ready)
+
+    def _message(self, operation: Collective, direction: Literal["FF", "BP"]) -> None:
+        if operation.direction == direction and not self.messages_timed:
+            self.rules.note_collective(operation, self.batch if operation.scales_with_batch else 1)
 
     def _matmul_backward(self, operation: Matmul) -> None:
         if not self.gradients[operation.name]:

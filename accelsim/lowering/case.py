@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any, Literal, get_args
 
 from accelsim.base.errors import InputError, did_you_mean
@@ -26,7 +27,8 @@ class Case:
 
     `pattern` is None where the method takes none. `batch`: samples of the step. `mode` ``infer`` is FF and its vector
     work alone. `engine`: one of `ENGINE_NAMES`. `overrides` force single operations dense or sparse; dense training
-    ignores them. Raises `InputError` for what cannot be.
+    ignores them. `link_gb_per_s`: 10^9 byte/s of the link of each rank, where messages between ranks are charged.
+    Raises `InputError` for what cannot be.
     """
 
     method: Method
@@ -36,6 +38,7 @@ class Case:
     optimizer: Optimizer
     engine: str
     overrides: Overrides
+    link_gb_per_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINE_NAMES:
@@ -44,6 +47,8 @@ class Case:
         if self.mode not in (modes := get_args(Mode)):
             raise InputError(f"mode: got '{self.mode}'{did_you_mean(self.mode, modes)}; allowed: {', '.join(modes)}")
         check_batch(self.batch)
+        if self.link_gb_per_s is not None and not 0 < self.link_gb_per_s < inf:
+            raise InputError(f"link_gb_per_s: got {self.link_gb_per_s:g}; a number above 0 is needed")
         assert self.pattern is None or self.method.takes_pattern, "see `Case.under`"
 
     def __str__(self) -> str:
@@ -73,7 +78,8 @@ class Case:
     @property
     def identity(self) -> dict[str, Any]:
         """What identities of results hold of the case."""
-        return {**self.head, "pattern": str(self.pattern), "overrides": repr(self.overrides)}
+        link = {} if self.link_gb_per_s is None else {"link_gb_per_s": self.link_gb_per_s}
+        return {**self.head, "pattern": str(self.pattern), "overrides": repr(self.overrides), **link}
 
 
 def case_of(
@@ -85,6 +91,7 @@ def case_of(
     optimizer: str = "sgd",
     engine: str = "closed",
     overrides: Overrides | None = None,
+    link_gb_per_s: float | None = None,
 ) -> Case:
     """Return the case that names and texts describe, as in `accelsim.simulate`.
 
@@ -105,6 +112,7 @@ def case_of(
         optimizer=find_optimizer(optimizer),
         engine=engine,
         overrides=overrides or Overrides(),
+        link_gb_per_s=link_gb_per_s,
     )
 
 

@@ -168,7 +168,7 @@ class Rules:
     def note_collective(self, operation: Collective, batch: int) -> None:
         """Say what is not timed."""
         moved = f"{batch * operation.bytes:,} bytes over {counted(operation.group, 'rank')}"
-        text = f"{operation.operation} of {moved} is not timed: a design has no link between chips"
+        text = f"{operation.operation} of {moved} is not timed without a link (--link-gb-per-s)"
         self.notes.append(Note(operation=operation.name, stage=Stage(operation.direction), text=text))
 
     def _note(self, operation: Weighted, stage: Stage, text: str) -> None:

@@ -218,8 +218,6 @@ class _Use:
         return self._pattern_problem(mask) if self.seen.pattern else None
 
     def _pattern_problem(self, mask: NDArray[np.bool_]) -> str | None:
-        if self.seen.axis == "batch":
-            return "the trace says that groups run along the batch, which a weight does not have"
         share = self._share_that_obeys(mask, Pattern.parse(self.seen.pattern or ""))
         if share < 1:
             return (

@@ -279,17 +279,11 @@ def test_a_file_whose_name_holds_a_hash(make_trace: Callable[..., acs.Trace], tm
     assert check_masks(trace, tmp_path / "t.json") == f"1 mask in {file}"
 
 
-def test_only_weights_have_masks_and_groups_along_their_own_axes(
-    checked: Callable[..., str | None], tmp_path: Path
-) -> None:
+def test_only_weights_have_masks(checked: Callable[..., str | None], tmp_path: Path) -> None:
     seen = {"density": 0.25, "pattern": "1:4", "axis": "batch", "mask": "masks.npz#fc.weight"}
     assert refused(lambda: checked("fc", observed={"FF": {"activation": seen}})) == (
         f"{tmp_path}/t.json: operation 'fc', FF activation: mask 'masks.npz#fc.weight': only weights have masks"
     )
-    assert refused(lambda: checked("fc", observed={"FF": {"weight": seen}})) == (
-        f"{tmp_path}/masks.npz: entry 'fc.weight', weight of operation 'fc' in FF: the trace says that groups run along the"
-        " batch, which a weight does not have"
-    )  # fmt: skip
 
 
 def test_the_check_command_reads_masks_and_simulation_does_not(

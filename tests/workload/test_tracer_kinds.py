@@ -513,8 +513,8 @@ def test_gradients_are_reduced_between_ranks():
     assert (message.direction, message.scales_with_batch, seen.parameters) == ("BP", False, parameters)
     notes = acs.simulate(seen, DESIGN, method="dense", batch=2).notes
     assert [(note.operation, str(note.stage), note.text) for note in notes] == [
-        ("all_reduce", "BP", f"all_reduce of {4 * parameters:,} bytes over 1 rank is not timed: a design has no link"
-                             " between chips"),
+        ("all_reduce", "BP",
+         f"all_reduce of {4 * parameters:,} bytes over 1 rank is not timed without a link (--link-gb-per-s)"),
     ]  # fmt: skip
 
 

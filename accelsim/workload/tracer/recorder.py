@@ -39,7 +39,7 @@ from accelsim.workload.tracer.collectives import message_of
 from accelsim.workload.tracer.counting import MacCounter
 from accelsim.workload.tracer.linking import Linker
 from accelsim.workload.tracer.measure import Meter
-from accelsim.workload.tracer.opening import Opening, run_control_flow
+from accelsim.workload.tracer.opened_calls import Opening, run_control_flow
 from accelsim.workload.tracer.probing import Probe
 from accelsim.workload.tracer.records import AFTERWARDS, Record, StepSeen
 from accelsim.workload.tracer.roles import (

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from accelsim.workload.tracer.autograd import hooks_of, set_hooks
-from accelsim.workload.tracer.opening import without_compiled_operators
+from accelsim.workload.tracer.opened_calls import without_compiled_operators
 
 __all__ = ["left_as_it_was", "opened"]
 
