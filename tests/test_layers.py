@@ -25,7 +25,7 @@ PLAN = (
     ("sweep", "calibration", "training"),
     ("platforms", "simulation"),
     ("results",),
-    ("engines",),
+    ("engines", "arrays"),
     ("schedule",),
     ("cost",),
     ("lowering",),
