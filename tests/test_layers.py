@@ -57,11 +57,11 @@ SAME_THING = {
 LONGEST = 700
 
 
-def modules() -> dict[str, Path]:
+def modules(package: Path = PACKAGE) -> dict[str, Path]:
     """Every module of the package by dotted name, packages by their own."""
     found = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
-        parts = ["accelsim", *path.relative_to(PACKAGE).with_suffix("").parts]
+    for path in sorted(package.rglob("*.py")):
+        parts = ["accelsim", *path.relative_to(package).with_suffix("").parts]
         found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
 
