@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from accelsim.base.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from accelsim.arrays.array import gemm_on_array
     from accelsim.base.errors import AccelsimError, InfeasibleError, InputError
-    from accelsim.engines import gemm_on_array
     from accelsim.hardware.design import Design, load_design
     from accelsim.plots.plot import plot
     from accelsim.report.writing import write_report
@@ -39,7 +39,7 @@ _HOMES = {
     "Trace": "accelsim.workload.trace",
     "TrainingResult": "accelsim.results.training",
     "compare": "accelsim.simulation",
-    "gemm_on_array": "accelsim.engines",
+    "gemm_on_array": "accelsim.arrays.array",
     "load_design": "accelsim.hardware.design",
     "load_results": "accelsim.results.step",
     "load_sweep": "accelsim.sweep.spec",

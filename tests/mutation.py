@@ -30,16 +30,16 @@ from accelsim.base.files import write_atomically
 ROOT = Path(__file__).resolve().parents[1]
 REPORT = ROOT / "reports" / "validation"
 COPIED = ("accelsim", "hw_configs", "workloads", "tests", "pyproject.toml")
-TIMEOUT_S = 300
+TIMEOUT_S = 900
 WORKERS = 2
 
 COMPILED = "accelsim/cost/compiled"
 ARRAY_TIMING, LOOP_NEST, PIPELINE = (f"{COMPILED}/{name}.py" for name in ("array_timing", "loop_nest", "pipeline"))
 MAPPING_SEARCH, BANDWIDTH_SEARCH = f"{COMPILED}/mapping_search.py", f"{COMPILED}/bandwidth_search.py"
 UNIT_PACE = f"{COMPILED}/unit_pace.py"
-REGISTER_OS = "accelsim/engines/compiled/register_os.py"
-REGISTER_STATIONARY = "accelsim/engines/compiled/register_stationary.py"
-REGISTER = "accelsim/engines/register.py"
+REGISTER_OS = "accelsim/arrays/compiled/register_os.py"
+REGISTER_STATIONARY = "accelsim/arrays/compiled/register_stationary.py"
+REGISTER = "accelsim/arrays/register.py"
 GEMM = "accelsim/cost/gemm.py"
 BUILDER = "accelsim/lowering/builder.py"
 RULES = "accelsim/lowering/rules.py"
@@ -88,12 +88,12 @@ class Suite:
     compiled: bool = False
 
 
-AGREEMENT = "tests/engines/test_agreement.py"
+AGREEMENT = "tests/arrays/test_agreement.py"
 NUMBERS = "tests/cost/test_gemm.py"
 SUITES = {
     "closed form": Suite(("tests/cost/test_array.py", AGREEMENT), "not larger_array"),
     "register engine": Suite(
-        (NUMBERS, "tests/engines/test_register.py", AGREEMENT), "not larger_array and not planted_faults"
+        (NUMBERS, "tests/arrays/test_register.py", AGREEMENT), "not larger_array and not planted_faults"
     ),
     "buffer level": Suite((NUMBERS, "tests/cost/test_buffer_level.py"), "not search"),
     "mapping search": Suite(("tests/cost/test_buffer_level.py", "tests/cost/test_search.py"), compiled=True),

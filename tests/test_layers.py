@@ -25,7 +25,7 @@ PLAN = (
     ("sweep", "calibration", "training"),
     ("platforms", "simulation"),
     ("results",),
-    ("engines",),
+    ("engines", "arrays"),
     ("schedule",),
     ("cost",),
     ("lowering",),
@@ -57,11 +57,11 @@ SAME_THING = {
 LONGEST = 700
 
 
-def modules() -> dict[str, Path]:
+def modules(package: Path = PACKAGE) -> dict[str, Path]:
     """Every module of the package by dotted name, packages by their own."""
     found = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
-        parts = ["accelsim", *path.relative_to(PACKAGE).with_suffix("").parts]
+    for path in sorted(package.rglob("*.py")):
+        parts = ["accelsim", *path.relative_to(package).with_suffix("").parts]
         found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
 
@@ -181,6 +181,32 @@ def test_modules_share_a_name_only_where_they_are_the_same_thing() -> None:
     for name in MODULES:
         where[name.rpartition(".")[2]].append(name)
     assert {word for word, names in where.items() if len(names) > 1} <= SAME_THING
+
+
+def hidden_modules(package: Path = PACKAGE) -> list[str]:
+    """Modules that a name in the ``__init__`` of their package hides: ``import a.b as b`` would give something else."""
+    known, found = modules(package), []
+    for name, path in known.items():
+        for node in ast.parse(path.read_text()).body if path.name == "__init__.py" else ():
+            if isinstance(node, ast.ImportFrom):
+                bound = {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+                bound = {node.name: f"a definition in {name}"}
+            else:
+                continue
+            found += [f"{name}.{word}" for word, what in bound.items() if f"{name}.{word}" in known.keys() - {what}]
+    return found
+
+
+def test_no_name_hides_a_module(tmp_path: Path) -> None:
+    assert hidden_modules() == []
+    (tmp_path / "engines").mkdir()
+    (tmp_path / "engines" / "event.py").write_text("def run(): ...")
+    (tmp_path / "engines" / "closed.py").write_text("def run(): ...")
+    (tmp_path / "engines" / "__init__.py").write_text(
+        "from accelsim.engines import closed\nfrom accelsim.engines.event import run as event"
+    )
+    assert hidden_modules(tmp_path) == ["accelsim.engines.event"]
 
 
 def test_no_file_is_longer_than_can_be_read() -> None:

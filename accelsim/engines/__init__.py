@@ -1,10 +1,13 @@
 """Engines execute a plan and return a `Timing`; all have the same signature. They hold no policy and do not search."""
 
-from accelsim.engines.array import ArrayCounts, gemm_on_array
-from accelsim.engines.closed_form import run as closed_form
-from accelsim.engines.event import run as event
-from accelsim.lowering.case import ENGINE_NAMES
+from collections.abc import Callable, Mapping
 
-__all__ = ["ENGINES", "ArrayCounts", "gemm_on_array"]
+from accelsim.engines import closed_form, event
+from accelsim.engines.timing import Timing
+from accelsim.hardware.design import Design
+from accelsim.lowering.optimizers import Optimizer
+from accelsim.schedule.plan import Plan
 
-ENGINES = dict(zip(ENGINE_NAMES, (closed_form, event), strict=True))
+__all__ = ["ENGINES"]
+
+ENGINES: Mapping[str, Callable[[Plan, Design, Optimizer], Timing]] = {"closed": closed_form.run, "event": event.run}

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from accelsim.arrays.array import gemm_on_array
+from accelsim.arrays.functional import sore_reduce
 from accelsim.cost.compiled import array_timing, loop_nest, pipeline
 from accelsim.cost.gemm import sore_cycles
-from accelsim.engines import gemm_on_array
 from accelsim.engines.buffer_walk import walk_buffers
-from accelsim.engines.functional import sore_reduce
 from accelsim.sparsity.masks import magnitude_mask, unpack
 from accelsim.sparsity.pattern import Pattern
 
@@ -48,8 +48,8 @@ def array_agreement(cases: int = 1500) -> Iterator[Pairs]:
             "overlapped": bool(whole(0, 1)),
             "ports": tuple(whole(1, 9) if whole(0, 1) else None for _ in range(2)),
         }
-        closed = gemm_on_array(m, n, k, engine="closed", **case)
-        stepped = gemm_on_array(m, n, k, engine="register", **case)
+        closed = gemm_on_array(m, n, k, array_model="closed", **case)
+        stepped = gemm_on_array(m, n, k, array_model="register", **case)
         names = ("cycles", "op_slots", "x_words", "w_words", "y_words", "tiles")
         yield [(getattr(closed, name), getattr(stepped, name)) for name in names]
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
+from accelsim.arrays.array import gemm_on_array
+from accelsim.arrays.register import estimate_seconds
 from accelsim.base.errors import AccelsimError, InputError
 from accelsim.base.files import read_text
 from accelsim.cost.shared_port import ideal_cycles
-from accelsim.engines import gemm_on_array
-from accelsim.engines.register import estimate_seconds
 from accelsim.hardware.machine import load_machine, machine_names
 from accelsim.sparsity.pattern import Pattern
 from accelsim.studies.overlap import EngineComparison, compare_engines
@@ -85,7 +85,7 @@ def _whole(row: Row, column: str) -> int:
     return int(text)
 
 
-def _tile(engine: str) -> Callable[[Row], list[tuple[int, int]]]:
+def _tile(array_model: str) -> Callable[[Row], list[tuple[int, int]]]:
     def compare(row: Row) -> list[tuple[int, int]]:
         kept, group = _whole(row, "N"), _whole(row, "M")
         got = gemm_on_array(
@@ -102,7 +102,7 @@ def _tile(engine: str) -> Callable[[Row], list[tuple[int, int]]]:
             split_k=_whole(row, "Z"),
             variant="split" if row["variant"] == "-" else row["variant"],
             overlapped=_whole(row, "overlap") == 1,
-            engine=engine,
+            array_model=array_model,
         )
         names = ("cycles", "op_slots", "x_words", "w_words", "y_words", "tiles")
         return [(getattr(got, name), _whole(row, name)) for name in names]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from accelsim.engines.functional import sore_reduce
+from accelsim.arrays.functional import sore_reduce
 from accelsim.sparsity.masks import group_histograms, magnitude_mask, pack, unpack
 from accelsim.sparsity.pattern import Pattern
 

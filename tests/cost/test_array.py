@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import accelsim as acs
-from accelsim.engines import ArrayCounts, gemm_on_array
+from accelsim.arrays.array import ArrayCounts, gemm_on_array
 
 SIZES = st.integers(1, 70)
 PATTERNS = st.sampled_from([None, "1:2", "2:4", "1:4", "2:8", "3:8", "4:8", "4:4", "1:16", "4:16", "16:32"])
@@ -142,3 +142,12 @@ def test_bad_arguments_are_named(change: dict, message: str) -> None:
     with pytest.raises(acs.InputError) as caught:
         gemm_on_array(**{**case, **change})
     assert str(caught.value) == message
+
+
+def test_the_array_model_can_be_given_by_its_earlier_name() -> None:
+    case = {"rows": 4, "cols": 4, "macs_per_pe": 2, "adder_latency": 8, "dataflow": "os", "pattern": "2:8"}
+    assert gemm_on_array(8, 8, 32, engine="register", **case) == gemm_on_array(8, 8, 32, array_model="register", **case)
+    for name in ("array_model", "engine"):
+        with pytest.raises(acs.InputError) as caught:
+            gemm_on_array(8, 8, 32, **case, **{name: "event"})
+        assert str(caught.value) == "array_model: got 'event'; allowed: closed, register"

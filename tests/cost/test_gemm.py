@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 import accelsim as acs
+from accelsim.arrays.array import gemm_on_array
+from accelsim.arrays.functional import sore_reduce
 from accelsim.cost.compiled import array_timing, pipeline
 from accelsim.cost.gemm import gemm_numbers, sore_cycles
-from accelsim.engines import gemm_on_array
 from accelsim.engines.buffer_walk import walk_buffers
-from accelsim.engines.functional import sore_reduce
 from accelsim.lowering.tasks import Gemm, Stage
 from accelsim.sparsity.methods import Operand
 
@@ -82,5 +82,5 @@ def test_reduction_rounds_wait_for_narrow_ports_as_the_register_engine_does(port
             "interleave": (1, 2), "split_k": split}  # fmt: skip
     for ports in ((port, None), (None, port)):
         assert gemm_on_array(7, 1, 60, **case, ports=ports) == gemm_on_array(
-            7, 1, 60, **case, ports=ports, engine="register"
+            7, 1, 60, **case, ports=ports, array_model="register"
         )

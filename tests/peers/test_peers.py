@@ -23,8 +23,8 @@ from typing import Any
 import pytest
 
 import accelsim as acs
+from accelsim.arrays.array import gemm_on_array
 from accelsim.cli import main
-from accelsim.engines.array import gemm_on_array
 from accelsim.workload.trace import Conv, Linear
 
 PEERS = os.environ.get("ACCELSIM_PEERS", "")

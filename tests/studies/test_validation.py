@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from accelsim.arrays.array import gemm_on_array
 from accelsim.base.errors import InputError
 from accelsim.cli import main
-from accelsim.engines import gemm_on_array
 from accelsim.hardware.machine import load_machine
 from accelsim.sparsity.pattern import Pattern
 from accelsim.studies.validation import CHECKS, RANDOM_CHECKS, run_check

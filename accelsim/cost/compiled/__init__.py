@@ -1,4 +1,4 @@
 """The closed form in compiled loops, by topic: numbers in, numbers out; no text, no checks, no exceptions.
 
-`accelsim.engines.array`, `accelsim.cost` and `accelsim.schedule` wrap these functions and say what they mean.
+`accelsim.arrays.array`, `accelsim.cost` and `accelsim.schedule` wrap these functions and say what they mean.
 """

@@ -1,7 +1,7 @@
-"""The RTL tier: small SystemVerilog machines, simulated by Icarus Verilog, against the engines that describe them.
+"""The RTL tier: small SystemVerilog machines, simulated by Icarus Verilog, against the array models that describe them.
 
 The machines in `tests/rtl` have their own control and count their own cycles; nothing here computes a cycle. Operands
-are small whole numbers, on which both the engine's floating point and the RTL's 32-bit integers are exact.
+are small whole numbers, on which both the model's floating point and the RTL's 32-bit integers are exact.
 """
 
 import shutil
@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from accelsim.engines.functional import sore_reduce
-from accelsim.engines.register import run_registers
+from accelsim.arrays.functional import sore_reduce
+from accelsim.arrays.register import run_registers
 from accelsim.sparsity.masks import magnitude_mask
 from accelsim.sparsity.pattern import Pattern
 

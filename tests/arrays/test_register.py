@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import config
 
+from accelsim.arrays import register
+from accelsim.arrays.compiled import register_os, register_stationary, register_words
+from accelsim.arrays.register import estimate_seconds, run_registers
 from accelsim.base.errors import InputError
-from accelsim.engines import register
-from accelsim.engines.compiled import register_os, register_stationary, register_words
-from accelsim.engines.register import estimate_seconds, run_registers
 from accelsim.sparsity.pattern import Pattern
 
 COUNTS = ("cycles", "op_slots", "x_words", "w_words", "y_words", "tiles")
@@ -382,7 +382,7 @@ def test_estimate_is_of_the_right_size(machine):
 
 def test_the_kernels_run_without_compilation():
     code = (
-        "from accelsim.engines.register import run_registers as run;"
+        "from accelsim.arrays.register import run_registers as run;"
         "a = dict(rows=2, cols=2, macs_per_pe=1, adder_latency=2);"
         "print(run(3, 3, 5, dataflow='os', split_k=2, **a).cycles);"
         "print(run(3, 3, 5, dataflow='ws', overlapped=True, **a).cycles)"
@@ -444,7 +444,7 @@ def interpreted_kernels(fault=None):
         module = types.ModuleType(f"faulty_{name}")
         sys.modules[module.__name__] = module
         changed = text if fault is None else text.replace(*fault)
-        changed = changed.replace("from accelsim.engines.compiled.", "from faulty_")
+        changed = changed.replace("from accelsim.arrays.compiled.", "from faulty_")
         changed = changed.replace("from accelsim.base.jit import jit", stub)
         exec(compile(changed, module.__name__, "exec"), vars(module))  # noqa: S102
         made.append(module)

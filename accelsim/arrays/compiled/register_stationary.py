@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.engines.compiled.register_words import (
+from accelsim.arrays.compiled.register_words import (
     ACTIVE,
     ADD,
     BANK_IN,

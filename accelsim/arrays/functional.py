@@ -11,8 +11,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.arrays.compiled.sorter import step_lanes
 from accelsim.base.errors import InputError
-from accelsim.engines.compiled.sorter import step_lanes
 from accelsim.sparsity.masks import Packed
 from accelsim.sparsity.pattern import Pattern
 

@@ -13,6 +13,9 @@ from accelsim.sparsity.pattern import Pattern
 
 __all__ = ["ArrayCounts", "gemm_on_array"]
 
+ARRAY_MODELS = ("closed", "register")
+"""Counts in closed form, and those of a machine that is stepped register by register."""
+
 LARGEST_SIZE = 2**40
 
 
@@ -45,33 +48,49 @@ def gemm_on_array(
     overlapped: bool = False,
     ports: tuple[int | None, int | None] | None = None,
     timing: str = "sat",
-    engine: str = "closed",
+    array_model: str = "closed",
     x: NDArray[Any] | None = None,
     w: NDArray[Any] | None = None,
+    engine: str | None = None,
 ) -> ArrayCounts:
-    """Return what ``Y[m, n] = X[m, k] W[k, n]`` takes on an array of `rows` x `cols` PEs, operands always at hand.
+    """Return what ``Y[m, n] = X[m, k] W[k, n]`` takes on an array of PEs, operands always at hand.
 
-    Each PE issues one `macs_per_pe`-wide dot product per cycle; a sum can be added to again `adder_latency` cycles
-    later. `pattern` N:M: N of every M consecutive k of W are kept; ragged groups are padded. The array is
+    Each PE issues one dot product per cycle. `dataflow` says what stays in a PE:
 
-    - ``os``: output-stationary. A PE owns ``interleave`` = (Ia, Ib) outputs with `split_k` partial sums each; m in
-      blocks of rows x Ia outside, n in blocks of cols x Ib inside, k uncut.
-    - ``ws`` / ``is``: W or X stays, k over PE rows; column blocks outside, k blocks inside. `variant` says what a PE
-      does with the ceil(N / macs_per_pe) slots of a group: ``split`` sends each partial sum on, ``chain`` adds them up
-      in one of Ia x Ib accumulators, ``flat`` (ws only) gives each slot its own PE row.
+    - ``os``: output-stationary. A PE owns Ia x Ib outputs; m in blocks of rows x Ia outside, n in blocks of cols x Ib
+      inside, k uncut.
+    - ``ws`` / ``is``: W or X stays, k over PE rows; column blocks outside, k blocks inside.
 
-    `overlapped`: a second accumulator bank or a shadow weight set hides drains and preloads. `ports`: elements per
-    cycle at each PE row and each PE column (None: as wide as needed); a phase lasts at least as long as its words
-    take. OS: issue = max(issue, ceil(Ia kx / row port), ceil(Ib kw / column port)). WS, IS: stream and preload alike.
+    Arguments:
 
-    `timing`: ``sat``, or how another simulator counts (`accelsim.cost.conventions`): isolated, no adder latency.
-
-    `engine`: ``closed`` computes the counts, ``register`` steps a machine of registers and counts (`run_registers`,
-    which also returns the product). `x` (m, k) and `w` (k, n) are its operands; the closed form needs none.
+    - `m`, `n`, `k`: sizes of the product, each from 1 to 2^40.
+    - `rows`, `cols`: PEs of the array, each from 1.
+    - `macs_per_pe`: width V of the dot product of a PE, in multiply-accumulates per cycle, from 1.
+    - `adder_latency`: cycles until a sum can be added to again, from 1.
+    - `dataflow`: ``os``, ``ws`` or ``is``.
+    - `pattern`: N:M, as in ``"2:8"``: N of every M consecutive k of W are kept, ragged groups are padded. None: dense.
+    - `interleave`: (Ia, Ib), accumulators that a PE uses in turn, each from 1.
+    - `split_k`: Z partial sums of each output of an ``os`` PE, from 1; 1 for the others.
+    - `variant`: what a PE of ``ws`` or ``is`` does with the ceil(N / V) slots of a group: ``split`` sends each partial
+      sum on, ``chain`` adds them up in one of Ia x Ib accumulators, ``flat`` (``ws`` only) gives each slot its own row.
+    - `overlapped`: whether a second accumulator bank or a shadow weight set hides drains and preloads.
+    - `ports`: (row, column), elements per cycle at each PE row and column; None: as wide as needed. A phase lasts at
+      least as long as its words take. OS: issue = max(issue, ceil(Ia kx / row port), ceil(Ib kw / column port)).
+    - `timing`: ``sat``, or how another simulator counts (`accelsim.cost.conventions`): isolated, no adder latency.
+    - `array_model`: ``closed`` computes the counts, ``register`` steps a machine of registers and counts
+      (`accelsim.arrays.register.run_registers`, which also returns the product).
+    - `x`, `w`: operands of shape (m, k) and (k, n) for the register-level machine; None: random ones of a fixed seed.
+    - `engine`: earlier name of `array_model`.
 
     Raises `InputError` naming the argument, what it got and what is allowed.
+
+    >>> case = {"rows": 4, "cols": 4, "macs_per_pe": 2, "adder_latency": 8, "interleave": (2, 4), "dataflow": "os"}
+    >>> dense, sparse = (gemm_on_array(64, 64, 256, pattern=pattern, **case) for pattern in (None, "2:8"))
+    >>> dense.cycles, sparse.cycles
+    (34208, 9632)
     """
     parsed = Pattern.parse(pattern) if isinstance(pattern, str) else pattern
+    array_model = array_model if engine is None else engine
     sizes = {
         "m": m,
         "n": n,
@@ -90,7 +109,7 @@ def gemm_on_array(
         _whole(name, size)
     _choice("dataflow", dataflow, DATAFLOWS)
     _choice("timing", timing, ("sat", *CONVENTIONS))
-    _choice("engine", engine, ("closed", "register"))
+    _choice("array_model", array_model, ARRAY_MODELS)
     code = 0
     if dataflow != "os":
         _choice("variant", variant, VARIANTS if dataflow == "ws" else ("split", "chain"))
@@ -104,10 +123,10 @@ def gemm_on_array(
             "split_k": split_k == 1,
             "overlapped": not overlapped,
             "ports": ports is None,
-            "engine": engine == "closed",
+            "array_model": array_model == "closed",
         }
         return _by_convention(CONVENTIONS[timing], plain, m, n, k, rows, cols, macs_per_pe, dataflow, parsed)
-    if engine == "register":
+    if array_model == "register":
         return _stepped(
             m,
             n,
@@ -185,7 +204,7 @@ def _by_convention(
 
 def _stepped(m: int, n: int, k: int, **machine: Any) -> ArrayCounts:
     """Run the register-level machine and keep what the closed form gives too."""
-    from accelsim.engines.register import run_registers  # noqa: PLC0415  its kernels take seconds to compile
+    from accelsim.arrays.register import run_registers  # noqa: PLC0415  its kernels take seconds to compile
 
     run = run_registers(m, n, k, **machine)
     return ArrayCounts(**{item.name: getattr(run, item.name) for item in fields(ArrayCounts)})

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accelsim.engines import gemm_on_array
+from accelsim.arrays.array import gemm_on_array
 
 PATTERNS = [
     "1:2",
@@ -53,17 +53,17 @@ def cases(draw: st.DrawFn, ports: bool) -> dict:
 @given(cases(ports=False))
 @settings(max_examples=250, deadline=None)
 def test_cycles_and_words_are_equal(case: dict) -> None:
-    assert gemm_on_array(**case) == gemm_on_array(**case, engine="register")
+    assert gemm_on_array(**case) == gemm_on_array(**case, array_model="register")
 
 
 @given(cases(ports=True))
 @settings(max_examples=250, deadline=None)
 def test_cycles_are_equal_behind_narrow_ports(case: dict) -> None:
-    assert gemm_on_array(**case) == gemm_on_array(**case, engine="register")
+    assert gemm_on_array(**case) == gemm_on_array(**case, array_model="register")
 
 
 @pytest.mark.parametrize("dataflow", ["os", "ws"])
 def test_a_larger_array_agrees_too(dataflow: str) -> None:
     case = {"m": 150, "n": 70, "k": 288, "rows": 32, "cols": 32, "macs_per_pe": 2, "adder_latency": 8,
             "dataflow": dataflow, "pattern": "2:8", "interleave": (2, 4), "overlapped": True, "ports": (8, 2)}  # fmt: skip
-    assert gemm_on_array(**case) == gemm_on_array(**case, engine="register")
+    assert gemm_on_array(**case) == gemm_on_array(**case, array_model="register")

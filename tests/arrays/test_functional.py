@@ -9,10 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from accelsim.base.errors import InputError
-from accelsim.engines import functional
-from accelsim.engines.compiled import sorter
-from accelsim.engines.functional import (
+from accelsim.arrays import functional
+from accelsim.arrays.compiled import sorter
+from accelsim.arrays.functional import (
     AdamRule,
     AdamState,
     SgdRule,
@@ -21,6 +20,7 @@ from accelsim.engines.functional import (
     wuve_adam_step,
     wuve_sgd_step,
 )
+from accelsim.base.errors import InputError
 from accelsim.sparsity.masks import magnitude_mask, pack, unpack
 from accelsim.sparsity.pattern import Pattern
 

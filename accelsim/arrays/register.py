@@ -39,8 +39,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from accelsim.arrays.compiled import register_os, register_stationary, register_words
 from accelsim.base.errors import InputError, did_you_mean
-from accelsim.engines.compiled import register_os, register_stationary, register_words
 from accelsim.sparsity.pattern import Pattern
 
 __all__ = ["RegisterRun", "estimate_seconds", "run_registers"]

@@ -1,0 +1,1 @@
+"""One GEMM, or one vector, on the array alone: the closed form beside machines that are stepped cycle by cycle."""
