@@ -7,11 +7,11 @@ import pytest
 
 import accelsim as acs
 from accelsim.base.units import show
-from accelsim.cli.screen import console, show_comparison, show_result, table_of
+from accelsim.cli.screen import console, show_comparison, show_result, table_of, words
 
 
 def test_cells_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    table = table_of("layer", "cycles")
+    table = table_of(words("layer"), "cycles")
     table.add_row("conv1[phase 0,1]", None)
     table.add_row("mm[dA]", "[b]7[/b]")
     console().print(table)
