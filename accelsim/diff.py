@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from accelsim.base.errors import InputError
 from accelsim.base.files import parse_json, read_text, validate
-from accelsim.results.step import COMPARISON_FORMAT, Result, read_results
+from accelsim.results.step import COMPARISON_FORMAT, LayerResult, Result, read_results
 from accelsim.results.step import FORMAT as RESULT_FORMAT
 from accelsim.results.training import FORMAT as TRAINING_FORMAT
 from accelsim.results.training import TrainingResult, read_training
@@ -233,10 +233,15 @@ def _result_rows(result: Result) -> Iterator[tuple[str, Sequence[str], dict[Key,
     yield "step", (), {(): asdict(result.step)}
     yield "stages", ("stage",), {(name,): asdict(stage) for name, stage in result.stage_items}
     yield "energy", (), {(): asdict(result.energy)}
-    layers = ((_texts(layer, ("name", "stage")), asdict(layer)) for layer in result.layers)
+    layers = ((_texts(layer, ("name", "stage")), _layer_row(layer)) for layer in result.layers)
     yield "layers", ("layer", "stage"), _by_key(layers)
     notes = ("operation", "stage", "text")
     yield "notes", notes, {_texts(note, notes): {} for note in result.notes}
+
+
+def _layer_row(layer: LayerResult) -> Row:
+    """A layer without its time, which says what its cycles do."""
+    return {name: value for name, value in asdict(layer).items() if name != "latency_s"}
 
 
 def compare_sweeps(old: Table, new: Table, *, rtol: float = 0.0) -> Comparison:

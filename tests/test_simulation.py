@@ -1,6 +1,7 @@
 """Results of whole steps: conservation, monotony, methods, published numbers, identities."""
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -218,3 +219,35 @@ def test_a_planted_miscount_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(module.ENGINES, "closed", lossy)
     with pytest.raises(AssertionError, match=r"^conv1: fewer cycles than the array works$"):
         step_of()
+
+
+def test_a_result_holds_the_dense_step_and_the_plan_but_writes_neither() -> None:
+    result = step_of()
+    assert result.dense == step_of(method="dense")
+    assert result.dense.dense is None
+    assert result.dense.step.cycles == result.step.speedup * result.step.cycles
+    assert result.plan is not None
+    assert step_of(plan=result.plan).step == result.step
+    assert not {"dense", "plan"} & result.to_dict().keys()
+
+
+@pytest.mark.parametrize(("method", "planned"), [("bdwp", ["bdwp", "dense"]), ("dense", ["dense"])])
+def test_the_command_plans_each_step_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, method: str, planned: list[str]
+) -> None:
+    import accelsim.simulation as module
+    from accelsim.cli import main
+
+    made: list[str] = []
+    plan = module.make_plan
+    monkeypatch.setattr(module, "make_plan", lambda step, *more: (made.append(step.method), plan(step, *more))[1])
+    timeline = ["--engine", "event", "--timeline", str(tmp_path / "t.json")]
+    assert main(["simulate", "resnet9_cifar10", "--method", method, "--batch", "8", *timeline]) == 0
+    assert made == planned
+
+
+def test_layers_take_the_seconds_of_their_cycles() -> None:
+    result = step_of()
+    hz = acs.load_design("sat_vcu1525").clock_hz
+    assert [layer.latency_s for layer in result.layers] == [layer.cycles / hz for layer in result.layers]
+    assert sum(layer.latency_s for layer in result.layers) == pytest.approx(result.step.latency_s, rel=1e-12)

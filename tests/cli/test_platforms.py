@@ -86,9 +86,9 @@ def test_compare_as_json_and_csv(run, tmp_path: Path) -> None:
     names = [row["name"] for row in found["contenders"]]
     assert names == ["sat_vcu1525"] * 2 + ["rtx2080ti"] * 2 + ["a100_sxm_80gb"] * 2
     base = found["contenders"][2]
-    assert base["relative_speed"] == 1
+    assert base["relative_speedup"] == 1
     for row in found["contenders"]:
-        assert row["relative_speed"] == pytest.approx(base["latency_s"] / row["latency_s"])
+        assert row["relative_speedup"] == pytest.approx(base["latency_s"] / row["latency_s"])
         assert row["energy_low_j"] < row["energy_j"] < row["energy_high_j"]
     with (tmp_path / "out.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

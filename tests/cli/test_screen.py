@@ -7,11 +7,11 @@ import pytest
 
 import accelsim as acs
 from accelsim.base.units import show
-from accelsim.cli.screen import console, show_comparison, show_result, table_of
+from accelsim.cli.screen import console, show_comparison, show_result, table_of, words
 
 
 def test_cells_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    table = table_of("layer", "cycles")
+    table = table_of(words("layer"), "cycles")
     table.add_row("conv1[phase 0,1]", None)
     table.add_row("mm[dA]", "[b]7[/b]")
     console().print(table)
@@ -52,7 +52,7 @@ def test_a_comparison_prints_ratios_and_their_geometric_mean(
 
 def test_a_step_prints_its_numbers(step: acs.Result, capsys: pytest.CaptureFixture[str]) -> None:
     dense = acs.simulate(acs.load_trace("resnet9_cifar10"), acs.load_design("sat_vcu1525"), batch=8, method="dense")
-    show_result(step, dense)
+    show_result(step)
     out = capsys.readouterr().out
     clock_hz, peak = 200e6, 32 * 32 * 2
     times = [result.step.cycles / clock_hz for result in (dense, step)]

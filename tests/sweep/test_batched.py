@@ -138,26 +138,21 @@ def test_points_come_back_in_their_order_whatever_family_they_are_of() -> None:
     small = replace(POINT, case=case_of(batch=8))
     mixed = [
         small,
-        replace(small, method="dense", pattern=None),
-        replace(small, engine="event"),
+        replace(small, case=case_of(method="dense", batch=8)),
+        replace(small, case=case_of(batch=8, engine="event")),
         replace(small, changes=(("buffers.x_bytes", "1"),)),
-        replace(small, pattern="2:9"),
+        replace(small, case=case_of(batch=8, pattern="2:9")),
         replace(small, changes=(("dram.bandwidth_gb_per_s", "10"),)),
         replace(small, workload="resnet"),
         replace(small, changes=(("array.row", "1"),)),
-        replace(small, method="bdpw"),
-        replace(small, optimizer="sgdd"),
-        replace(small, pattern="2-8"),
-        replace(small, pattern=None),
-        replace(small, batch=0),
-        replace(small, engine="closd"),
+        replace(small, case=case_of(batch=8, pattern=None)),
         replace(small, changes=(("energy", "none"),)),
         replace(small, design="sat"),
         small,
     ]
     rows = assert_same(mixed)
     assert [row["status"] for row in rows] == [
-        "ok", "ok", "ok", "infeasible", "error", "ok", *["error"] * 10, "ok",
+        "ok", "ok", "ok", "infeasible", "error", "ok", *["error"] * 5, "ok",
     ]  # fmt: skip
     assert rows[0] == rows[-1]
 
