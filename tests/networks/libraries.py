@@ -114,10 +114,13 @@ def transformers_networks() -> Iterator[Network]:
             {"remark": "which expert gets a token depends on the batch", "grows": False} if config == "Mixtral" else {}
         )
         yield Network(name=model, make=partial(_transformers, config, model, sizes), inputs=tokens(8), **yes, **more)
-    both = lambda samples: {
-        "input_ids": torch.randint(100, (samples, 8)),
-        "decoder_input_ids": torch.randint(100, (samples, 6)),
-    }  # noqa: E731
+
+    def both(samples: int) -> dict[str, Tensor]:
+        return {
+            "input_ids": torch.randint(100, (samples, 8)),
+            "decoder_input_ids": torch.randint(100, (samples, 6)),
+        }
+
     for config, model, sizes in (
         ("T5", "T5ForConditionalGeneration", _T5),
         ("Bart", "BartForConditionalGeneration", _SEQ),
@@ -129,7 +132,10 @@ def transformers_networks() -> Iterator[Network]:
         "patch_size": 8,
         "num_labels": 10,
     }
-    pixels = lambda samples: {"pixel_values": torch.randn(samples, 3, 32, 32)}  # noqa: E731
+
+    def pixels(samples: int) -> dict[str, Tensor]:
+        return {"pixel_values": torch.randn(samples, 3, 32, 32)}
+
     for config in ("ViT", "DeiT", "Beit"):
         make = partial(_transformers, config, f"{config}ForImageClassification", vision)
         yield Network(name=f"{config}ForImageClassification", make=make, inputs=pixels, **yes)
@@ -198,7 +204,9 @@ def _diffusers(kind: str, **settings: Any) -> nn.Module:
 
 
 def diffusers_networks() -> Iterator[Network]:
-    noisy = lambda samples: {"sample": torch.randn(samples, 3, 16, 16), "timestep": torch.full((samples,), 7)}  # noqa: E731
+    def noisy(samples: int) -> dict[str, Tensor]:
+        return {"sample": torch.randn(samples, 3, 16, 16), "timestep": torch.full((samples,), 7)}
+
     blocks = {"down_block_types": ("DownBlock2D", "AttnDownBlock2D"), "up_block_types": ("AttnUpBlock2D", "UpBlock2D")}
     unet = partial(_diffusers, "UNet2DModel", sample_size=16, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=4,
                    attention_head_dim=8, **blocks)  # fmt: skip
@@ -208,7 +216,7 @@ def diffusers_networks() -> Iterator[Network]:
     yield Network(name="AutoencoderKL", library="diffusers", make=vae, inputs=images(16))
     dit = partial(_diffusers, "DiTTransformer2DModel", num_attention_heads=2, attention_head_dim=8, in_channels=4, num_layers=2,
                   sample_size=8, patch_size=2, num_embeds_ada_norm=10, norm_num_groups=4)  # fmt: skip
-    classes = lambda samples: {"hidden_states": torch.randn(samples, 4, 8, 8), "timestep": torch.full((samples,), 3),  # noqa: E731
+    classes = lambda samples: {"hidden_states": torch.randn(samples, 4, 8, 8), "timestep": torch.full((samples,), 3),
                                "class_labels": torch.randint(10, (samples,))}  # fmt: skip
     yield Network(name="DiTTransformer2DModel", library="diffusers", make=dit, inputs=classes)
 
