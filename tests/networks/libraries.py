@@ -216,8 +216,11 @@ def diffusers_networks() -> Iterator[Network]:
     yield Network(name="AutoencoderKL", library="diffusers", make=vae, inputs=images(16))
     dit = partial(_diffusers, "DiTTransformer2DModel", num_attention_heads=2, attention_head_dim=8, in_channels=4, num_layers=2,
                   sample_size=8, patch_size=2, num_embeds_ada_norm=10, norm_num_groups=4)  # fmt: skip
-    classes = lambda samples: {"hidden_states": torch.randn(samples, 4, 8, 8), "timestep": torch.full((samples,), 3),
-                               "class_labels": torch.randint(10, (samples,))}  # fmt: skip
+
+    def classes(samples: int) -> dict[str, Tensor]:
+        times, labels = torch.full((samples,), 3), torch.randint(10, (samples,))
+        return {"hidden_states": torch.randn(samples, 4, 8, 8), "timestep": times, "class_labels": labels}
+
     yield Network(name="DiTTransformer2DModel", library="diffusers", make=dit, inputs=classes)
 
 
