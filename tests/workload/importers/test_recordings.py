@@ -435,7 +435,7 @@ def test_kernels_of_a_compiler_are_no_operations_unless_they_are_templates(one_t
     torch = one_thread
     model, x, out = mlp(torch), torch.randn(BATCH, 8), torch.empty(BATCH, 8)
     fast = torch._C._profiler._RecordFunctionFast
-    options = {"kernel_backend": "triton", "kernel_file": "", "stream": 0}
+    options = {"kernel_backend": "triton", "kernel_file": "kernels.py", "stream": 0}
     names = ["triton_poi_fused_relu_0"]
 
     def step():
