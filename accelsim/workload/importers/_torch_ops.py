@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from accelsim.base.errors import InputError
 from accelsim.workload.importers._torch_attention import opened
 from accelsim.workload.importers._torch_rnn import GATES, RNNS, recurrent
-from accelsim.workload.importers._torch_rows import Leaf, Pass, Row, Tensor
+from accelsim.workload.importers._torch_rows import Leaf, Pass, Row, Tensor, is_product
 from accelsim.workload.importers._torch_words import ATTENTION, CONVOLUTIONS, NOT_COUNTED, PARAMETERS
 from accelsim.workload.torch_words import HIDES_PRODUCTS, KIND_OF, PRODUCTS, READ_WHAT_THEY_WRITE, SHOWN_AS
 
@@ -189,7 +189,7 @@ class Reader:
 
     @staticmethod
     def _is_opaque(row: Row) -> bool:
-        if not row.name.startswith(("aten::", "prims::", "prim::")):
+        if not row.name.startswith(("aten::", "prims::", "prim::")) or any(map(is_product, row.inside())):
             return True
         return row.word not in KIND_OF and HIDES_PRODUCTS.fullmatch(row.word) is not None
 

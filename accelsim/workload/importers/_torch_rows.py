@@ -159,6 +159,11 @@ class Row:
         for child in self.children:
             yield from child.walk()
 
+    def inside(self) -> Iterator["Row"]:
+        """Yield all calls below this one, in order."""
+        for child in self.children:
+            yield from child.walk()
+
 
 def _tensors_in(values: Sequence[Any]) -> Iterator[Tensor]:
     for value in values:

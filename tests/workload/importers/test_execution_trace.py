@@ -202,10 +202,10 @@ REFUSED = {
         "no operation works on 7 samples, as --batch says (the first product, aten::mm, is of 15x4 and 4x5)",
     ),
     "an opaque operation": (
-        {"schema": "1.0.2-chakra.0.0.4", "nodes": [LINEAR, node("aten::_cdist_forward", 6, [[7, 4], [7, 4]])]},
+        {"schema": "1.0.2-chakra.0.0.4", "nodes": [LINEAR, node("aten::_trilinear", 6, [[7, 4], [7, 4]])]},
         (
-            "aten::_cdist_forward on 7x4, 7x4: may hold matrix products that cannot be read from a recording; say what it is: --call"
-            " 'aten::_cdist_forward=ignore' or 'aten::_cdist_forward=linear(X, W)' with the places of data and weight"
+            "aten::_trilinear on 7x4, 7x4: may hold matrix products that cannot be read from a recording; say what it is: --call"
+            " 'aten::_trilinear=ignore' or 'aten::_trilinear=linear(X, W)' with the places of data and weight"
         ),
     ),
     "an operation of others": (

@@ -503,7 +503,7 @@ REFUSED = {
         ),
     ),
     "an opaque operation": (
-        [LAYER, call("aten::_cdist_forward", T(8, 6), T(8, 6))],
+        [LAYER, call("aten::_cdist_forward", T(8, 6), T(8, 6), inner=(call("aten::mm", T(8, 8), T(8, 8)),))],
         [],
         (
             "aten::_cdist_forward on 8x6, 8x6: may hold matrix products that cannot be read from a recording; say what it is: --call"
