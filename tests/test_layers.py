@@ -54,6 +54,10 @@ SAME_THING = {
     "paper", "pareto", "platforms", "plot", "report", "results", "rules", "scalesim", "schedule", "search", "sweep",
     "timeline", "trace", "training", "validation",
 }  # fmt: skip
+# Classes that share a name: public ones, and the same thing read by different doors.
+SAME_CLASS = {
+    "Call", "Role", "Roles", "Schedule", "Seen", "Source", "Step", "Weight", "Work", "_Pair", "_Use",
+}  # fmt: skip
 LONGEST = 700
 
 
@@ -181,6 +185,12 @@ def test_modules_share_a_name_only_where_they_are_the_same_thing() -> None:
     for name in MODULES:
         where[name.rpartition(".")[2]].append(name)
     assert {word for word, names in where.items() if len(names) > 1} <= SAME_THING
+
+
+def test_classes_share_a_name_only_where_they_are_the_same_thing() -> None:
+    trees = [ast.parse(path.read_text()) for path in MODULES.values()]
+    names = [node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    assert {name for name in names if names.count(name) > 1} <= SAME_CLASS
 
 
 def hidden_modules(package: Path = PACKAGE) -> list[str]:

@@ -20,7 +20,7 @@ from accelsim.cli.options import check_folder
 if TYPE_CHECKING:
     from accelsim.calibration.devices.device import Device
     from accelsim.calibration.devices.suite import Effort, LeftOut, Task
-    from accelsim.calibration.devices.training_steps import Network, Setting
+    from accelsim.calibration.devices.training_steps import Network, TrainingSetting
     from accelsim.calibration.measured_rows import Measurement
 
 __all__ = ["calibrate_command"]
@@ -331,10 +331,16 @@ def _measure_training(
     """Measure a training step and append it as a row."""
     opened = _opened(device, "torch")
     from accelsim.base.files import packaged_path, write_atomically
-    from accelsim.calibration.devices.training_steps import COLUMNS, NETWORKS, WARM_UP, Setting, measure_training
+    from accelsim.calibration.devices.training_steps import (
+        COLUMNS,
+        NETWORKS,
+        WARM_UP,
+        TrainingSetting,
+        measure_training,
+    )
     from accelsim.cli.trace import build_model, importable_neighbours
 
-    setting = Setting(
+    setting = TrainingSetting(
         device=device, batch=batch, amp=amp, tf32=tf32, channels_last=channels_last, compiled=compiled,
         steps=steps or 20,
     )  # fmt: skip
@@ -371,7 +377,7 @@ def _measure_training(
     click.echo(f"written: {path} ({count})")
 
 
-def _show_estimate(platform: Path, network: "Network", setting: "Setting", measured: float) -> None:
+def _show_estimate(platform: Path, network: "Network", setting: "TrainingSetting", measured: float) -> None:
     """Print the estimate beside the measurement, if the machine was calibrated and the network has a shipped trace."""
     from accelsim.workload.measured import trace_for
 

@@ -1,7 +1,7 @@
 """How fast a step could be at best, and how far a plan is from that."""
 
 from accelsim.cost.charges import Charge
-from accelsim.engines.work import Work, works_of
+from accelsim.engines.work import TaskWork, works_of
 from accelsim.hardware.design import Design
 from accelsim.lowering.optimizers import Optimizer
 from accelsim.schedule.bounds import TaskCost, lower_bound
@@ -25,7 +25,7 @@ def step_bound(plan: Plan, design: Design, optimizer: Optimizer) -> tuple[int, s
     return lower_bound(costs, waits_of(plan.step, kept))
 
 
-def _least(work: Work, unit: Unit) -> TaskCost:
+def _least(work: TaskWork, unit: Unit) -> TaskCost:
     own, others = _own(work, unit)
     busy = {str(unit): own.unit, "DRAM": sum(charge.dram for charge in work.charges)}
     generation = sum(charge.unit for charge in others)
@@ -35,7 +35,7 @@ def _least(work: Work, unit: Unit) -> TaskCost:
     return TaskCost(least=max(busy.values()), busy=busy)
 
 
-def _own(work: Work, unit: Unit) -> tuple[Charge, list[Charge]]:
+def _own(work: TaskWork, unit: Unit) -> tuple[Charge, list[Charge]]:
     """The charge of the unit itself, and those of SORE in front of or behind it."""
     at = len(work.charges) - 1 if unit is Unit.ARRAY else 0
     return work.charges[at], [charge for index, charge in enumerate(work.charges) if index != at]

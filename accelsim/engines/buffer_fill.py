@@ -14,13 +14,13 @@ from itertools import accumulate, pairwise
 from math import ceil
 
 from accelsim.engines.timing import Span
-from accelsim.engines.work import Work
+from accelsim.engines.work import TaskWork
 from accelsim.schedule.overlap import Unit
 
 __all__ = ["Fill", "buffer_fill"]
 
 _BUFFERS = ("x", "w", "y", "resident")
-_Placed = tuple[Work, Sequence[Span]]
+_Placed = tuple[TaskWork, Sequence[Span]]
 _Change = tuple[int, str, int]
 """Cycle, buffer, bytes that come or go."""
 
@@ -40,14 +40,14 @@ class Fill:
 class _Stay:
     """A GEMM on the array: when its first load begins, the array starts and ends, and its last result is stored."""
 
-    work: Work
+    work: TaskWork
     loads: int
     start: int
     end: int
     stored: int
 
 
-def buffer_fill(works: Sequence[Work], spans: Iterable[Span]) -> tuple[Fill, ...]:
+def buffer_fill(works: Sequence[TaskWork], spans: Iterable[Span]) -> tuple[Fill, ...]:
     """Return the fill of the buffers wherever it changes, for the tasks of a step and the spans of its timing."""
     rows: dict[int, list[Span]] = {}
     for span in spans:
@@ -84,14 +84,14 @@ def _tile_changes(placed: Sequence[_Placed]) -> Iterator[_Change]:
         stored = stay.stored
 
 
-def _stay(work: Work, spans: Sequence[Span]) -> _Stay:
+def _stay(work: TaskWork, spans: Sequence[Span]) -> _Stay:
     own = [span for span in spans if span.unit != Unit.GENERATE]
     (array,) = (span for span in own if span.unit == Unit.ARRAY)
     first, last = min(span.start for span in own), max(span.end for span in own)
     return _Stay(work, loads=first, start=array.start, end=array.end, stored=last)
 
 
-def _tiles(work: Work) -> Iterator[tuple[str, int, int]]:
+def _tiles(work: TaskWork) -> Iterator[tuple[str, int, int]]:
     """Bytes of a tile of x, w and y, and how many are held at most."""
     assert work.gemm is not None, "only GEMMs have tiles"
     numbers, mapping = work.gemm

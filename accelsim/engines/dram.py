@@ -14,9 +14,9 @@ from math import ceil
 
 import simpy
 
-from accelsim.engines.jobs import Job, Part, Time
+from accelsim.engines.jobs import Job, JobPart, Time
 
-__all__ = ["Dram", "Load", "Window"]
+__all__ = ["DramUnit", "Load", "Window"]
 
 Window = tuple[int, int]
 Report = Callable[[Job, int, int], None]
@@ -44,7 +44,7 @@ class _Shared:
         self.now: Time = 0
         self.work: Time = 0
         self.others: list[Time] = []
-        self.stack: list[tuple[Sequence[Part], int, int]] = []  # open loops: parts, position, times left
+        self.stack: list[tuple[Sequence[JobPart], int, int]] = []  # open loops: parts, position, times left
         self.jobs_done = False
         self.job: Job | None = None  # the one that runs: when it began, when the array ends, what is left to transfer
         self.started: Time = 0
@@ -142,7 +142,7 @@ class _Shared:
             self.stack.append((body.parts, 0, body.parts[0].times))
 
 
-class Dram:
+class DramUnit:
     """The DRAM of a design in a simulation: `transfer` and `run` return events that end with them.
 
     At most `transfers` go on at once, besides that of the array; more wait in line. Inside `window` (cycles) jobs are
@@ -177,7 +177,7 @@ class Dram:
         self._look_ahead()
         return done
 
-    def run(self, parts: Sequence[Part]) -> simpy.Event:
+    def run(self, parts: Sequence[JobPart]) -> simpy.Event:
         """Run jobs on the array, their transfers beside them."""
         done = self._env.event()
         if not parts:

@@ -21,10 +21,10 @@ import simpy
 from accelsim.base.errors import InfeasibleError
 from accelsim.cost.charges import Charge
 from accelsim.cost.gemm import GemmNumbers, MappingNumbers, machine_numbers
-from accelsim.engines.dram import Dram, Load, Window
-from accelsim.engines.jobs import GemmJobs, Job, Part, gemm_jobs, split_first, split_last
+from accelsim.engines.dram import DramUnit, Load, Window
+from accelsim.engines.jobs import GemmJobs, Job, JobPart, gemm_jobs, split_first, split_last
 from accelsim.engines.timing import Span, TaskTiming, Timing
-from accelsim.engines.work import Work, works_of
+from accelsim.engines.work import TaskWork, works_of
 from accelsim.hardware.design import Design
 from accelsim.lowering.optimizers import Optimizer
 from accelsim.lowering.tasks import Generation
@@ -82,11 +82,13 @@ class _Turn:
 class _Machine:
     """The units of a design, the tasks of a plan, and what has happened so far."""
 
-    def __init__(self, plan: Plan, design: Design, works: Sequence[Work], window: Window | None, limit: int) -> None:
+    def __init__(
+        self, plan: Plan, design: Design, works: Sequence[TaskWork], window: Window | None, limit: int
+    ) -> None:
         self._env = simpy.Environment()
         self._plan, self._works, self._limit = plan, {work.task: work for work in works}, limit
         self._machine = machine_numbers(design)
-        self._dram = Dram(self._env, design.dram.dma_channels - 1, self._spend, window, self._job)
+        self._dram = DramUnit(self._env, design.dram.dma_channels - 1, self._spend, window, self._job)
         self._sore = simpy.Resource(self._env)
         room = max(1, design.buffers.resident_bytes)
         self._room = simpy.Container(self._env, room, room)
@@ -142,7 +144,7 @@ class _Machine:
             turns[unit] = turn
             previous = () if self._plan.overlap else (index,)
 
-    def _task(self, work: Work, unit: Unit, after: Iterable[int], before: _Turn, turn: _Turn) -> Process:
+    def _task(self, work: TaskWork, unit: Unit, after: Iterable[int], before: _Turn, turn: _Turn) -> Process:
         yield from self._wait(work.task, after)
         if (
             work.handed is not None
@@ -169,7 +171,7 @@ class _Machine:
                 self._waits_for[index] = f"'{self._plan.step.tasks[other].name}' ({self._plan.step.tasks[other].stage})"
                 yield self._done[other]
 
-    def _gemm(self, work: Work, before: _Turn, turn: _Turn) -> Process:
+    def _gemm(self, work: TaskWork, before: _Turn, turn: _Turn) -> Process:
         assert work.gemm is not None, "a GEMM has numbers"
         if work.gemm not in self._known:
             self._known[work.gemm] = gemm_jobs(*work.gemm, self._machine)
@@ -185,13 +187,13 @@ class _Machine:
         opening, rest = split_first(jobs.jobs)
         if not rest:
             turn.nearly.succeed()
-        yield self._dram.run((Part(opening, 1),))
+        yield self._dram.run((JobPart(opening, 1),))
         yield before.stored  # the buffer of its second result is free
         if rest:
             middle, closing = split_last(rest)
             yield self._dram.run(middle)
             turn.nearly.succeed()
-            yield self._dram.run((Part(closing, 1),))
+            yield self._dram.run((JobPart(closing, 1),))
         self._span(row, Unit.ARRAY, start)
         turn.free.succeed()
         yield from self._transfer(row, jobs.last_store)
@@ -204,7 +206,7 @@ class _Machine:
             yield self._env.timeout(cycles)
             self._span(row, Unit.GENERATE, start, "SORE in front" if in_front else None)
 
-    def _update(self, work: Work, before: _Turn, turn: _Turn) -> Process:
+    def _update(self, work: TaskWork, before: _Turn, turn: _Turn) -> Process:
         """WUVE, SORE behind it and the DRAM as one stream; each copy counts with what it adds at its end."""
         yield before.free
         start, row = int(self._env.now), self._row_of[work.task]
@@ -230,7 +232,7 @@ class _Machine:
                 yield self._env.timeout(charge.unit)
                 self._spans.append(Span(row=row + at, unit=Unit.GENERATE, start=start, end=int(self._env.now)))
 
-    def _vector(self, work: Work, before: _Turn, turn: _Turn) -> Process:
+    def _vector(self, work: TaskWork, before: _Turn, turn: _Turn) -> Process:
         yield before.free
         start, (charge,) = int(self._env.now), work.charges
         yield self._env.all_of([self._env.timeout(charge.unit), self._dram.transfer(charge.dram)])

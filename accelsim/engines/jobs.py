@@ -14,7 +14,7 @@ import numpy as np
 from accelsim.cost.compiled import pipeline
 from accelsim.cost.gemm import GemmNumbers, MachineNumbers, MappingNumbers
 
-__all__ = ["GemmJobs", "Job", "Loop", "Part", "gemm_jobs", "split_first", "split_last"]
+__all__ = ["GemmJobs", "Job", "JobPart", "Loop", "gemm_jobs", "split_first", "split_last"]
 
 Time = int | Fraction
 
@@ -42,7 +42,7 @@ class Job:
 class Loop:
     """Parts one after another, each several times."""
 
-    parts: "tuple[Part, ...]"
+    parts: "tuple[JobPart, ...]"
     _spans: dict[int, tuple[int, Time]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -65,7 +65,7 @@ class Loop:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class JobPart:
     """A job or loop, several times in a row."""
 
     body: Job | Loop
@@ -95,11 +95,11 @@ def gemm_jobs(numbers: GemmNumbers, mapping: MappingNumbers, machine: MachineNum
     counts = [_times(int(trips[d])) for d in mapping.order]
     count = numbers.shape[3]
     if count == 1:
-        copies: tuple[Part, ...] = (Part(_copy(classes, counts, first=True, last=True), 1),)
+        copies: tuple[JobPart, ...] = (JobPart(_copy(classes, counts, first=True, last=True), 1),)
     else:
-        middle = (Part(_copy(classes, counts, first=False, last=False), count - 2),) if count > 2 else ()
+        middle = (JobPart(_copy(classes, counts, first=False, last=False), count - 2),) if count > 2 else ()
         opening, closing = (_copy(classes, counts, first=first, last=not first) for first in (True, False))
-        copies = (Part(opening, 1), *middle, Part(closing, 1))
+        copies = (JobPart(opening, 1), *middle, JobPart(closing, 1))
     return GemmJobs(first_load=int(first_load), jobs=Loop(copies), last_store=int(last_store))
 
 
@@ -120,38 +120,38 @@ def _copy(classes: np.ndarray, counts: Sequence[Sequence[int]], *, first: bool, 
     outer, middle, inner = counts
     return Loop(
         tuple(
-            Part(Loop(tuple(Part(Loop(_merged((job(i, j, h), times) for h, times in enumerate(inner))), times_j)
+            JobPart(Loop(tuple(JobPart(Loop(_merged((job(i, j, h), times) for h, times in enumerate(inner))), times_j)
                             for j, times_j in enumerate(middle))), times_i)
             for i, times_i in enumerate(outer)
         )
     )  # fmt: skip
 
 
-def _merged(jobs: Iterator[tuple[Job, int]]) -> tuple[Part, ...]:
+def _merged(jobs: Iterator[tuple[Job, int]]) -> tuple[JobPart, ...]:
     """Jobs as parts, equal neighbours together."""
-    parts: list[Part] = []
+    parts: list[JobPart] = []
     for job, times in jobs:
         if parts and parts[-1].body == job:
-            parts[-1] = Part(job, parts[-1].times + times)
+            parts[-1] = JobPart(job, parts[-1].times + times)
         else:
-            parts.append(Part(job, times))
+            parts.append(JobPart(job, times))
     return tuple(parts)
 
 
-def split_first(loop: Loop) -> tuple[Job, tuple[Part, ...]]:
+def split_first(loop: Loop) -> tuple[Job, tuple[JobPart, ...]]:
     """Return the first job, and the rest as parts."""
     part, *others = loop.parts
-    again = [Part(part.body, part.times - 1)] if part.times > 1 else []
+    again = [JobPart(part.body, part.times - 1)] if part.times > 1 else []
     if isinstance(part.body, Job):
         return part.body, (*again, *others)
     job, inside = split_first(part.body)
     return job, (*inside, *again, *others)
 
 
-def split_last(parts: Sequence[Part]) -> tuple[tuple[Part, ...], Job]:
+def split_last(parts: Sequence[JobPart]) -> tuple[tuple[JobPart, ...], Job]:
     """Return the rest as parts, and the last job."""
     *others, part = parts
-    again = [Part(part.body, part.times - 1)] if part.times > 1 else []
+    again = [JobPart(part.body, part.times - 1)] if part.times > 1 else []
     if isinstance(part.body, Job):
         return (*others, *again), part.body
     inside, job = split_last(part.body.parts)

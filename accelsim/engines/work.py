@@ -13,11 +13,11 @@ from accelsim.schedule.edges import Edge
 from accelsim.schedule.offline import kept_edges
 from accelsim.schedule.plan import Mapping, Plan
 
-__all__ = ["Work", "executed_macs", "works_of"]
+__all__ = ["TaskWork", "executed_macs", "works_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class TaskWork:
     """A task as an engine executes it: its rows with their charges, in order.
 
     A GEMM has a row for the generation in front of it, if any, and one of its own; an update has its own and one for
@@ -38,7 +38,7 @@ class Work:
         return self.gemm is not None and self.rows[0].stage is Stage.GENERATE
 
 
-def works_of(plan: Plan, design: Design, optimizer: Optimizer) -> Iterator[Work]:
+def works_of(plan: Plan, design: Design, optimizer: Optimizer) -> Iterator[TaskWork]:
     """Yield the tasks of `plan` as they were lowered; generations come with their update."""
     machine, tasks = machine_numbers(design), plan.step.tasks
     kept = kept_edges(plan, design)
@@ -54,7 +54,7 @@ def works_of(plan: Plan, design: Design, optimizer: Optimizer) -> Iterator[Work]
             resident = 0 if comes_in is None else comes_in.elements
             charge = charge_vector(task, design, resident=resident)
             row = _row(f"{task.name}[{task.direction}]", task.operation, Stage.VECTOR, charge)
-            yield Work(task=index, rows=(row,), charges=(charge,), taken=comes_in, handed=stays)
+            yield TaskWork(task=index, rows=(row,), charges=(charge,), taken=comes_in, handed=stays)
 
 
 def _row(name: str, operation: str, stage: Stage, charge: Charge) -> TaskTiming:
@@ -73,7 +73,7 @@ def _gemm_work(
     known: dict[tuple[GemmNumbers, MappingNumbers], tuple[Charge, int]],
     taken: Edge | None,
     handed: Edge | None,
-) -> Work:
+) -> TaskWork:
     mapping, online = plan.mappings[index], index in plan.online
     assert mapping is not None, f"the plan maps no GEMM {gemm.name}"
     y_resident = handed is not None and not handed.stored
@@ -100,7 +100,7 @@ def _gemm_work(
             ),
         )
         charges.insert(0, in_front)
-    return Work(task=index, rows=tuple(rows), charges=tuple(charges), gemm=key, taken=taken, handed=handed)
+    return TaskWork(task=index, rows=tuple(rows), charges=tuple(charges), gemm=key, taken=taken, handed=handed)
 
 
 def _gemm_row(gemm: Gemm, mapping: Mapping, charge: Charge) -> TaskTiming:
@@ -133,7 +133,7 @@ def executed_macs(gemm: Gemm) -> int:
 
 def _update_work(
     index: int, update: Update, plan: Plan, design: Design, optimizer: Optimizer, taken: Edge | None
-) -> Work:
+) -> TaskWork:
     behind = [plan.step.tasks[copy] for copy in plan.copies_behind(index)]
     copies = [copy for copy in behind if isinstance(copy, Generation)]
     charges = charge_update(
@@ -153,4 +153,4 @@ def _update_work(
                 events=charge.events,
             )
         )
-    return Work(task=index, rows=tuple(rows), charges=tuple(charges), taken=taken)
+    return TaskWork(task=index, rows=tuple(rows), charges=tuple(charges), taken=taken)

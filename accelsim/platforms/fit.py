@@ -22,7 +22,7 @@ from accelsim.hardware.platform import Behaviour, load_platform, platform_names
 from accelsim.platforms.predictions import PreparedThroughput, predict_pairs, prepare
 from accelsim.platforms.published_rows import SparseCase, ThroughputCase, held_out, read_sparse, read_throughput
 
-__all__ = ["Family", "families", "fit_families", "main"]
+__all__ = ["FittedFamily", "families", "fit_families", "main"]
 
 Values = dict[str, float]
 
@@ -59,7 +59,7 @@ _NEEDS_MATRIX = ("matrix_efficiency", "pj_per_operation")
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Family:
+class FittedFamily:
     """The rows of a family that may be fitted to, and the values found so far."""
 
     name: str
@@ -86,10 +86,10 @@ class Family:
         return float(error) + _DENSE_WEIGHT * float(np.mean(apart or [0.0]))
 
 
-def families() -> dict[str, Family]:
+def families() -> dict[str, FittedFamily]:
     """Every behaviour that a shipped platform names, with the rows of its platforms that are not held out."""
     names = dict.fromkeys(load_platform(name).behaviour for name in platform_names())
-    found = {name: Family(name=name, training=[], products=[]) for name in names if name is not None}
+    found = {name: FittedFamily(name=name, training=[], products=[]) for name in names if name is not None}
     for row in read_throughput():
         if isinstance(row, ThroughputCase) and not held_out(row):
             found[str(row.platform.behaviour)].training.append(prepare(row))
@@ -99,7 +99,7 @@ def families() -> dict[str, Family]:
     return found
 
 
-def fit_families(found: Mapping[str, Family]) -> None:
+def fit_families(found: Mapping[str, FittedFamily]) -> None:
     """Fit the values of each family: products first, as training uses their cache and 2:4 values, then training."""
     for family in found.values():
         if family.products:
@@ -118,7 +118,7 @@ def fit_families(found: Mapping[str, Family]) -> None:
             family.values.update(shared)
 
 
-def _overall_error(trained: Sequence[Family], changes: Mapping[str, float]) -> float:
+def _overall_error(trained: Sequence[FittedFamily], changes: Mapping[str, float]) -> float:
     rows = [len(family.training) for family in trained]
     return float(np.average([family.training_error(changes) for family in trained], weights=rows))
 
@@ -148,7 +148,7 @@ def _descend(
         step *= 0.55
 
 
-def _depends(family: Family, name: str) -> int:
+def _depends(family: FittedFamily, name: str) -> int:
     """How many rows of a family say something of a value of its own."""
     if name in _PRODUCTS:
         return len(family.products)
@@ -167,7 +167,7 @@ def _matrix(row: PreparedThroughput) -> bool:
     return compute is not None and compute.matrix_units
 
 
-def _origin(found: Mapping[str, Family], family: Family, name: str) -> tuple[float, str, str]:
+def _origin(found: Mapping[str, FittedFamily], family: FittedFamily, name: str) -> tuple[float, str, str]:
     """Value, source and confidence of one entry of a family."""
     value = float(f"{family.values[name]:.3g}")
     if name in _COMMON:
@@ -198,7 +198,7 @@ def main(folder: Path) -> None:
             write_atomically(folder / f"{family.name}.yaml", _text(found, family))
 
 
-def _text(found: Mapping[str, Family], family: Family) -> str:
+def _text(found: Mapping[str, FittedFamily], family: FittedFamily) -> str:
     platforms = [name for name in platform_names() if load_platform(name).behaviour == family.name]
     lines = [
         "# Made by python -m accelsim.platforms.fit hw_configs/behaviours; see accelsim/platforms/kernel_time.py.",

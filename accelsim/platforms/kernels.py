@@ -129,7 +129,7 @@ class Kernels:
         return len(self.operations)
 
 
-class _Row(NamedTuple):
+class _KernelRow(NamedTuple):
     """One kernel; see `Kernels`."""
 
     operation: str
@@ -170,7 +170,7 @@ def kernels_of(trace: Trace, step: Step, software: Software, *, matrix_units: bo
     )
 
 
-def _rows(trace: Trace, step: Step, software: Software, matrix_units: bool) -> Iterator[_Row]:
+def _rows(trace: Trace, step: Step, software: Software, matrix_units: bool) -> Iterator[_KernelRow]:
     operations = {operation.name: operation for operation in trace.operations}
     fused = _fused_operations(trace) if software.compiled else frozenset()
     width = software.element_bytes
@@ -189,23 +189,23 @@ def _rows(trace: Trace, step: Step, software: Software, matrix_units: bool) -> I
         elif isinstance(task, Generation) and not isinstance(operations[task.operation], Conv | ConvTranspose):
             # reads the master weight, writes kept values and positions
             moved = task.elements * (software.master_bytes + compact_share(width) * width)
-            yield _Row(task.operation, task.stage, moved, 1.0)
+            yield _KernelRow(task.operation, task.stage, moved, 1.0)
         elif isinstance(task, Update) and software.optimizer is not None:
             names = [other.name for other in operations[task.operation].other_parameters]
             if task.tensor is not None:
                 names.append(task.tensor)
             count = len([name for name in names if name in tensors])
-            yield _Row(task.operation, task.stage, *_update(task.elements, count, software))
+            yield _KernelRow(task.operation, task.stage, *_update(task.elements, count, software))
     if step.mode == "train":
         yield from _sums_of_gradients(trace, step.batch, width, fused)
 
 
-def _vector(operation: Vector, moved: float, fused: frozenset[str]) -> _Row:
+def _vector(operation: Vector, moved: float, fused: frozenset[str]) -> _KernelRow:
     half = operation.name in fused
-    return _Row(operation.name, Stage.VECTOR, moved * (0.5 if half else 1.0), 0.0 if half else 1.0)
+    return _KernelRow(operation.name, Stage.VECTOR, moved * (0.5 if half else 1.0), 0.0 if half else 1.0)
 
 
-def _sums_of_gradients(trace: Trace, batch: int, width: int, fused: frozenset[str]) -> Iterator[_Row]:
+def _sums_of_gradients(trace: Trace, batch: int, width: int, fused: frozenset[str]) -> Iterator[_KernelRow]:
     """Where the branches of an addition part, their gradients are summed; on SAT they are while they are made."""
     needed = input_gradients(trace)
     for operation in trace.operations:
@@ -215,7 +215,7 @@ def _sums_of_gradients(trace: Trace, batch: int, width: int, fused: frozenset[st
                 yield _vector(operation, elements * width, fused)
 
 
-def _product(group: Sequence[Gemm], operation: Operation, batch: int, width: int, *, transposes: bool) -> _Row:
+def _product(group: Sequence[Gemm], operation: Operation, batch: int, width: int, *, transposes: bool) -> _KernelRow:
     """The kernel of one product, from its phases, which all read the same operand."""
     first, spatial = group[0], isinstance(operation, Conv | ConvTranspose)
     # lowering puts a pruned gradient on the weight port in BP; a convolution runs dense, with both where they were
@@ -241,7 +241,7 @@ def _product(group: Sequence[Gemm], operation: Operation, batch: int, width: int
         # the two that are activations, there and back
         moved += 2.0 * (operand + (weight if first.stage is Stage.WU else result))
         launches += 2.0
-    return _Row(
+    return _KernelRow(
         operation=first.operation,
         stage=first.stage,
         bytes=moved * width,

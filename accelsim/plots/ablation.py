@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from accelsim.plots.style import bar_style, legend_above, spread
 from accelsim.plots.text import broken
-from accelsim.results.ablation import BASE, LADDER, OS_BASE, AblationRow, Summary, Variant, summarise
+from accelsim.results.ablation import BASE, LADDER, OS_BASE, AblationRow, Variant, VariantSummary, summarise
 from accelsim.sparsity.methods import case_name
 
 __all__ = [
@@ -134,7 +134,7 @@ def panel_frame(rows: Sequence[AblationRow]) -> pd.DataFrame:
     return pd.concat([part.assign(panel=name) for name, part in parts.items() if not part.empty], ignore_index=True)
 
 
-def by_variant(rows: Sequence[AblationRow], case: Case) -> dict[Variant, Summary]:
+def by_variant(rows: Sequence[AblationRow], case: Case) -> dict[Variant, VariantSummary]:
     """Variants of a case with their means."""
     return {found.variant: found for found in summarise(rows, *case)}
 

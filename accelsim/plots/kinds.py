@@ -16,7 +16,7 @@ from accelsim.hardware.sourced import override
 from accelsim.plots import compose, frames
 from accelsim.plots.ablation import panel_frame
 from accelsim.plots.compose import Draw, Drawing
-from accelsim.plots.sources import FORMS, Source, as_text, checked, joined, kept
+from accelsim.plots.sources import FORMS, PlotSource, as_text, checked, joined, kept
 from accelsim.plots.text import LARGER_IS_BETTER
 from accelsim.plots.timeline import MOST_JOBS, draw_timeline, timeline_frame
 from accelsim.results.ablation import read_rows
@@ -45,7 +45,7 @@ class Choice:
 class Kind:
     """A kind of figure: how it is built, the forms that it `reads` besides tables, and the choices that it knows."""
 
-    build: Callable[[Sequence[Source], Choice], Drawing]
+    build: Callable[[Sequence[PlotSource], Choice], Drawing]
     reads: tuple[str, ...] = ("results",)
     knows: tuple[str, ...] = ("where",)
 
@@ -57,7 +57,7 @@ def find_kind(name: str) -> Kind:
     return KINDS[name]
 
 
-def guess_kinds(sources: Sequence[Source]) -> list[str]:
+def guess_kinds(sources: Sequence[PlotSource]) -> list[str]:
     """Return the kinds that can be drawn from files as they are, the most obvious first; none where nothing is."""
     form = sources[0].form
     if form == "results":
@@ -75,7 +75,7 @@ def guess_kinds(sources: Sequence[Source]) -> list[str]:
     return [name for name, wanted in _SIGNS.items() if wanted <= columns]
 
 
-def prepare(name: str, sources: Sequence[Source], choice: Choice | None = None) -> Drawing:
+def prepare(name: str, sources: Sequence[PlotSource], choice: Choice | None = None) -> Drawing:
     """Return what a kind of figure shows of files.
 
     Raises `InputError` for files of other kinds, missing columns, empty numbers, choices that the kind does not know
@@ -107,7 +107,7 @@ _OPTIONS = {"layer": "--layer", "x": "-x", "y": "-y", "value": "--value", "by": 
 # Results
 
 
-def _results(sources: Sequence[Source], where: Sequence[tuple[str, str]]) -> list[Result]:
+def _results(sources: Sequence[PlotSource], where: Sequence[tuple[str, str]]) -> list[Result]:
     results = [result for source in sources for result in source.data]
     heads = pd.DataFrame([result.head for result in results])
     return [results[index] for index in kept(heads, where, sources[0].path).index]
@@ -130,7 +130,7 @@ def _of_results(
     draw_frame: Draw,
     texts: Sequence[str],
     numbers: Sequence[str],
-    sources: Sequence[Source],
+    sources: Sequence[PlotSource],
     choice: Choice,
 ) -> Drawing:
     """Build a kind from results, or from a table with its columns."""
@@ -141,7 +141,7 @@ def _of_results(
     return Drawing(frame=make(results), draw=draw_frame, title=_title(results))
 
 
-def _training(sources: Sequence[Source], choice: Choice) -> Drawing:
+def _training(sources: Sequence[PlotSource], choice: Choice) -> Drawing:
     show = partial(compose.draw_stacks, part="phase", label="time of the run relative to {}")
     if sources[0].form == "training":
         runs = [run for source in sources for run in source.data]
@@ -160,7 +160,7 @@ def _training(sources: Sequence[Source], choice: Choice) -> Drawing:
     return Drawing(frame=frame, draw=show)
 
 
-def _roofline(sources: Sequence[Source], choice: Choice) -> Drawing:
+def _roofline(sources: Sequence[PlotSource], choice: Choice) -> Drawing:
     if sources[0].form == "table":
         frame = checked(joined(sources, choice.where), "roofline", sources[0].path, ("kind", "layer", "pattern"),
                          ("intensity", "gops"))  # fmt: skip
@@ -172,7 +172,7 @@ def _roofline(sources: Sequence[Source], choice: Choice) -> Drawing:
     return Drawing(frame=frames.roofline_frame(results, design), draw=compose.draw_roofline, title=_title(results))
 
 
-def _timeline(sources: Sequence[Source], choice: Choice) -> Drawing:
+def _timeline(sources: Sequence[PlotSource], choice: Choice) -> Drawing:
     if sources[0].form == "table":
         texts, numbers = ("panel", "lane", "kind"), ("panel_start_s", "panel_end_s", "start_s", "end_s")
         return Drawing(frame=checked(joined(sources), "timeline", sources[0].path, texts, numbers), draw=draw_timeline)
@@ -206,7 +206,7 @@ def _known(frame: pd.DataFrame, column: str, option: str, path: str) -> str:
     return column
 
 
-def _sweep(sources: Sequence[Source], choice: Choice) -> Drawing:
+def _sweep(sources: Sequence[PlotSource], choice: Choice) -> Drawing:
     table, path = joined(sources, choice.where), sources[0].path
     axes = frames.sweep_axes(table)
     first = min(axes, key=lambda name: not _is_number(table, name), default="")
@@ -242,7 +242,7 @@ def _sweep(sources: Sequence[Source], choice: Choice) -> Drawing:
 _MOST_SERIES = 12
 
 
-def _sweep_map(sources: Sequence[Source], choice: Choice) -> Drawing:
+def _sweep_map(sources: Sequence[PlotSource], choice: Choice) -> Drawing:
     table, path = joined(sources, choice.where), sources[0].path
     axes = frames.sweep_axes(table)
     given = [name for name in (choice.x, choice.y) if name]
@@ -266,7 +266,7 @@ def _sweep_map(sources: Sequence[Source], choice: Choice) -> Drawing:
     return Drawing(frame=shown[columns], draw=partial(compose.draw_sweep_map, x=x, y=y, value=value))
 
 
-def _pareto(sources: Sequence[Source], choice: Choice) -> Drawing:
+def _pareto(sources: Sequence[PlotSource], choice: Choice) -> Drawing:
     table, path = joined(sources, choice.where), sources[0].path
     x, y = choice.x or "latency_s", choice.y or "energy_j"
     frame, notes = _feasible(table)
@@ -279,7 +279,7 @@ def _pareto(sources: Sequence[Source], choice: Choice) -> Drawing:
 # Comparisons with others
 
 
-def _platforms(sources: Sequence[Source], choice: Choice) -> Drawing:
+def _platforms(sources: Sequence[PlotSource], choice: Choice) -> Drawing:
     table, path = joined(sources, choice.where), sources[0].path
     if set(table.columns) >= _CONTENDER:
         unknown = table["gops_per_w"].isna()
@@ -302,7 +302,7 @@ def _means_over(table: pd.DataFrame) -> str:
     return str(workloads[0]) if len(workloads) == 1 else f"geometric means over {len(workloads)} workloads"
 
 
-def _predicted(sources: Sequence[Source], choice: Choice) -> Drawing:
+def _predicted(sources: Sequence[PlotSource], choice: Choice) -> Drawing:
     table, path, words = joined(sources, choice.where), sources[0].path, ("measured", "predicted")
     if {"closed_cycles", "event_cycles"} <= set(table.columns):  # both engines, as accelsim validate overlap has them
         table = table.rename(columns={"closed_cycles": "predicted", "event_cycles": "measured"})
@@ -318,7 +318,7 @@ def _predicted(sources: Sequence[Source], choice: Choice) -> Drawing:
     return Drawing(frame=frames.predicted_frame(frame, by or None), draw=partial(compose.draw_predicted, words=words))
 
 
-def _sensitivity(sources: Sequence[Source], choice: Choice) -> Drawing:
+def _sensitivity(sources: Sequence[PlotSource], choice: Choice) -> Drawing:
     tables = [source.data for source in sources]
     moved = next((table for table in tables if "assumption" in table), None)
     path, label = sources[0].path, "average speedup of BDWP 2:8 over dense, closed form"
@@ -344,7 +344,7 @@ def _sensitivity(sources: Sequence[Source], choice: Choice) -> Drawing:
     )
 
 
-def _claims(sources: Sequence[Source], choice: Choice) -> Drawing:
+def _claims(sources: Sequence[PlotSource], choice: Choice) -> Drawing:
     path = sources[0].path
     frame = checked(joined(sources, choice.where), "claims", path, ("workload", "engine"), ("speedup",))
     if "average" not in set(frame["workload"]):
@@ -352,7 +352,7 @@ def _claims(sources: Sequence[Source], choice: Choice) -> Drawing:
     return Drawing(frame=frame.assign(published=PUBLISHED_SPEEDUP), draw=compose.draw_claims)
 
 
-def _ablation(sources: Sequence[Source], choice: Choice) -> Drawing:
+def _ablation(sources: Sequence[PlotSource], choice: Choice) -> Drawing:
     texts = ("workload", "design", "method", "variant")
     table = checked(joined(sources, choice.where), "ablation", sources[0].path, texts,
                     ("batch", "cycles", "dram_bytes", "gain", "speedup"))  # fmt: skip

@@ -9,7 +9,7 @@ import pandas as pd
 from accelsim.base.errors import InputError
 from accelsim.plots.compose import make_figure
 from accelsim.plots.kinds import Choice, guess_kinds, prepare
-from accelsim.plots.sources import Source, read_source
+from accelsim.plots.sources import PlotSource, read_source
 from accelsim.results.step import Result, Results
 from accelsim.results.training import TrainingResult
 
@@ -49,11 +49,11 @@ def plot(
     return make_figure(prepare(kinds[0], sources, chosen), width, title)
 
 
-def _sources(items: Sequence[Any]) -> list[Source]:
+def _sources(items: Sequence[Any]) -> list[PlotSource]:
     results = Results(item for item in items if isinstance(item, Result))
     runs = tuple(item for item in items if isinstance(item, TrainingResult))
-    found = [Source(path="results", form="results", data=results)] if results else []
-    found += [Source(path="training runs", form="training", data=runs)] if runs else []
-    found += [Source(path="frame", form="table", data=item) for item in items if isinstance(item, pd.DataFrame)]
+    found = [PlotSource(path="results", form="results", data=results)] if results else []
+    found += [PlotSource(path="training runs", form="training", data=runs)] if runs else []
+    found += [PlotSource(path="frame", form="table", data=item) for item in items if isinstance(item, pd.DataFrame)]
     found += [read_source(item) for item in items if isinstance(item, str | Path)]
     return found

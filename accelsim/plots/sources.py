@@ -15,7 +15,7 @@ from accelsim.results.step import read_results
 from accelsim.results.timeline_file import load_timeline
 from accelsim.results.training import read_training
 
-__all__ = ["FORMS", "Source", "as_text", "checked", "joined", "kept", "read_source"]
+__all__ = ["FORMS", "PlotSource", "as_text", "checked", "joined", "kept", "read_source"]
 
 FORMS = {
     "results": "results",
@@ -27,7 +27,7 @@ FORMS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class PlotSource:
     """What a file holds: `form` is one of `FORMS`, `data` the values of that form."""
 
     path: str
@@ -35,27 +35,27 @@ class Source:
     data: Any
 
 
-def read_source(path: str | Path) -> Source:
+def read_source(path: str | Path) -> PlotSource:
     """Read a file that another command wrote.
 
     Raises `InputError` that lists every error of the file, and for files that hold nothing to draw.
     """
     name = str(path)
     if Path(path).suffix == ".csv":
-        return Source(path=name, form="table", data=_table(name, read_text(Path(path))))
+        return PlotSource(path=name, form="table", data=_table(name, read_text(Path(path))))
     data = parse_json(read_text(Path(path)), name)
     form = _format_of(data).partition("/")[0]
     if form == "accelsim-training":
-        return Source(path=name, form="training", data=(read_training(data, name),))
+        return PlotSource(path=name, form="training", data=(read_training(data, name),))
     if form == "accelsim-timeline":
-        return Source(path=name, form="timeline", data=load_timeline(path))
+        return PlotSource(path=name, form="timeline", data=load_timeline(path))
     rows = _rows_of(data, form)
     if rows is not None:
-        return Source(path=name, form="table", data=_records(name, rows))
+        return PlotSource(path=name, form="table", data=_records(name, rows))
     results = read_results(data, name)
     if not results:
         raise InputError(f"{name}: no results to draw")
-    return Source(path=name, form="results", data=results)
+    return PlotSource(path=name, form="results", data=results)
 
 
 def _rows_of(data: Any, form: str) -> Any:
@@ -100,7 +100,7 @@ def _table(name: str, text: str) -> pd.DataFrame:
     return pd.read_csv(StringIO(text), dtype={"workload": str, "version": str, "pattern": str}, keep_default_na=True)
 
 
-def joined(sources: Sequence[Source], where: Sequence[tuple[str, str]] = ()) -> pd.DataFrame:
+def joined(sources: Sequence[PlotSource], where: Sequence[tuple[str, str]] = ()) -> pd.DataFrame:
     """Return the rows of all tables that are asked for. Raises `InputError` for tables of different columns."""
     first = sources[0].data
     for source in sources[1:]:

@@ -8,7 +8,7 @@ from accelsim.hardware.design import Design
 from accelsim.plots import compose, frames
 from accelsim.plots.compose import Drawing
 from accelsim.plots.kinds import prepare
-from accelsim.plots.sources import Source
+from accelsim.plots.sources import PlotSource
 from accelsim.results.step import Result, Results
 
 __all__ = ["ReportFigure", "comparing_figures", "layer_figures", "shown_case"]
@@ -93,7 +93,7 @@ def layer_figures(results: Results, designs: dict[str, Design]) -> Iterator[tupl
 
 def _figure(name: str, heading: str, caption: str, results: Sequence[Result]) -> ReportFigure:
     kind = name.rpartition("--")[2]
-    drawing = prepare(kind, [Source(path="results", form="results", data=Results(results))])
+    drawing = prepare(kind, [PlotSource(path="results", form="results", data=Results(results))])
     few_bars = kind in {"speedup", "stages", "energy"} and len(results) <= _FEW_BARS
     return ReportFigure(
         name=name, heading=heading, caption=caption, drawing=drawing, width="single" if few_bars else "double"

@@ -19,7 +19,7 @@ from accelsim.results.step import LayerResult, Result, Results, StageResult, gro
 from accelsim.sparsity.methods import find_method
 from accelsim.workload.trace import Trace, macs_text
 
-__all__ = ["Contents", "Parameter", "make_page", "parameters_of"]
+__all__ = ["Contents", "DesignParameter", "make_page", "parameters_of"]
 
 _CONFIDENCES = {
     "paper": "stated in the paper itself",
@@ -37,7 +37,7 @@ _CSS_PER_IN = 96
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parameter:
+class DesignParameter:
     """A value that the numbers rest on: of the design or energy table `owner`, with its origin."""
 
     owner: str
@@ -75,7 +75,7 @@ class Contents:
         return (*self.designs, *self.tables)
 
 
-def parameters_of(owner: Design | EnergyTable) -> list[Parameter]:
+def parameters_of(owner: Design | EnergyTable) -> list[DesignParameter]:
     """Return every value of a design or energy table with its origin, in the order of its file."""
     origins = {origin.path: origin for origin in owner.provenance}
     found = []
@@ -83,7 +83,7 @@ def parameters_of(owner: Design | EnergyTable) -> list[Parameter]:
         origin = origins.get(path)
         spans = [] if origin is None or origin.low is None is origin.high else [origin.low, origin.high]
         found.append(
-            Parameter(
+            DesignParameter(
                 owner=owner.name,
                 path=path,
                 value=_plain(attrgetter(path)(owner)),
@@ -334,7 +334,7 @@ def _method(contents: Contents) -> Iterator[Html]:
         yield element("p", "The results were read from files, which do not hold the trace that was simulated.")
 
 
-def _all_parameters(contents: Contents) -> list[Parameter]:
+def _all_parameters(contents: Contents) -> list[DesignParameter]:
     return [item for owner in contents.owners for item in parameters_of(owner)]
 
 

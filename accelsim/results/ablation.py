@@ -15,8 +15,8 @@ __all__ = [
     "OS_BASE",
     "VARIANTS",
     "AblationRow",
-    "Summary",
     "Variant",
+    "VariantSummary",
     "read_rows",
     "summarise",
 ]
@@ -134,7 +134,7 @@ class AblationRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
+class VariantSummary:
     """A variant over several workloads: the gain of each over its base, and geometric means of gain and speedup."""
 
     variant: Variant
@@ -143,14 +143,14 @@ class Summary:
     mean_speedup: float
 
 
-def summarise(rows: Sequence[AblationRow], method: str, pattern: str | None) -> tuple[Summary, ...]:
+def summarise(rows: Sequence[AblationRow], method: str, pattern: str | None) -> tuple[VariantSummary, ...]:
     """Return every variant of a method with a pattern; gains stand in the order in which `rows` has the workloads."""
     found: dict[Variant, list[AblationRow]] = {}
     for row in rows:
         if (row.method, row.pattern) == (method, pattern):
             found.setdefault(row.variant, []).append(row)
     return tuple(
-        Summary(
+        VariantSummary(
             variant=variant,
             gains=tuple(row.gain for row in each),
             mean_gain=geometric_mean([row.gain for row in each]),

@@ -8,8 +8,8 @@ import simpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accelsim.engines.dram import Dram
-from accelsim.engines.jobs import Job, Loop, Part, split_first, split_last
+from accelsim.engines.dram import DramUnit
+from accelsim.engines.jobs import Job, JobPart, Loop, split_first, split_last
 
 FOREVER = (0, 2**60)
 
@@ -23,7 +23,7 @@ def leaves(parts):
 def simulate(parts, arrivals, *, room=8, window=None):
     """Ends of the jobs and of every transfer, jobs as reported, and the load of the DRAM."""
     env, reported, ends = simpy.Environment(), [], {}
-    dram = Dram(env, room, lambda: None, window, lambda job, start, end: reported.append((job, start, end)))
+    dram = DramUnit(env, room, lambda: None, window, lambda job, start, end: reported.append((job, start, end)))
 
     def transfer(number, at, cycles):
         yield env.timeout(at)
@@ -99,7 +99,7 @@ def by_the_rules(parts, arrivals, room=8):
 def loops(depth=2):
     job = st.builds(Job, st.integers(1, 9), st.integers(0, 9))
     body = job if depth == 0 else st.one_of(job, loops(depth - 1))
-    part = st.builds(Part, body, st.integers(1, 4))
+    part = st.builds(JobPart, body, st.integers(1, 4))
     return st.lists(part, min_size=1, max_size=3).map(lambda parts: Loop(tuple(parts)))
 
 
@@ -162,13 +162,13 @@ def test_splitting_off_the_first_and_the_last_job_leaves_the_rest(loop):
 
 def test_two_transfers_share_and_a_third_waits_for_its_turn():
     """Two transfers of 10 cycles share: 20 cycles. A third finds no channel before one of them ends."""
-    ends, *_ = simulate((Part(Job(1, 0), 1),), [(0, 10), (0, 10), (5, 4)], room=2)
+    ends, *_ = simulate((JobPart(Job(1, 0), 1),), [(0, 10), (0, 10), (5, 4)], room=2)
     assert ends == {"jobs": 1, 0: 20, 1: 20, 2: 24}
-    ends, *_ = simulate((Part(Job(1, 0), 1),), [(0, 10), (0, 10), (5, 4)], room=3)
+    ends, *_ = simulate((JobPart(Job(1, 0), 1),), [(0, 10), (0, 10), (5, 4)], room=3)
     assert ends == {"jobs": 1, 2: 17, 0: 24, 1: 24}  # each of three gets a third from 5 on
 
 
 def test_a_job_ends_on_a_whole_cycle_though_its_transfer_ends_within_one():
     """The job's 3 cycles of DRAM beside another of 1: that one is done at 2, the job's at 4; beside 2 of 1, at 5."""
-    assert simulate((Part(Job(1, 3), 1),), [(0, 1)])[0] == {0: 2, "jobs": 4}
-    assert simulate((Part(Job(1, 1), 1),), [(0, Fraction(1, 2))])[0] == {0: 1, "jobs": 2}
+    assert simulate((JobPart(Job(1, 3), 1),), [(0, 1)])[0] == {0: 2, "jobs": 4}
+    assert simulate((JobPart(Job(1, 1), 1),), [(0, Fraction(1, 2))])[0] == {0: 1, "jobs": 2}

@@ -6,7 +6,7 @@ import pytest
 
 from accelsim.hardware.platform import load_platform, platform_names
 from accelsim.platforms import fit
-from accelsim.platforms.fit import Family, families, fit_families
+from accelsim.platforms.fit import FittedFamily, families, fit_families
 from accelsim.platforms.predictions import predict_pairs, prepare
 from accelsim.platforms.published_rows import (
     SparseCase,
@@ -19,11 +19,11 @@ from accelsim.platforms.published_rows import (
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, Family]:
+def found() -> dict[str, FittedFamily]:
     return families()
 
 
-def test_the_fit_reads_no_held_out_row(found: dict[str, Family]) -> None:
+def test_the_fit_reads_no_held_out_row(found: dict[str, FittedFamily]) -> None:
     rows = [row.case for family in found.values() for row in family.training]
     pairs = [pair for family in found.values() for pair in family.products]
     for kind, read, seen in (("throughput", read_throughput, rows), ("pairs", read_sparse, pairs)):
@@ -34,7 +34,7 @@ def test_the_fit_reads_no_held_out_row(found: dict[str, Family]) -> None:
         assert len(seen) == sum(not held_out(case) for case in cases), kind
 
 
-def test_families_are_the_behaviours_of_platforms(found: dict[str, Family]) -> None:
+def test_families_are_the_behaviours_of_platforms(found: dict[str, FittedFamily]) -> None:
     assert set(found) == {load_platform(name).behaviour for name in platform_names()} - {None}
     for family in found.values():
         assert {row.case.platform.behaviour for row in family.training} <= {family.name}
@@ -52,7 +52,7 @@ def test_the_fit_finds_the_values_that_rows_were_made_from(monkeypatch: pytest.M
         monkeypatch.setattr(fit, table, {name: getattr(fit, table)[name] for name in free})
     monkeypatch.setattr(fit, "_COMMON", {})
     platform = load_platform("a100_sxm_80gb")
-    made = Family(name="made", training=[], products=[])
+    made = FittedFamily(name="made", training=[], products=[])
     truth = made.behaviour({**MADE_TRAINING, **MADE_PRODUCTS})
     example = next(case for case in read_throughput() if isinstance(case, ThroughputCase))
     for trace in ("resnet50_imagenet", "bert_base_128", "resnet18_tinyimagenet"):
@@ -73,10 +73,10 @@ def test_the_fit_finds_the_values_that_rows_were_made_from(monkeypatch: pytest.M
     assert made.product_error({}) < 0.01
 
 
-def test_a_family_without_products_is_fitted_with_what_it_ships(found: dict[str, Family]) -> None:
+def test_a_family_without_products_is_fitted_with_what_it_ships(found: dict[str, FittedFamily]) -> None:
     """A training step needs the cache's gain, which only products measure: it is the median of other families' then."""
-    made = {name: Family(name=name, training=[], products=found[name].products[:6]) for name in ("ada", "hopper")}
-    made["volta"] = Family(name="volta", training=found["volta"].training[:1], products=[])
+    made = {name: FittedFamily(name=name, training=[], products=found[name].products[:6]) for name in ("ada", "hopper")}
+    made["volta"] = FittedFamily(name="volta", training=found["volta"].training[:1], products=[])
     fit_families(made)
     middle = (made["ada"].values["cache_gain"] + made["hopper"].values["cache_gain"]) / 2
     assert made["volta"].values["cache_gain"] == pytest.approx(middle)

@@ -12,7 +12,7 @@ from accelsim.lowering.case import case_of
 from accelsim.lowering.optimizers import find_optimizer
 from accelsim.plots.compose import make_figure
 from accelsim.plots.kinds import KINDS, Choice, prepare
-from accelsim.plots.sources import Source, read_source
+from accelsim.plots.sources import PlotSource, read_source
 from accelsim.results.timeline import make_timeline
 from accelsim.simulation import plan_step
 
@@ -183,7 +183,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_no_text_covers_another_or_is_cut_off(case: str, width: str) -> None:
     kind, frame = CASES[case]
-    drawing = prepare(kind, [Source(path="t.csv", form="table", data=frame)], Choice())
+    drawing = prepare(kind, [PlotSource(path="t.csv", form="table", data=frame)], Choice())
     check_readable(
         make_figure(drawing, width, "A title that says where all of this comes from"[: 30 if width == "single" else 60])
     )
@@ -201,7 +201,7 @@ def test_a_timeline_is_readable(width: str, layer: str | None) -> None:
     design, sgd = acs.load_design("sat_vcu1525"), find_optimizer("sgd")
     trace = acs.load_trace("resnet50_imagenet")
     plan = plan_step(trace, design, case_of(batch=8, engine="event"))
-    timeline = Source(path="t.json", form="timeline", data=make_timeline(plan, design, sgd))
+    timeline = PlotSource(path="t.json", form="timeline", data=make_timeline(plan, design, sgd))
     check_readable(make_figure(prepare("timeline", [timeline], Choice(layer=layer)), width, "A title"))
 
 

@@ -10,7 +10,7 @@ import pytest
 import accelsim as acs
 from accelsim.plots import frames
 from accelsim.plots.kinds import KINDS, Choice, prepare
-from accelsim.plots.sources import Source
+from accelsim.plots.sources import PlotSource
 from accelsim.report import writing
 
 COMPARED = ("speedup", "stages", "energy", "layer-speedup")
@@ -20,7 +20,7 @@ def test_tables_beside_figures_are_what_is_drawn(small: Path, small_results: acs
     def frame_of(kind: str, results: list[acs.Result]) -> pd.DataFrame:
         if kind == "roofline":
             return frames.roofline_frame(results, sat)
-        return prepare(kind, [Source(path="", form="results", data=results)], Choice()).frame
+        return prepare(kind, [PlotSource(path="", form="results", data=results)], Choice()).frame
 
     for kind in (*COMPARED, "roofline", "utilisation", "mapping"):
         assert kind in KINDS

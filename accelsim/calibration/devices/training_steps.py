@@ -20,7 +20,7 @@ from accelsim.base.errors import InputError
 from accelsim.calibration.devices.host import cpu_name
 from accelsim.calibration.devices.torch_device import allow_tf32, check_cuda
 
-__all__ = ["COLUMNS", "NETWORKS", "WARM_UP", "Input", "Network", "Setting", "cross_entropy", "measure_training"]
+__all__ = ["COLUMNS", "NETWORKS", "WARM_UP", "Input", "Network", "TrainingSetting", "cross_entropy", "measure_training"]
 
 COLUMNS = (
     "id", "platform", "n_devices", "model", "input", "batch_per_device", "precision", "framework_layout", "throughput",
@@ -86,7 +86,7 @@ NETWORKS: Mapping[str, Network] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class TrainingSetting:
     """How the step runs. `steps` are timed one by one, after three to warm up (and to compile)."""
 
     device: str
@@ -121,7 +121,7 @@ WARM_UP = 3
 
 
 def measure_training(
-    model: nn.Module, network: Network, setting: Setting, *, platform: str, date: str, done: Callable[[], None]
+    model: nn.Module, network: Network, setting: TrainingSetting, *, platform: str, date: str, done: Callable[[], None]
 ) -> dict[str, str]:
     """Train `model` on random data and return the row of `COLUMNS`; `done` is called after each step.
 
@@ -159,7 +159,9 @@ def measure_training(
     return {"id": f"tt-{digest[:8]}", **row}
 
 
-def _step_seconds(model: nn.Module, network: Network, setting: Setting, done: Callable[[], None]) -> list[float]:
+def _step_seconds(
+    model: nn.Module, network: Network, setting: TrainingSetting, done: Callable[[], None]
+) -> list[float]:
     """Seconds of each timed step: forward pass, loss, backward pass and update."""
     if setting.device == "cuda":
         allow_tf32(setting.tf32)
@@ -190,7 +192,7 @@ def _step_seconds(model: nn.Module, network: Network, setting: Setting, done: Ca
     return list(_timed(step, setting, done))
 
 
-def _timed(step: Callable[[], None], setting: Setting, done: Callable[[], None]) -> list[float]:
+def _timed(step: Callable[[], None], setting: TrainingSetting, done: Callable[[], None]) -> list[float]:
     """Seconds of each step after the warm-up, to the end of its last kernel."""
     wait = torch.cuda.synchronize if setting.device == "cuda" else lambda: None
     seconds = []
