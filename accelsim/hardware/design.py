@@ -1,21 +1,29 @@
 """A SAT design: the array, its engines, buffers, DRAM, precision and the scheduler's freedom.
 
-A design is one complete YAML file (``hw_configs/*.yaml``); every physical value states its source and confidence.
-``accelsim schema design`` prints the JSON Schema, ``accelsim check FILE`` checks a file.
+A design is one complete YAML file (``hw_configs/*.yaml``); every physical value states its source and confidence. A
+file of one's own may also start from another, and give what differs::
+
+    base: sat_vcu1525
+    array: {rows: 64, cols: 16}
+    dram.bandwidth_gb_per_s: 19.2
+
+``accelsim list parameters`` lists what there is to change, ``accelsim schema design`` prints the JSON Schema,
+``accelsim check FILE`` checks a file.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from accelsim.base.errors import InputError
 from accelsim.base.files import FileModel, packaged_names, shipped_or_file
-from accelsim.base.units import GIGA
-from accelsim.hardware.sourced import SourcedModel, load_sourced
+from accelsim.base.units import GIGA, MEGA
+from accelsim.hardware.sourced import SourcedModel, leaf_paths, load_sourced, override, text_of, value_at
 from accelsim.sparsity.pattern import Pattern
 
-__all__ = ["Design", "design_names", "load_design"]
+__all__ = ["GO_WITH", "Design", "design_names", "differences", "load_design"]
 
 Count = Annotated[int, Field(ge=1, le=2**20)]
 Bytes = Annotated[int, Field(ge=1, le=2**40)]
@@ -26,15 +34,18 @@ Dataflow = Literal["os", "ws", "is"]
 class Array(FileModel):
     """The STCE: rows x cols PEs."""
 
-    rows: Count
-    cols: Count
+    rows: Count = Field(description="rows of PEs; outputs along m, or the reduction where weights are stationary")
+    cols: Count = Field(description="columns of PEs; outputs along n")
     macs_per_pe: Annotated[int, Field(ge=1, le=1024, description="width V of the dot product a PE issues per cycle")]
     adder_latency_cycles: Annotated[int, Field(ge=1, le=256, description="cycles until a sum can be added to again")]
     accumulators_per_pe: Annotated[
         int, Field(ge=1, le=1024, description="partial sums a PE can interleave: Ia x Ib x Z at most")
     ]
     overlap_tiles: bool = Field(description="a second accumulator bank (OS) and shadow weight set (WS, IS)")
-    dataflows: Annotated[tuple[Dataflow, ...], Field(strict=False, min_length=1)]
+    dataflows: Annotated[
+        tuple[Dataflow, ...],
+        Field(strict=False, min_length=1, description="output-, weight- and input-stationary: what the array can do"),
+    ]
     stationary_variants: Annotated[
         tuple[Literal["flat", "split", "chain"], ...],
         Field(strict=False, min_length=1, description="how WS and IS execute the slots of a group (see engines)"),
@@ -70,7 +81,7 @@ class Buffers(FileModel):
 class Dram(FileModel):
     """External memory."""
 
-    channels: Count
+    channels: Count = Field(description="memory channels; their bandwidth together is bandwidth_gb_per_s")
     bandwidth_gb_per_s: Annotated[float, Field(gt=0, le=1e6, description="10^9 bytes/s, all channels together")]
     efficiency: Annotated[float, Field(gt=0, le=1, description="share of the bandwidth left by refresh and turnaround")]
     dma_channels: Annotated[int, Field(ge=2, le=1024, description="transfers under way at once; one is the array's")]
@@ -84,10 +95,16 @@ class Precision(FileModel):
     master_bits: Bits = Field(description="master weights, optimizer state and weight gradients")
 
 
-class Lanes(FileModel):
-    """An engine of parallel lanes."""
+class Sore(FileModel):
+    """The engine that finds which values are kept (SORE)."""
 
-    lanes: Count
+    lanes: Count = Field(description="elements sorted per cycle")
+
+
+class Wuve(FileModel):
+    """The engine that updates weights (WUVE)."""
+
+    lanes: Count = Field(description="weights updated per cycle")
 
 
 class VectorUnit(FileModel):
@@ -113,10 +130,10 @@ class Schedule(FileModel):
 class Resources(FileModel):
     """What the device offers; null on an ASIC."""
 
-    dsp: Count | None
-    lut: Annotated[int, Field(ge=1)] | None
-    bram36: Count | None
-    uram288: Count | None
+    dsp: Count | None = Field(description="DSP slices")
+    lut: Annotated[int, Field(ge=1)] | None = Field(description="lookup tables")
+    bram36: Count | None = Field(description="block RAMs of 36 kbit")
+    uram288: Count | None = Field(description="UltraRAMs of 288 kbit")
 
 
 class Design(SourcedModel):
@@ -127,13 +144,13 @@ class Design(SourcedModel):
     format: Literal["accelsim-design/1"]
     name: Annotated[str, Field(min_length=1, max_length=200)]
     description: str
-    clock_hz: Annotated[float, Field(gt=0, le=1e11)]
+    clock_hz: Annotated[float, Field(gt=0, le=1e11, description="clock of the whole chip")]
     array: Array
     buffers: Buffers
     dram: Dram
     precision: Precision
-    sore: Lanes
-    wuve: Lanes
+    sore: Sore
+    wuve: Wuve
     vector: VectorUnit
     resources: Resources
     schedule: Schedule
@@ -147,6 +164,50 @@ class Design(SourcedModel):
                 f"schedule.dataflow: got '{wanted}'; the array has {', '.join(self.array.dataflows)} (array.dataflows)"
             )
         return self
+
+    def with_(self, changes: Mapping[str, Any]) -> Self:
+        """Return the design with other values at dotted paths, as ``--set`` does; their source says so.
+
+        Args:
+            changes: paths such as ``array.rows`` (`accelsim list parameters`), and their values or, as in ``--set``,
+                texts of them.
+
+        Raises `InputError` with the nearest path for an unknown one, or what the field allows.
+
+        >>> changed = load_design("sat_vcu1525").with_({"array.rows": 64, "dram.bandwidth_gb_per_s": 19.2})
+        >>> changed.label
+        'sat_vcu1525 + array 64x32x2, DRAM 19.2 GB/s'
+        >>> next(item.source for item in changed.provenance if item.path == "array.rows")
+        'with_ array.rows=64 (was 32)'
+        """
+        return override(self, changes, origin="with_")
+
+    @property
+    def label(self) -> str:
+        """The name, and what was changed of the design of that name."""
+        changed = {item.path for item in self.overrides}
+        if not changed:
+            return self.name
+        words = []
+        if changed & set(_SHAPE):
+            words.append(f"array {'x'.join(text_of(value_at(self, path)) for path in _SHAPE)}")
+        if "clock_hz" in changed:
+            words.append(f"{self.clock_hz / MEGA:g} MHz")
+        if "dram.bandwidth_gb_per_s" in changed:
+            words.append(f"DRAM {self.dram.bandwidth_gb_per_s:g} GB/s")
+        others = sorted(changed - {*_SHAPE, "clock_hz", "dram.bandwidth_gb_per_s"})
+        return f"{self.name} + {', '.join([*words, *(f'{path} {_in_words(value_at(self, path))}' for path in others)])}"
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What was not changed along with a value that it goes with, as the bandwidth with the channels."""
+        before = {item.path: item.before for item in self.overrides}
+        return tuple(
+            f"{path} stays {value:g}, as for {leader} {before[leader]:g}; in proportion it would be"
+            f" {value * value_at(self, leader) / before[leader]:g}"
+            for leader, path in GO_WITH
+            if leader in before and path not in before and (value := value_at(self, path)) is not None
+        )
 
     @property
     def patterns(self) -> frozenset[Pattern]:
@@ -175,12 +236,44 @@ class Design(SourcedModel):
         return pattern.kept * (self.precision.operand_bits + index) / pattern.group
 
 
+_SHAPE = ("array.rows", "array.cols", "array.macs_per_pe")
+
+GO_WITH = (
+    ("array.macs_per_pe", "array.row_port_elements_per_cycle"),
+    ("array.macs_per_pe", "array.col_port_elements_per_cycle"),
+    ("dram.channels", "dram.bandwidth_gb_per_s"),
+)
+"""Values and others that a designer changes along with them."""
+
+
+def _in_words(value: Any) -> str:
+    return "/".join(map(_in_words, value)) if isinstance(value, tuple) else text_of(value)
+
+
 def design_names() -> list[str]:
     """Return the names of the shipped designs."""
     return list(packaged_names("hw_configs", (".yaml",)))
 
 
-def load_design(name_or_path: str | Path) -> Design:
-    """Return a shipped design by name, or the design in a YAML file. Raises `InputError` listing every error."""
+def load_design(name_or_path: str | Path, changes: Mapping[str, Any] | None = None) -> Design:
+    """Return a shipped design by name, or the design in a YAML file.
+
+    Args:
+        name_or_path: a name that ``accelsim list designs`` shows, or the path of a file.
+        changes: values that differ, by dotted path, as in `Design.with_`.
+
+    Raises `InputError` listing every error of the file, and as `Design.with_`.
+
+    >>> load_design("sat_vcu1525", {"array.rows": 64}).array.rows
+    64
+    """
     shipped = packaged_names("hw_configs", (".yaml",))
-    return load_sourced(Design, shipped_or_file(name_or_path, shipped, "design", suffixes=(".yaml", ".yml")))
+    path = shipped_or_file(name_or_path, shipped, "design", suffixes=(".yaml", ".yml"))
+    design = load_sourced(Design, path, shipped)
+    return design.with_(changes) if changes else design
+
+
+def differences(first: Design, second: Design) -> tuple[tuple[str, str, str], ...]:
+    """Return the paths at which two designs differ, with both values."""
+    pairs = ((path, value_at(first, path), value_at(second, path)) for path in leaf_paths(Design))
+    return tuple((path, _in_words(one), _in_words(other)) for path, one, other in pairs if one != other)

@@ -2,13 +2,16 @@
 
 A value is written ``rows: {value: 32, source: "...", confidence: assumption}``, optionally with ``low`` and ``high``.
 `load_sourced` checks that every value of a sourced section has its origin, separates values from origins, and
-validates the values; `override` changes single values by dotted path.
+validates the values; `override` changes single values by dotted path. A file may start from another, its ``base``: it
+gives the values that differ, plain ones too, whose source is that file.
 """
 
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from types import NoneType
 from typing import Any, ClassVar, TypeVar, get_args
@@ -21,6 +24,7 @@ from accelsim.base.files import FileModel, read_text, validate
 
 __all__ = [
     "CONFIDENCES",
+    "Override",
     "Provenance",
     "SourcedModel",
     "leaf_paths",
@@ -29,10 +33,13 @@ __all__ = [
     "parse_yaml",
     "read_scalar",
     "sourced_schema",
+    "text_of",
+    "value_at",
 ]
 
 # quoted: a third party's account of a paper, data sheet or measurement that we have not read ourselves
 CONFIDENCES = ("paper", "datasheet", "measured", "quoted", "derived", "fitted", "recalled", "assumption")
+_ABOUT = ("provenance", "overrides")  # what is known of values, and no field of a file
 _LEAF_KEYS = ("value", "source", "confidence", "low", "high")
 
 
@@ -47,32 +54,125 @@ class Provenance:
     high: float | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Override:
+    """A value that was changed: its dotted path, what it was before, and where that came from (None: not known)."""
+
+    path: str
+    before: Any
+    origin: Provenance | None
+
+
 class SourcedModel(FileModel):
-    """A file whose sections state the origin of each value; `plain` names the fields that need none."""
+    """A file whose sections state the origin of each value; `plain` names the fields that need none.
+
+    `overrides` are the values that differ from what the file of that name has.
+    """
 
     plain: ClassVar[tuple[str, ...]] = ("format", "name", "description")
     provenance: tuple[Provenance, ...] = Field((), exclude=True)
+    overrides: tuple[Override, ...] = Field((), exclude=True)
 
 
 Sourced = TypeVar("Sourced", bound=SourcedModel)
 
 
-def load_sourced(model: type[Sourced], path: Path) -> Sourced:
-    """Read `path` as `model`. Raises `InputError` that lists every error with its line and path."""
+def load_sourced(
+    model: type[Sourced], path: Path, bases: Mapping[str, Path] | None = None, within: tuple[Path, ...] = ()
+) -> Sourced:
+    """Read `path` as `model`. Raises `InputError` that lists every error with its line and path.
+
+    Where `bases` are given, the file may name one of them, or a file beside it, as its ``base``; `within` are the files
+    that start from this one.
+    """
     source = str(path)
     data, lines = parse_yaml(read_text(path), source)
     if not isinstance(data, dict):
         raise InputError(f"{source}: a mapping of keys to values is needed")
+    if bases is not None and "base" in data:
+        where = f"{source}:{lines['base']}: base"
+        base = _load_base(model, path, data.pop("base"), bases, within, where)
+        return _based(base, data, lines, source)
     problems: list[str] = []
     origins: list[Provenance] = []
     values = _split(model, data, "", lines, source, problems, origins)
+    built = _validated(model, values, lines, source, problems)
+    return built.model_copy(update={"provenance": tuple(origins)})
+
+
+def _validated(
+    model: type[Sourced], values: dict[str, Any], lines: Mapping[str, int], source: str, problems: list[str]
+) -> Sourced:
+    """Return the model of these values, or raise what is wrong with them behind the other `problems`."""
     try:
         built = validate(model, values, source, lines=lines)
+        if not problems:
+            return built
     except InputError as error:
         problems.append(str(error))
-    if problems:
-        raise InputError("\n".join(problems))
-    return built.model_copy(update={"provenance": tuple(origins)})
+    raise InputError("\n".join(problems))
+
+
+def _load_base(
+    model: type[Sourced], path: Path, name: Any, bases: Mapping[str, Path], within: tuple[Path, ...], where: str
+) -> Sourced:
+    """Return what the file at `path` starts from: one of `bases` by its name, or a file beside it."""
+    if not isinstance(name, str):
+        raise InputError(f"{where}: got {name!r}; the name of a shipped file or of a file beside this one is needed")
+    found, here = bases.get(name, path.parent / name), path.resolve()
+    if found.resolve() in (*within, here):
+        raise InputError(f"{where}: '{name}' starts from this file itself")
+    if not found.is_file():
+        hint = did_you_mean(name, bases)
+        raise InputError(
+            f"{where}: '{name}': neither shipped nor a file beside this one{hint}; shipped: {', '.join(bases)}"
+        )
+    return load_sourced(model, found, bases, (*within, here))
+
+
+def _based(base: Sourced, data: dict[str, Any], lines: Mapping[str, int], source: str) -> Sourced:
+    """Return `base` with the values in `data`; with a name of its own it is no longer a change of `base`."""
+    about: dict[str, Any] = {key: data.pop(key) for key in ("format", "name", "description") if key in data}
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    sources: dict[str, str | Provenance] = {}
+
+    def place(path: str) -> str:
+        return f"{source}:{lines.get(path, 1)}: {path}"
+
+    for path, entry in _entries(data, leaf_paths(type(base)), "", problems, place):
+        if isinstance(entry, dict) and "value" in entry:
+            problems.extend(f"{place(path)}: {text}" for text in _leaf_problems(entry))
+            values[path], sources[path] = entry["value"], _origin(path, entry)
+        else:
+            values[path], sources[path] = entry, source
+    built = _validated(type(base), {**_replaced(base, values), **about}, lines, source, problems)
+    changed = _changed(base, built, sources)
+    return changed.model_copy(update={"overrides": ()}) if "name" in about else changed
+
+
+def _entries(
+    data: Mapping[str, Any], legal: Sequence[str], prefix: str, problems: list[str], place: Callable[[str], str]
+) -> Iterator[tuple[str, Any]]:
+    """Yield dotted paths of values and what stands there; sections may also be written as ``array.rows: 64``."""
+    for key, entry in data.items():
+        path = f"{prefix}{key}"
+        if path in legal:
+            yield path, entry
+        elif isinstance(entry, dict) and any(name.startswith(f"{path}.") for name in legal):
+            yield from _entries(entry, legal, f"{path}.", problems, place)
+        else:
+            problems.append(f"{place(path)}: {_no_such(path, legal)}")
+
+
+def _origin(path: str, entry: Mapping[str, Any]) -> Provenance:
+    return Provenance(
+        path=path,
+        source=str(entry.get("source")),
+        confidence=str(entry.get("confidence")),
+        low=entry.get("low"),
+        high=entry.get("high"),
+    )
 
 
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -138,7 +238,7 @@ def _split(
         path = f"{prefix}{key}"
         where = f"{source}:{lines.get(path, 1)}: {path}"
         section = _section(model, key)
-        if key == "provenance":
+        if key in _ABOUT:
             problems.append(f"{where}: unknown key")
         elif section is not None and isinstance(entry, dict) and key not in plain:
             values[key] = _split(section, entry, f"{path}.", lines, source, problems, origins)
@@ -149,15 +249,7 @@ def _split(
         else:
             values[key] = entry["value"]
             problems.extend(f"{where}: {text}" for text in _leaf_problems(entry))
-            origins.append(
-                Provenance(
-                    path=path,
-                    source=str(entry.get("source")),
-                    confidence=str(entry.get("confidence")),
-                    low=entry.get("low"),
-                    high=entry.get("high"),
-                )
-            )
+            origins.append(_origin(path, entry))
     return values
 
 
@@ -184,36 +276,81 @@ def leaf_paths(model: type[BaseModel], prefix: str = "") -> tuple[str, ...]:
         section = _section(model, key)
         if section is not None:
             found += leaf_paths(section, f"{prefix}{key}.")
-        elif key not in {"provenance", "format", "name", "description"}:
+        elif key not in {*_ABOUT, "format", "name", "description"}:
             found.append(f"{prefix}{key}")
     return tuple(found)
 
 
-def override(value: Sourced, changes: Mapping[str, str], *, origin: str = "--set") -> Sourced:
-    """Return `value` with the fields at dotted paths replaced by the given texts, read as YAML scalars or lists.
+def value_at(value: BaseModel, path: str) -> Any:
+    """Return the value at a dotted path."""
+    return attrgetter(path)(value)
 
+
+def override(value: Sourced, changes: Mapping[str, Any], *, origin: str = "--set") -> Sourced:
+    """Return `value` with the fields at dotted paths replaced; texts are read as YAML scalars or lists.
+
+    A value that is changed says so in its provenance, and stands in `overrides`; one that stays as it was does neither.
     Raises `InputError` with the nearest path for an unknown one, or what the field allows.
     """
-    model = type(value)
-    data = value.model_dump(mode="json")
-    legal = leaf_paths(model)
-    for path, text in changes.items():
+    legal = leaf_paths(type(value))
+    for path in changes:
         if path not in legal:
-            near = did_you_mean(path, legal) or did_you_mean(path.split(".")[-1], legal)
-            inside = [name for name in legal if name.startswith(f"{path.split('.')[0]}.")]
-            raise InputError(f"{origin} {path}: no such field{near}; allowed: {', '.join(inside or legal)}")
+            raise InputError(f"{origin} {path}: {_no_such(path, legal)}")
+    given = {path: read_scalar(new) if isinstance(new, str) else new for path, new in changes.items()}
+    built = validate(type(value), _replaced(value, given), origin)
+    return _changed(value, built, {path: f"{origin} {path}={text_of(new)}" for path, new in changes.items()})
+
+
+def _no_such(path: str, legal: Sequence[str]) -> str:
+    near = did_you_mean(path, legal) or did_you_mean(path.rsplit(".", maxsplit=1)[-1], legal)
+    inside = [name for name in legal if name.startswith(f"{path.split('.', maxsplit=1)[0]}.")]
+    return f"no such field{near}; allowed: {', '.join(inside or legal)}"
+
+
+def _replaced(value: BaseModel, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The plain data of `value` with the values at dotted paths replaced."""
+    data = value.model_dump(mode="json")
+    for path, new in changes.items():
         *sections, last = path.split(".")
         here = data
         for section in sections:
             here = here[section]
-        here[last] = read_scalar(text)
-    built = validate(model, data, origin)
-    kept = [item for item in value.provenance if item.path not in changes]
-    new = [
-        Provenance(path=path, source=f"{origin} {path}={text}", confidence="assumption")
-        for path, text in changes.items()
-    ]
-    return built.model_copy(update={"provenance": (*kept, *new)})
+        here[last] = new
+    return data
+
+
+def _changed(old: Sourced, new: Sourced, sources: Mapping[str, str | Provenance]) -> Sourced:
+    """Return `new` with what is known of the values of `old`, and of those at the paths of `sources`.
+
+    A source in words is that of an assumption, and goes on to say what the value was before.
+    """
+    origins = {item.path: item for item in old.provenance}
+    overrides = {item.path: item for item in old.overrides}
+    for path, source in sources.items():
+        before, now = value_at(old, path), value_at(new, path)
+        if now == before and isinstance(source, str):
+            continue
+        known = overrides.setdefault(path, Override(path=path, before=before, origin=origins.get(path)))
+        if isinstance(source, Provenance):
+            origin: Provenance | None = source
+        elif now == known.before:
+            origin = known.origin
+        else:
+            text = f"{source} (was {text_of(known.before)})"
+            origin = Provenance(path=path, source=text, confidence="assumption")
+        if now == known.before:
+            del overrides[path]
+        origins.pop(path, None)
+        if origin is not None:
+            origins[path] = origin
+    return new.model_copy(update={"provenance": tuple(origins.values()), "overrides": tuple(overrides.values())})
+
+
+def text_of(value: Any) -> str:
+    """Return a value as `override` takes it as a text."""
+    if isinstance(value, str):
+        return value
+    return repr(value) if isinstance(value, float) else json.dumps(value)
 
 
 _PLAIN_NUMBER = re.compile(r"(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")  # as YAML reads it, without the time that takes
@@ -235,8 +372,10 @@ def read_scalar(text: str) -> Any:
 def sourced_schema(model: type[SourcedModel]) -> dict[str, Any]:
     """JSON Schema of the file form of `model`: every value of a sourced section with its source and confidence."""
     schema = model.model_json_schema()
-    schema["properties"].pop("provenance", None)
-    definitions = {name: body for name, body in schema.get("$defs", {}).items() if name != "Provenance"}
+    for name in _ABOUT:
+        schema["properties"].pop(name, None)
+    hidden = ("Provenance", "Override")
+    definitions = {name: body for name, body in schema.get("$defs", {}).items() if name not in hidden}
     schema["$defs"] = definitions
     plain_sections = {_section(model, key).__name__ for key in model.plain if _section(model, key)}  # type: ignore[union-attr]
     for name, body in [("", schema), *definitions.items()]:

@@ -6,7 +6,6 @@ between two ends: ``10..80``, or ``10..80 log`` for values whose logarithm is sp
 interval are whole numbers and the field counts something, only whole numbers lie between them.
 """
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from pydantic import BaseModel, create_model
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.files import FileModel, validate
 from accelsim.hardware.design import Design
-from accelsim.hardware.sourced import leaf_paths, read_scalar
+from accelsim.hardware.sourced import leaf_paths, read_scalar, text_of
 from accelsim.lowering.case import LARGEST_BATCH, case_of
 from accelsim.lowering.optimizers import find_optimizer
 from accelsim.sparsity.methods import find_method
@@ -34,7 +33,6 @@ __all__ = [
     "check_path",
     "is_batch",
     "read_axis",
-    "text_of",
     "whole_where_counted",
 ]
 
@@ -124,13 +122,6 @@ def whole_where_counted(path: str, value: Value) -> Value:
 def is_batch(value: Value) -> bool:
     """Whether a value is a number of samples that a step can have."""
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST_BATCH
-
-
-def text_of(value: Value) -> str:
-    """Return a value as ``--set`` takes it."""
-    if isinstance(value, str):
-        return value
-    return repr(value) if isinstance(value, float) else json.dumps(value)
 
 
 def _from_mapping(path: str, given: Mapping[str, Any]) -> Axis:

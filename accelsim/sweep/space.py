@@ -16,10 +16,11 @@ from typing import Literal
 
 from accelsim.base.errors import InputError
 from accelsim.hardware.design import load_design
+from accelsim.hardware.sourced import text_of
 from accelsim.lowering.case import LARGEST_BATCH, case_of
 from accelsim.results.step import identity_of
 from accelsim.sparsity.methods import METHODS
-from accelsim.sweep.axes import RESERVED, Axis, Interval, Levels, Value, is_batch, text_of, whole_where_counted
+from accelsim.sweep.axes import RESERVED, Axis, Interval, Levels, Value, is_batch, whole_where_counted
 from accelsim.sweep.expression import Expression, shown
 from accelsim.sweep.inputs import Inputs, base_values
 from accelsim.sweep.point import Point
