@@ -138,7 +138,6 @@ def main() -> int:
     table = table.fillna({"equal at 3 samples": "", "remark": ""})
     chosen.folder.mkdir(parents=True, exist_ok=True)
     write_atomically(chosen.folder / "table.csv", table.to_csv(index=False, lineterminator="\n"))
-    shown = table.astype(str).replace("<NA>", "")
     lines = [
         "# Networks of public libraries, traced and counted", "",
         "Made by `tests/networks/install.sh FOLDER && FOLDER/bin/python tests/networks/table.py reports/tracing`"
@@ -146,8 +145,8 @@ def main() -> int:
         f"{equal} of {len(table)} networks, each made from its configuration at a tiny size: multiply-accumulates of a"
         " training step of two samples", "(FF, BP and WU) in the trace, and by a count of the shapes that torch"
         " dispatches; and those of three samples from the same trace.", "",
-        "| " + " | ".join(shown.columns) + " |", "|" + "---|" * len(shown.columns),
-        *("| " + " | ".join(row) + " |" for row in shown.itertuples(index=False)),
+        "| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns),
+        *("| " + " | ".join("" if pd.isna(cell) else str(cell) for cell in row) + " |" for row in table.itertuples(index=False)),
     ]  # fmt: skip
     write_atomically(chosen.folder / "README.md", "\n".join(lines) + "\n")
     return 0 if equal == len(table) else 1

@@ -17,6 +17,7 @@ from operations import shown  # noqa: E402
 from torch import nn  # noqa: E402
 from tracing_cases import Apply, products, traced  # noqa: E402
 
+from accelsim.workload.trace import Linear  # noqa: E402
 from accelsim.workload.tracer import trace, tracing  # noqa: E402
 from accelsim.workload.tracer.checking import check_complete  # noqa: E402
 from accelsim.workload.tracer.records import StepSeen  # noqa: E402
@@ -598,3 +599,23 @@ def test_what_the_first_forward_pass_sets_up_is_undone(values):
         one(x).sum().backward()
     assert model.calls == fresh.calls == [1, 1]
     assert torch.equal(model.layer.weight.grad, fresh.layer.weight.grad)
+
+
+def test_parts_of_a_shared_buffer_are_constants_of_their_own():
+    """As in VeRA, where layers of different widths use the first rows of one frozen matrix."""
+
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("matrix", torch.randn(8, 6))
+            self.scale = nn.Parameter(torch.ones(6))
+
+        def forward(self, x):
+            y = nn.functional.linear(x * self.scale, self.matrix[:6])
+            return nn.functional.linear(y, self.matrix[:4]) + nn.functional.linear(y, self.matrix[:4])
+
+    model = Shared()
+    seen = trace(lambda: model(torch.randn(3, 6)).square().mean(), model)
+    weights = [operation.weight.name for operation in seen.operations if isinstance(operation, Linear)]
+    assert weights == ["matrix", "matrix[0+24]", "matrix[0+24]"]
+    assert {name: seen.tensors[name] for name in set(weights)} == {"matrix": (36, True), "matrix[0+24]": (24, True)}

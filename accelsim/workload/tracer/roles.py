@@ -252,10 +252,16 @@ class Roles:
         return self.batch > 1 and any(step == 0 and size == self.batch for size, step in sizes)
 
     def constant(self, tensor: Tensor, module: str) -> Source:
-        """Return the source of an untrained operand of a product, such as a filter kept in a buffer."""
+        """Return the source of an untrained operand of a product, such as a filter kept in a buffer.
+
+        Where several parts of one buffer are used, as layers of different widths do, each is named as such.
+        """
         made = f"{module}.constant_{len(self.constants) + 1}".removeprefix(".")
         label = self._labels.setdefault(self.key(tensor), made)
-        self.constants[label] = stored(tensor) * (2 if tensor.is_complex() else 1)
+        elements = stored(tensor) * (2 if tensor.is_complex() else 1)
+        if self.constants.get(label, elements) != elements:
+            label = f"{label}[{tensor.storage_offset()}+{stored(tensor)}]"
+        self.constants[label] = elements
         return Source(label, self.constants[label], 1, ())
 
 
