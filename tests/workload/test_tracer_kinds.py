@@ -391,6 +391,38 @@ def test_several_batches_are_taken_by_what_divides_them():
     )
 
 
+class Inner(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, dy):
+        return dy * 2
+
+
+class Outer(torch.autograd.Function):
+    """A product behind a custom function inside of another, as in training with scaled 8-bit numbers."""
+
+    @staticmethod
+    def forward(ctx, x, weight):
+        ctx.save_for_backward(x, weight)
+        return Inner.apply(x) @ Inner.apply(weight).T
+
+    @staticmethod
+    def backward(ctx, dy):
+        x, weight = ctx.saved_tensors
+        return dy @ weight, dy.T @ x
+
+
+def test_products_of_functions_inside_of_functions_are_linked():
+    model = Apply(lambda m, x: Outer.apply(m.a(x), m.w), a=nn.Linear(4, 8), w=(6, 8))
+    seen = check(model, lambda: model(torch.randn(3, 4)).square().sum().backward())
+    assert [shown(op).partition(" = ")[2] for op in seen.operations if op.macs] == [
+        "linear 4->8 rows 1 a.weight no gradient", "linear 8->6 rows 1 w",
+    ]  # fmt: skip
+
+
 def test_an_ensemble_is_one_matrix_per_member():
     def together(m, x):
         weights, _ = stack_module_state(list(m.members))
@@ -473,6 +505,19 @@ def test_sums_of_clipped_gradients_grow_with_the_batch():
 
     seen = trace(step, model)
     assert [macs_of(seen, batch)["UPDATE"] for batch in (4, 8)] == [4 * 18, 8 * 18]
+
+
+def test_gradients_copied_into_a_buffer_stay_gradients():
+    model = nn.Linear(6, 3, bias=False)
+    x = torch.randn(4, 6)
+
+    def step():
+        model(x).sum().backward()
+        kept = torch.zeros(4, 18)  # as large as the batch
+        kept[:4].copy_(model.weight.grad.flatten().expand(4, -1))
+        model.weight.grad = (torch.ones(4) @ kept).view(3, 6)
+
+    assert macs_of(trace(step, model))["UPDATE"] == 4 * 18
 
 
 def test_optimizers_that_multiply_now_and_then_are_named_as_left_out():

@@ -63,7 +63,14 @@ class Linker:
             )
 
     def _products(self, node: int) -> list[Record]:
-        return [record for record in self.of(node) if record.work.is_product]
+        """The products of a node; of a custom function also those of functions that its forward calls."""
+        found = [record for record in self.of(node) if record.work.is_product]
+        for later in sorted(number for number in self._nodes if number > node) if not found else ():
+            records = self._nodes[later]
+            if not all(record.inside_function for record in records):
+                break
+            found += [record for record in records if record.work.is_product]
+        return found
 
     def _module(self, node: int) -> str:
         return next((record.modules[-1] for record in self.of(node)), "")

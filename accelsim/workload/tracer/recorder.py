@@ -351,7 +351,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         elif self._belongs(call, held, outside=not again):
             self._record(call, held, again=again)
             self._pass_on(call, held, in_backward=False)
-        elif unused := [role for role in (Role.NOISE, Role.SIZED, Role.GRADIENT) if role in held]:
+        elif unused := [role for role in (Role.NOISE, Role.GRADIENT, Role.SIZED) if role in held]:
             for result in call.results:
                 if not self.roles.is_parameter(result):
                     self.roles.mark(result, unused[0])
@@ -395,6 +395,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             self.roles.key(tensor) for tensor, role in zip(call.tensors, held, strict=True)
             if role and not (isinstance(role, Derived) and any(map(grows, held)))
         }  # fmt: skip
+        if call.word == "copy" and Role.GRADIENT in held:  # what was there is overwritten
+            known.clear()
         for result in call.results:
             if self.roles.key(result) not in known and not self.roles.is_parameter(result):
                 role = _role_of_result(call, result, held, self.roles.batch, in_backward=in_backward)
@@ -419,6 +421,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             parameters=tuple(dict.fromkeys(used)),
             seq=seq,
             with_gradient=active,
+            inside_function=active and not torch.is_grad_enabled(),
             requires_gradient=active and any(tensor.requires_grad for tensor in call.tensors),
         )
         records.append(record)

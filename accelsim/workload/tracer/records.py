@@ -34,6 +34,7 @@ class Record:
     seq: int
     reads: tuple[int, ...] = ()
     with_gradient: bool = False  # executed while gradients were recorded, by autograd itself or in a custom function
+    inside_function: bool = False  # in the forward of a custom function, where gradients are not recorded
     requires_gradient: bool = False  # and an operand requires one
     gradients: Counter[int] = field(default_factory=Counter)  # their multiply-accumulates, by operand: 0, 1 or WEIGHT
     recomputed: bool = False
