@@ -168,7 +168,7 @@ def sr_ste(
             last, in the order of registration; ``()``: none.
         every: masks are chosen every so many training passes of a layer, from 1 (passes that activation checkpointing
             repeats do not count), and in evaluation from the weights as they are.
-        decay: share of what was pruned that is added to the gradient of a weight, from 0, which lets pruned weights fade
+        decay: share of what was pruned that is added to the gradient of a weight, from 0: it lets pruned weights fade
             (2e-4 in the published code).
 
     BP reads the same pruned weights, which are N:M along no axis that BP reduces. The weight's gradient passes straight

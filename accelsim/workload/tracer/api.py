@@ -221,7 +221,7 @@ def tracing(
     >>> with tracing(model, batch=2) as tracer:
     ...     model(torch.ones(2, 16)).sum().backward()
     >>> [operation.name for operation in tracer.trace.operations]
-    ['0', '1', '2']
+    ['0', '1', '2', 'sum']
     """
     _check(model, batch)
     recorder = Recorder(model, meter=Meter(keep_masks=masks), batch=batch or 0, steps_by_optimizer=True)
