@@ -88,7 +88,24 @@ def simulate_case(
     baseline: Result | None = None,
     cache: MappingCache | None = None,
 ) -> Result:
-    """Simulate one step of `trace` on `design`; the rest is as in `simulate`."""
+    """Simulate one step of `trace` on `design`, as `simulate` does.
+
+    Args:
+        trace: the workload.
+        design: the machine.
+        case: how the step is trained, and which engine times it.
+        plan: a plan of this step, or the file of one; None: the scheduler's.
+        baseline: the dense step under the same options; None: it is timed.
+        cache: mappings found so far, which calls for one design share; None: nothing is known.
+
+    Raises as `simulate`.
+
+    >>> from accelsim.hardware.design import load_design
+    >>> from accelsim.workload.trace import load_trace
+    >>> trace, design = load_trace("resnet9_cifar10"), load_design("sat_vcu1525")
+    >>> simulate_case(trace, design, case_of(method="sdgp", pattern="2:4", batch=8)).case
+    'sdgp 2:4'
+    """
     table = load_energy_table(design.energy)
     cache = {} if cache is None else cache
     executed = plan_step(trace, design, case, cache, plan=plan)
@@ -163,7 +180,22 @@ def compare(
 
 
 def compare_cases(traces: Sequence[Trace], designs: Sequence[Design], cases: Sequence[Case]) -> Results:
-    """Simulate every trace on every design in every case, in this order; cases differ in method and pattern alone."""
+    """Simulate every trace on every design in every case, in this order.
+
+    Args:
+        traces: the workloads.
+        designs: the machines.
+        cases: how steps are trained; they differ in method and pattern alone.
+
+    Raises as `simulate`.
+
+    >>> from accelsim.hardware.design import load_design
+    >>> from accelsim.workload.trace import load_trace
+    >>> trace, design = load_trace("resnet9_cifar10"), load_design("sat_vcu1525")
+    >>> cases = cases_of(case_of(batch=8), ("dense", "bdwp"), ("2:4", "2:8"))
+    >>> [result.case for result in compare_cases([trace], [design], cases)]
+    ['dense', 'bdwp 2:4', 'bdwp 2:8']
+    """
     found = []
     for trace in traces:
         for design in designs:
@@ -181,10 +213,24 @@ def plan_step(
     *,
     plan: Plan | str | Path | None = None,
 ) -> Plan:
-    """Lower one step and decide how it runs; calls that share `cache` search equal GEMMs once.
+    """Lower one step and decide how it runs.
+
+    Args:
+        trace: the workload.
+        design: the machine.
+        case: how the step is trained, and which engine times it.
+        cache: mappings found so far; calls that share it search equal GEMMs once; None: nothing is known.
+        plan: a plan of this step, or the file of one, which is checked and returned; None: one is made.
 
     Where the design lets units overlap, the event engine judges plans made for it; the closed form runs one task after
-    another. A `plan` of this step, or the file of one, is checked and returned. Raises as `simulate`.
+    another. Raises as `simulate`.
+
+    >>> from accelsim.hardware.design import load_design
+    >>> from accelsim.workload.trace import load_trace
+    >>> trace, design = load_trace("resnet9_cifar10"), load_design("sat_vcu1525")
+    >>> plan = plan_step(trace, design, case_of(batch=8))
+    >>> len(plan.mappings) == len(plan.step.tasks)
+    True
     """
     usable = case.overrides if case.method.is_sparse else None
     lowered = partial(

@@ -116,10 +116,15 @@ def _phase_results(
 def steps_of(
     batch: int, *, steps: int | None = None, epochs: int | None = None, dataset_size: int | None = None
 ) -> int:
-    """Return the steps of a run: `steps`, or for each of `epochs` the batches that `dataset_size` samples fill.
+    """Return the steps of a run.
 
-    The last, smaller batch of an epoch counts as a whole step. Raises `InputError` where both lengths or none are
-    given, and for numbers that cannot be.
+    Args:
+        batch: samples of each step, 1 to 1,048,576.
+        steps: so many, from 1; None where epochs are given.
+        epochs: passes over the data set, from 1; the last, smaller batch of an epoch counts as a whole step.
+        dataset_size: samples of an epoch, from 1.
+
+    Raises `InputError` where both lengths or none are given, and for numbers that cannot be.
 
     >>> steps_of(512, epochs=2, dataset_size=50_000)
     196

@@ -66,7 +66,7 @@ LINKING = "accelsim/workload/tracer/linking.py"
 SCALESIM = "accelsim/workload/importers/scalesim.py"
 KINETO = "accelsim/workload/importers/kineto.py"
 ONNX_WORKS = "accelsim/workload/importers/_onnx_works.py"
-TORCH_OPS = "accelsim/workload/importers/_torch_ops.py"
+TORCH_RNN = "accelsim/workload/importers/_torch_rnn.py"
 
 PLUGIN = """
 from pathlib import Path
@@ -132,7 +132,11 @@ SUITES = {
             "tests/workload/test_tracer_steps.py",
         )
     ),
-    "importers": Suite(("tests/workload/importers",)),
+    "importers": Suite(
+        tuple(
+            f"tests/workload/importers/test_{name}.py" for name in ("scalesim", "kineto", "recordings", "onnx_products")
+        )
+    ),
 }
 
 
@@ -465,8 +469,8 @@ FAULTS = (
         "vectors * batch // groups", "vectors * batch",
     ),
     Fault(
-        "importers", TORCH_OPS, "_recurrent", "a cell of an LSTM keeps one state",
-        "2 if layer.gates == 4 else 1", "1",
+        "importers", TORCH_RNN, "is_reverse", "of two directions the first one runs backwards",
+        "self.directions == 2 and number % 2 == 1", "self.directions == 2 and number % 2 == 0",
     ),
 )  # fmt: skip
 

@@ -61,26 +61,31 @@ def gemm_on_array(
       inside, k uncut.
     - ``ws`` / ``is``: W or X stays, k over PE rows; column blocks outside, k blocks inside.
 
-    Arguments:
-
-    - `m`, `n`, `k`: sizes of the product, each from 1 to 2^40.
-    - `rows`, `cols`: PEs of the array, each from 1.
-    - `macs_per_pe`: width V of the dot product of a PE, in multiply-accumulates per cycle, from 1.
-    - `adder_latency`: cycles until a sum can be added to again, from 1.
-    - `dataflow`: ``os``, ``ws`` or ``is``.
-    - `pattern`: N:M, as in ``"2:8"``: N of every M consecutive k of W are kept, ragged groups are padded. None: dense.
-    - `interleave`: (Ia, Ib), accumulators that a PE uses in turn, each from 1.
-    - `split_k`: Z partial sums of each output of an ``os`` PE, from 1; 1 for the others.
-    - `variant`: what a PE of ``ws`` or ``is`` does with the ceil(N / V) slots of a group: ``split`` sends each partial
-      sum on, ``chain`` adds them up in one of Ia x Ib accumulators, ``flat`` (``ws`` only) gives each slot its own row.
-    - `overlapped`: whether a second accumulator bank or a shadow weight set hides drains and preloads.
-    - `ports`: (row, column), elements per cycle at each PE row and column; None: as wide as needed. A phase lasts at
-      least as long as its words take. OS: issue = max(issue, ceil(Ia kx / row port), ceil(Ib kw / column port)).
-    - `timing`: ``sat``, or how another simulator counts (`accelsim.cost.conventions`): isolated, no adder latency.
-    - `array_model`: ``closed`` computes the counts, ``register`` steps a machine of registers and counts
-      (`accelsim.arrays.register.run_registers`, which also returns the product).
-    - `x`, `w`: operands of shape (m, k) and (k, n) for the register-level machine; None: random ones of a fixed seed.
-    - `engine`: earlier name of `array_model`.
+    Args:
+        m: rows of the product, 1 to 2^40.
+        n: columns of the product, 1 to 2^40.
+        k: what is summed over, 1 to 2^40.
+        rows: PE rows of the array, from 1.
+        cols: PE columns of the array, from 1.
+        macs_per_pe: width V of the dot product of a PE, multiply-accumulates per cycle, from 1.
+        adder_latency: cycles until a sum can be added to again, from 1.
+        dataflow: ``os``, ``ws`` or ``is``.
+        pattern: N:M, as in ``2:8``: N of every M consecutive k of W are kept, ragged groups are padded; None: dense.
+        interleave: (Ia, Ib), accumulators that a PE uses in turn, each from 1.
+        split_k: Z partial sums of each output of an ``os`` PE, from 1; 1 for the others.
+        variant: what a PE of ``ws`` or ``is`` does with the ceil(N / V) slots of a group: ``split`` sends each partial
+            sum on, ``chain`` adds them up in one of Ia x Ib accumulators, ``flat`` (``ws`` only) gives each slot its
+            own PE row.
+        overlapped: whether a second accumulator bank or a shadow weight set hides drains and preloads.
+        ports: elements per cycle at each PE row and at each PE column, from 1; None: as wide as needed. A phase lasts
+            at least as long as its words take. OS: issue = max(issue, ceil(Ia kx / row port), ceil(Ib kw / column
+            port)). WS, IS: stream and preload alike.
+        timing: ``sat``, or how another simulator counts (`accelsim.cost.conventions`): isolated, no adder latency.
+        array_model: ``closed`` computes the counts, ``register`` steps a machine of registers and counts
+            (`accelsim.arrays.register.run_registers`, which also returns the product).
+        x: operand (m, k) of the register-level machine; None: random numbers of a fixed seed.
+        w: operand (k, n) of the register-level machine; None: likewise.
+        engine: the earlier name of `array_model`.
 
     Raises `InputError` naming the argument, what it got and what is allowed.
 

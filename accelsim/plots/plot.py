@@ -33,10 +33,21 @@ def plot(
 ) -> "Figure":
     """Return a figure of results, training runs, frames, or files that commands wrote.
 
-    `kind` is one of `accelsim.plots.kinds.KINDS`, by default the most obvious for the data; `width` a column of a
-    paper, ``single`` or ``double``; `title` stands instead of what the data have in common. `where` keeps rows with
-    these values; `layer`, `x`, `y`, `value`, `by`, `hw` and `settings` are those of ``accelsim plot``. Raises
-    `InputError` as `accelsim.plots.kinds.prepare`.
+    Args:
+        data: one or several of: `Result`, `TrainingResult`, a pandas frame, the path of a file.
+        kind: one of `accelsim.plots.kinds.KINDS`; None: the most obvious for the data.
+        width: a column of a paper, ``single`` or ``double``.
+        title: what stands above the figure; None: what the data have in common.
+        where: columns, each with the value of the rows to keep.
+        settings: changes of the design, by path, for kinds that draw its limits.
+        choice: `layer`, `x`, `y`, `value`, `by` and `hw`, as the options of ``accelsim plot`` that are called alike.
+
+    Raises `InputError` for data that cannot be drawn together, and for choices that the kind does not know.
+
+    >>> import accelsim as acs
+    >>> results = acs.compare(acs.load_trace("resnet9_cifar10"), acs.load_design("sat_vcu1525"), batch=8)
+    >>> len(acs.plot(results, "speedup").axes)
+    1
     """
     items = list(data) if isinstance(data, Sequence) and not isinstance(data, str) else [data]
     if not items:

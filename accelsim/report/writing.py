@@ -32,12 +32,23 @@ def write_report(
     traces: Sequence[Trace] = (),
     command: str = "",
 ) -> Path:
-    """Write a report on `results` into `folder` and return its page, ``index.html``.
+    """Write a report on results and return its page, ``index.html``.
 
-    `designs` are those of the results, `traces` what was simulated where that is known, and `command` what makes the
-    report again. The folder is complete or as it was before; the report that it may hold is replaced. Raises
-    `InputError` for no results, results of several versions, two that are alike, a design that is missing or was not
-    the one that was simulated, and a folder that holds anything else than a report.
+    Args:
+        folder: where it goes; it is complete or as it was before, and a report that it holds is replaced.
+        results: what is shown, one or more, made by one version.
+        designs: the designs of the results.
+        traces: what was simulated, where that is known.
+        command: what makes the report again; empty: nothing is said of it.
+
+    Raises `InputError` for no results, results of several versions, two that are alike, a design that is missing or
+    was not the one that was simulated, and a folder that holds anything else than a report.
+
+    >>> import accelsim as acs, tempfile
+    >>> trace, design = acs.load_trace("resnet9_cifar10"), acs.load_design("sat_vcu1525")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_report(Path(folder, "report"), acs.compare(trace, design, batch=8), [design]).name
+    'index.html'
     """
     folder = Path(folder)
     check_replaceable(folder)

@@ -297,9 +297,19 @@ def comparison(groups: Iterable[Sequence[Result]]) -> dict[str, Any]:
 
 
 def load_results(path: str | Path) -> Results:
-    """Return the results in a ``.json`` file: of one result, of a list of them, or of a comparison.
+    """Return the results in a file: of one result, of a list of them, or of a comparison.
+
+    Args:
+        path: a ``.json`` file, as ``accelsim simulate -o`` and ``accelsim compare -o`` write it.
 
     Raises `InputError` that lists every error of the file with its path.
+
+    >>> import accelsim as acs, tempfile
+    >>> result = acs.simulate(acs.load_trace("resnet9_cifar10"), acs.load_design("sat_vcu1525"), batch=8)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_results(Path(folder, "step.json"), [result])
+    ...     load_results(Path(folder, "step.json"))[0].step == result.step
+    True
     """
     path = Path(path)
     if path.suffix == ".csv":

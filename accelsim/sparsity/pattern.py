@@ -15,7 +15,11 @@ _LARGEST_GROUP = 1024
 @total_ordering
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """An N:M pattern, N = `kept` of M = `group` consecutive elements.
+    """An N:M pattern.
+
+    Args:
+        kept: N, how many elements of a group are kept, from 1 to `group`.
+        group: M, how many consecutive elements along the reduced axis form a group, up to 1,024.
 
     >>> Pattern.parse("2:8").density
     0.25

@@ -52,15 +52,25 @@ def run_sweep(
     executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
-    """Evaluate all points of a sweep, or of the spec that `sweep` names, and write a row for each to `output`.
+    """Evaluate all points of a sweep and write a row for each.
 
-    ``.csv`` is appended to as points are done, so the same call goes on with a sweep that was interrupted; ``.parquet``
-    is written at the end, from the CSV beside it. `jobs` processes share the work (more than one needs the main module
-    to be importable, as `concurrent.futures.ProcessPoolExecutor` says), or `executor` does, then `jobs` is how many it
-    keeps busy. `progress` is called with the number of points done, and of all.
+    Args:
+        sweep: the sweep, or what `accelsim.load_sweep` takes.
+        output: a ``.csv`` file, which is appended to as points are done, so that the same call goes on with a sweep
+            that was interrupted; or a ``.parquet`` file, which is written at the end, from the CSV beside it.
+        jobs: processes that share the work, from 1. More than one needs the main module to be importable, as
+            `concurrent.futures.ProcessPoolExecutor` says. With `executor`: how many it keeps busy.
+        executor: what evaluates the points instead of processes of this machine.
+        progress: called with the number of points done, and of all.
 
     Raises `InputError` for a file of another sweep or version, one that is being written, and one that cannot be
     written; what was done is kept.
+
+    >>> import accelsim as acs, tempfile
+    >>> sweep = acs.make_sweep(["resnet9_cifar10"], vary={"array.rows": [16, 32], "batch": [8]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run_sweep(sweep, Path(folder, "rows.csv")).points
+    2
     """
     sweep = sweep if isinstance(sweep, Sweep) else load_sweep(sweep)
     output, path = Path(output), journal_of(Path(output))

@@ -97,7 +97,16 @@ def sweep_names() -> list[str]:
 
 
 def load_sweep(name_or_path: str | Path) -> Sweep:
-    """Return a shipped sweep by name, or the one in a YAML file. Raises `InputError` listing every error."""
+    """Return a sweep.
+
+    Args:
+        name_or_path: the name of a shipped one, or a YAML file.
+
+    Raises `InputError` listing every error of the file.
+
+    >>> load_sweep("array_bandwidth").count()
+    128
+    """
     shipped = packaged_names("workloads/sweeps", (".yaml",))
     path = shipped_or_file(name_or_path, shipped, "sweep", suffixes=(".yaml", ".yml"))
     data, lines = parse_yaml(read_text(path), str(path))
@@ -157,7 +166,24 @@ def make_sweep(
 ) -> Sweep:
     """Return a sweep over `workloads` and the axes in `vary`, as a spec file would have it.
 
+    Args:
+        workloads: names of shipped traces or trace files; none where `vary` has the axis ``workload``.
+        design: the design that is varied: a shipped name or a file.
+        vary: values of each axis, by its path: a field of the design, as in ``array.rows``, or one of ``workload``,
+            ``method``, ``pattern``, ``batch``, ``optimizer`` and ``engine``. Values as a list, one alone, or a text as
+            on the command line: ``16,32,64``, ``10:80:10`` (first, last, step).
+        link: fields of the design that follow others, each with an expression, as in ``array.rows * 2``.
+        where: conditions over paths that points must meet, as in ``array.rows >= array.cols``.
+        fits: whether points must fit the resources of the device.
+        sample: how many points are drawn, from 1; None: all.
+        sampling: how they are drawn, one of `accelsim.sweep.space.SAMPLINGS`.
+        seed: of what is drawn, a whole number from 0.
+
     Errors name the options of the command line that are called alike. Raises `InputError` listing every one of them.
+
+    >>> sweep = make_sweep(["resnet9_cifar10"], vary={"array.rows": [16, 32], "pattern": "2:4,2:8"})
+    >>> [(dict(point.changes)["array.rows"], str(point.case)) for point in sweep.points()]
+    [('16', 'bdwp 2:4'), ('16', 'bdwp 2:8'), ('32', 'bdwp 2:4'), ('32', 'bdwp 2:8')]
     """
     if sampling not in SAMPLINGS:
         hint = did_you_mean(sampling, SAMPLINGS)

@@ -46,8 +46,20 @@ def _check(steps: int, done: int) -> None:
 def stepwise_decay(model: nn.Module, steps: int, *, done: int = 0) -> Schedule:
     """Return a schedule that halves N in equal parts of `steps`: M-1, M/2, M/4, ... and at last the model's N.
 
-    A 1:16 model trains at 15:16, 8:16, 4:16, 2:16 and 1:16 ("sparse structure decay", SdGf). `done` resumes a schedule.
+    A 1:16 model trains at 15:16, 8:16, 4:16, 2:16 and 1:16 ("sparse structure decay", SdGf).
+
+    Args:
+        model: a model with a method on it.
+        steps: training steps until the model's own pattern, from 1.
+        done: steps of training that are over, from 0: resumes a schedule.
+
     Raises `InputError` where no method is on the model, and for numbers of steps that cannot be.
+
+    >>> from torch import nn
+    >>> from accelsim.torch.methods import bdwp
+    >>> model = bdwp(nn.Sequential(nn.Linear(16, 16)), "2:8", exclude=())
+    >>> stepwise_decay(model, 100).done
+    0
     """
     _check(steps, done)
     frames = stepwise_patterns(target(model))
@@ -61,8 +73,19 @@ def stepwise_decay(model: nn.Module, steps: int, *, done: int = 0) -> Schedule:
 def mask_decay(model: nn.Module, steps: int, *, rate: float | None = None, done: int = 0) -> Schedule:
     """Return a schedule under which pruned weights are scaled down before they are zero ("mask decay", MdGf).
 
-    The scale falls from 1 to 0 over `steps`, in a line, or as exp(-`rate` x step) and to 0 at their end. Until then the
-    products are dense. `done` resumes a schedule. Raises `InputError` as `stepwise_decay`.
+    Args:
+        model: a model with a method on it.
+        steps: training steps over which the scale falls from 1 to 0, from 1; until then the products are dense.
+        rate: the scale falls as exp(-`rate` x step), and to 0 at the end; None: in a line.
+        done: steps of training that are over, from 0: resumes a schedule.
+
+    Raises `InputError` as `stepwise_decay`.
+
+    >>> from torch import nn
+    >>> from accelsim.torch.methods import bdwp
+    >>> model = bdwp(nn.Sequential(nn.Linear(16, 16)), "2:8", exclude=())
+    >>> mask_decay(model, 100, done=25).done
+    25
     """
     _check(steps, done)
     if rate is not None and not rate > 0:

@@ -120,7 +120,12 @@ def adjust(model: nn.Module, **changes: Any) -> None:
 def left_dense(model: nn.Module) -> tuple[LeftDense, ...]:
     """Return what stays dense in a model although its method makes it sparse elsewhere, in order of registration.
 
-    Raises `InputError` where no method is on the model.
+    Args:
+        model: a model with a method on it. Raises `InputError` where it has none.
+
+    >>> layers = bdwp(nn.Sequential(nn.Linear(16, 12), nn.Linear(12, 16)), "2:8", exclude=())
+    >>> [(found.layer, found.stage) for found in left_dense(layers)]
+    [('0', 'BP'), ('1', 'FF')]
     """
     return tuple(
         LeftDense(layer=name, stage=stage, reason=reason)
@@ -130,7 +135,15 @@ def left_dense(model: nn.Module) -> tuple[LeftDense, ...]:
 
 
 def dense(model: nn.Module) -> nn.Module:
-    """Take a method off a model, so that its products read the dense weights. Returns the model."""
+    """Take a method off a model, so that its products read the dense weights.
+
+    Args:
+        model: the model; it is changed and returned.
+
+    >>> layers = bdwp(nn.Sequential(nn.Linear(16, 16)), "2:8", exclude=())
+    >>> dense(layers) is layers
+    True
+    """
     for module in model.modules():
         take_off(module)
         if _SHORTCUT in vars(module):
@@ -146,19 +159,27 @@ def sr_ste(
     every: int = 1,
     decay: float = 2e-4,
 ) -> nn.Module:
-    """Put SR-STE on a model: FF reads weights pruned N:M along the inputs (Zhou et al., ICLR 2021). Returns the model.
+    """Put SR-STE on a model: FF reads weights pruned N:M along the inputs (Zhou et al., ICLR 2021).
+
+    Args:
+        model: the model; it is changed and returned.
+        pattern: N:M, as in ``2:8``.
+        exclude: names or globs of layers that stay dense; None: the first (unless embeddings come before it) and the
+            last, in the order of registration; ``()``: none.
+        every: masks are chosen every so many training passes of a layer, from 1 (passes that activation checkpointing
+            repeats do not count), and in evaluation from the weights as they are.
+        decay: share of what was pruned that is added to the gradient of a weight, from 0: it lets pruned weights fade
+            (2e-4 in the published code).
 
     BP reads the same pruned weights, which are N:M along no axis that BP reduces. The weight's gradient passes straight
-    through, plus `decay` times what was pruned, which lets pruned weights fade (2e-4 in the published code).
-
-    `exclude` names layers, or globs of them, that stay dense; left out, these are the first layer (unless embeddings
-    come before it) and the last one, in the order of registration; ``()`` excludes none. A product whose reduced
-    channels M does not divide stays dense in any case; `left_dense` says which do. Masks are chosen `every` so many
-    training passes of a layer (passes that activation checkpointing repeats do not count), and in evaluation from the
-    weights as they are.
+    through. A product whose reduced channels M does not divide stays dense in any case; `left_dense` says which do.
 
     Raises `InputError` for a model without layers or one that has a method already, for a pattern or an option that
     cannot be, for an `exclude` that matches nothing, and where every layer would stay dense.
+
+    >>> layers = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16))
+    >>> sr_ste(layers, "2:8", exclude=()) is layers
+    True
     """
     return _apply(model, "sr-ste", pattern, exclude, every=every, decay=decay)
 
@@ -172,9 +193,20 @@ def sdgp(
 ) -> nn.Module:
     """Put SDGP on a model: BP reads output gradients pruned N:M along the channels (McDanel et al., 2022).
 
-    The largest of every M channels are kept, at each position. `rescale` gives every channel of a sample its former sum
-    of magnitudes over the positions back, as the rescaled variant of the published code does; False is the plain one.
-    FF is dense, and WU reads the gradient before it is pruned. Else as `sr_ste`.
+    Args:
+        model: the model; it is changed and returned.
+        pattern: N:M, as in ``2:8``.
+        exclude: names or globs of layers that stay dense; None: the first (unless embeddings come before it) and the
+            last, in the order of registration; ``()``: none.
+        rescale: whether every channel of a sample gets its former sum of magnitudes over the positions back, as in the
+            rescaled variant of the published code; else the plain one.
+
+    The largest of every M channels are kept, at each position. FF is dense, and WU reads the gradient before it is
+    pruned. Raises as `sr_ste`.
+
+    >>> layers = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16))
+    >>> sdgp(layers, "2:8", exclude=()) is layers
+    True
     """
     return _apply(model, "sdgp", pattern, exclude, rescale=rescale)
 
@@ -184,7 +216,19 @@ def sdwp(
 ) -> nn.Module:
     """Put SDWP on a model: BP reads weights pruned N:M along the outputs (Fang et al., TCAD 2023).
 
-    FF and WU are dense. Else as `sr_ste`.
+    Args:
+        model: the model; it is changed and returned.
+        pattern: N:M, as in ``2:8``.
+        exclude: names or globs of layers that stay dense; None: the first (unless embeddings come before it) and the
+            last, in the order of registration; ``()``: none.
+        every: masks are chosen every so many training passes of a layer, from 1 (passes that activation checkpointing
+            repeats do not count), and in evaluation from the weights as they are.
+
+    FF and WU are dense. Raises as `sr_ste`.
+
+    >>> layers = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16))
+    >>> sdwp(layers, "2:8", exclude=()) is layers
+    True
     """
     return _apply(model, "sdwp", pattern, exclude, every=every)
 
@@ -197,10 +241,22 @@ def bdwp(
     every: int = 1,
     decay: float = 0.0,
 ) -> nn.Module:
-    """Put BDWP on a model: FF reads weights pruned N:M along the inputs, BP along the outputs (Fang et al., TCAD 2023).
+    """Put BDWP on a model: FF reads weights pruned N:M along inputs, BP along outputs (Fang et al., TCAD 2023).
 
-    Both masks are magnitude masks of the dense weight. The weight's gradient is the dense one; `decay` adds the term of
-    SR-STE for what FF pruned. Else as `sr_ste`.
+    Args:
+        model: the model; it is changed and returned.
+        pattern: N:M, as in ``2:8``.
+        exclude: names or globs of layers that stay dense; None: the first (unless embeddings come before it) and the
+            last, in the order of registration; ``()``: none.
+        every: masks are chosen every so many training passes of a layer, from 1 (passes that activation checkpointing
+            repeats do not count), and in evaluation from the weights as they are.
+        decay: share of what FF pruned that is added to the gradient of a weight, from 0.
+
+    Both masks are magnitude masks of the dense weight. The weight's gradient is the dense one. Raises as `sr_ste`.
+
+    >>> layers = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16))
+    >>> bdwp(layers, "2:8", exclude=()) is layers
+    True
     """
     return _apply(model, "bdwp", pattern, exclude, every=every, decay=decay)
 
@@ -216,10 +272,22 @@ def bi_mask(
 ) -> nn.Module:
     """Put Bi-Mask on a model: FF as in SR-STE; BP reads what FF kept, pruned N:M along permuted outputs on top.
 
-    The order of the outputs is that of `candidates` random ones which keeps most weights, searched `every` so many
-    training passes of a layer (Zhang et al., ICML 2023; both 100 in the published code); masks are chosen in every
-    pass. The product itself runs in that order, dY as well, so its operand is N:M along the outputs as it is read. All
-    groups of a convolution share one order. Else as `sr_ste`.
+    Args:
+        model: the model; it is changed and returned.
+        pattern: N:M, as in ``2:8``.
+        exclude: names or globs of layers that stay dense; None: the first (unless embeddings come before it) and the
+            last, in the order of registration; ``()``: none.
+        every: training passes of a layer after which the order of its outputs is searched anew, from 1.
+        candidates: random orders that are tried, from 1.
+        decay: as in `sr_ste`.
+
+    The order of the outputs is that which keeps most weights (Zhang et al., ICML 2023; `every` and `candidates` are 100
+    in the published code); masks are chosen in every pass. The product itself runs in that order, dY as well, so its
+    operand is N:M along the outputs as it is read. All groups of a convolution share one order. Raises as `sr_ste`.
+
+    >>> layers = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16))
+    >>> bi_mask(layers, "2:8", exclude=()) is layers
+    True
     """
     return _apply(model, "bi-mask", pattern, exclude, every=every, candidates=candidates, decay=decay)
 
@@ -227,11 +295,23 @@ def bi_mask(
 def transposable(
     model: nn.Module, pattern: str | Pattern, *, exclude: str | Iterable[str] | None = None, every: int = 1
 ) -> nn.Module:
-    """Put a transposable mask on a model: FF and BP read the same pruned weights (Hubara et al., NeurIPS 2021).
+    """Put a transposable mask on a model: FF and BP read the same weights (Hubara et al., NeurIPS 2021).
+
+    Args:
+        model: the model; it is changed and returned.
+        pattern: N:M, as in ``2:8``.
+        exclude: names or globs of layers that stay dense; None: the first (unless embeddings come before it) and the
+            last, in the order of registration; ``()``: none.
+        every: masks are chosen every so many training passes of a layer, from 1 (passes that activation checkpointing
+            repeats do not count), and in evaluation from the weights as they are.
 
     At most N are kept in every row and column of an M x M block of outputs and inputs, at each kernel tap; the search
     is greedy (`transposable_mask`). The published code searches every 40 passes. The gradient passes straight through.
-    A layer is sparse only where M divides both inputs and outputs. Else as `sr_ste`.
+    A layer is sparse only where M divides both inputs and outputs. Raises as `sr_ste`.
+
+    >>> layers = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16))
+    >>> transposable(layers, "2:8", exclude=()) is layers
+    True
     """
     return _apply(model, "transposable", pattern, exclude, every=every)
 
@@ -241,7 +321,19 @@ def mvue(
 ) -> nn.Module:
     """Put a transposable mask and MVUE on a model: WU reads output gradients N:M along the batch, unbiased.
 
+    Args:
+        model: the model; it is changed and returned.
+        pattern: N:M, as in ``2:8``.
+        exclude: names or globs of layers that stay dense; None: the first (unless embeddings come before it) and the
+            last, in the order of registration; ``()``: none.
+        every: masks are chosen every so many training passes of a layer, from 1 (passes that activation checkpointing
+            repeats do not count), and in evaluation from the weights as they are.
+
     FF and BP as in `transposable`; BP reads the gradient unpruned. Groups run along samples and positions, and what is
-    kept of them is random (`minimum_variance`; Chmiel et al., ICLR 2023, who derive 1:2 and 2:4). Else as `sr_ste`.
+    kept of them is random (`minimum_variance`; Chmiel et al., ICLR 2023, who derive 1:2 and 2:4). Raises as `sr_ste`.
+
+    >>> layers = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16))
+    >>> mvue(layers, "2:8", exclude=()) is layers
+    True
     """
     return _apply(model, "mvue", pattern, exclude, every=every)

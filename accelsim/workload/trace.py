@@ -536,9 +536,15 @@ def shipped_traces() -> dict[str, Path]:
 
 
 def load_trace(name_or_path: str | Path) -> Trace:
-    """Return a shipped trace by name, or the trace in a file (``.json`` or ``.json.gz``).
+    """Return a trace.
+
+    Args:
+        name_or_path: the name of a shipped one, or a file (``.json`` or ``.json.gz``).
 
     Raises `InputError` that lists every error of the file with its path.
+
+    >>> load_trace("resnet18_tinyimagenet").parameters
+    11279112
     """
     shipped = shipped_traces()
     listed = f"{', '.join(workload_names())}, and what accelsim list measured shows"
@@ -550,7 +556,21 @@ def load_trace(name_or_path: str | Path) -> Trace:
 
 
 def save_trace(trace: Trace, path: str | Path) -> None:
-    """Write `trace` as one operation per line (packed when `path` ends in ``.gz``)."""
+    """Write a trace, one operation per line.
+
+    Args:
+        trace: the trace.
+        path: the file, packed where it ends in ``.gz``; it is complete or as it was before.
+
+    Raises `InputError` where it cannot be written.
+
+    >>> import tempfile
+    >>> trace = load_trace("resnet9_cifar10")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_trace(trace, Path(folder, "mine.json.gz"))
+    ...     load_trace(Path(folder, "mine.json.gz")) == trace
+    True
+    """
     body = trace.model_dump(mode="json", exclude_defaults=True)
     entries = [{"name": entry.pop("name"), "kind": entry.pop("kind"), **entry} for entry in body.pop("operations")]
     operations = ",\n    ".join(json.dumps(entry) for entry in entries)

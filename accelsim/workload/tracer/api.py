@@ -206,19 +206,22 @@ def tracing(
 ) -> Iterator[Tracing]:
     """Watch the training steps of `model` inside the context, forward and backward, on their real tensors.
 
-    ```python
-    with accelsim.tracing(model) as tracer:
-        loss = criterion(model(images), labels)
-        loss.backward()
-    tracer.save("my_model.json")
-    ```
+    Args:
+        model: the model that is trained.
+        batch: samples of a step, from 1; None: the first dimension of the model's inputs.
+        name: what the trace calls the model; None: the name of its class.
+        masks: whether the masks of sparse weights are kept for `Tracing.save`.
 
     Several steps may run inside; one ends where an optimizer of the model has run, or where `Tracing.step` is called.
-    Densities are their mean, and a pattern counts where it holds in all. `batch` is the number of samples of a step, by
-    default the first dimension of the model's inputs; `masks` keeps the masks of sparse weights for `Tracing.save`.
-    Optimizer and metrics may run inside and are left out. The step computes what it would have computed, with attention
-    and LSTMs opened into their products. Raises `InputError` for operations that hide products and for tensors without
-    dense storage.
+    Densities are their mean, and a pattern counts where it holds in all. Optimizer and metrics may run inside and are
+    left out. The step computes what it would have computed, with attention and LSTMs opened into their products.
+    Raises `InputError` for operations that hide products and for tensors without dense storage.
+
+    >>> model = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 4))
+    >>> with tracing(model, batch=2) as tracer:
+    ...     model(torch.ones(2, 16)).sum().backward()
+    >>> [operation.name for operation in tracer.trace.operations]
+    ['0', '1', '2', 'sum']
     """
     _check(model, batch)
     recorder = Recorder(model, meter=Meter(keep_masks=masks), batch=batch or 0, steps_by_optimizer=True)
@@ -239,14 +242,27 @@ def trace(
     assumptions: Sequence[str] = (),
     command: str | None = None,
 ) -> Trace:
-    """Return the trace of a training step of `model` that the function `step` runs, forward and backward.
+    """Return the trace of a training step of `model` that a function runs, forward and backward.
 
-    One call of the function is one step, whatever it holds. A scalar loss that `step` returns without having called
-    ``backward()`` is differentiated here. The function runs `steps` times on real tensors, whose sparsity is read; with
-    ``values=False`` it runs on shapes without memory. `batch` and `name` are as in `tracing`; `masks` names an ``.npz``
-    file for the masks of sparse weights; `source`, `assumptions` and `command` go to the trace's origin. Parameters,
-    buffers, gradients, hooks and random state of the model are put back afterwards; the state of an optimizer is not.
-    Raises `InputError` as `tracing`, and for a loss that is not a scalar.
+    Args:
+        step: runs one step, whatever it holds. A scalar loss that it returns without having called ``backward()`` is
+            differentiated here.
+        model: the model that it trains.
+        steps: how often it runs on real tensors, from 1; densities are means.
+        batch: samples of a step, from 1; None: the first dimension of the model's inputs.
+        name: what the trace calls the model; None: the name of its class.
+        values: whether it runs on real tensors, whose sparsity is read; else on shapes without memory.
+        masks: an ``.npz`` file for the masks of sparse weights; None: none is written.
+        source: where the model comes from, for the trace's origin.
+        assumptions: what the trace rests on, for its origin.
+        command: what makes the trace again, for its origin.
+
+    Parameters, buffers, gradients, hooks and random state of the model are put back afterwards; the state of an
+    optimizer is not. Raises `InputError` as `tracing`, and for a loss that is not a scalar.
+
+    >>> model, images = nn.Linear(16, 8), torch.ones(4, 16)
+    >>> trace(lambda: model(images).square().mean(), model).operations[0].out_features
+    8
     """
     _check(model, batch)
     if steps < 1:
@@ -278,14 +294,27 @@ def trace_model(
     assumptions: Sequence[str] = (),
     command: str | None = None,
 ) -> Trace:
-    """Return the trace of `model` on `inputs`, with the batch as their first dimension.
+    """Return the trace of `model` on random inputs, with the batch as their first dimension.
 
-    The model runs forward and backward on shapes without memory at `batch` and `batch + 1`, in training mode unless
-    `train` is false. `loss` turns its output into a scalar; by default the outputs are summed, which the trace leaves
-    out. With `steps` it runs as often on real tensors too (random inputs), and the sparsity of all operands is read;
-    `masks` then names an ``.npz`` file for the masks of sparse weights. The model, its gradients and the random state
-    stay as they were. Raises `InputError` when the inputs do not fit the model, or when it does something that a trace
-    cannot express.
+    Args:
+        model: the model.
+        inputs: its inputs, in the order of its arguments, each without the batch.
+        batch: samples of a step, from 1. The model runs on shapes without memory at this many and one more, so that
+            what grows with the batch is seen.
+        train: whether it is in training mode.
+        loss: turns its output into a scalar; None: outputs are summed, which the trace leaves out.
+        steps: how often it runs on real tensors, too, where the sparsity of all operands is read; 0: it is not.
+        masks: with `steps`, an ``.npz`` file for the masks of sparse weights; None: none is written.
+        name: what the trace calls the model; None: the name of its class.
+        source: where the model comes from, for the trace's origin.
+        assumptions: what the trace rests on, for its origin.
+        command: what makes the trace again, for its origin.
+
+    The model, its gradients and the random state stay as they were. Raises `InputError` when the inputs do not fit the
+    model, or when it does something that a trace cannot express.
+
+    >>> [operation.macs for operation in trace_model(nn.Linear(16, 8), [InputSpec((16,))]).operations]
+    [128]
     """
     _check(model, batch)
     with left_as_it_was(model, train, values=steps > 0), opened(model):

@@ -12,7 +12,12 @@ __all__ = ["InputSpec"]
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
-    """One input of a model: its shape without the batch, and integers below a bound where it holds tokens.
+    """One input of a model.
+
+    Args:
+        shape: its sizes without the batch, each from 1.
+        dtype: ``float32``, or ``int64`` for tokens.
+        below: what tokens lie below, from 1; None for ``float32``.
 
     >>> InputSpec.parse("3x64x64")
     InputSpec(shape=(3, 64, 64), dtype='float32', below=None)
