@@ -47,7 +47,7 @@ _OPTIONS = (
         help="Keep points for which it holds, as in 'array.rows >= 16'. Repeatable.",
     ),
     click.option(
-        "--fits", type=click.Choice(["device"]), help="Do not simulate designs that their device cannot hold."
+        "--fits", is_flag=True, default=None, help="Do not simulate designs that their device cannot hold (estimate)."
     ),
 )
 
@@ -146,5 +146,5 @@ def command_line(command: str, sources: Sequence[str], output: str, given: dict[
     words = ["accelsim", command, *sources]
     for name, value in given.items():
         for item in value if isinstance(value, tuple) else [] if value is None else [value]:
-            words += [f"-{name}" if len(name) == 1 else f"--{name}", str(item)]
+            words += [f"-{name}" if len(name) == 1 else f"--{name}", *([] if item is True else [str(item)])]
     return shlex.join([*words, "-o", output])
