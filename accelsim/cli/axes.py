@@ -47,7 +47,7 @@ _OPTIONS = (
         help="Keep points for which it holds, as in 'array.rows >= 16'. Repeatable.",
     ),
     click.option(
-        "--fits", type=click.Choice(["device"]), help="Do not simulate designs that their device cannot hold."
+        "--fits", is_flag=True, help="Do not simulate designs that their device cannot hold (estimate)."
     ),
 )
 
@@ -65,7 +65,7 @@ def read_sweep(sources: Sequence[str], given: dict[str, Any]) -> "Sweep":
     from accelsim.workload.trace import workload_names
 
     if len(sources) == 1 and (sources[0] in sweep_names() or sources[0].endswith((".yaml", ".yml"))):
-        extra = [name for name, value in given.items() if value not in {None, ()}]
+        extra = [name for name, value in given.items() if value not in {None, (), False}]
         if extra:
             raise InputError(f"--{extra[0]}: {sources[0]} says what is swept; change it there")
         return load_sweep(sources[0])
@@ -79,7 +79,7 @@ def read_sweep(sources: Sequence[str], given: dict[str, Any]) -> "Sweep":
         vary=[*axes, *(_pair("vary", text, "array.rows=16,32,64") for text in given["vary"])],
         link=[_pair("link", text, "array.cols=array.rows") for text in given["link"]],
         where=given["where"],
-        fits=given["fits"] is not None,
+        fits=given["fits"],
         sample=given.get("sample"),
         sampling=_only_with_sample(given, "sampling", "random"),
         seed=_only_with_sample(given, "seed", 0),
@@ -145,6 +145,10 @@ def command_line(command: str, sources: Sequence[str], output: str, given: dict[
     """The command line that goes on with a sweep or search."""
     words = ["accelsim", command, *sources]
     for name, value in given.items():
+        option = f"-{name}" if len(name) == 1 else f"--{name}"
+        if isinstance(value, bool):
+            words += [option] if value else []
+            continue
         for item in value if isinstance(value, tuple) else [] if value is None else [value]:
-            words += [f"-{name}" if len(name) == 1 else f"--{name}", str(item)]
+            words += [option, str(item)]
     return shlex.join([*words, "-o", output])

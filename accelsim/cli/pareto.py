@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from accelsim.base.errors import InputError
+from accelsim.cli.fitting import unfit_line
 from accelsim.cli.options import check_output
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ def _show(
     out: "Console", front: "Front", objectives: "Sequence[Objective]", group: Sequence[str], varied: Sequence[str]
 ) -> None:
     from accelsim.cli.screen import column_of, short_titles, table_of, value_text
+    from accelsim.sweep.fronts import why_one_point
 
     if group:
         title = ", ".join(f"{name} {value_text(value)}" for name, value in zip(group, front.group, strict=True))
@@ -139,6 +141,10 @@ def _show(
     if len(front.rows) > _MOST_ROWS:
         out.print(f"... and {len(front.rows) - _MOST_ROWS:,} more: -o FILE.csv and --json have all")
     out.print(f"front: {len(front.rows):,} of {front.points:,} points")
+    if len(front.rows) == 1:
+        out.print(why_one_point(front.points, front.equal[0], names), soft_wrap=True)
+    if unfit := unfit_line(front.rows, f"the {len(front.rows):,} on the front"):
+        out.print(unfit, soft_wrap=True)
     reference = ", ".join(f"{name} {value_text(value)}" for name, value in zip(names, front.reference, strict=True))
     if front.hypervolume is None:
         out.print("hypervolume: not computed for a front of this size with more than three objectives\n")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from accelsim.base.errors import InputError
+from accelsim.cli.fitting import unfit_line
 from accelsim.cli.options import check_output
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def results_command(
     condition = None if where is None else read_formula(where, table.columns, "--where")
     formulas = None if columns is None else _formulas(columns, table.columns)
     found, counts = best_rows(table, by=order, reverse=reverse, top=top, where=condition)
+    best = found[:_MOST_ROWS]
     if formulas is None:
         names = list(table.columns)
     else:
@@ -77,6 +79,8 @@ def results_command(
         asked = [*(order.names if order else ()), *(condition.names if condition else ())]
         names = list(dict.fromkeys((*table.varied(), *asked, *(name for name in _SHOWN if name in table.columns))))
     _show(found, names)
+    if order is not None and (unfit := unfit_line(best, f"the {'first' if reverse else 'best'} {len(best)}")):
+        click.echo(unfit)
     left_out = "".join(f"; {count:,} {status} left out" for status, count in counts.failed.items())
     met = " that meet --where" if where else ""
     torn = "; the file ends in the middle of a row: its sweep is not complete" if table.torn else ""

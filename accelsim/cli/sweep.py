@@ -11,6 +11,7 @@ import click
 
 from accelsim.base.errors import InputError
 from accelsim.cli.axes import axis_options, command_line, cores, progress_bar, read_sweep
+from accelsim.cli.fitting import unfit_line
 from accelsim.cli.options import announce_compilation, check_output
 
 if TYPE_CHECKING:
@@ -98,7 +99,9 @@ def _report(sweep: "Sweep", outcome: "Outcome", target: Path) -> None:
         table.add_section()
     if best:
         console().print(table)
-        click.echo(f"the most samples/s of {'each workload' if len(best) > 1 else next(iter(best))}\n")
+        click.echo(f"the most samples/s of {'each workload' if len(best) > 1 else next(iter(best))}")
+        shown = [row for rows in best.values() for row in rows]
+        click.echo(f"{unfit}\n" if (unfit := unfit_line(shown, f"these {len(shown)}")) else "")
     again = f", {outcome.before:,} of them before" if outcome.before else ""
     failed = "".join(f"; {count:,} {status}" for status, count in counts.items() if status != "ok")
     click.echo(f"{outcome.points:,} points{again}{failed}")

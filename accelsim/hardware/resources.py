@@ -29,13 +29,17 @@ from accelsim.hardware.design import Design
 from accelsim.hardware.sourced import SourcedModel, load_sourced
 
 __all__ = [
+    "RESOURCES",
+    "SECTIONS",
     "FpgaCosts",
     "ResourceUse",
     "Shortfall",
     "UnitUse",
     "check_fits",
     "estimate_resources",
+    "has_device",
     "load_fpga_costs",
+    "shortfalls_of",
 ]
 
 Amount = Annotated[int, Field(ge=0, le=10**6)]
@@ -157,6 +161,10 @@ class Shortfall:
 
 
 RESOURCES = ("dsp", "lut", "bram36", "uram288")
+"""What is counted, by the names of `ResourceUse` and of a design's device."""
+
+SECTIONS = ("array", "buffers", "precision", "resources", "sore", "vector", "wuve")
+"""Sections of a design that the estimate reads: designs that are equal in these take the same."""
 
 
 @cache
@@ -166,12 +174,19 @@ def load_fpga_costs(name_or_path: str | Path = "vitis_hls") -> FpgaCosts:
     return load_sourced(FpgaCosts, shipped_or_file(name_or_path, shipped, "table of FPGA costs"))
 
 
+def has_device(design: Design) -> bool:
+    """Return whether `design` states what its device has: an ASIC does not."""
+    return any(getattr(design.resources, name) is not None for name in RESOURCES)
+
+
 def check_fits(design: Design, costs: FpgaCosts | None = None) -> tuple[Shortfall, ...]:
     """Return what the device of `design` has too little of, by the estimate; nothing where it states no resources."""
+    return shortfalls_of(design, estimate_resources(design, costs)) if has_device(design) else ()
+
+
+def shortfalls_of(design: Design, use: ResourceUse) -> tuple[Shortfall, ...]:
+    """Return what the device of `design` has less of than `use`, which its design takes."""
     device = {name: getattr(design.resources, name) for name in RESOURCES}
-    if all(available is None for available in device.values()):
-        return ()
-    use = estimate_resources(design, costs)
     return tuple(
         Shortfall(resource=name.upper(), needed=getattr(use, name), available=available)
         for name, available in device.items()

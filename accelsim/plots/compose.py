@@ -4,9 +4,10 @@ Each function draws one frame into an empty figure (`accelsim.plots.style.new_fi
 """
 
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from accelsim.plots.layers import UTILISATION, plot_layer_speedup, plot_mapping,
 from accelsim.plots.paper import plot_speedups, plot_tornado
 from accelsim.plots.points import plot_platforms, plot_predicted
 from accelsim.plots.roofline import plot_roofline
+from accelsim.plots.sources import as_text
 from accelsim.plots.style import explain, new_figure, width_of
 from accelsim.plots.sweep import plot_pareto, plot_sweep, plot_sweep_map
 from accelsim.plots.text import (
@@ -219,17 +221,27 @@ def draw_sweep_map(frame: pd.DataFrame, figure: Figure, title: str = "", *, x: s
 
 
 def draw_pareto(frame: pd.DataFrame, figure: Figure, title: str = "", *, x: str, y: str, named: Sequence[str]) -> None:
-    """Draw all points and the front of the frame of `pareto_frame`; the knee says its values of the columns `named`."""
+    """Draw all points and the front of the frame of `pareto_frame`; points of it say their values of the columns `named`.
+
+    The knee comes first, then the ends of the front; a name that finds no free place is left out.
+    """
     (ax,) = _panels(figure, 1, 2.6, title)
     plot_pareto(frame, ax, x, y)
     _finish(figure, [ax], title)
-    knee = frame[frame["knee"]]
-    names = [
-        "\n".join(f"{words_of(name)[0]} {value}" for name, value in row.items())
-        for row in knee[list(named)].to_dict("records")
-    ]
-    front = sorted(frame.loc[frame["on_front"], [x, y]].itertuples(index=False, name=None))
-    _name_points(figure, ax, knee, x, y, names, [*front, *_along_steps(front, x in LARGER_IS_BETTER)])
+    points = frame[frame["on_front"]].drop_duplicates([x, y]).sort_values(x)
+    front = list(points[[x, y]].itertuples(index=False, name=None))
+    ends = [index in {0, len(points) - 1} for index in range(len(points))]
+    points = points.assign(end=ends).sort_values(["knee", "end", x], ascending=[False, False, True])
+    names = ["\n".join(_configuration(row)) for row in points[list(named)].to_dict("records")]
+    _name_points(figure, ax, points, x, y, names, [*front, *_along_steps(front, x in LARGER_IS_BETTER)])
+
+
+def _configuration(row: Mapping[str, Any]) -> Iterator[str]:
+    """Say what distinguishes a point of a sweep, a line for each value: ``bdwp``, ``rows 32``, ``bandwidth 20 GB/s``."""
+    for column, value in row.items():
+        words, unit = words_of(column.rpartition(".")[2])
+        if not pd.isna(value):
+            yield as_text(value) if isinstance(value, str) else f"{words} {as_text(value)} {unit}".rstrip()
 
 
 def _along_steps(front: Sequence[tuple[float, float]], up_first: bool) -> Iterator[tuple[float, float]]:

@@ -23,6 +23,8 @@ from accelsim.results.ablation import read_rows
 from accelsim.results.published import SPEEDUP as PUBLISHED_SPEEDUP
 from accelsim.results.step import Result
 from accelsim.sparsity.methods import case_name
+from accelsim.sweep.fronts import why_one_point
+from accelsim.sweep.results_table import number_of, read_formula
 
 __all__ = ["KINDS", "Choice", "Kind", "find_kind", "guess_kinds", "prepare"]
 
@@ -268,12 +270,29 @@ def _sweep_map(sources: Sequence[PlotSource], choice: Choice) -> Drawing:
 
 def _pareto(sources: Sequence[PlotSource], choice: Choice) -> Drawing:
     table, path = joined(sources, choice.where), sources[0].path
-    x, y = choice.x or "latency_s", choice.y or "energy_j"
     frame, notes = _feasible(table)
+    x, frame = _objective(frame, choice.x or "latency_s", "-x", path, given=choice.x is not None)
+    y, frame = _objective(frame, choice.y or "energy_j", "-y", path, given=choice.y is not None)
+    if x == y:
+        raise InputError(f"-y {y}: is given twice; the objectives must differ")
     frame = checked(frame, "pareto", path, (), (x, y))
     axes = [name for name in frames.sweep_axes(table) if name not in {x, y}]
     shown = frames.pareto_frame(frame[[*axes, x, y]], x, y, LARGER_IS_BETTER)
+    front = shown[shown["on_front"]]
+    if len(front[[x, y]].drop_duplicates()) == 1:
+        notes = (*notes, f"the front is {why_one_point(len(shown), len(front) - 1, (x, y))}")
     return Drawing(frame=shown, draw=partial(compose.draw_pareto, x=x, y=y, named=axes), notes=notes)
+
+
+def _objective(
+    frame: pd.DataFrame, text: str, option: str, path: str, *, given: bool
+) -> tuple[str, pd.DataFrame]:
+    """Return the column of an objective, and the frame with it where it is an expression over columns."""
+    if text in frame or not given:
+        return text, frame
+    formula = read_formula(text, list(frame.columns), option)
+    rows = zip(frame.index, frame.to_dict("records"), strict=True)
+    return formula.text, frame.assign(**{formula.text: [number_of(formula, row, path, at + 1) for at, row in rows]})
 
 
 # Comparisons with others

@@ -7,6 +7,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from accelsim.base.errors import InputError, did_you_mean
@@ -143,6 +144,8 @@ def as_text(value: object) -> str:
     """Return a cell as one would write it."""
     if isinstance(value, float):
         return "" if pd.isna(value) else f"{value:.12g}"
+    if isinstance(value, bool | np.bool_):
+        return str(value).lower()
     return "" if value is None else str(value)
 
 

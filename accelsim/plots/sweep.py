@@ -101,15 +101,24 @@ def _tick(value: object) -> str:
 def plot_pareto(frame: pd.DataFrame, ax: Axes, x: str, y: str, larger: Sequence[str] = LARGER_IS_BETTER) -> None:
     """Draw all points of `x` and `y`, the front as steps over those `on_front`, and the `knee` as a star.
 
-    `frame`: columns `x`, `y`, on_front, knee, as of `accelsim.plots.frames.pareto_frame`. Of the columns in `larger`
-    more is better.
+    `frame`: columns `x`, `y`, on_front, knee, as of `accelsim.plots.frames.pareto_frame`, and method where points differ
+    in it, which colours them: strong on the front, pale elsewhere. Of the columns in `larger` more is better.
     """
     others, front = frame[~frame["on_front"]], frame[frame["on_front"]].sort_values(x)
-    ax.plot(others[x].tolist(), others[y].tolist(), linestyle="", marker="o", markersize=2.6, color="#bbbbbb",
-            markeredgewidth=0, label="dominated", rasterized=len(others) > 2000)  # fmt: skip
+    pale = {"linestyle": "", "marker": "o", "markersize": 2.6, "markeredgewidth": 0, "rasterized": len(others) > 2000}
+    by_method = list(dict.fromkeys(frame["method"])) if "method" in frame else []
+    shown = others[:0] if by_method else others
+    ax.plot(shown[x].tolist(), shown[y].tolist(), color="#bbbbbb", **pale,
+            label="dominated: pale" if by_method else "dominated")  # fmt: skip
+    for index, method in enumerate(by_method):
+        rows = others[others["method"] == method]
+        ax.plot(rows[x].tolist(), rows[y].tolist(), color=COLOURS[index % len(COLOURS)], alpha=0.35, **pale)
     ax.plot(front[x].tolist(), front[y].tolist(), drawstyle="steps-pre" if x in larger else "steps-post",
-            color=COLOURS[0], linewidth=1.1, marker="o", markersize=4, markeredgecolor="black", markeredgewidth=0.4,
-            label="Pareto front")  # fmt: skip
+            color="black" if by_method else COLOURS[0], linewidth=1.1, marker="o", markersize=4,
+            markeredgecolor="black", markeredgewidth=0.4, label="Pareto front")  # fmt: skip
+    for index, method in enumerate(by_method):
+        rows = front[front["method"] == method]
+        ax.plot(rows[x].tolist(), rows[y].tolist(), linestyle="", label=str(method), **marker_style(index, 5))
     knee = frame[frame["knee"]]
     ax.plot(knee[x].tolist(), knee[y].tolist(), linestyle="", marker="*", markersize=10, color=COLOURS[4],
             markeredgecolor="black", markeredgewidth=0.5, label="knee" if len(knee) else "_none")  # fmt: skip

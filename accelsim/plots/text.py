@@ -65,6 +65,8 @@ def words_of(column: str) -> tuple[str, str]:
     """
     if column in _KNOWN:
         return _KNOWN[column]
+    if not re.fullmatch(r"[\w.]+", column):  # an expression
+        return column, ""
     for suffix, unit in _UNITS.items():
         if column.endswith(f"_{suffix}"):
             return column.removesuffix(f"_{suffix}"), unit

@@ -12,7 +12,7 @@ from accelsim.sweep.expression import Expression
 from accelsim.sweep.pareto import hypervolume, pareto_front
 from accelsim.sweep.results_table import Selection, Table, Value, more_is_better, number_of, read_formula, selected
 
-__all__ = ["Front", "Objective", "find_fronts", "read_objectives"]
+__all__ = ["Front", "Objective", "find_fronts", "read_objectives", "why_one_point"]
 
 _MOST_IN_VOLUME = 2000
 
@@ -126,3 +126,12 @@ def _volume(front: "np.ndarray[Any, np.dtype[np.float64]]", corner: "np.ndarray[
         return {"hypervolume": None, "share": None}
     volume, box = hypervolume(front, corner), float(np.prod(corner - front.min(axis=0)))
     return {"hypervolume": volume, "share": volume / box if box > 0 else None}
+
+
+def why_one_point(points: int, equal: int, objectives: Sequence[str]) -> str:
+    """Say why the front of so many points is one of them, which `equal` others have the same objectives as."""
+    if points == 1:
+        return "one point, as there is no other"
+    if points == 1 + equal:
+        return f"one point, as all have the same {' and '.join(objectives)}"
+    return f"one point, as it is the best in {' and in '.join(objectives)} at once: these are no compromise here"

@@ -10,6 +10,7 @@ from accelsim.base.errors import InputError
 from accelsim.base.files import replacing
 from accelsim.hardware.design import load_design
 from accelsim.sweep.axes import Interval, Value
+from accelsim.sweep.fit import FIT
 from accelsim.sweep.inputs import base_values
 from accelsim.sweep.point import METRICS
 from accelsim.sweep.rows import columns_of
@@ -92,6 +93,8 @@ def _types(sweep: Sweep) -> Iterator[tuple[str, str]]:
     for name in columns_of(sweep):
         if name in METRICS:
             yield name, "int64" if name.endswith("cycles") or name.startswith("macs_") else "float64"
+        elif name in FIT:
+            yield name, "bool" if name == "fits" else "int64"
         else:
             yield name, varied.get(name, "string")
 

@@ -1,25 +1,24 @@
 """Rows of a sweep's results: the lines of its CSV.
 
 Columns: what was simulated (`workload` ... `engine`), each field of the design that varies by its dotted path, `status`
-(``ok``, ``infeasible`` or ``error``) and `reason`, the metrics, `identity` (of the point's inputs), `sweep` and
-`version`. A point that could not be simulated has no metrics.
+(``ok``, ``infeasible`` or ``error``) and `reason`, the metrics, what the design takes on its device (`fits` ...
+`uram288`, estimated; empty where it has no FPGA), `identity` (of the point's inputs), `sweep` and `version`. A point
+that could not be simulated has no metrics, and one whose design is in error no estimate either.
 """
 
 import csv
 import io
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 from accelsim.base.errors import InputError
 from accelsim.base.version import __version__
-from accelsim.hardware.design import Design, load_design
-from accelsim.hardware.resources import check_fits
-from accelsim.hardware.sourced import override
 from accelsim.lowering.case import Case
 from accelsim.sweep.batched import BatchEvaluator
+from accelsim.sweep.fit import FIT, Fits
 from accelsim.sweep.inputs import Identities, Inputs, check_inputs
 from accelsim.sweep.point import METRICS, Point
 from accelsim.sweep.space import Sweep
@@ -55,7 +54,7 @@ class Lines:
 
 def columns_of(sweep: Sweep) -> tuple[str, ...]:
     """Return the columns of a sweep's results."""
-    return (*HEADS, *sweep.changed, *_OUTCOME, *METRICS, *_ENDS)
+    return (*HEADS, *sweep.changed, *_OUTCOME, *METRICS, *FIT, *_ENDS)
 
 
 def end_of_line(sweep: Sweep) -> bytes:
@@ -84,11 +83,11 @@ def lines_of(chunk: Chunk) -> Lines:
         raise InputError(f"the sweep began with accelsim {chunk.version}; a process that evaluates has {__version__}")
     check_inputs(chunk.inputs)
     identities = Identities(chunk.inputs)
-    rows = zip(chunk.points, _evaluate(chunk), strict=True)
+    rows = zip(chunk.points, _EVALUATOR.evaluate(chunk), strict=True)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     for point, found in rows:
-        outcome = [found.get(name) for name in (*_OUTCOME, *METRICS)]
+        outcome = [found.get(name) for name in (*_OUTCOME, *METRICS, *FIT)]
         ends = (identities.of(point), chunk.sweep, chunk.version)
         writer.writerow([*inputs_of(point), *map(_cell, (*outcome, *ends))])
     return Lines(text=text.getvalue().encode(), points=len(chunk.points), seconds=perf_counter() - began)
@@ -101,35 +100,28 @@ class _Evaluator(threading.local):
         self._inputs: Inputs | None = None
         self._steps: set[tuple[str, Case]] = set()
         self._batch = BatchEvaluator()
+        self._fits: Fits
 
-    def evaluate(self, points: Sequence[Point], inputs: Inputs) -> list[dict[str, Any]]:
-        steps = {(point.workload, point.case) for point in points}
-        if self._inputs != inputs or len(self._steps | steps) > _MOST_STEPS:
-            self._inputs, self._steps, self._batch = inputs, set(), BatchEvaluator()
+    def evaluate(self, chunk: Chunk) -> list[dict[str, Any]]:
+        """Return what is known of each point, with what its design takes; without `fits` all are simulated."""
+        steps = {(point.workload, point.case) for point in chunk.points}
+        if self._inputs != chunk.inputs or len(self._steps | steps) > _MOST_STEPS:
+            self._steps, self._batch = set(), BatchEvaluator()
+        if self._inputs != chunk.inputs:
+            self._inputs, self._fits = chunk.inputs, Fits(chunk.inputs.design)
         self._steps |= steps
-        return self._batch.evaluate(points)
+        found = [self._fits.of(point) for point in chunk.points]
+        reasons = [fit.reason if fit and chunk.fits else None for fit in found]
+        wanted = [point for point, reason in zip(chunk.points, reasons, strict=True) if reason is None]
+        done = iter(self._batch.evaluate(wanted))
+        rows = [next(done) if reason is None else {"status": "infeasible", "reason": reason} for reason in reasons]
+        return [
+            {**row, **fit.cells} if fit and row["status"] != "error" else row
+            for row, fit in zip(rows, found, strict=True)
+        ]
 
 
 _EVALUATOR = _Evaluator()
-
-
-def _evaluate(chunk: Chunk) -> list[dict[str, Any]]:
-    if not chunk.fits:
-        return _EVALUATOR.evaluate(chunk.points, chunk.inputs)
-    design = load_design(chunk.inputs.design)
-    reasons = [_why_too_large(point, design) for point in chunk.points]
-    fitting = [point for point, reason in zip(chunk.points, reasons, strict=True) if reason is None]
-    rows = iter(_EVALUATOR.evaluate(fitting, chunk.inputs))
-    return [next(rows) if reason is None else {"status": "infeasible", "reason": reason} for reason in reasons]
-
-
-def _why_too_large(point: Point, design: Design) -> str | None:
-    """Say what a point's design takes more of than its device has; None where it fits, or is no design."""
-    try:
-        found = check_fits(override(design, dict(point.changes)))
-    except InputError:
-        return None  # the evaluation says what is wrong with it
-    return f"does not fit its device: {'; '.join(map(str, found))} (estimate)" if found else None
 
 
 def inputs_of(point: Point) -> list[str]:
@@ -145,4 +137,6 @@ def _cell(value: Any) -> str:
     """One line per row, whatever a reason says; a float has all its digits."""
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return str(value).lower()
     return repr(float(value)) if isinstance(value, float) else " ".join(str(value).splitlines())

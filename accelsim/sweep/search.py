@@ -6,9 +6,9 @@ next to the front found so far that have not been evaluated: a step along one ax
 The sampler proposes the rest, and sees axes of numbers in order and others as categories; where it proposes what is
 known already, points are drawn. Only points of the sweep are evaluated, each once.
 
-A row is appended to a CSV for each point, in the order of evaluation: the columns of the sweep, and what the design
-takes on its device. All that is random follows from the seed and the rows, so a search that was interrupted is resumed
-by going through it again with the rows that are there: the file is in the end that of a search that was not.
+A row is appended to a CSV for each point, in the order of evaluation: the columns of the sweep. All that is random
+follows from the seed and the rows, so a search that was interrupted is resumed by going through it again with the rows
+that are there: the file is in the end that of a search that was not.
 """
 
 import csv
@@ -26,8 +26,7 @@ from typing import Any
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.version import __version__
 from accelsim.hardware.design import load_design
-from accelsim.hardware.resources import estimate_resources
-from accelsim.hardware.sourced import override
+from accelsim.hardware.resources import RESOURCES, has_device
 from accelsim.results.step import identity_of
 from accelsim.sweep.axes import Levels
 from accelsim.sweep.fronts import Objective, read_objectives
@@ -40,11 +39,9 @@ from accelsim.sweep.rows import Chunk, columns_of, inputs_of, lines_of
 from accelsim.sweep.run import local_executor
 from accelsim.sweep.space import Sweep
 
-__all__ = ["RESOURCES", "SAMPLERS", "SearchOutcome", "run_search"]
+__all__ = ["SAMPLERS", "SearchOutcome", "run_search"]
 
 SAMPLERS = ("nsga2", "tpe")
-RESOURCES = ("dsp", "lut", "bram36", "uram288")
-"""Columns of a search beside those of its sweep: what the design takes on its device, estimated."""
 
 _GENERATION = {"nsga2": 40, "tpe": 20}
 _MOST_ASKED = 4  # proposals of the sampler per point of a generation, of which some are none or known
@@ -75,17 +72,17 @@ def run_search(
 ) -> SearchOutcome:
     """Evaluate at most `trials` points of `sweep` in search of its front, and write a row for each to the ``.csv``.
 
-    An objective is a column, of the sweep or of `RESOURCES`, or an expression over columns; errors name the option
-    that it is given with, as in ``("-x", "lut")``. The same call, also with
-    more `trials`, goes on with a search that was interrupted. Raises `InputError` for what cannot be searched, without
-    Optuna, and for a file that holds something else.
+    An objective is a column of the sweep or an expression over columns; errors name the option that it is given with,
+    as in ``("-x", "lut")``. The same call, also with more `trials`, goes on with a search that was interrupted. Raises
+    `InputError` for what cannot be searched, without Optuna, and for a file that holds something else.
     """
     _check(sweep, trials, sampler)
-    columns = search_columns(sweep)
+    columns = columns_of(sweep)
     given = [("objective", item) if isinstance(item, str) else item for item in objectives]
     read = read_objectives(given, maximise, columns)
     if len(read) < 2:
         raise InputError(f"objectives: got {len(read)}; 2 or more are needed")
+    _check_device(sweep, given, read)
     identity = identity_of(
         {
             "sweep": sweep.identity,
@@ -127,10 +124,14 @@ def _check(sweep: Sweep, trials: int, sampler: str) -> None:
         raise InputError("nothing to search: no axis has more than one value")
 
 
-def search_columns(sweep: Sweep) -> tuple[str, ...]:
-    """Return the columns of a search of this sweep."""
-    *before, identity, of, version = columns_of(sweep)
-    return (*before, *RESOURCES, identity, of, version)
+def _check_device(sweep: Sweep, given: Sequence[tuple[str, str]], objectives: Sequence[Objective]) -> None:
+    """Refuse to look for less of what is not estimated: of a design without an FPGA, but where its device varies."""
+    design = load_design(sweep.inputs.design)
+    if has_device(design) or any(path.startswith("resources.") for path in sweep.changed):
+        return
+    for (place, text), objective in zip(given, objectives, strict=True):
+        if not {"fits", *RESOURCES}.isdisjoint(objective.formula.names):
+            raise InputError(f"{place} {text}: not known, as design {design.name} names no FPGA (resources)")
 
 
 class _Record:
@@ -151,8 +152,7 @@ class _Record:
         self.costs: dict[Places, tuple[float, ...] | None] = {}
         self._sweep, self._identity, self._journal, self._objectives = sweep, identity, journal, objectives
         self._jobs, self._executor = jobs, executor
-        self._columns = search_columns(sweep)
-        self._design = load_design(sweep.inputs.design)
+        self._columns = columns_of(sweep)
         with journal.path.open(newline="", encoding="utf-8") as file:
             lines = csv.reader(file)
             next(lines)
@@ -196,15 +196,7 @@ class _Record:
             for start in range(0, len(points), size)
         ]
         done = map(lines_of, chunks) if self._executor is None else self._executor.map(lines_of, chunks)
-        cells = [row for lines in done for row in csv.reader(lines.text.decode().splitlines())]
-        return [[*row[:-3], *self._resources(point), *row[-3:]] for point, row in zip(points, cells, strict=True)]
-
-    def _resources(self, point: Point) -> list[str]:
-        try:
-            use = estimate_resources(override(self._design, dict(point.changes)))
-        except InputError:  # its row says what is wrong with it
-            return [""] * len(RESOURCES)
-        return [str(getattr(use, name)) for name in RESOURCES]
+        return [row for lines in done for row in csv.reader(lines.text.decode().splitlines())]
 
     def front(self) -> list[Places]:
         """Return the points that none evaluated is better than."""

@@ -12,7 +12,7 @@ vary:                                      # the last axis changes fastest
   dram.bandwidth_gb_per_s: 10:80:10        # start:stop:step, the stop included; start:stop:*factor
 link: {array.cols: array.rows}             # a field set by an expression of others
 where: ["array.rows * array.cols <= 2048"] # points for which all of these hold
-fits: device                               # a design that its device cannot hold is a row with that reason
+fits: true                                 # a design that its device cannot hold is a row with that reason
 sample: {kind: latin-hypercube, points: 100, seed: 1}  # or random; without it, every combination
 ```
 
@@ -87,7 +87,7 @@ class SweepFile(FileModel):
     vary: dict[str, _Axis]
     link: dict[str, str] = Field({}, description="fields of the design, or batch, and the expression each is set by")
     where: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    fits: Literal["device"] | None = None
+    fits: bool = Field(False, description="leave designs that their device cannot hold out (estimate)")
     sample: SampleEntry | None = None
 
 
@@ -125,7 +125,7 @@ def load_sweep(name_or_path: str | Path) -> Sweep:
         vary=tuple((axis, _axis_from_folder(path.parent, axis, values)) for axis, values in form.vary.items()),
         link=tuple(form.link.items()),
         where=form.where,
-        fits=form.fits is not None,
+        fits=form.fits,
         sampling=None if form.sample is None else Sampling(**form.sample.model_dump()),
     )
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from accelsim.hardware.design import load_design
-from accelsim.hardware.resources import estimate_resources
+from accelsim.hardware.resources import RESOURCES, estimate_resources
 from accelsim.hardware.sourced import override
 from accelsim.sweep.pareto import hypervolume, pareto_front
 from accelsim.sweep.run import run_sweep
-from accelsim.sweep.search import RESOURCES, run_search
+from accelsim.sweep.search import run_search
 from accelsim.sweep.space import Sweep
 from accelsim.sweep.spec import load_sweep
 

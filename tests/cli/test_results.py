@@ -137,6 +137,49 @@ def test_the_best_rows(run: Run, table: Path) -> None:
     ]
 
 
+FIT = "design,array.rows,status,latency_s,energy_j,fits,dsp\n" + "".join(
+    f"{design},{rows},ok,{1 / rows},{rows},{fits},{dsp}\n"
+    for design, rows, fits, dsp in (("a", 8, "true", 80), ("a", 16, "false", 160), ("a", 32, "false", 320), ("c", 4, "", ""))
+)  # fmt: skip
+LEFT = "(estimate; --where fits leaves out what does not)"
+
+
+def test_designs_that_do_not_fit_are_counted(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("r.csv").write_text(FIT)
+    best = ["results", "r.csv", "--by", "latency_s"]
+    assert lines(run(*best)[1])[-2:] == [f"2 of the best 4 do not fit the device of a {LEFT}", "4 of 4 rows"]
+    assert lines(run(*best, "--top", "1")[1])[-2:] == [f"1 of the best 1 does not fit the device of a {LEFT}", "1 of 4 rows"]
+    assert lines(run(*best, "-r", "--top", "3")[1])[-2] == f"1 of the first 3 does not fit the device of a {LEFT}"
+    known = ["--where", "design == 'a' and fits"]
+    assert lines(run(*best, *known)[1])[-2:] == ["   8  true      0.125         8", "1 of 1 rows that meet --where"]
+    assert lines(run("results", "r.csv")[1])[-2:] == ["c          4       0.25         4", "4 of 4 rows"]
+    front = ["pareto", "r.csv", "-x", "latency_s", "-y", "energy_j"]
+    assert f"2 of the 4 on the front do not fit the device of a {LEFT}" in lines(run(*front)[1])
+    Path("r.csv").write_text(FIT.replace("a,16", "b,16"))
+    assert f"2 of the 4 on the front do not fit their devices {LEFT}" in lines(run(*front)[1])
+
+
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        (["0.1,5"], "one point, as there is no other"),
+        (["0.1,5", "0.1,5"], "one point, as all have the same latency_s and energy_j"),
+        (
+            ["0.2,5", "0.1,4", "0.1,4", "0.3,6"],
+            "one point, as it is the best in latency_s and in energy_j at once: these are no compromise here",
+        ),
+        (["0.1,5", "0.2,4"], None),
+    ],
+)
+def test_a_front_of_one_point_says_why(run: Run, tmp_path: Path, rows: list[str], why: str | None) -> None:
+    path = tmp_path / "r.csv"
+    path.write_text("latency_s,energy_j\n" + "\n".join(rows) + "\n")
+    code, out, _ = run("pareto", str(path), "-x", "latency_s", "-y", "energy_j")
+    assert code == 0
+    assert [line for line in lines(out) if line.startswith("one point")] == ([why] if why else [])
+
+
 def test_what_follows_from_another_column_is_not_shown(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
     sizes = ((rows, cols) for rows in (1, 2, 3) for cols in (4, 5))

@@ -85,7 +85,7 @@ def test_points_that_cannot_be_simulated_are_rows(run, tmp_path: Path) -> None:
 
 def test_designs_that_their_device_cannot_hold_are_not_simulated(run, tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
-    code, _, _ = run("sweep", *QUICK, "--vary", "array.rows=16,256", "--fits", "device", "-o", str(path))
+    code, _, _ = run("sweep", *QUICK, "--vary", "array.rows=16,256", "--fits", "-o", str(path))
     rows = rows_of(path)
     assert code == 0
     assert [row["status"] for row in rows] == ["ok", "infeasible"]

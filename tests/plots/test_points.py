@@ -130,10 +130,29 @@ def test_where_more_is_better_across_the_steps_go_the_other_way() -> None:
     assert next(line for line in ax.lines if line.get_label() == "Pareto front").get_drawstyle() == "steps-pre"
 
 
-def test_the_knee_says_which_point_it_is() -> None:
+def test_points_of_the_front_say_which_they_are_the_knee_first() -> None:
+    frame = PARETO.assign(**{"array.rows": [8, 16, 32, 64], "dram.bandwidth_gb_per_s": [10.0, 20.5, 40.0, 5.0]})
     with new_figure() as figure:
-        draw_pareto(PARETO, figure, x="latency_s", y="energy_j", named=["pattern"])
-    assert [text.get_text() for text in figure.axes[0].texts] == ["pattern 1:8"]
+        named = ["pattern", "array.rows", "dram.bandwidth_gb_per_s"]
+        draw_pareto(frame, figure, x="latency_s", y="energy_j", named=named)
+    assert [text.get_text() for text in figure.axes[0].texts] == [
+        "1:8\nrows 32\nbandwidth 40 GB/s", "2:8\nrows 16\nbandwidth 20.5 GB/s", "2:4\nrows 8\nbandwidth 10 GB/s",
+    ]  # fmt: skip
+
+
+def test_methods_have_colours_of_their_own_pale_where_dominated() -> None:
+    frame = PARETO.assign(method=["dense", "bdwp", "bdwp", "dense"])
+    with new_figure() as figure:
+        ax = figure.subplots()
+        plot_pareto(frame, ax, "latency_s", "energy_j")
+    points = [
+        (line.get_color(), line.get_alpha(), list(line.get_xdata()))
+        for line in ax.lines
+        if line.get_linestyle() == "None" and len(line.get_xdata()) and line.get_label() != "knee"
+    ]
+    assert points == [(COLOURS[0], 0.35, [4.0]), (COLOURS[0], None, [3.0]), (COLOURS[1], None, [1.0, 2.0])]
+    labels = [line.get_label() for line in ax.lines if not line.get_label().startswith("_")]
+    assert labels == ["dominated: pale", "Pareto front", "dense", "bdwp", "knee"]
 
 
 PLATFORMS = pd.DataFrame(

@@ -19,6 +19,7 @@ import pytest
 import accelsim as acs
 from accelsim.base.errors import InputError
 from accelsim.hardware.sourced import override
+from accelsim.sweep.fit import FIT
 from accelsim.sweep.point import METRICS
 from accelsim.sweep.rows import Chunk, lines_of
 from accelsim.sweep.run import run_sweep
@@ -60,8 +61,8 @@ def test_rows_hold_inputs_and_every_metric(serial: bytes, sat: acs.Design) -> No
     assert len(rows) == 16
     assert list(rows[0]) == [
         "workload", "design", "method", "pattern", "batch", "optimizer", "engine", "schedule.dataflow",
-        "buffers.x_bytes", "dram.bandwidth_gb_per_s", "array.cols", "status", "reason", *METRICS, "identity", "sweep",
-        "version",
+        "buffers.x_bytes", "dram.bandwidth_gb_per_s", "array.cols", "status", "reason", *METRICS, *FIT, "identity",
+        "sweep", "version",
     ]  # fmt: skip
     assert [row["status"] for row in rows] == (["infeasible"] * 2 + ["ok"] * 2 + ["error"] * 4) * 2
     assert [row["dram.bandwidth_gb_per_s"] for row in rows[:4]] == ["10", "20.5", "10", "20.5"]
@@ -69,6 +70,7 @@ def test_rows_hold_inputs_and_every_metric(serial: bytes, sat: acs.Design) -> No
     assert rows[0]["reason"].endswith("of buffers.x_bytes, which has 1: 255 bytes are missing")
     assert rows[4]["reason"].endswith("schedule.dataflow: got 'is'; the array has os, ws (array.dataflows)")
     assert all(rows[0][name] == "" for name in METRICS)
+    assert [[row["fits"] for row in rows[start : start + 4]] for start in (0, 4)] == [["true"] * 4, [""] * 4]
     changes = {name: rows[11][name] for name in ("buffers.x_bytes", "dram.bandwidth_gb_per_s", "array.cols")}
     result = acs.simulate(acs.load_trace(TRACE), override(sat, changes), batch=64)
     assert float(rows[11]["latency_s"]) == result.step.latency_s

@@ -17,13 +17,14 @@ import pytest
 from accelsim.base.errors import InputError
 from accelsim.base.version import __version__
 from accelsim.hardware.design import load_design
-from accelsim.hardware.resources import estimate_resources
+from accelsim.hardware.resources import RESOURCES, estimate_resources
 from accelsim.hardware.sourced import override
 from accelsim.sweep import search
 from accelsim.sweep.grid import Grid, beside, first_points, unknown_points
 from accelsim.sweep.pareto import pareto_front
+from accelsim.sweep.rows import columns_of
 from accelsim.sweep.run import run_sweep
-from accelsim.sweep.search import RESOURCES, SearchOutcome, run_search, search_columns
+from accelsim.sweep.search import SearchOutcome, run_search
 from accelsim.sweep.space import Sweep
 from accelsim.sweep.spec import make_sweep
 
@@ -83,7 +84,7 @@ def test_rows_are_those_of_a_sweep_each_once(
         }
         use = estimate_resources(override(base, {path: row[path] for path in sweep.changed}))
         assert [row[name] for name in RESOURCES] == [str(getattr(use, name)) for name in RESOURCES]
-    assert tuple(rows[0]) == search_columns(sweep)
+    assert tuple(rows[0]) == columns_of(sweep)
     assert {row["status"] for row in rows} == {"ok", "infeasible"}
     assert {row["version"] for row in rows} == {__version__}
 

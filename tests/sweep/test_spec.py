@@ -277,7 +277,7 @@ def test_bad_input(arguments: dict[str, object], message: str) -> None:
         ("  workload: [resnet9_cifar10, vgg19_cifar100]\n", "", "FILE:6: vary.workload: missing; name a trace"),
         ("where:", "wher:", "FILE:12: wher: unknown key; did you mean 'where'?; allowed: format, name, description, design, vary, link, where, fits, sample"),
         ("format: accelsim-sweep/1", "format: accelsim-sweep/2", 'FILE:1: format: got "accelsim-sweep/2"; did you mean \'accelsim-sweep/1\'?; allowed: accelsim-sweep/1'),
-        ("link: {array.cols: array.rows * 2}", "fits: board", 'FILE:11: fits: got "board"; allowed: device'),
+        ("link: {array.cols: array.rows * 2}", "fits: board", 'FILE:11: fits: got "board"; should be a valid boolean'),
         ("  method:", "  pattern: [1:2]\n  method:", "FILE:9: key 'pattern' stands twice"),
     ],
 )  # fmt: skip
