@@ -1,10 +1,11 @@
 """What differs between two traces, sets of results, sweeps or training runs: every value, by identity, side by side.
 
 Everything compared is a row: named fields under a key. A trace is the row of its head and one row per operation, found
-by its name; a result is a row of inputs, one of step totals, and rows of stages, of energy, of layers by name and
-stage, and of notes; a sweep is the row of the inputs that all its points share, and one row per point, found by those
-that vary; a training run is a row of inputs, one of totals, one per phase, and the rows of its steps. Rows
-found on one side only are added or removed, and rows in another order have moved.
+by its name; a result is a row of inputs, one per parameter of its design and of its energy table, one of step totals,
+and rows of stages, of energy, of layers by name and stage, and of notes; a sweep is the row of the inputs that all its
+points share, one per parameter of its design, and one row per point, found by those inputs that vary; a training run is
+a row of inputs, one of totals, one per phase, and the rows of its steps. Rows found on one side only are added or
+removed, and rows in another order have moved.
 """
 
 from bisect import bisect_left
@@ -16,8 +17,10 @@ from typing import Any, Literal
 
 from accelsim.base.errors import InputError
 from accelsim.base.files import parse_json, read_text, validate
-from accelsim.results.step import COMPARISON_FORMAT, LayerResult, Result, read_results
+from accelsim.hardware.sourced import SourcedModel, leaf_paths, value_at
+from accelsim.results.result_file import COMPARISON_FORMAT, read_results
 from accelsim.results.step import FORMAT as RESULT_FORMAT
+from accelsim.results.step import LayerResult, Result
 from accelsim.results.training import FORMAT as TRAINING_FORMAT
 from accelsim.results.training import TrainingResult, read_training
 from accelsim.sweep.results_table import Table, open_table
@@ -229,7 +232,13 @@ def _by_key(rows: Iterable[tuple[Key, Any]]) -> dict[Key, Any]:
 
 def _result_rows(result: Result) -> Iterator[tuple[str, Sequence[str], dict[Key, Row]]]:
     """Yield what is compared of a result: a title, the columns of the keys, and the rows."""
-    yield "inputs", (), {(): {**result.head, "version": result.version, "identity": result.identity}}
+    basis, options = result.basis, result.basis.case.to_dict()
+    sparse = tuple("=".join(filter(None, pair)) for pair in options["sparse"])
+    forced = {"dense": tuple(options["dense"]), "sparse": sparse}
+    about = {"trace": basis.trace, "plan": basis.plan, "version": result.version, "identity": result.identity}
+    yield "inputs", (), {(): {**result.head, **options, **forced, **about}}
+    yield "design", ("parameter",), _parameters(basis.design)
+    yield "energy table", ("parameter",), _parameters(basis.energy_table)
     yield "step", (), {(): asdict(result.step)}
     yield "stages", ("stage",), {(name,): asdict(stage) for name, stage in result.stage_items}
     yield "energy", (), {(): asdict(result.energy)}
@@ -237,6 +246,10 @@ def _result_rows(result: Result) -> Iterator[tuple[str, Sequence[str], dict[Key,
     yield "layers", ("layer", "stage"), _by_key(layers)
     notes = ("operation", "stage", "text")
     yield "notes", notes, {_texts(note, notes): {} for note in result.notes}
+
+
+def _parameters(model: SourcedModel) -> dict[Key, Row]:
+    return {(path,): {"value": value_at(model, path)} for path in leaf_paths(type(model))}
 
 
 def _layer_row(layer: LayerResult) -> Row:

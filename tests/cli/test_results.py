@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import accelsim as acs
-from accelsim.results.step import write_results
+from accelsim.results.result_file import write_results
 from accelsim.sweep.run import run_sweep
 from accelsim.sweep.spec import make_sweep
 
