@@ -23,6 +23,7 @@ from accelsim.results.step import FORMAT as RESULT_FORMAT
 from accelsim.results.step import LayerResult, Result
 from accelsim.results.training import FORMAT as TRAINING_FORMAT
 from accelsim.results.training import TrainingResult, read_training
+from accelsim.sweep.basis_file import read_basis
 from accelsim.sweep.results_table import Table, open_table
 from accelsim.workload.trace import FORMAT as TRACE_FORMAT
 from accelsim.workload.trace import Trace, load_trace, workload_names
@@ -272,9 +273,23 @@ def compare_sweeps(old: Table, new: Table, *, rtol: float = 0.0) -> Comparison:
         kind="sweep",
         sections=(
             compare_rows("inputs", (), {(): shared}, {(): other_shared}, rtol=rtol),
+            *_basis_sections(old, new, rtol),
             compare_rows("points", varied, points, other_points, rtol=rtol),
         ),
     )
+
+
+def _basis_sections(old: Table, new: Table, rtol: float) -> Iterator[Section]:
+    """Compare the designs and energy tables of two sweeps, where they stand beside the rows of both."""
+    first, second = (read_basis(Path(table.path), str(next(table.rows(("sweep",)))["sweep"])) for table in (old, new))
+    if first is None or second is None:
+        return
+    yield compare_rows("design", ("parameter",), _parameters(first.design), _parameters(second.design), rtol=rtol)
+    tables: list[dict[Key, Row]] = [
+        {(table.name, path): row for table in side.energy_tables for (path,), row in _parameters(table).items()}
+        for side in (first, second)
+    ]
+    yield compare_rows("energy tables", ("table", "parameter"), *tables, rtol=rtol)
 
 
 def _values_of(table: Table) -> dict[str, set[Value]]:
