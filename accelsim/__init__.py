@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from accelsim.hardware.design import Design, load_design
     from accelsim.plots.plot import plot
     from accelsim.report.writing import write_report
-    from accelsim.results.step import Result, Results, load_results
+    from accelsim.results.result_file import load_results
+    from accelsim.results.step import Result, Results
     from accelsim.results.training import TrainingResult
     from accelsim.simulation import compare, simulate
     from accelsim.sparsity.pattern import Pattern
@@ -41,7 +42,7 @@ _HOMES = {
     "compare": "accelsim.simulation",
     "gemm_on_array": "accelsim.arrays.array",
     "load_design": "accelsim.hardware.design",
-    "load_results": "accelsim.results.step",
+    "load_results": "accelsim.results.result_file",
     "load_sweep": "accelsim.sweep.spec",
     "load_trace": "accelsim.workload.trace",
     "make_sweep": "accelsim.sweep.spec",

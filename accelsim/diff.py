@@ -1,10 +1,11 @@
 """What differs between two traces, sets of results, sweeps or training runs: every value, by identity, side by side.
 
 Everything compared is a row: named fields under a key. A trace is the row of its head and one row per operation, found
-by its name; a result is a row of inputs, one of step totals, and rows of stages, of energy, of layers by name and
-stage, and of notes; a sweep is the row of the inputs that all its points share, and one row per point, found by those
-that vary; a training run is a row of inputs, one of totals, one per phase, and the rows of its steps. Rows
-found on one side only are added or removed, and rows in another order have moved.
+by its name; a result is a row of inputs, one per parameter of its design and of its energy table, one of step totals,
+and rows of stages, of energy, of layers by name and stage, and of notes; a sweep is the row of the inputs that all its
+points share, one per parameter of its design, and one row per point, found by those inputs that vary; a training run is
+a row of inputs, one of totals, one per phase, and the rows of its steps. Rows found on one side only are added or
+removed, and rows in another order have moved.
 """
 
 from bisect import bisect_left
@@ -16,10 +17,13 @@ from typing import Any, Literal
 
 from accelsim.base.errors import InputError
 from accelsim.base.files import parse_json, read_text, validate
-from accelsim.results.step import COMPARISON_FORMAT, LayerResult, Result, read_results
+from accelsim.hardware.sourced import SourcedModel, leaf_paths, value_at
+from accelsim.results.result_file import COMPARISON_FORMAT, read_results
 from accelsim.results.step import FORMAT as RESULT_FORMAT
+from accelsim.results.step import LayerResult, Result
 from accelsim.results.training import FORMAT as TRAINING_FORMAT
 from accelsim.results.training import TrainingResult, read_training
+from accelsim.sweep.basis_file import read_basis
 from accelsim.sweep.results_table import Table, open_table
 from accelsim.workload.trace import FORMAT as TRACE_FORMAT
 from accelsim.workload.trace import Trace, load_trace, workload_names
@@ -229,7 +233,13 @@ def _by_key(rows: Iterable[tuple[Key, Any]]) -> dict[Key, Any]:
 
 def _result_rows(result: Result) -> Iterator[tuple[str, Sequence[str], dict[Key, Row]]]:
     """Yield what is compared of a result: a title, the columns of the keys, and the rows."""
-    yield "inputs", (), {(): {**result.head, "version": result.version, "identity": result.identity}}
+    basis, options = result.basis, result.basis.case.to_dict()
+    sparse = tuple("=".join(filter(None, pair)) for pair in options["sparse"])
+    forced = {"dense": tuple(options["dense"]), "sparse": sparse}
+    about = {"trace": basis.trace, "plan": basis.plan, "version": result.version, "identity": result.identity}
+    yield "inputs", (), {(): {**result.head, **options, **forced, **about}}
+    yield "design", ("parameter",), _parameters(basis.design)
+    yield "energy table", ("parameter",), _parameters(basis.energy_table)
     yield "step", (), {(): asdict(result.step)}
     yield "stages", ("stage",), {(name,): asdict(stage) for name, stage in result.stage_items}
     yield "energy", (), {(): asdict(result.energy)}
@@ -237,6 +247,10 @@ def _result_rows(result: Result) -> Iterator[tuple[str, Sequence[str], dict[Key,
     yield "layers", ("layer", "stage"), _by_key(layers)
     notes = ("operation", "stage", "text")
     yield "notes", notes, {_texts(note, notes): {} for note in result.notes}
+
+
+def _parameters(model: SourcedModel) -> dict[Key, Row]:
+    return {(path,): {"value": value_at(model, path)} for path in leaf_paths(type(model))}
 
 
 def _layer_row(layer: LayerResult) -> Row:
@@ -259,9 +273,23 @@ def compare_sweeps(old: Table, new: Table, *, rtol: float = 0.0) -> Comparison:
         kind="sweep",
         sections=(
             compare_rows("inputs", (), {(): shared}, {(): other_shared}, rtol=rtol),
+            *_basis_sections(old, new, rtol),
             compare_rows("points", varied, points, other_points, rtol=rtol),
         ),
     )
+
+
+def _basis_sections(old: Table, new: Table, rtol: float) -> Iterator[Section]:
+    """Compare the designs and energy tables of two sweeps, where they stand beside the rows of both."""
+    first, second = (read_basis(Path(table.path), str(next(table.rows(("sweep",)))["sweep"])) for table in (old, new))
+    if first is None or second is None:
+        return
+    yield compare_rows("design", ("parameter",), _parameters(first.design), _parameters(second.design), rtol=rtol)
+    tables: list[dict[Key, Row]] = [
+        {(table.name, path): row for table in side.energy_tables for (path,), row in _parameters(table).items()}
+        for side in (first, second)
+    ]
+    yield compare_rows("energy tables", ("table", "parameter"), *tables, rtol=rtol)
 
 
 def _values_of(table: Table) -> dict[str, set[Value]]:

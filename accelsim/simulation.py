@@ -6,17 +6,16 @@ from functools import partial
 from pathlib import Path
 
 from accelsim.base.errors import InputError
-from accelsim.base.version import __version__
 from accelsim.engines import ENGINES
 from accelsim.engines.messages import message_rows
 from accelsim.hardware.design import Design
-from accelsim.hardware.energy_table import EnergyTable, load_energy_table
+from accelsim.hardware.energy_table import load_energy_table
 from accelsim.lowering.builder import lower
 from accelsim.lowering.case import Case, case_of, cases_of
 from accelsim.lowering.optimizers import Optimizer
 from accelsim.lowering.tasks import Overrides
 from accelsim.results.performance import make_result
-from accelsim.results.step import Result, Results, identity_of
+from accelsim.results.step import Basis, Result, Results, identity_of
 from accelsim.schedule.forms import columns_of, in_faster_form
 from accelsim.schedule.mapping import MappingCache
 from accelsim.schedule.offline import make_plan
@@ -115,24 +114,17 @@ def simulate_case(
     dense = None
     if case.method.is_sparse or plan is not None:
         dense = baseline or simulate_case(trace, design, case.dense, cache=cache)
-    identity = _identity(trace, design, case, executed, table)
-    result = make_result(executed, timing, design, table, case, dense, identity)
-    if baseline is not None and baseline.head != {**result.head, "method": "dense", "pattern": None}:
-        raise InputError("baseline: not the dense step of this trace on this design under the same options")
-    return result
-
-
-def _identity(trace: Trace, design: Design, case: Case, plan: Plan, table: EnergyTable) -> str:
-    return identity_of(
-        {
-            "version": __version__,
-            **case.identity,
-            "plan": decisions_of(plan),
-            "design": design.model_dump(),
-            "energy": table.model_dump(),
-            "trace": trace.model_dump(exclude={"origin"}, exclude_defaults=True),
-        }
+    basis = Basis(
+        workload=trace.model,
+        design=design,
+        energy_table=table,
+        case=case,
+        trace=identity_of(trace.model_dump(exclude={"origin"}, exclude_defaults=True)),
+        plan=identity_of(decisions_of(executed)),
     )
+    if baseline is not None and baseline.basis != replace(basis, case=case.dense, plan=baseline.basis.plan):
+        raise InputError("baseline: not the dense step of this trace on this design under the same options")
+    return make_result(executed, timing, basis, dense)
 
 
 def compare(
@@ -245,7 +237,7 @@ def plan_step(
         return load_plan(plan, lowered(columns=columns_of(tasks, trace)), design)
     step = in_faster_form(trace, lambda columns: lowered(columns=columns), design, case.optimizer, cache)
     judge = partial(_cycles_of, design=design, optimizer=case.optimizer) if case.engine == "event" else None
-    return make_plan(step, design, case.optimizer, cache, judge)
+    return replace(make_plan(step, design, case.optimizer, cache, judge), made_for=design)
 
 
 def _cycles_of(plan: Plan, design: Design, optimizer: Optimizer) -> int:

@@ -23,7 +23,7 @@ from accelsim.diff import (
     compare_traces,
     compare_trainings,
 )
-from accelsim.results.step import write_results
+from accelsim.results.result_file import write_results
 from accelsim.results.training import write_training
 from accelsim.training import simulate_training
 from accelsim.workload.trace import Trace

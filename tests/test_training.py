@@ -11,7 +11,7 @@ import pytest
 import accelsim as acs
 from accelsim.lowering.case import Case
 from accelsim.lowering.tasks import Overrides
-from accelsim.results.step import load_results, write_results
+from accelsim.results.result_file import load_results, write_results
 from accelsim.results.training import load_training, read_training, write_training
 from accelsim.sparsity.methods import METHODS
 from accelsim.training import steps_of

@@ -18,6 +18,7 @@ from accelsim.base.errors import InputError, did_you_mean
 
 __all__ = [
     "FileModel",
+    "check_format",
     "errors_of",
     "form_of",
     "make_form",
@@ -103,6 +104,25 @@ def parse_json(text: str, source: str) -> Any:
         raise InputError(f"{source}: not valid JSON: {error.msg.removesuffix(' at')} at {where}{ends}") from None
     except RecursionError:
         raise InputError(f"{source}: not valid JSON: nested too deeply") from None
+
+
+def check_format(data: Any, source: str, known: Mapping[str, str]) -> str:
+    """Return the `format` of plain data, one of `known`, which says what command writes each.
+
+    Raises `InputError` for another, and for a file of an earlier version that says how to make it again.
+    """
+    found = data.get("format") if isinstance(data, dict) else None
+    if found in known:
+        return str(found)
+    stem, slash, number = str(found).partition("/")
+    current = next((name for name in known if slash and name.startswith(f"{stem}/")), None)
+    if current is not None and number.isdigit() and int(number) < int(current.rpartition("/")[2]):
+        raise InputError(
+            f"{source}: {found} is of an earlier version, which did not hold the design that it rests on; make it again"
+            f" with this one (accelsim {known[current]}), which writes {current}"
+        )
+    hint = did_you_mean(str(found), known)
+    raise InputError(f"{source}: format: got {json.dumps(found)}{hint}; allowed: {', '.join(known)}")
 
 
 def validate(

@@ -86,7 +86,11 @@ def ablate_command(
 
         write_ablation(folder, rows, _command(traces, hw, methods, patterns, batch, settings))
     if as_json:
-        click.echo(json.dumps({"format": _FORMAT, "rows": [row.to_dict() for row in rows]}))
+        from accelsim.hardware.energy_table import load_energy_table
+        from accelsim.hardware.stored import stored
+
+        basis = {"design": stored(design), "energy_table": stored(load_energy_table(design.energy))}
+        click.echo(json.dumps({"format": _FORMAT, **basis, "rows": [row.to_dict() for row in rows]}))
         return
     for method, pattern in dict.fromkeys((row.method, row.pattern) for row in rows):
         _show([row for row in rows if (row.method, row.pattern) == (method, pattern)])

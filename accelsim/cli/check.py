@@ -18,7 +18,7 @@ __all__ = ["check_command"]
 @click.command("check")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 def check_command(files: tuple[str, ...]) -> int:
-    """Check traces, plans and training runs (.json, .json.gz), design, energy, platform, behaviour and FPGA
+    """Check traces, plans, results and training runs (.json, .json.gz), design, energy, platform, behaviour and FPGA
     cost files and sweeps (.yaml); report every error of each.
 
     Of a design on an FPGA the resources are estimated and held against its device's; too few are a warning.
@@ -129,6 +129,14 @@ def _describe_training(path: Path) -> str:
     return f"training run of {where}, {training.title}: {training.totals.steps:,} steps in {phases}"
 
 
+def _describe_results(path: Path) -> str:
+    from accelsim.results.result_file import load_results
+
+    results = load_results(path)
+    what = ", ".join(dict.fromkeys(f"{result.workload} on {result.design}" for result in results))
+    return f"{counted(len(results), 'result')} of {what}"
+
+
 def _describe_plan(path: Path) -> str:
     from accelsim.schedule.plan_file import read_plan
 
@@ -140,7 +148,12 @@ def _describe_plan(path: Path) -> str:
     )
 
 
-_JSON_FORMATS = {"accelsim-training/": _describe_training, "accelsim-plan/": _describe_plan}
+_JSON_FORMATS = {
+    "accelsim-training/": _describe_training,
+    "accelsim-plan/": _describe_plan,
+    "accelsim-comparison/": _describe_results,
+    "accelsim-result/": _describe_results,
+}
 _YAML_FORMATS = {
     "accelsim-sweep/": _describe_sweep,
     "accelsim-machine/": _describe_machine,

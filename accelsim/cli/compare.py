@@ -18,7 +18,6 @@ from accelsim.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from accelsim.hardware.design import Design
     from accelsim.hardware.platform import Platform
     from accelsim.lowering.case import Case
     from accelsim.platforms.contenders import Contender
@@ -121,7 +120,7 @@ def compare_command(
     against published measurements.
     """
     from accelsim.lowering.case import case_of, cases_of
-    from accelsim.results.step import comparison, write_results
+    from accelsim.results.result_file import comparison, write_results
     from accelsim.simulation import compare_cases
     from accelsim.workload.trace import load_trace
 
@@ -141,13 +140,13 @@ def compare_command(
     workloads = [load_trace(trace) for trace in traces]
     machines = [open_design(name, settings) for name in designs]
     rivals = _rivals(platforms)
-    names = [*(design.name for design in machines), *(rival.name for rival in rivals)]
-    first = check_baseline(baseline, names)
+    names = [*(design.label for design in machines), *(rival.name for rival in rivals)]
+    first = check_baseline(next((each.label for each in machines if each.name == baseline), baseline), names)
     others = [_estimates(workload, rivals, cases, estimates) for workload in workloads]
     announce_compilation()
     groups = [compare_cases([workload], machines, cases) for workload in workloads]
     if rivals or baseline is not None:
-        echo_contenders(_contenders(groups, machines, others), first, target, as_json=as_json)
+        echo_contenders(_contenders(groups, others), machines, first, target, as_json=as_json)
         return
     if target is not None:
         write_results(target, [result for group in groups for result in group])
@@ -205,23 +204,12 @@ def _estimates(
     ]
 
 
-def _contenders(
-    groups: "Sequence[Sequence[Result]]", designs: "Sequence[Design]", others: "Sequence[Sequence[Estimate]]"
-) -> "list[Contender]":
+def _contenders(groups: "Sequence[Sequence[Result]]", others: "Sequence[Sequence[Estimate]]") -> "list[Contender]":
     """Simulated steps and estimates as rows, workload by workload."""
-    from accelsim.hardware.energy_table import load_energy_table
     from accelsim.platforms.contenders import contender_of_estimate, contender_of_result
 
-    tables = [load_energy_table(design.energy) for design in designs]
     return [
         item
         for results, estimates in zip(groups, others, strict=True)
-        for item in (
-            # every design has as many results as the next, one after another
-            *(
-                contender_of_result(result, tables[index * len(tables) // len(results)])
-                for index, result in enumerate(results)
-            ),
-            *(contender_of_estimate(each) for each in estimates),
-        )
+        for item in (*map(contender_of_result, results), *map(contender_of_estimate, estimates))
     ]

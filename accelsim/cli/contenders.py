@@ -14,6 +14,7 @@ from accelsim.base.units import show
 from accelsim.sparsity.methods import case_name
 
 if TYPE_CHECKING:
+    from accelsim.hardware.design import Design
     from accelsim.platforms.contenders import Contender
 
 __all__ = ["check_baseline", "echo_contenders"]
@@ -28,22 +29,28 @@ def check_baseline(baseline: str | None, names: Sequence[str]) -> str:
     return baseline or names[0]
 
 
-def _contenders_json(contenders: "Sequence[Contender]", baseline: str) -> str:
-    """The comparison as one JSON object."""
+def _contenders_json(contenders: "Sequence[Contender]", designs: "Sequence[Design]", baseline: str) -> str:
+    """The comparison as one JSON object, with the designs and their energy tables."""
+    from accelsim.hardware.energy_table import load_energy_table
+    from accelsim.hardware.stored import stored
     from accelsim.platforms.contenders import FORMAT, relative_to
 
     factors = relative_to(contenders, baseline)
     rows = [{**item.to_dict(), "relative_speedup": factors[index]} for index, item in enumerate(contenders)]
-    return json.dumps({"format": FORMAT, "baseline": baseline, "contenders": rows})
+    tables = [load_energy_table(name) for name in dict.fromkeys(design.energy for design in designs)]
+    basis = {"designs": list(map(stored, designs)), "energy_tables": list(map(stored, tables))}
+    return json.dumps({"format": FORMAT, "baseline": baseline, **basis, "contenders": rows})
 
 
-def _write_contenders(path: Path, contenders: "Sequence[Contender]", baseline: str) -> None:
+def _write_contenders(
+    path: Path, contenders: "Sequence[Contender]", designs: "Sequence[Design]", baseline: str
+) -> None:
     """Write the comparison as .json, or a row each as .csv."""
     from accelsim.base.files import write_atomically
     from accelsim.platforms.contenders import relative_to
 
     if path.suffix == ".json":
-        write_atomically(path, _contenders_json(contenders, baseline) + "\n")
+        write_atomically(path, _contenders_json(contenders, designs, baseline) + "\n")
         return
     factors, text = relative_to(contenders, baseline), io.StringIO()
     rows = [
@@ -127,12 +134,14 @@ def _by_text(contenders: "Sequence[Contender]") -> dict[str, list[str]]:
     return found
 
 
-def echo_contenders(contenders: "Sequence[Contender]", baseline: str, target: Path | None, *, as_json: bool) -> None:
+def echo_contenders(
+    contenders: "Sequence[Contender]", designs: "Sequence[Design]", baseline: str, target: Path | None, *, as_json: bool
+) -> None:
     """Write the comparison where a file is given, and print it."""
     if target is not None:
-        _write_contenders(target, contenders, baseline)
+        _write_contenders(target, contenders, designs, baseline)
     if as_json:
-        click.echo(_contenders_json(contenders, baseline))
+        click.echo(_contenders_json(contenders, designs, baseline))
         return
     _show_contenders(contenders, baseline)
     if target is not None:

@@ -16,6 +16,7 @@ __all__ = ["diff_command"]
 _IDENTITY = 12
 _MOST_CHANGES = 200
 _MOST_KEYS = 20
+_DIGESTS = ("identity", "trace", "plan")
 
 
 @click.command("diff")
@@ -99,7 +100,7 @@ def _by_field(section: "Section") -> "Table":
 
 def _both(change: "Change") -> tuple[str, str]:
     """Both values with as many digits as tell them apart, of an identity its beginning."""
-    if change.field == "identity":
+    if change.field in _DIGESTS:
         return str(change.old)[:_IDENTITY], str(change.new)[:_IDENTITY]
     from accelsim.cli.screen import value_text
 

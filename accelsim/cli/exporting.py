@@ -216,7 +216,8 @@ def _step_notes(step: "Step", stages: Sequence[str]) -> Iterator[str]:
 
     reasons = dict.fromkeys((note.stage, note.text) for note in step.notes if note.stage in stages)
     for stage, text in reasons:
-        yield f"{stage} {text}: {few([n.operation for n in step.notes if (n.stage, n.text) == (stage, text)])}"
+        names = (note.operation for note in step.notes if (note.stage, note.text) == (stage, text))
+        yield f"{stage} {text}: {few([name for name in names if name])}"
 
 
 def _write(target: Path, suffix: str | None, export: "Export") -> None:

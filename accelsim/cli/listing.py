@@ -13,17 +13,22 @@ if TYPE_CHECKING:
 
 __all__ = ["list_command"]
 
-_KINDS = ("workloads", "designs", "platforms", "methods", "recipes", "sweeps", "measured")
+_KINDS = ("workloads", "designs", "platforms", "methods", "recipes", "sweeps", "measured", "parameters")
 
 
 @click.command("list")
 @click.argument("kind", metavar="|".join(_KINDS))
-def list_command(kind: str) -> None:
+@click.option(
+    "--hw", metavar="NAME|FILE", help="Of parameters: the design whose values are shown  [default: sat_vcu1525]"
+)
+def list_command(kind: str, hw: str | None) -> None:
     """List shipped workloads, designs, platforms to compare with, methods of a step, recipes of a training run,
-    sweeps, or networks whose training throughput was measured.
+    sweeps, networks whose training throughput was measured, or the parameters of a design, which --set changes.
     """
     if kind not in _KINDS:
         raise InputError(f"list {kind}: not known{did_you_mean(kind, _KINDS)}; allowed: {', '.join(_KINDS)}")
+    if hw is not None and kind != "parameters":
+        raise InputError(f"--hw {hw}: is of accelsim list parameters")
     from accelsim.cli.screen import console
 
     tables: dict[str, Callable[[], Table]] = {
@@ -34,6 +39,7 @@ def list_command(kind: str) -> None:
         "recipes": _recipes,
         "sweeps": _sweeps,
         "measured": partial(_workloads, measured=True),
+        "parameters": partial(_parameters, hw or "sat_vcu1525"),
     }
     console().print(tables[kind]())
 
@@ -141,4 +147,16 @@ def _sweeps() -> "Table":
     for name in sweep_names():
         sweep = load_sweep(name)
         table.add_row(name, sweep.inputs.design, f"{sweep.count():,}", sweep.description)
+    return table
+
+
+def _parameters(hw: str) -> "Table":
+    """Every value of a design: what it can be, what it means, and where it comes from."""
+    from accelsim.cli.screen import table_of, words
+    from accelsim.hardware.design import load_design
+    from accelsim.hardware.parameters import parameters_of
+
+    table = table_of(words("path", whole=True), *map(words, ("value", "range", "unit", "meaning", "source")))
+    for item in parameters_of(load_design(hw)):
+        table.add_row(item.path, item.value, item.allowed, item.unit, item.meaning, item.source)
     return table

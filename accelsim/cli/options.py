@@ -22,6 +22,7 @@ __all__ = [
     "open_design",
     "plan_option",
     "read_overrides",
+    "read_settings",
     "settings_option",
     "step_options",
 ]
@@ -85,6 +86,19 @@ def _step(*, dense: Sequence[str], sparse: Sequence[str], **values: Any) -> dict
     return {**values, "overrides": read_overrides(dense, sparse)}
 
 
+def read_settings(settings: Sequence[str]) -> dict[str, str]:
+    """Read ``--set PATH=VALUE``."""
+    changes: dict[str, str] = {}
+    for setting in settings:
+        path, equals, value = setting.partition("=")
+        if not equals or not path.strip() or not value.strip():
+            raise InputError(f"--set {setting}: expected PATH=VALUE, as in array.rows=64")
+        if path.strip() in changes:
+            raise InputError(f"--set {setting}: {path.strip()} is set twice")
+        changes[path.strip()] = value.strip()
+    return changes
+
+
 def open_design(name: str, settings: Sequence[str]) -> "Design":
     """Load a design and apply ``--set PATH=VALUE``.
 
@@ -94,26 +108,13 @@ def open_design(name: str, settings: Sequence[str]) -> "Design":
     from accelsim.hardware.resources import check_fits
     from accelsim.hardware.sourced import override
 
-    changes: dict[str, str] = {}
-    for setting in settings:
-        path, equals, value = setting.partition("=")
-        if not equals or not path.strip() or not value.strip():
-            raise InputError(f"--set {setting}: expected PATH=VALUE, as in array.rows=64")
-        if path.strip() in changes:
-            raise InputError(f"--set {setting}: {path.strip()} is set twice")
-        changes[path.strip()] = value.strip()
-    design = load_design(name)
-    changed = override(design, changes) if changes else design
-    for shortfall in check_fits(changed):
-        click.echo(f"warning: design {changed.name} does not fit its device: {shortfall} (estimate)", err=True)
-    if "dram.channels" in changes and "dram.bandwidth_gb_per_s" not in changes:
-        each = design.dram.bandwidth_gb_per_s / design.dram.channels
-        click.echo(
-            f"note: dram.bandwidth_gb_per_s stays {changed.dram.bandwidth_gb_per_s:g}, the total of all channels; for"
-            f" {changed.dram.channels} of this design's channels set it to {each * changed.dram.channels:g}",
-            err=True,
-        )
-    return changed
+    changes = read_settings(settings)
+    design = override(load_design(name), changes)
+    for shortfall in check_fits(design):
+        click.echo(f"warning: design {design.label} does not fit its device: {shortfall} (estimate)", err=True)
+    for remark in design.remarks:
+        click.echo(f"note: {remark}", err=True)
+    return design
 
 
 def read_overrides(dense: Sequence[str], sparse: Sequence[str]) -> "Overrides":

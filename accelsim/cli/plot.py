@@ -59,8 +59,8 @@ class _Plot(click.Command):
 @click.option("--value", metavar="COLUMN", help="Metric of the cells of sweep-map.")
 @click.option("--by", metavar="COLUMN", help="A line of sweep, or a group of predicted, for each value of this.")
 @click.option("--layer", metavar="NAME", help="Show this layer in the timeline: a panel around each of its stages.")
-@click.option("--hw", metavar="NAME|FILE", help="Design of the roofline, where the results name none that is shipped.")
-@click.option("--set", "settings", multiple=True, metavar="PATH=VALUE", help="Override a field of that design.")
+@click.option("--hw", metavar="NAME|FILE", help="Design of the roofline: results hold theirs, and another is refused.")
+@click.option("--set", "settings", multiple=True, metavar="PATH=VALUE", help="Field of that design.")
 def plot_command(
     files: tuple[str, ...],
     output: str,

@@ -9,7 +9,14 @@ import click
 from click.core import ParameterSource
 
 from accelsim.base.errors import InputError
-from accelsim.cli.options import announce_compilation, check_folder, open_design, settings_option, step_options
+from accelsim.cli.options import (
+    announce_compilation,
+    check_folder,
+    open_design,
+    read_settings,
+    settings_option,
+    step_options,
+)
 
 if TYPE_CHECKING:
     from accelsim.hardware.design import Design
@@ -22,7 +29,7 @@ __all__ = ["report_command"]
 @click.command("report")
 @click.argument("sources", nargs=-1, metavar="TRACE|RESULTS...")
 @click.option("--hw", "designs", multiple=True, metavar="NAME|FILE",
-              help="Design to run on; of results, where they name one that is not shipped. Repeatable."
+              help="Design to run on; results hold theirs, and another is refused. Repeatable."
               "  [default: sat_vcu1525]")  # fmt: skip
 @click.option("--method", "methods", multiple=True, default=("bdwp",), show_default=True,
               help="Sparse-training method beside dense. Repeatable.")  # fmt: skip
@@ -63,12 +70,12 @@ def report_command(
     files = [source for source in sources if _holds_results(source)]
     traces: Sequence[Trace] = ()
     if files:
-        results, machines = _read(sources, files, designs, settings, given)
+        results = _read(sources, files, designs, settings, given)
     else:
         announce_compilation()
         machines = [open_design(name, settings) for name in designs or ("sat_vcu1525",)]
         traces, results = _simulate(sources, machines, methods, patterns, step)
-    page = write_report(folder, results, machines, traces=traces, command=_command(ctx))
+    page = write_report(folder, results, traces=traces, command=_command(ctx))
     click.echo(f"written: {page}")
 
 
@@ -102,10 +109,11 @@ def _holds_results(source: str) -> bool:
 
 def _read(
     sources: Sequence[str], files: Sequence[str], designs: Sequence[str], settings: Sequence[str], given: Sequence[str]
-) -> "tuple[Results, list[Design]]":
-    """Results of files, and the designs that they name."""
-    from accelsim.hardware.design import design_names
-    from accelsim.results.step import Results, load_results
+) -> "Results":
+    """Results of files, which hold their designs; those that are named have to be the same."""
+    from accelsim.hardware.design import check_same
+    from accelsim.results.result_file import load_results
+    from accelsim.results.step import Results
 
     traces = [source for source in sources if source not in files]
     if traces:
@@ -116,13 +124,10 @@ def _read(
     results = Results(result for file in files for result in load_results(file))
     if not results:
         raise InputError(f"{files[0]}: no results to report on")
-    if designs:
-        return results, [open_design(name, settings) for name in designs]
-    names = list(dict.fromkeys(result.design for result in results))
-    unknown = [name for name in names if name not in design_names()]
-    if unknown:
-        raise InputError(f"{files[0]}: design '{unknown[0]}' is not shipped; name its file with --hw")
-    return results, [open_design(name, settings) for name in names]
+    changes = read_settings(settings)
+    for result in results:
+        check_same(result.basis.design, files[0], designs, changes)
+    return results
 
 
 def _simulate(

@@ -41,7 +41,8 @@ def show_result(result: Result) -> None:
     step = "training step" if result.mode == "train" else "forward pass"
     out.print(
         f"[bold]{result.workload}[/bold], one {step} of {result.batch} samples on [bold]{result.design}[/bold]"
-        f" ({result.engine} engine)\n"
+        f" ({result.engine} engine)\n",
+        soft_wrap=True,
     )
     both = [dense, result] if result is not dense else [dense]
     _totals(out, both, ["dense", what])
@@ -126,7 +127,8 @@ def show_notes(out: Console, notes: Iterable[Note]) -> None:
         out.print("\n[yellow]warnings[/yellow]")
     for text, names in groups.items():
         more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-        out.print(f"  {text}: {', '.join(names[:4])}{more}", soft_wrap=True)
+        which = f": {', '.join(names[:4])}{more}" if names else ""
+        out.print(f"  {text}{which}", soft_wrap=True)
 
 
 def show_comparison(groups: Sequence[Sequence[Result]]) -> None:
@@ -177,9 +179,9 @@ class _PlainTable(Table):
         super().add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells), **options)
 
 
-def words(title: str) -> Column:
-    """A column of words, which stand at its left."""
-    return Column(title, overflow="fold")
+def words(title: str, *, whole: bool = False) -> Column:
+    """A column of words, which stand at its left; `whole` ones are never broken."""
+    return Column(title, overflow="fold", no_wrap=whole)
 
 
 def column_of(title: str, values: Iterable[Any]) -> Column | str:
@@ -194,7 +196,7 @@ def table_of(*columns: Column | str) -> Table:
         if isinstance(column, str):
             table.add_column(column, justify="right", overflow="fold")
         else:
-            table.add_column(column.header, overflow=column.overflow)
+            table.add_column(column.header, overflow=column.overflow, no_wrap=column.no_wrap)
     return table
 
 

@@ -1,7 +1,8 @@
 """``accelsim simulate``: one training step of a trace on a design."""
 
 import json
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +16,9 @@ from accelsim.cli.options import (
 )
 from accelsim.cli.recording import check_timeline, record, timeline_options
 from accelsim.cli.training import read_run, run_training, training_options
+
+if TYPE_CHECKING:
+    from accelsim.hardware.design import Design
 
 __all__ = ["simulate_command"]
 
@@ -34,6 +38,7 @@ __all__ = ["simulate_command"]
     type=float,
     help="Link of each rank, 10^9 byte/s: charges the messages between ranks of a distributed step.",
 )
+@click.option("--save-design", metavar="FILE", help="Write the design with its --set as a file of its own: .yaml.")
 @click.option("-o", "--output", metavar="FILE", help="Write the result: .json (everything) or .csv (layers).")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def simulate_command(
@@ -48,6 +53,7 @@ def simulate_command(
     timeline: str | None,
     window: str | None,
     link_gb_per_s: float | None,
+    save_design: str | None,
     output: str | None,
     as_json: bool,
 ) -> None:
@@ -56,7 +62,7 @@ def simulate_command(
     With --epochs and --dataset-size, or with --steps, time a whole training run: --method may be a recipe then
     (accelsim list recipes).
     """
-    from accelsim.results.step import write_results
+    from accelsim.results.result_file import write_results
     from accelsim.results.timeline_file import write_timeline
     from accelsim.simulation import simulate
     from accelsim.workload.trace import load_trace
@@ -65,11 +71,13 @@ def simulate_command(
     single = {"--plan": plan, "--timeline": timeline, "--window": window, "--link-gb-per-s": link}
     whole = read_run(run, step["mode"], single)
     target, recording = check_output(output, (".json", ".csv")), check_timeline(timeline, window, step["engine"])
+    saved = check_output(save_design, (".yaml", ".yml"), "--save-design")
     workload, design = load_trace(trace), open_design(hw, settings)
     announce_compilation()
     if whole is not None:
         del step["mode"]
         run_training(target, as_json, workload, design, method=method, pattern=pattern, **step, **whole)
+        _save(saved, design, as_json=as_json)
         return
     result = simulate(workload, design, method=method, pattern=pattern, plan=plan, link_gb_per_s=link_gb_per_s, **step)
     recorded = None if recording is None else record(result, design, window)
@@ -79,6 +87,7 @@ def simulate_command(
         write_timeline(recording, recorded)
     if as_json:
         click.echo(json.dumps(result.to_dict()))
+        _save(saved, design, as_json=True)
         return
     from accelsim.cli.screen import show_result
 
@@ -86,3 +95,16 @@ def simulate_command(
     for path in (target, recording):
         if path is not None:
             click.echo(f"written: {path}")
+    _save(saved, design, as_json=False)
+
+
+def _save(path: Path | None, design: "Design", *, as_json: bool) -> None:
+    """Write the design where a file is given, which it is named after."""
+    if path is None:
+        return
+    from accelsim.base.files import write_atomically
+    from accelsim.hardware.design import design_text
+
+    write_atomically(path, design_text(design, path.stem))
+    if not as_json:
+        click.echo(f"written: {path}")

@@ -11,7 +11,7 @@ file of one's own may also start from another, and give what differs::
 ``accelsim check FILE`` checks a file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -21,9 +21,10 @@ from accelsim.base.errors import InputError
 from accelsim.base.files import FileModel, packaged_names, shipped_or_file
 from accelsim.base.units import GIGA, MEGA
 from accelsim.hardware.sourced import SourcedModel, leaf_paths, load_sourced, override, text_of, value_at
+from accelsim.hardware.sourced_text import SourcedValue, sourced_text
 from accelsim.sparsity.pattern import Pattern
 
-__all__ = ["GO_WITH", "Design", "design_names", "differences", "load_design"]
+__all__ = ["GO_WITH", "Design", "check_same", "design_names", "design_text", "differences", "load_design"]
 
 Count = Annotated[int, Field(ge=1, le=2**20)]
 Bytes = Annotated[int, Field(ge=1, le=2**40)]
@@ -250,6 +251,20 @@ def _in_words(value: Any) -> str:
     return "/".join(map(_in_words, value)) if isinstance(value, tuple) else text_of(value)
 
 
+def design_text(design: Design, name: str) -> str:
+    """Return the text of a complete file of a design under a new `name`, every value with its source."""
+    data = design.model_dump(mode="json")
+    origins = {origin.path: origin for origin in design.provenance}
+    values = {
+        path: SourcedValue(value_at(design, path), item.source, item.confidence, item.low, item.high)
+        for path in leaf_paths(Design)
+        if (item := origins.get(path)) and path.partition(".")[0] not in Design.plain
+    }
+    about = {"format": data["format"], "name": name, "description": f"{design.label}: {design.description}"}
+    plain = {**about, "energy": data["energy"], "schedule": data["schedule"]}
+    return sourced_text(f"Made of {design.label} by accelsim simulate --save-design.", plain, values)
+
+
 def design_names() -> list[str]:
     """Return the names of the shipped designs."""
     return list(packaged_names("hw_configs", (".yaml",)))
@@ -271,6 +286,27 @@ def load_design(name_or_path: str | Path, changes: Mapping[str, Any] | None = No
     path = shipped_or_file(name_or_path, shipped, "design", suffixes=(".yaml", ".yml"))
     design = load_sourced(Design, path, shipped)
     return design.with_(changes) if changes else design
+
+
+def check_same(design: Design, source: str, names: Sequence[str], settings: Mapping[str, str]) -> None:
+    """Refuse ``--hw`` and ``--set`` that name another design than the one that a file holds.
+
+    Args:
+        design: what the file `source` was made on.
+        source: the file, for the message.
+        names: shipped names or files of which one has to be that design; none for the design of the file.
+        settings: values by dotted path, as texts.
+
+    Raises `InputError` that lists how they differ.
+    """
+    named = [override(load_design(name), settings) for name in names] or [override(design, settings)]
+    if any(not differences(design, other) for other in named):
+        return
+    other = next((other for other in named if other.name == design.name), named[0])
+    apart = ", ".join(f"{path} {value} (there {there})" for path, there, value in differences(design, other))
+    option = f"--hw {' '.join(names)}" if names else f"--set {next(iter(settings))}"
+    way_out = "leave the option out, or simulate again"
+    raise InputError(f"{option}: {source} was made on {design.label}, another design: {apart}; {way_out}")
 
 
 def differences(first: Design, second: Design) -> tuple[tuple[str, str, str], ...]:

@@ -9,7 +9,7 @@ gives the values that differ, plain ones too, whose source is that file.
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
@@ -60,7 +60,7 @@ class Override:
 
     path: str
     before: Any
-    origin: Provenance | None
+    origin: Provenance | None = field(default=None, compare=False)
 
 
 class SourcedModel(FileModel):
@@ -340,9 +340,10 @@ def _changed(old: Sourced, new: Sourced, sources: Mapping[str, str | Provenance]
             origin = Provenance(path=path, source=text, confidence="assumption")
         if now == known.before:
             del overrides[path]
-        origins.pop(path, None)
         if origin is not None:
             origins[path] = origin
+        else:
+            origins.pop(path, None)
     return new.model_copy(update={"provenance": tuple(origins.values()), "overrides": tuple(overrides.values())})
 
 

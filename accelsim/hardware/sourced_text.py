@@ -10,11 +10,13 @@ __all__ = ["SourcedValue", "sourced_text", "values_alone"]
 
 @dataclass(frozen=True, slots=True)
 class SourcedValue:
-    """A value with its source and confidence (one of `accelsim.hardware.sourced.CONFIDENCES`)."""
+    """A value with its source, confidence (one of `accelsim.hardware.sourced.CONFIDENCES`) and plausible range."""
 
     value: Any
     source: str
     confidence: str
+    low: float | None = None
+    high: float | None = None
 
 
 def sourced_text(comment: str, plain: Mapping[str, Any], values: Mapping[str, SourcedValue]) -> str:
@@ -39,7 +41,7 @@ def sourced_text(comment: str, plain: Mapping[str, Any], values: Mapping[str, So
                 indent = "  " if section else ""
                 lines.append(
                     f"{indent}{path.rpartition('.')[2]}: {{value: {_scalar(item.value)},"
-                    f" source: {_scalar(item.source)}, confidence: {item.confidence}}}"
+                    f" source: {_scalar(item.source)}, confidence: {item.confidence}{_ends(item)}}}"
                 )
     return "\n".join(lines) + "\n"
 
@@ -51,6 +53,12 @@ def values_alone(plain: Mapping[str, Any], values: Mapping[str, SourcedValue]) -
         section, _, key = path.rpartition(".")
         (data.setdefault(section, {}) if section else data)[key] = item.value
     return data
+
+
+def _ends(item: SourcedValue) -> str:
+    return "".join(
+        f", {end}: {_scalar(limit)}" for end, limit in (("low", item.low), ("high", item.high)) if limit is not None
+    )
 
 
 def _scalar(value: Any) -> str:

@@ -6,12 +6,23 @@ from math import inf
 from typing import Any, Literal, get_args
 
 from accelsim.base.errors import InputError, did_you_mean
+from accelsim.base.files import FileModel
 from accelsim.lowering.optimizers import Optimizer, find_optimizer
 from accelsim.lowering.tasks import Overrides
 from accelsim.sparsity.methods import METHODS, Method, case_name, find_method
 from accelsim.sparsity.pattern import Pattern
 
-__all__ = ["ENGINE_NAMES", "LARGEST_BATCH", "Case", "Mode", "case_of", "cases_of", "check_batch"]
+__all__ = [
+    "ENGINE_NAMES",
+    "LARGEST_BATCH",
+    "Case",
+    "Mode",
+    "StoredCase",
+    "case_from",
+    "case_of",
+    "cases_of",
+    "check_batch",
+]
 
 ENGINE_NAMES = ("closed", "event")
 """Names of `accelsim.engines.ENGINES`."""
@@ -75,11 +86,11 @@ class Case:
             "optimizer": self.optimizer.name,
         }
 
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What identities of results hold of the case."""
-        link = {} if self.link_gb_per_s is None else {"link_gb_per_s": self.link_gb_per_s}
-        return {**self.head, "pattern": str(self.pattern), "overrides": repr(self.overrides), **link}
+    def to_dict(self) -> dict[str, Any]:
+        """The case as plain data, of which `case_from` makes it again."""
+        sparse = [[glob, None if pattern is None else str(pattern)] for glob, pattern in self.overrides.sparse]
+        forced = {"dense": list(self.overrides.dense), "sparse": sparse}
+        return {**self.head, **forced, "link_gb_per_s": self.link_gb_per_s}
 
 
 def case_of(
@@ -114,6 +125,27 @@ def case_of(
         overrides=overrides or Overrides(),
         link_gb_per_s=link_gb_per_s,
     )
+
+
+class StoredCase(FileModel):
+    """A case as it stands in a file; `dense` and `sparse` are operations that were forced so, with their pattern."""
+
+    method: str
+    pattern: str | None
+    batch: int
+    engine: str
+    mode: str
+    optimizer: str
+    dense: tuple[str, ...]
+    sparse: tuple[tuple[str, str | None], ...]
+    link_gb_per_s: float | None
+
+
+def case_from(data: StoredCase) -> Case:
+    """Return the case in a file. Raises `InputError` for names that are not known and values that cannot be."""
+    sparse = ((glob, None if pattern is None else Pattern.parse(pattern)) for glob, pattern in data.sparse)
+    overrides = Overrides(dense=data.dense, sparse=tuple(sparse))
+    return case_of(**data.model_dump(exclude={"dense", "sparse"}), overrides=overrides)
 
 
 def cases_of(case: Case, methods: Sequence[str], patterns: Sequence[str]) -> tuple[Case, ...]:

@@ -101,10 +101,13 @@ Scattered = tuple[str, Stage]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """Something the user should know about an operation: why it stayed dense, or that a group was padded."""
+    """Something the user should know about an operation: why it stayed dense, or that a group was padded.
 
-    operation: str
-    stage: Stage
+    `operation` and `stage` are None where it is about the step as a whole.
+    """
+
+    operation: str | None
+    stage: Stage | None
     text: str
 
 

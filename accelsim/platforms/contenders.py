@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from accelsim.base.ratios import relative_speedup
-from accelsim.hardware.energy_table import EnergyTable
 from accelsim.platforms.accuracy import error_band
 from accelsim.platforms.estimate import Estimate
 from accelsim.results.energy import energy_at
@@ -53,9 +52,9 @@ class Contender:
         return asdict(self)
 
 
-def contender_of_result(result: Result, table: EnergyTable) -> Contender:
-    """Return a simulated step; `table` is the one that gave its energy."""
-    step = result.step
+def contender_of_result(result: Result) -> Contender:
+    """Return a simulated step."""
+    step, table = result.step, result.basis.energy_table
     return Contender(
         workload=result.workload,
         name=result.design,

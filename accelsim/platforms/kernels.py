@@ -227,7 +227,7 @@ def _product(group: Sequence[Gemm], operation: Operation, batch: int, width: int
         for task in group
     ]
     m, n = float(sum(side[0] for side in sides)), float(sides[0][1])
-    flops = 2.0 * sum(task.macs for task in group)
+    flops = 2.0 * sum(task.count * task.m * task.n * task.k for task in group)  # borders included, which they compute
     operand = float(first.count * sides[0][2])
     weight = float(sum(first.count * side[3] for side in sides))
     result = max(first.count * m * n, _written(operation, first.form, batch))

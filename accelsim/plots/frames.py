@@ -15,7 +15,6 @@ import pandas as pd
 from accelsim.base.errors import InputError
 from accelsim.base.ratios import geometric_mean
 from accelsim.base.units import GIGA
-from accelsim.hardware.design import Design
 from accelsim.lowering.summary import merge_names
 from accelsim.lowering.tasks import Stage
 from accelsim.plots.text import words_of
@@ -311,30 +310,15 @@ def _operation_times(result: Result) -> dict[str, float]:
     return times
 
 
-def roofline_frame(results: Sequence[Result], design: Design) -> pd.DataFrame:
-    """Throughput of each layer and stage over its arithmetic intensity, and the roofs of the `design`.
+def roofline_frame(results: Sequence[Result]) -> pd.DataFrame:
+    """Throughput of each layer and stage over its arithmetic intensity, and the roofs of the design.
 
     Two operations per MAC of the dense product, so the roof of an N:M pattern is M / N times the dense one. Intensity
     is over the bytes that were moved to and from DRAM. Columns: kind (layer or roof), layer, stage, pattern, intensity
-    (operations per byte), gops, latency_s, layers. A roof is given by its ridge point. Raises `InputError` where
-    the result was made on another array or clock.
+    (operations per byte), gops, latency_s, layers. A roof is given by its ridge point.
     """
     result = _only(results, "roofline")
-    rows = _layer_rows(result)
-    peak = design.peak_macs_per_cycle
-    for row in rows:
-        slots = row["utilisation"] * row["cycles"] * peak
-        if row["macs_executed"] and abs(slots / row["macs_executed"] - 1) > 1e-6:
-            raise InputError(
-                f"{result.workload}: its array executes {peak * row['macs_executed'] / slots:,.0f} MACs per cycle,"
-                f" that of design '{design.name}' {peak:,}; name the design with --hw and --set"
-            )
-    clock = result.step.cycles / result.step.latency_s
-    if abs(clock / design.clock_hz - 1) > 1e-6:
-        raise InputError(
-            f"{result.workload}: was timed at {clock:,.0f} Hz, design '{design.name}' has {design.clock_hz:,.0f};"
-            " name the design with --hw and --set"
-        )
+    rows, design = _layer_rows(result), result.basis.design
     frame = pd.DataFrame(rows)
     frame = frame[(frame["cycles"] > 0) & (frame["dram_bytes"] > 0)]
     frame = _grouped(frame[["layer", "stage", "pattern", "latency_s", "macs_dense", "dram_bytes"]], ("layer", "stage"))
@@ -346,7 +330,7 @@ def roofline_frame(results: Sequence[Result], design: Design) -> pd.DataFrame:
     roofs = []
     for pattern in dict.fromkeys(["dense", *sorted(set(frame["pattern"]))]):
         gain = 1.0 if pattern == "dense" else 1 / Pattern.parse(pattern).density
-        roof = 2 * peak * design.clock_hz * gain / GIGA
+        roof = 2 * design.peak_macs_per_cycle * design.clock_hz * gain / GIGA
         roofs.append({"kind": "roof", "layer": f"{pattern} roof", "pattern": pattern, "gops": roof,
                       "intensity": roof / bandwidth})  # fmt: skip
     columns = ["kind", "layer", "stage", "pattern", "intensity", "gops", "latency_s", "layers"]

@@ -11,8 +11,7 @@ from functools import partial
 import pandas as pd
 
 from accelsim.base.errors import InputError, did_you_mean
-from accelsim.hardware.design import load_design
-from accelsim.hardware.sourced import override
+from accelsim.hardware.design import check_same
 from accelsim.plots import compose, frames
 from accelsim.plots.ablation import panel_frame
 from accelsim.plots.compose import Draw, Drawing
@@ -168,10 +167,9 @@ def _roofline(sources: Sequence[PlotSource], choice: Choice) -> Drawing:
                          ("intensity", "gops"))  # fmt: skip
         return Drawing(frame=frame, draw=compose.draw_roofline)
     results = _results(sources, choice.where)
-    design = load_design(choice.hw or results[0].design)
-    if choice.settings:
-        design = override(design, dict(choice.settings))
-    return Drawing(frame=frames.roofline_frame(results, design), draw=compose.draw_roofline, title=_title(results))
+    for result in results:
+        check_same(result.basis.design, sources[0].path, [choice.hw] if choice.hw else (), dict(choice.settings))
+    return Drawing(frame=frames.roofline_frame(results), draw=compose.draw_roofline, title=_title(results))
 
 
 def _timeline(sources: Sequence[PlotSource], choice: Choice) -> Drawing:
@@ -284,9 +282,7 @@ def _pareto(sources: Sequence[PlotSource], choice: Choice) -> Drawing:
     return Drawing(frame=shown, draw=partial(compose.draw_pareto, x=x, y=y, named=axes), notes=notes)
 
 
-def _objective(
-    frame: pd.DataFrame, text: str, option: str, path: str, *, given: bool
-) -> tuple[str, pd.DataFrame]:
+def _objective(frame: pd.DataFrame, text: str, option: str, path: str, *, given: bool) -> tuple[str, pd.DataFrame]:
     """Return the column of an objective, and the frame with it where it is an expression over columns."""
     if text in frame or not given:
         return text, frame

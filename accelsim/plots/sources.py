@@ -12,7 +12,7 @@ import pandas as pd
 
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.files import parse_json, read_text
-from accelsim.results.step import read_results
+from accelsim.results.result_file import read_results
 from accelsim.results.timeline_file import load_timeline
 from accelsim.results.training import read_training
 

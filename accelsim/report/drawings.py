@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from accelsim.hardware.design import Design
 from accelsim.plots import compose, frames
 from accelsim.plots.compose import Drawing
 from accelsim.plots.kinds import prepare
@@ -54,22 +53,15 @@ def comparing_figures(results: Results) -> Iterator[ReportFigure]:
             yield _figure(f"{stem}layer-speedup", f"Speedup by layer: {workload}", caption, own)
 
 
-def layer_figures(results: Results, designs: dict[str, Design]) -> Iterator[tuple[Result, list[ReportFigure]]]:
-    """For each workload the result whose layers are shown; roofline, utilisation and mapping where it has products.
-
-    Raises `InputError` where a result was made on another array or clock than its design has.
-    """
-    for result in filter(_has_products, results):
-        frames.roofline_frame([result], designs[result.design])
+def layer_figures(results: Results) -> Iterator[tuple[Result, list[ReportFigure]]]:
+    """For each workload the result whose layers are shown; roofline, utilisation and mapping where it has products."""
     workloads = list(dict.fromkeys(result.workload for result in results))
     for workload, stem in zip(workloads, _stems(workloads), strict=True):
         result = shown_case([result for result in results if result.workload == workload])
         found = []
         if _has_products(result):
             what = f"{workload}, {result.case}"
-            roof = Drawing(
-                frame=frames.roofline_frame([result], designs[result.design]), draw=compose.draw_roofline, title=what
-            )
+            roof = Drawing(frame=frames.roofline_frame([result]), draw=compose.draw_roofline, title=what)
             caption = (
                 "Each point is a layer in one stage: dense-equivalent throughput over operations per byte of DRAM"
                 " traffic, larger where it takes longer. Lines are what array and DRAM allow, dense and at the pattern."

@@ -84,7 +84,7 @@ def parameters_of(owner: Design | EnergyTable) -> list[DesignParameter]:
         spans = [] if origin is None or origin.low is None is origin.high else [origin.low, origin.high]
         found.append(
             DesignParameter(
-                owner=owner.name,
+                owner=_label(owner),
                 path=path,
                 value=_plain(attrgetter(path)(owner)),
                 plausible=" to ".join("?" if end is None else _plain(end) for end in spans),
@@ -93,6 +93,10 @@ def parameters_of(owner: Design | EnergyTable) -> list[DesignParameter]:
             )
         )
     return found
+
+
+def _label(owner: Design | EnergyTable) -> str:
+    return owner.label if isinstance(owner, Design) else owner.name
 
 
 def _plain(value: object) -> str:
@@ -164,14 +168,13 @@ def _options(results: Results) -> str:
 
 
 def _summary(contents: Contents) -> Iterator[Html]:
-    results, tables = contents.results, {table.name: table for table in contents.tables}
+    results = contents.results
     for sentence in _findings(results):
         yield element("p", sentence, class_="lead")
-    energies = {design.name: tables[design.energy] for design in contents.designs}
     names = _case_names(results)
     cells = [step_cells(result) for result in results]
     rows: list[tuple[Cell, ...]] = [
-        (name, Number(f"{result.step.speedup:.2f}x", result.step.speedup), *cell.values(), _interval(result, energies))
+        (name, Number(f"{result.step.speedup:.2f}x", result.step.speedup), *cell.values(), _interval(result))
         for name, result, cell in zip(names, results, cells, strict=True)
     ]
     heads = ("case", "speedup over dense", *cells[0], "energy, range")
@@ -214,8 +217,8 @@ def _case_names(results: Results) -> list[str]:
     return [" ".join([*(str(result.head[name]) for name in names), result.case]) for result in results]
 
 
-def _interval(result: Result, tables: Mapping[str, EnergyTable]) -> str:
-    low, high = (energy_at(result.energy, tables[result.design], end) for end in ("low", "high"))
+def _interval(result: Result) -> str:
+    low, high = (energy_at(result.energy, result.basis.energy_table, end) for end in ("low", "high"))
     return f"{show(low, 'J')} to {show(high, 'J')}"
 
 
@@ -292,17 +295,21 @@ def _layer_row(layer: LayerResult, cycles: int) -> list[Cell]:
 
 
 def _shortfalls(contents: Contents) -> list[str]:
+    """What there is to say of the designs: that they do not fit their devices, and what stayed as it was."""
     return [
-        f"Design {design.name} does not fit its device: {shortfall} (estimate)"
+        text
         for design in contents.designs
-        for shortfall in check_fits(design)
+        for text in (
+            *(f"Design {design.label} does not fit its device: {each} (estimate)" for each in check_fits(design)),
+            *(f"Design {design.label}: {remark}" for remark in design.remarks),
+        )
     ]
 
 
 def _warnings(contents: Contents) -> Iterator[Html]:
     items = [element("li", text) for text in _shortfalls(contents)]
     for text, names in group_notes(note for result in contents.results for note in result.notes).items():
-        items.append(element("li", f"{text}: {', '.join(names)}"))
+        items.append(element("li", f"{text}: {', '.join(names)}" if names else text))
     yield element("ul", *items, class_="warnings") if items else element("p", "None.")
 
 
@@ -344,18 +351,12 @@ def _parameters(contents: Contents) -> Iterator[Html]:
     yield element("p", f"Confidence of the {len(everything)} values:")
     terms = [(f"{name} ({counts[name]})", text) for name, text in _CONFIDENCES.items() if counts[name]]
     yield element("dl", *(element(tag, text) for pair in terms for tag, text in zip(("dt", "dd"), pair, strict=True)))
-    if not contents.traces:
-        yield element(
-            "p",
-            "The results were read from files, which name their design but do not hold it: the values are those of the"
-            " design under that name. That array and clock are those of the results was checked.",
-        )
     for owner in contents.owners:
         kind = "Design" if isinstance(owner, Design) else "Energy table"
         rows = [(item.path, item.value, item.plausible, item.confidence, item.source) for item in parameters_of(owner)]
         yield element("p", owner.description)
         heads = ("parameter", "value", "plausible range", "confidence", "source")
-        yield _table(f"{kind} {owner.name}", heads, rows, tall=True, wraps=True)
+        yield _table(f"{kind} {_label(owner)}", heads, rows, tall=True, wraps=True)
     yield element("p", "The same as ", element("a", "parameters.csv", href="parameters.csv"), ".", class_="soft")
 
 

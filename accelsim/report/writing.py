@@ -8,14 +8,14 @@ from pathlib import Path
 from accelsim.base.errors import InputError
 from accelsim.base.files import replacing_folder, write_atomically
 from accelsim.base.markup import Html
-from accelsim.hardware.design import Design
-from accelsim.hardware.energy_table import load_energy_table
+from accelsim.hardware.design import Design, differences
 from accelsim.plots.compose import make_figure
 from accelsim.plots.style import save_figure, save_with_data
 from accelsim.report.drawings import ReportFigure, comparing_figures, layer_figures
 from accelsim.report.page import Contents, make_page, parameters_of
 from accelsim.report.svg import inline_svg
-from accelsim.results.step import Result, Results, write_results, write_rows
+from accelsim.results.result_file import write_results, write_rows
+from accelsim.results.step import Result, Results
 from accelsim.workload.trace import Trace
 
 __all__ = ["check_replaceable", "write_report"]
@@ -27,7 +27,7 @@ _MADE_HERE = '<meta name="generator" content="accelsim '
 def write_report(
     folder: str | Path,
     results: Sequence[Result],
-    designs: Sequence[Design],
+    designs: Sequence[Design] = (),
     *,
     traces: Sequence[Trace] = (),
     command: str = "",
@@ -36,32 +36,31 @@ def write_report(
 
     Args:
         folder: where it goes; it is complete or as it was before, and a report that it holds is replaced.
-        results: what is shown, one or more, made by one version.
-        designs: the designs of the results.
+        results: what is shown, one or more, of one version of the model; each holds the design that it was made on.
+        designs: may be named, and are then those of the results.
         traces: what was simulated, where that is known.
         command: what makes the report again; empty: nothing is said of it.
 
-    Raises `InputError` for no results, results of several versions, two that are alike, a design that is missing or
-    was not the one that was simulated, and a folder that holds anything else than a report.
+    Raises `InputError` for no results, results of several versions, two that are alike, designs that are others than
+    those of the results, and a folder that holds anything else than a report.
 
     >>> import accelsim as acs, tempfile
     >>> trace, design = acs.load_trace("resnet9_cifar10"), acs.load_design("sat_vcu1525")
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_report(Path(folder, "report"), acs.compare(trace, design, batch=8), [design]).name
+    ...     write_report(Path(folder, "report"), acs.compare(trace, design, batch=8)).name
     'index.html'
     """
     folder = Path(folder)
     check_replaceable(folder)
     chosen = _checked(results, designs)
-    by_name = {design.name: design for design in chosen}
     comparing = tuple(comparing_figures(Results(results)))
-    detailed = tuple((result, tuple(figures)) for result, figures in layer_figures(Results(results), by_name))
+    detailed = tuple((result, tuple(figures)) for result, figures in layer_figures(Results(results)))
     with replacing_folder(folder) as new:
         figures = [*comparing, *(figure for _, own in detailed for figure in own)]
         contents = Contents(
             results=Results(results),
             designs=chosen,
-            tables=tuple(load_energy_table(name) for name in dict.fromkeys(design.energy for design in chosen)),
+            tables=tuple(dict.fromkeys(result.basis.energy_table for result in results)),
             traces=tuple(traces),
             comparing=comparing,
             detailed=detailed,
@@ -99,12 +98,29 @@ def _checked(results: Sequence[Result], designs: Sequence[Design]) -> tuple[Desi
     versions = sorted({result.version for result in results})
     if len(versions) > 1:
         raise InputError(f"results of versions {', '.join(versions)}: simulate them again with one version")
-    found = {design.name: design for design in designs}
-    names = dict.fromkeys(result.design for result in results)
-    absent = [name for name in names if name not in found]
-    if absent:
-        raise InputError(f"design '{absent[0]}': was simulated, but is not given; given: {', '.join(found) or 'none'}")
-    return tuple(found[name] for name in names)
+    found: dict[str, Design] = {}
+    for result in results:
+        design = result.basis.design
+        apart = differences(found.setdefault(design.label, design), design)
+        if apart:
+            words = ", ".join(f"{path} {one} and {two}" for path, one, two in apart)
+            raise InputError(
+                f"design '{design.label}': there are two of that name: {words}; rename one, simulate again"
+            )
+    if designs:
+        _check_named(tuple(found.values()), designs)
+    return tuple(found.values())
+
+
+def _check_named(found: Sequence[Design], named: Sequence[Design]) -> None:
+    for design in found:
+        near = next((other for other in named if other.name == design.name), None)
+        if near is None:
+            names = ", ".join(other.name for other in named)
+            raise InputError(f"design '{design.name}': was simulated, but is not named; named: {names}")
+        if all(differences(design, other) for other in named):
+            apart = ", ".join(f"{path} {value} (there {there})" for path, there, value in differences(design, near))
+            raise InputError(f"design '{near.label}': the results are of {design.label}: {apart}")
 
 
 def _draw(figure: ReportFigure, folder: Path) -> Html:

@@ -1,32 +1,25 @@
 """Performance: what the timing of a step means in seconds, throughput, utilisation and joules."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from accelsim.base.units import GIGA
 from accelsim.base.version import __version__
-from accelsim.engines.timing import Timing
-from accelsim.hardware.design import Design
-from accelsim.hardware.energy_table import EnergyTable
-from accelsim.lowering.case import Case
-from accelsim.lowering.tasks import Stage
+from accelsim.hardware.design import Design, differences
+from accelsim.lowering.tasks import Note, Stage
 from accelsim.results.energy import Energy, add_up, energy_of, total_energy
-from accelsim.results.step import LayerResult, Result, StageResult, StepResult
-from accelsim.schedule.plan import Plan
+from accelsim.results.step import Basis, LayerResult, Result, StageResult, StepResult
 
-__all__ = ["make_result", "stage_result", "step_result"]
+if TYPE_CHECKING:  # compiled kernels, which readers of results do not need
+    from accelsim.engines.timing import Timing
+    from accelsim.schedule.plan import Plan
+
+__all__ = ["make_result", "stage_result", "stages_of", "step_result", "totals_of"]
 
 
-def make_result(
-    plan: Plan,
-    timing: Timing,
-    design: Design,
-    table: EnergyTable,
-    case: Case,
-    dense: Result | None,
-    identity: str,
-) -> Result:
+def make_result(plan: "Plan", timing: "Timing", basis: Basis, dense: Result | None) -> Result:
     """Performance, energy and rows of a timed step; `dense` is the step that its speedup is over, None for itself."""
-    step = plan.step
+    step, design, table = plan.step, basis.design, basis.energy_table
     peak = design.peak_macs_per_cycle
     energies = [energy_of(row, table, design.clock_hz) for row in timing.rows]
     layers = tuple(
@@ -56,34 +49,55 @@ def make_result(
         )
         for row, energy in zip(timing.rows, energies, strict=True)
     )
-    stages = tuple(
-        (stage.value, _stage([layer for layer in layers if layer.stage == stage], design)) for stage in Stage
-    )
+    stages = stages_of(layers, design)
     energy = total_energy(energies)
+    dense_cycles = timing.cycles if dense is None else dense.step.cycles
     return Result(
-        workload=step.model,
-        design=design.name,
-        **case.head,
+        basis=basis,
         version=__version__,
-        identity=identity,
-        step=step_result(
-            design,
-            dict(stages),
-            energy,
-            batch=step.batch,
-            cycles=timing.cycles,
-            dense_cycles=timing.cycles if dense is None else dense.step.cycles,
-            dense_macs=step.macs_dense,
-            executed_macs=sum(layer.macs_executed for layer in layers),
-            update_macs=sum(layer.macs_executed for layer in layers if layer.stage == Stage.UPDATE),
-            dram_bytes=add_up(layer.dram_bytes for layer in layers),
-        ),
+        identity=basis.identity(),
+        step=totals_of(layers, stages, energy, basis, dense_cycles),
         stage_items=stages,
         layers=layers,
         energy=energy,
-        notes=step.notes,
+        notes=(*_of_plan(plan, design), *step.notes),
         dense=dense,
         plan=plan,
+    )
+
+
+def _of_plan(plan: "Plan", design: Design) -> Iterator[Note]:
+    """Yield how the design differs from the one that a plan was made for."""
+    apart = () if plan.made_for is None else differences(plan.made_for, design)
+    if plan.made_for is not None and apart:
+        words = ", ".join(f"{path} {there} (here {here})" for path, there, here in apart)
+        yield Note(operation=None, stage=None, text=f"the plan was made for {plan.made_for.label}: {words}")
+
+
+def stages_of(layers: Sequence[LayerResult], design: Design) -> tuple[tuple[str, StageResult], ...]:
+    """Return the totals of each stage by its name."""
+    return tuple((stage.value, _stage([layer for layer in layers if layer.stage == stage], design)) for stage in Stage)
+
+
+def totals_of(
+    layers: Sequence[LayerResult],
+    stages: Sequence[tuple[str, StageResult]],
+    energy: Energy,
+    basis: Basis,
+    dense_cycles: int,
+) -> StepResult:
+    """Return the totals of a step, whose speedup is over a step of `dense_cycles`."""
+    return step_result(
+        basis.design,
+        dict(stages),
+        energy,
+        batch=basis.case.batch,
+        cycles=sum(layer.cycles for layer in layers),
+        dense_cycles=dense_cycles,
+        dense_macs=sum(layer.macs_dense for layer in layers),
+        executed_macs=sum(layer.macs_executed for layer in layers),
+        update_macs=sum(layer.macs_executed for layer in layers if layer.stage == Stage.UPDATE),
+        dram_bytes=add_up(layer.dram_bytes for layer in layers),
     )
 
 
@@ -129,7 +143,7 @@ def stage_result(cycles: int, dram_bytes: float, energy_j: float, clock_hz: floa
     return StageResult(cycles=cycles, latency_s=cycles / clock_hz, dram_bytes=dram_bytes, energy_j=energy_j)
 
 
-def _stage(layers: list[LayerResult], design: Design) -> StageResult:
+def _stage(layers: Sequence[LayerResult], design: Design) -> StageResult:
     return stage_result(
         sum(layer.cycles for layer in layers),
         add_up(layer.dram_bytes for layer in layers),

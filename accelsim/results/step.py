@@ -1,26 +1,23 @@
-"""Results: a step with its stages and layers, as values, as ``accelsim-result/1`` JSON and as flat rows.
+"""Results: a step with its stages and layers, as values, as plain data and as flat rows.
 
-A comparison, ``accelsim-comparison/1``, is an object with the list of its `results`; each has one more key,
-`relative_speedup`: the step latency of the first result of its workload over its own.
+`accelsim.results.result_file` writes and reads them.
 """
 
-import csv
 import hashlib
-import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from accelsim.base.errors import InputError, did_you_mean
-from accelsim.base.files import form_of, make_form, parse_json, read_text, several, validate, write_atomically
 from accelsim.base.markup import Cell, Number, data_table
-from accelsim.base.ratios import relative_speedup
 from accelsim.base.units import GIGA, show
-from accelsim.lowering.tasks import Note, Stage
+from accelsim.base.version import __version__
+from accelsim.hardware.design import Design
+from accelsim.hardware.energy_table import EnergyTable
+from accelsim.hardware.stored import stored
+from accelsim.lowering.case import Case
+from accelsim.lowering.tasks import Note
 from accelsim.results.energy import Energy
-from accelsim.sparsity.methods import case_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,30 +25,20 @@ if TYPE_CHECKING:
     from accelsim.schedule.plan import Plan  # with compiled kernels, which readers of results do not need
 
 __all__ = [
-    "COMPARISON_FORMAT",
+    "FORMAT",
     "MORE_IS_BETTER",
+    "Basis",
     "LayerResult",
     "Result",
     "Results",
     "StageResult",
     "StepResult",
-    "comparison",
     "group_notes",
-    "load_results",
-    "read_results",
-    "result_form",
-    "result_of",
+    "identity_of",
     "step_cells",
-    "write_results",
-    "write_rows",
 ]
 
-FORMAT = "accelsim-result/1"
-COMPARISON_FORMAT = "accelsim-comparison/1"
-
-
-_HEAD = ("workload", "design", "method", "pattern", "batch", "engine", "mode", "optimizer")
-_PLAIN = (*_HEAD, "version", "identity")
+FORMAT = "accelsim-result/2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,21 +110,42 @@ class LayerResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Basis:
+    """What a result rests on: the whole design and energy table, the case, and SHA-256 of the trace and of the plan."""
+
+    workload: str
+    design: Design
+    energy_table: EnergyTable
+    case: Case
+    trace: str
+    plan: str
+
+    def identity(self, version: str = __version__) -> str:
+        """SHA-256 of all of it and of the version of the model; sources and descriptions make no difference."""
+        about = {"description", "format"}
+        return identity_of(
+            {
+                "version": version,
+                "workload": self.workload,
+                "design": self.design.model_dump(exclude=about),
+                "overrides": sorted((item.path, item.before) for item in self.design.overrides),
+                "energy_table": self.energy_table.model_dump(exclude=about),
+                "options": self.case.to_dict(),
+                "trace": self.trace,
+                "plan": self.plan,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """A simulated step: identity, totals, stages, layers, energy by component, and notes.
+    """A simulated step: what it rests on, identity, totals, stages, layers, energy by component, and notes.
 
     `dense`: the dense step that the speedup is over; None where it is this one. `plan`: what was executed. Neither is
     written to files, so a result that was read has none.
     """
 
-    workload: str
-    design: str
-    method: str
-    pattern: str | None
-    batch: int
-    engine: str
-    mode: str
-    optimizer: str
+    basis: Basis
     version: str
     identity: str
     step: StepResult
@@ -149,6 +157,52 @@ class Result:
     plan: "Plan | None" = field(default=None, compare=False, repr=False)
 
     @property
+    def workload(self) -> str:
+        """The model that was trained."""
+        return self.basis.workload
+
+    @property
+    def design(self) -> str:
+        """The design in words: its name, and what was changed of it."""
+        return self.basis.design.label
+
+    @property
+    def method(self) -> str:
+        """The sparse-training method."""
+        return self.basis.case.method.name
+
+    @property
+    def pattern(self) -> str | None:
+        """The N:M pattern; None where the method takes none."""
+        pattern = self.basis.case.pattern
+        return None if pattern is None else str(pattern)
+
+    @property
+    def batch(self) -> int:
+        """Samples of the step."""
+        return self.basis.case.batch
+
+    @property
+    def engine(self) -> str:
+        """The engine that timed the step."""
+        return self.basis.case.engine
+
+    @property
+    def mode(self) -> str:
+        """``train``, or ``infer`` for the forward pass alone."""
+        return self.basis.case.mode
+
+    @property
+    def optimizer(self) -> str:
+        """The optimizer."""
+        return self.basis.case.optimizer.name
+
+    @property
+    def case(self) -> str:
+        """The method with its pattern in words."""
+        return str(self.basis.case)
+
+    @property
     def stages(self) -> dict[str, StageResult]:
         """Stages by name: FF, BP, WU, GENERATE, UPDATE, VECTOR."""
         return dict(self.stage_items)
@@ -156,13 +210,19 @@ class Result:
     @property
     def head(self) -> dict[str, Any]:
         """What was simulated, in flat form."""
-        return {name: getattr(self, name) for name in _HEAD}
+        return {"workload": self.workload, "design": self.design, **self.basis.case.head}
 
     def to_dict(self) -> dict[str, Any]:
-        """The result as the ``accelsim-result/1`` object."""
+        """The result as the ``accelsim-result/2`` object."""
+        basis = self.basis
         return {
             "format": FORMAT,
-            **self.head,
+            "workload": basis.workload,
+            "design": stored(basis.design),
+            "energy_table": stored(basis.energy_table),
+            "options": basis.case.to_dict(),
+            "trace": basis.trace,
+            "plan": basis.plan,
             "version": self.version,
             "identity": self.identity,
             "step": asdict(self.step),
@@ -184,11 +244,6 @@ class Result:
         import pandas as pd  # noqa: PLC0415  heavy, and only needed here
 
         return pd.DataFrame(list(self.layer_rows()))
-
-    @property
-    def case(self) -> str:
-        """The method with its pattern in words."""
-        return case_name(self.method, self.pattern)
 
     def _repr_html_(self) -> str:
         """Two tables for notebooks: the step, and its stages."""
@@ -247,10 +302,12 @@ def _speedup(result: Result) -> Number:
 
 
 def group_notes(notes: Iterable[Note]) -> dict[str, tuple[str, ...]]:
-    """Return the operations, each with its stages, that each text is about."""
+    """Return the operations, each with its stages, that each text is about; none where it is about the whole step."""
     groups: dict[str, dict[str, list[str]]] = {}
     for note in notes:
-        groups.setdefault(note.text, {}).setdefault(note.operation, []).append(note.stage)
+        operations = groups.setdefault(note.text, {})
+        if note.operation is not None and note.stage is not None:
+            operations.setdefault(note.operation, []).append(note.stage)
     return {
         text: tuple(f"{name} ({', '.join(dict.fromkeys(stages))})" for name, stages in operations.items())
         for text, operations in groups.items()
@@ -261,98 +318,3 @@ def identity_of(inputs: dict[str, Any]) -> str:
     """SHA-256 of the canonical JSON of everything a result depends on."""
     text = json.dumps(inputs, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def write_results(path: Path, results: list[Result]) -> None:
-    """Write results: ``.json`` the full objects (a list where there are several), ``.csv`` one row per layer.
-
-    Raises `InputError` for another suffix or a path that cannot be written.
-    """
-    if path.suffix == ".json":
-        data = [result.to_dict() for result in results]
-        write_atomically(path, json.dumps(data[0] if len(data) == 1 else data, indent=1) + "\n")
-    elif path.suffix == ".csv":
-        write_rows(path, [row for result in results for row in result.layer_rows()])
-    else:
-        raise InputError(f"{path}: results are written as .json or .csv, got '{path.suffix or 'no suffix'}'")
-
-
-def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write flat rows of the same fields as a ``.csv``. Raises `InputError` for a path that cannot be written."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue())
-
-
-def comparison(groups: Iterable[Sequence[Result]]) -> dict[str, Any]:
-    """Return the ``accelsim-comparison/1`` object of results, workload by workload."""
-    entries = [
-        {**result.to_dict(), "relative_speedup": relative_speedup(group[0].step.latency_s, result.step.latency_s)}
-        for group in groups
-        for result in group
-    ]
-    return {"format": COMPARISON_FORMAT, "results": entries}
-
-
-def load_results(path: str | Path) -> Results:
-    """Return the results in a file: of one result, of a list of them, or of a comparison.
-
-    Args:
-        path: a ``.json`` file, as ``accelsim simulate -o`` and ``accelsim compare -o`` write it.
-
-    Raises `InputError` that lists every error of the file with its path.
-
-    >>> import accelsim as acs, tempfile
-    >>> result = acs.simulate(acs.load_trace("resnet9_cifar10"), acs.load_design("sat_vcu1525"), batch=8)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_results(Path(folder, "step.json"), [result])
-    ...     load_results(Path(folder, "step.json"))[0].step == result.step
-    True
-    """
-    path = Path(path)
-    if path.suffix == ".csv":
-        raise InputError(f"{path}: results are read from .json; a .csv holds their layers alone")
-    return read_results(parse_json(read_text(path), str(path)), str(path))
-
-
-def read_results(data: Any, source: str) -> Results:
-    """Return the results in the plain `data` of the file `source`. Raises `InputError` as `load_results`."""
-    if isinstance(data, list):
-        read = [validate(result_form(), entry, f"{source}[{index}]") for index, entry in enumerate(data)]
-        return Results(result_of(entry.model_dump()) for entry in read)
-    found, known = data.get("format") if isinstance(data, dict) else None, (FORMAT, COMPARISON_FORMAT)
-    if found not in known:
-        hint = did_you_mean(str(found), known)
-        raise InputError(f"{source}: format: got {json.dumps(found)}{hint}; allowed: {', '.join(known)}")
-    if found == FORMAT:
-        return Results([result_of(validate(result_form(), data, source).model_dump())])
-    entry = result_form(relative_speedup=float)
-    comparison = make_form("Comparison", {"format": Literal["accelsim-comparison/1"], "results": several(entry)})
-    return Results(map(result_of, validate(comparison, data, source).model_dump()["results"]))
-
-
-def result_form(**more: Any) -> Any:
-    """What a result in a file looks like: every field of the dataclasses here, and nothing else but `more`."""
-    nested = {
-        "step": form_of(StepResult),
-        "stages": make_form("Stages", dict.fromkeys(Stage, form_of(StageResult))),
-        "energy": form_of(Energy),
-        "layers": several(form_of(LayerResult)),
-        "notes": several(form_of(Note)),
-    }
-    plain: dict[str, Any] = {**dict.fromkeys(_PLAIN, str), "pattern": str | None, "batch": int}
-    return make_form("Result", {"format": Literal["accelsim-result/1"], **plain, **nested, **more})
-
-
-def result_of(data: dict[str, Any]) -> Result:
-    """Return the result in plain data that `result_form` has checked."""
-    nested: dict[str, Any] = {
-        "step": StepResult(**data["step"]),
-        "stage_items": tuple((name, StageResult(**stage)) for name, stage in data["stages"].items()),
-        "energy": Energy(**data["energy"]),
-        "layers": tuple(LayerResult(**layer) for layer in data["layers"]),
-        "notes": tuple(Note(**note) for note in data["notes"]),
-    }
-    return Result(**{name: data[name] for name in _PLAIN}, **nested)

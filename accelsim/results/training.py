@@ -1,6 +1,6 @@
-"""Results of training runs: phases of equal steps, as values, as ``accelsim-training/1`` JSON and as flat rows.
+"""Results of training runs: phases of equal steps, as values, as ``accelsim-training/2`` JSON and as flat rows.
 
-A phase holds the full ``accelsim-result/1`` of its step. Whatever follows from the steps (totals, times and energies of
+A phase holds the full ``accelsim-result/2`` of its step. Whatever follows from the steps (totals, times and energies of
 phases, what was simulated) is written for the reader of a file, and refused where it does not follow from them.
 """
 
@@ -14,6 +14,7 @@ from pydantic import Field
 
 from accelsim.base.errors import InputError
 from accelsim.base.files import (
+    check_format,
     errors_of,
     form_of,
     make_form,
@@ -25,7 +26,8 @@ from accelsim.base.files import (
 )
 from accelsim.base.markup import Number, data_table
 from accelsim.base.units import show
-from accelsim.results.step import Result, identity_of, result_form, result_of, write_rows
+from accelsim.results.result_file import contradictions, result_form, result_of, write_rows
+from accelsim.results.step import Result, identity_of
 from accelsim.sparsity.methods import case_name
 from accelsim.sparsity.recipes import Share
 
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PhaseResult", "TrainingResult", "TrainingTotals", "load_training", "read_training", "write_training"]
 
-FORMAT = "accelsim-training/1"
+FORMAT = "accelsim-training/2"
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -178,7 +180,7 @@ class TrainingResult:
         return {name: share and asdict(share) for name, share in shares.items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """The run as the ``accelsim-training/1`` object."""
+        """The run as the ``accelsim-training/2`` object."""
         return {
             "format": FORMAT,
             **self.head,
@@ -239,6 +241,7 @@ def load_training(path: str | Path) -> TrainingResult:
 
 def read_training(data: Any, source: str) -> TrainingResult:
     """Return the run in the plain `data` of the file `source`. Raises `InputError` as `load_training`."""
+    check_format(data, source, {FORMAT: "simulate -o"})
     read = validate(_training_form(), data, source).model_dump()
     training = TrainingResult(
         **{name: read[name] for name in ("recipe", "method", "pattern", "epochs", "dataset_size")},
@@ -247,15 +250,17 @@ def read_training(data: Any, source: str) -> TrainingResult:
         phases=tuple(
             PhaseResult(
                 name=phase["phase"],
-                result=result_of(phase["result"]),
+                result=result_of(phase["result"], f"{source}: phases[{index}].result"),
                 **{name: phase[name] for name in ("steps", "method", "pattern")},
             )
-            for phase in read["phases"]
+            for index, phase in enumerate(read["phases"])
         ),
-        dense=result_of(read["dense"]),
+        dense=result_of(read["dense"], f"{source}: dense"),
         notes=read["notes"],
     )
-    problems = list(_impossible(training)) or list(_contradictions(data, json.loads(json.dumps(training.to_dict()))))
+    problems = list(_impossible(training)) or list(
+        contradictions(data, json.loads(json.dumps(training.to_dict())), "", "the steps in the file")
+    )
     if problems:
         raise errors_of(source, [f"{source}: {problem}" for problem in problems])
     return training
@@ -276,7 +281,7 @@ def _training_form() -> Any:
     return make_form(
         "Training",
         {
-            "format": Literal["accelsim-training/1"],
+            "format": Literal["accelsim-training/2"],
             **head,
             "pattern": str | None,
             "batch": Count,
@@ -298,15 +303,3 @@ def _impossible(training: TrainingResult) -> Iterator[str]:
         for name in ("latency_s", "energy_j"):
             if not (value := getattr(phase.result.step, name)) > 0:
                 yield f"phases[{index}].result.step.{name}: got {value:g}; a number above 0 is needed"
-
-
-def _contradictions(found: Any, wanted: Any, path: str = "") -> Iterator[str]:
-    """Yield the values of a file that do not follow from the steps in it."""
-    if isinstance(wanted, dict):
-        for name, value in wanted.items():
-            yield from _contradictions(found[name], value, f"{path}.{name}" if path else name)
-    elif isinstance(wanted, list):
-        for index, pair in enumerate(zip(found, wanted, strict=True)):
-            yield from _contradictions(*pair, f"{path}[{index}]")
-    elif found != wanted:
-        yield f"{path}: got {json.dumps(found)}; from the steps in the file follows {json.dumps(wanted)}"

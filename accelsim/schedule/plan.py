@@ -7,6 +7,7 @@ tasks, what stays on the chip from one task to the next, and whether units work 
 from dataclasses import dataclass, field
 
 from accelsim.cost.gemm import MappingNumbers
+from accelsim.hardware.design import Design
 from accelsim.lowering.tasks import Gemm, Generation, Step, Update
 from accelsim.sparsity.pattern import Pattern
 
@@ -56,8 +57,9 @@ class Plan:
     front of them. `ahead`: generations that run in the stream of the update they follow; others do not run, as their
     readers generate for themselves. `resident`: tasks whose result stays on the chip for the next in order
     (`accelsim.schedule.edges`). `also_after`: pairs of a task and another that it waits for besides its inputs; of use
-    where units overlap. `evaluated` and `pruned` count the mappings whose cost was computed and those excluded by a
-    bound; they tell how the plan was found and are no part of it.
+    where units overlap. `made_for`: the design that it was made for, where that is known. `evaluated` and `pruned`
+    count the mappings whose cost was computed and those excluded by a bound. These three tell how the plan was found
+    and are no part of it.
     """
 
     step: Step
@@ -68,6 +70,7 @@ class Plan:
     resident: frozenset[int] = frozenset()
     overlap: bool = False
     also_after: frozenset[tuple[int, int]] = frozenset()
+    made_for: Design | None = field(default=None, compare=False)
     evaluated: int = field(default=0, compare=False)
     pruned: int = field(default=0, compare=False)
 

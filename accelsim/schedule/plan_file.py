@@ -1,9 +1,9 @@
-"""Plan files, ``accelsim-plan/1``: what was decided about a step, to be kept, read, changed and executed.
+"""Plan files, ``accelsim-plan/2``: what was decided about a step, to be kept, read, changed and executed.
 
 JSON with one task per line, in order of execution::
 
     {
-     "format": "accelsim-plan/1",
+     "format": "accelsim-plan/2",
      "made_for": {"model": "lenet", "design": "sat_vcu1525", "method": "bdwp", "pattern": "2:8", "batch": 64,
                   "mode": "train", "optimizer": "sgd"},
      "overlap": false,
@@ -15,26 +15,29 @@ JSON with one task per line, in order of execution::
                                                    "tile": [1024, 64, 64], "order": "nkm"}, "online": true},
       {"name": "conv2[FF copy]", "stage": "GENERATE", "ahead": false},
       {"name": "fc", "stage": "WU", "mapping": {...}, "after": ["conv2 (BP)"]}
-     ]
+     ],
+     "design": {"name": "sat_vcu1525", ...}
     }
 
 Every task of the step stands in it once, with the name and stage that it has in results. What a task leaves out is not
 so: `online` (SORE generates the sparse operand in front of the GEMM), `resident` (the result stays on the chip for the
 next task of the step), `after` (what it waits for besides its inputs, as ``name (stage)``). `ahead` of a generation
-says whether it runs in the stream of its update. `made_for` is for the reader alone. ``accelsim schema plan`` prints
-the JSON Schema.
+says whether it runs in the stream of its update. `made_for` is for the reader alone. `design` is the one that the plan
+was made for; on another the result says how they differ. ``accelsim schema plan`` prints the JSON Schema.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from accelsim.base.errors import InputError, did_you_mean
-from accelsim.base.files import FileModel, parse_json, read_text, validate, write_atomically
-from accelsim.hardware.design import Design
+from accelsim.base.errors import did_you_mean
+from accelsim.base.files import FileModel, check_format, parse_json, read_text, validate, write_atomically
+from accelsim.hardware.design import Design, differences
+from accelsim.hardware.stored import Stored, restored, stored
 from accelsim.lowering.optimizers import Optimizer
 from accelsim.lowering.tasks import Generation, Step
 from accelsim.schedule.plan import Mapping, Plan
@@ -44,7 +47,7 @@ from accelsim.workload.names import few
 
 __all__ = ["PlanFile", "decisions_of", "load_plan", "plan_text", "read_plan", "save_plan"]
 
-FORMAT: Final = "accelsim-plan/1"
+FORMAT: Final = "accelsim-plan/2"
 _HINTS = 20
 
 Size = Annotated[int, Field(ge=1, le=2**60)]
@@ -93,10 +96,11 @@ class MadeFor(FileModel):
 class PlanFile(FileModel):
     """A plan as it stands in a file."""
 
-    format: Literal["accelsim-plan/1"]
+    format: Literal["accelsim-plan/2"]
     made_for: MadeFor
     overlap: bool = Field(description="units work side by side; false: one task runs after another")
     tasks: tuple[TaskEntry, ...]
+    design: Stored = Field(description="what the plan was made for")
 
 
 def plan_text(plan: Plan, design: Design, optimizer: Optimizer) -> str:
@@ -105,13 +109,14 @@ def plan_text(plan: Plan, design: Design, optimizer: Optimizer) -> str:
     head = {"format": FORMAT, "made_for": made_for.model_dump(), "overlap": decisions["overlap"]}
     lines = [f" {_json(key)}: {_json(value)}" for key, value in head.items()]
     tasks = ",\n".join(f"  {_json(task)}" for task in decisions["tasks"])
-    return "{\n" + ",\n".join([*lines, f' "tasks": [\n{tasks}\n ]']) + "\n}\n"
+    last = f' "design": {_json(stored(design, sources=False))}'
+    return "{\n" + ",\n".join([*lines, f' "tasks": [\n{tasks}\n ]', last]) + "\n}\n"
 
 
 def _made_for(step: Step, design: Design, optimizer: str) -> MadeFor:
     return MadeFor(
         model=step.model,
-        design=design.name,
+        design=design.label,
         method=step.method,
         pattern=None if step.pattern is None else str(step.pattern),
         batch=step.batch,
@@ -178,9 +183,7 @@ def read_plan(path: str | Path) -> PlanFile:
     """
     source, text = str(path), read_text(Path(path))
     data = parse_json(text, source)
-    found = data.get("format") if isinstance(data, dict) else None
-    if found != FORMAT:
-        raise InputError(f"{source}: format: got {json.dumps(found)}; allowed: {FORMAT}")
+    check_format(data, source, {FORMAT: "schedule -o"})
     return validate(PlanFile, data, source, text=text)
 
 
@@ -191,19 +194,23 @@ def load_plan(path: str | Path, step: Step, design: Design) -> Plan:
     all that the design cannot execute; `InfeasibleError` where it is only that buffers are too small.
     """
     file = read_plan(path)
+    made_for = restored(Design, file.design, f"{path}: design")
     plan, problems = _matched(file, step)
     problems += problems_of(plan, design, complete=len(plan.order) == len(step.tasks))
-    others = _differences(file.made_for, _made_for(step, design, file.made_for.optimizer))
+    others = _differences(
+        file.made_for, _made_for(step, design, file.made_for.optimizer), differences(made_for, design)
+    )
     if problems and others:
         room = all(problem.room for problem in problems)
         problems.insert(0, Problem(text=f"made for {others}", room=room))
     raise_problems(str(path), step, problems)
-    return plan
+    return replace(plan, made_for=made_for)
 
 
-def _differences(made_for: MadeFor, here: MadeFor) -> str:
-    values = made_for.model_dump().items()
-    return ", ".join(f"{name} {value} (here {now})" for name, value in values if (now := getattr(here, name)) != value)
+def _differences(made_for: MadeFor, here: MadeFor, of_design: Iterable[tuple[str, str, str]]) -> str:
+    values = [(name, value, getattr(here, name)) for name, value in made_for.model_dump().items()]
+    apart = (*(item for item in values if item[1] != item[2]), *of_design)
+    return ", ".join(f"{name} {value} (here {now})" for name, value, now in apart)
 
 
 def _matched(file: PlanFile, step: Step) -> tuple[Plan, list[Problem]]:

@@ -49,7 +49,7 @@ def ablate(
     return tuple(
         AblationRow(
             workload=trace.model,
-            design=design.name,
+            design=design.label,
             method=case.method.name,
             pattern=case.head["pattern"],
             batch=batch,

@@ -18,7 +18,8 @@ from typing import Any
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.files import parse_json, read_text, write_atomically
 from accelsim.hardware.sourced import text_of
-from accelsim.results.step import MORE_IS_BETTER, Result, read_results
+from accelsim.results.result_file import read_results
+from accelsim.results.step import MORE_IS_BETTER, Result
 from accelsim.sweep.expression import Expression, parse_expression, shown
 from accelsim.sweep.parquet import parquet_columns, parquet_rows
 from accelsim.sweep.point import METRICS, metrics_of

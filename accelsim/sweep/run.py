@@ -19,6 +19,7 @@ from pathlib import Path
 
 from accelsim.base.errors import InputError
 from accelsim.base.version import __version__
+from accelsim.sweep.basis_file import write_basis
 from accelsim.sweep.journal import Journal
 from accelsim.sweep.parquet import check_parquet, write_parquet
 from accelsim.sweep.point import Point
@@ -85,6 +86,7 @@ def run_sweep(
         if before > total:
             raise InputError(f"{path}: holds {before:,} points, the sweep has {total:,}; write to another file")
         _check_order(sweep, journal)
+        write_basis(path, sweep.inputs, sweep.identity)
         if progress is not None:
             progress(before, total)
         if before < total:

@@ -29,6 +29,7 @@ from accelsim.hardware.design import load_design
 from accelsim.hardware.resources import RESOURCES, has_device
 from accelsim.results.step import identity_of
 from accelsim.sweep.axes import Levels
+from accelsim.sweep.basis_file import write_basis
 from accelsim.sweep.fronts import Objective, read_objectives
 from accelsim.sweep.grid import Grid, Places, beside, first_points, unknown_points
 from accelsim.sweep.journal import Journal
@@ -102,6 +103,7 @@ def run_search(
         if journal.lines > trials:
             raise InputError(f"{path}: holds {journal.lines:,} points, more than the {trials:,} to be evaluated")
         before = journal.lines
+        write_basis(path, sweep.inputs, identity)
         record = _Record(sweep, identity, journal, read, jobs, executor)
         grid = Grid(sweep)
         proposer = _Proposer(grid, sampler, seed, len(read))

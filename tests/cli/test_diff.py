@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from accelsim.results.step import load_results, write_results
+from accelsim.results.result_file import load_results, write_results
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import accelsim as acs
-from accelsim.results.step import write_results
+from accelsim.results.result_file import write_results
 from accelsim.sweep.run import run_sweep
 from accelsim.sweep.spec import make_sweep
 
@@ -149,7 +149,10 @@ def test_designs_that_do_not_fit_are_counted(run: Run, tmp_path: Path, monkeypat
     Path("r.csv").write_text(FIT)
     best = ["results", "r.csv", "--by", "latency_s"]
     assert lines(run(*best)[1])[-2:] == [f"2 of the best 4 do not fit the device of a {LEFT}", "4 of 4 rows"]
-    assert lines(run(*best, "--top", "1")[1])[-2:] == [f"1 of the best 1 does not fit the device of a {LEFT}", "1 of 4 rows"]
+    assert lines(run(*best, "--top", "1")[1])[-2:] == [
+        f"1 of the best 1 does not fit the device of a {LEFT}",
+        "1 of 4 rows",
+    ]
     assert lines(run(*best, "-r", "--top", "3")[1])[-2] == f"1 of the first 3 does not fit the device of a {LEFT}"
     known = ["--where", "design == 'a' and fits"]
     assert lines(run(*best, *known)[1])[-2:] == ["   8  true      0.125         8", "1 of 1 rows that meet --where"]

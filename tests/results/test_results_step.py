@@ -8,7 +8,7 @@ import pytest
 
 import accelsim as acs
 from accelsim.cli import main
-from accelsim.results.step import load_results, read_results, write_results
+from accelsim.results.result_file import load_results, read_results, write_results
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ import pandas as pd
 from accelsim.base.files import write_atomically
 from accelsim.base.units import show
 from accelsim.hardware.design import load_design
-from accelsim.hardware.energy_table import load_energy_table
 from accelsim.hardware.platform import load_platform
 from accelsim.platforms.accuracy import PLATFORM_CHECKS, Accuracy, Spread, check_platforms, describe_check
 from accelsim.platforms.contenders import Contender, contender_of_estimate, contender_of_result
@@ -38,12 +37,12 @@ _BATCH = 512
 def compare_platforms() -> list[Contender]:
     """The five workloads, dense and under BDWP 2:8, on SAT and each of `COMPARED`; 512 samples, in parts if need be."""
     design = load_design(DESIGN)
-    table, platforms = load_energy_table(design.energy), [load_platform(name) for name in COMPARED]
+    platforms = [load_platform(name) for name in COMPARED]
     found = []
     for trace in map(load_trace, WORKLOADS):
         for method, pattern in _CASES:
             result = simulate(trace, design, method=method, pattern=pattern, batch=_BATCH)
-            found.append(contender_of_result(result, table))
+            found.append(contender_of_result(result))
         for platform in platforms:
             for method, pattern in _CASES:
                 step = estimate(trace, platform, method=method, pattern=pattern, batch=_BATCH, accumulate=True)

@@ -1,0 +1,227 @@
+"""Files of results: ``accelsim-result/2``, lists of such objects, and comparisons.
+
+A result holds all that it rests on: the `design` and the `energy_table` with every value and its source, the `options`,
+and SHA-256 of the trace and of the plan. A file is refused where its identity or its totals do not follow from what
+else is in it. A comparison, ``accelsim-comparison/2``, is an object with the list of its `results`; each has one more
+key, `relative_speedup`: the step latency of the first result of its workload over its own.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from accelsim.base.errors import InputError
+from accelsim.base.files import (
+    check_format,
+    errors_of,
+    form_of,
+    make_form,
+    parse_json,
+    read_text,
+    several,
+    validate,
+    write_atomically,
+)
+from accelsim.base.ratios import relative_speedup
+from accelsim.hardware.design import Design
+from accelsim.hardware.energy_table import EnergyTable
+from accelsim.hardware.stored import Stored, restored
+from accelsim.lowering.case import StoredCase, case_from
+from accelsim.lowering.tasks import Note, Stage
+from accelsim.results.energy import Energy
+from accelsim.results.performance import stages_of, totals_of
+from accelsim.results.step import FORMAT, Basis, LayerResult, Result, Results, StageResult, StepResult
+
+__all__ = [
+    "COMPARISON_FORMAT",
+    "comparison",
+    "contradictions",
+    "load_results",
+    "read_results",
+    "result_form",
+    "result_of",
+    "write_results",
+    "write_rows",
+]
+
+COMPARISON_FORMAT = "accelsim-comparison/2"
+
+_RESULT = {FORMAT: "simulate -o"}
+_EITHER = {**_RESULT, COMPARISON_FORMAT: "compare --json"}
+
+
+def write_results(path: Path, results: list[Result]) -> None:
+    """Write results: ``.json`` the full objects (a list where there are several), ``.csv`` one row per layer.
+
+    Raises `InputError` for another suffix or a path that cannot be written.
+    """
+    if path.suffix == ".json":
+        data = [result.to_dict() for result in results]
+        write_atomically(path, json.dumps(data[0] if len(data) == 1 else data, indent=1) + "\n")
+    elif path.suffix == ".csv":
+        write_rows(path, [row for result in results for row in result.layer_rows()])
+    else:
+        raise InputError(f"{path}: results are written as .json or .csv, got '{path.suffix or 'no suffix'}'")
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write flat rows of the same fields as a ``.csv``. Raises `InputError` for a path that cannot be written."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue())
+
+
+def comparison(groups: Iterable[Sequence[Result]]) -> dict[str, Any]:
+    """Return the ``accelsim-comparison/2`` object of results, workload by workload."""
+    entries = [
+        {**result.to_dict(), "relative_speedup": relative_speedup(group[0].step.latency_s, result.step.latency_s)}
+        for group in groups
+        for result in group
+    ]
+    return {"format": COMPARISON_FORMAT, "results": entries}
+
+
+def load_results(path: str | Path) -> Results:
+    """Return the results in a file: of one result, of a list of them, or of a comparison.
+
+    Args:
+        path: a ``.json`` file, as ``accelsim simulate -o`` and ``accelsim compare -o`` write it.
+
+    Raises `InputError` that lists every error of the file with its path, and for a result that does not match its
+    identity.
+
+    >>> import accelsim as acs, tempfile
+    >>> result = acs.simulate(acs.load_trace("resnet9_cifar10"), acs.load_design("sat_vcu1525"), batch=8)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_results(Path(folder, "step.json"), [result])
+    ...     load_results(Path(folder, "step.json"))[0].step == result.step
+    True
+    """
+    path = Path(path)
+    if path.suffix == ".csv":
+        raise InputError(f"{path}: results are read from .json; a .csv holds their layers alone")
+    return read_results(parse_json(read_text(path), str(path)), str(path))
+
+
+def read_results(data: Any, source: str) -> Results:
+    """Return the results in the plain `data` of the file `source`. Raises `InputError` as `load_results`."""
+    if isinstance(data, list):
+        return Results(
+            result_of(_checked(result_form(), entry, place), place)
+            for entry, place in ((entry, f"{source}[{index}]") for index, entry in enumerate(data))
+        )
+    if check_format(data, source, _EITHER) == FORMAT:
+        return Results([result_of(_checked(result_form(), data, source), source)])
+    entry = result_form(relative_speedup=float)
+    form = make_form("Comparison", {"format": Literal["accelsim-comparison/2"], "results": several(entry)})
+    for index, each in enumerate(data["results"] if isinstance(data.get("results"), list) else ()):
+        check_format(each, f"{source}: results[{index}]", _RESULT)
+    read = validate(form, data, source).model_dump()["results"]
+    return Results(result_of(each, f"{source}: results[{index}]") for index, each in enumerate(read))
+
+
+def _checked(form: Any, data: Any, source: str) -> dict[str, Any]:
+    check_format(data, source, _RESULT)
+    read: dict[str, Any] = validate(form, data, source).model_dump()
+    return read
+
+
+def result_form(**more: Any) -> Any:
+    """What a result in a file looks like: every field, and nothing else but `more`."""
+    return make_form(
+        "Result",
+        {
+            "format": Literal["accelsim-result/2"],
+            "workload": str,
+            "design": Stored,
+            "energy_table": Stored,
+            "options": StoredCase,
+            **dict.fromkeys(("trace", "plan", "version", "identity"), str),
+            "step": form_of(StepResult),
+            "stages": make_form("Stages", dict.fromkeys(Stage, form_of(StageResult))),
+            "energy": form_of(Energy),
+            "layers": several(form_of(LayerResult)),
+            "notes": several(form_of(Note)),
+            **more,
+        },
+    )
+
+
+def result_of(data: dict[str, Any], source: str) -> Result:
+    """Return the result in plain data that `result_form` has checked.
+
+    Raises `InputError` where values cannot be, and where the identity or the totals do not follow from the rest.
+    """
+    basis = Basis(
+        workload=data["workload"],
+        design=restored(Design, Stored(**data["design"]), f"{source}: design"),
+        energy_table=restored(EnergyTable, Stored(**data["energy_table"]), f"{source}: energy_table"),
+        case=_case_of(data["options"], f"{source}: options"),
+        trace=data["trace"],
+        plan=data["plan"],
+    )
+    result = Result(
+        basis=basis,
+        version=data["version"],
+        identity=data["identity"],
+        step=StepResult(**data["step"]),
+        stage_items=tuple((name, StageResult(**stage)) for name, stage in data["stages"].items()),
+        energy=Energy(**data["energy"]),
+        layers=tuple(LayerResult(**layer) for layer in data["layers"]),
+        notes=tuple(Note(**note) for note in data["notes"]),
+    )
+    if basis.identity(result.version) != result.identity:
+        raise InputError(
+            f"{source}: identity: is not that of the workload, design, energy_table, options, trace, plan and version"
+            " here, one of which was changed after the step was simulated; simulate it again"
+        )
+    problems = list(_of_totals(result))
+    if problems:
+        raise errors_of(source, [f"{source}: {problem}" for problem in problems])
+    return result
+
+
+def _case_of(data: dict[str, Any], source: str) -> Any:
+    try:
+        return case_from(StoredCase(**data))
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+
+
+def _of_totals(result: Result) -> Iterator[str]:
+    """Yield the numbers of a result that do not follow from its layers, energy and design."""
+    layers, step, clock_hz = result.layers, result.step, result.basis.design.clock_hz
+    for index, layer in enumerate(layers):
+        latency = layer.cycles / clock_hz
+        yield from contradictions(layer.latency_s, latency, f"layers[{index}].latency_s", "its cycles and the clock")
+    if step.cycles < 1:
+        yield f"step.cycles: got {step.cycles}; a step takes at least one"
+    if not sum(layer.cycles for layer in layers) > 0 or step.cycles < 1:
+        return
+    stages = stages_of(layers, result.basis.design)
+    wanted = {name: asdict(stage) for name, stage in stages}
+    yield from contradictions({name: asdict(stage) for name, stage in result.stage_items}, wanted, "stages", _LAYERS)
+    dense_cycles = round(step.speedup * step.cycles)
+    totals = totals_of(layers, stages, result.energy, result.basis, dense_cycles)
+    yield from contradictions(asdict(step), asdict(totals), "step", _LAYERS)
+
+
+_LAYERS = "the layers, the energy and the design"
+
+
+def contradictions(found: Any, wanted: Any, path: str, of: str) -> Iterator[str]:
+    """Yield the plain values at and below `path` that are not as wanted, which follows from what `of` names."""
+    if isinstance(wanted, dict):
+        for name, value in wanted.items():
+            yield from contradictions(found[name], value, f"{path}.{name}" if path else name, of)
+    elif isinstance(wanted, list):
+        for index, pair in enumerate(zip(found, wanted, strict=True)):
+            yield from contradictions(*pair, f"{path}[{index}]", of)
+    elif found != wanted:
+        yield f"{path}: got {json.dumps(found)}; from {of} follows {json.dumps(wanted)}"
