@@ -154,9 +154,9 @@ class Fault:
 
 FAULTS = (
     Fault(
-        "closed form", ARRAY_TIMING, "slot_layout", "padded weights count the empty lanes of a group's last slot",
+        "closed form", ARRAY_TIMING, "slot_layout", "padded weights count the empty MACs of a group's last slot",
         "groups * per_group, groups * group, groups * kept",
-        "groups * per_group, groups * group, groups * per_group * lanes",
+        "groups * per_group, groups * group, groups * per_group * macs_per_pe",
     ),
     Fault(
         "closed form", ARRAY_TIMING, "issue_cycles", "a reduction round waits one cycle more than the adder needs",
@@ -164,7 +164,7 @@ FAULTS = (
     ),
     Fault(
         "closed form", ARRAY_TIMING, "os_tile", "the column port passes weights for Ia instead of Ib accumulators",
-        "ceil_div(ib * kw, col_port)", "ceil_div(ia * kw, col_port)",
+        "ceil_div(ib * layout.w_length, array.col_port)", "ceil_div(ia * layout.w_length, array.col_port)",
     ),
     Fault(
         "closed form", ARRAY_TIMING, "os_run", "the last of an odd number of tiles does not wait for its bank to drain",
@@ -173,15 +173,15 @@ FAULTS = (
     ),
     Fault(
         "closed form", ARRAY_TIMING, "os_cycles", "the end forgets a wide column block that outlasts a narrow last one",
-        "finish = max(finish, drained + c_last - 1)", "finish = drained + c_last - 1",
+        "finish = max(finish, drained + last.cols - 1)", "finish = drained + last.cols - 1",
     ),
     Fault(
         "closed form", ARRAY_TIMING, "stream_cycles", "the hop of a chain counts accumulators that no vector uses",
         "wait * max(min(accumulators, length), latency) + latency", "wait * max(accumulators, latency) + latency",
     ),
     Fault(
-        "closed form", ARRAY_TIMING, "preload_cycles", "the column port passes empty lanes of a flat group, too",
-        "ceil_div(after - before, col_port)", "ceil_div(r * hold, col_port)",
+        "closed form", ARRAY_TIMING, "preload_cycles", "the column port passes empty MACs of a flat group, too",
+        "ceil_div(after - before, array.col_port)", "ceil_div(r * hold, array.col_port)",
     ),
     Fault(
         "closed form", ARRAY_TIMING, "stationary_cycles", "the next column block preloads as few rows as the last k block",
@@ -224,32 +224,32 @@ FAULTS = (
     ),
     Fault(
         "buffer level", LOOP_NEST, "beside_job", "whether a store is final is asked of the wrong job",
-        "per_element[2 if k_before == k_last else 3]", "per_element[2 if k == k_last else 3]",
+        "(element_bytes.y if gone.k == k_last else element_bytes.psum)",
+        "(element_bytes.y if here.k == k_last else element_bytes.psum)",
     ),
     Fault(
-        "buffer level", LOOP_NEST, "end_bytes", "the last store has the size of a full tile",
-        "return first, np.float64(edge[0]) * edge[1] * per_element[2]",
-        "return first, np.float64(full[0]) * full[1] * per_element[2]",
+        "buffer level", LOOP_NEST, "end_cycles", "the last store has the size of a full tile",
+        "last_bytes(tiling.edge, element_bytes)", "last_bytes(tiling.full, element_bytes)",
     ),
     Fault(
         "mapping search", ARRAY_TIMING, "mapping_bounds", "the bound of a preload takes one cycle per element, not per V",
-        "to_issue = r * ceil_div(hold, lanes) + (r_last - 1)", "to_issue = r * hold + (r_last - 1)",
+        "to_issue = r * ceil_div(hold, array.macs_per_pe) + (r_last - 1)", "to_issue = r * hold + (r_last - 1)",
     ),
     Fault(
         "mapping search", ARRAY_TIMING, "mapping_bounds", "the bound of a flat mapping has the skew of a whole block",
-        "r_last = slot_rows % rows", "r_last = rows",
+        "r_last = held.slot_rows % rows", "r_last = rows",
     ),
     Fault(
-        "mapping search", BANDWIDTH_SEARCH, "undominated", "of two kept mappings the one that is faster in every job goes",
-        "beaten &= codes[other, field] <= code[field]", "beaten &= codes[other, field] >= code[field]",
+        "mapping search", BANDWIDTH_SEARCH, "nowhere_slower", "of two kept mappings the one that is faster in every job goes",
+        "if compute[a, b, c] > other[a, b, c]:", "if compute[a, b, c] < other[a, b, c]:",
     ),
     Fault(
         "mapping search", BANDWIDTH_SEARCH, "search_bandwidths", "what is kept for a range is what may be fastest at its low end",
-        "buffers, bandwidths[last], fetch_cycles", "buffers, bandwidths[index], fetch_cycles",
+        "highest = at_bandwidth(machine, bandwidths[last])", "highest = at_bandwidth(machine, bandwidths[index])",
     ),
     Fault(
-        "mapping search", MAPPING_SEARCH, "walk", "orders are taken for alike by the trips of n and k exchanged",
-        "2 * (trips[1] > 1) + 4 * (trips[2] > 1)", "2 * (trips[2] > 1) + 4 * (trips[1] > 1)",
+        "mapping search", MAPPING_SEARCH, "loops_of", "orders are taken for alike by the trips of n and k exchanged",
+        "2 * (trips.n > 1) + 4 * (trips.k > 1)", "2 * (trips.k > 1) + 4 * (trips.n > 1)",
     ),
     Fault(
         "step", GEMM, "gemm_numbers", "an operand that is generated online is fetched compact",
@@ -262,15 +262,15 @@ FAULTS = (
     ),
     Fault(
         "buffer level", LOOP_NEST, "largest_transfer", "the bound of a transfer counts a partial sum once, not twice",
-        "2 * max(per_element[2], per_element[3])", "max(per_element[2], per_element[3])",
+        "2 * max(element_bytes.y, element_bytes.psum)", "max(element_bytes.y, element_bytes.psum)",
     ),
     Fault(
         "step", ARRAY_TIMING, "port_cycles", "rows of a ragged block pass the port one after the other",
-        "ceil_div(m % (rows * mapping[2]), rows)", "m % (rows * mapping[2])",
+        "ceil_div(size.m % (rows * ia), rows)", "size.m % (rows * ia)",
     ),
     Fault(
         "step", PIPELINE, "evaluate", "full fetches of w are those of one copy",
-        "numbers[5] = count * loads_of(0, trips, order)", "numbers[5] = loads_of(0, trips, order)",
+        "fetches=count * loads_of(M, tiling.trips, order)", "fetches=loads_of(M, tiling.trips, order)",
     ),
     Fault(
         "step", GEMM, "gemm_numbers", "a weight gradient leaves in operand precision",
@@ -282,8 +282,7 @@ FAULTS = (
     ),
     Fault(
         "step", GEMM, "gemm_numbers", "a compact operand takes the room of a dense one in the buffer",
-        "            bits.operand_bits / 8,\n            compact_w,",
-        "            bits.operand_bits / 8,\n            dense_w,",
+        "buffered_w=compact_w", "buffered_w=dense_w",
     ),
     Fault(
         "step", GEMM, "gemm_numbers", "partial sums spill in operand precision",

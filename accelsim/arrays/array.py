@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.cost.compiled import array_timing
+from accelsim.cost.compiled.values import SPLIT, UNLIMITED, ArrayMapping, ArrayNumbers, Sizes
 from accelsim.cost.conventions import CONVENTIONS, Convention, convention_cycles
 from accelsim.schedule.plan import DATAFLOWS, VARIANTS
 from accelsim.sparsity.pattern import Pattern
@@ -115,7 +116,7 @@ def gemm_on_array(
     _choice("dataflow", dataflow, DATAFLOWS)
     _choice("timing", timing, ("sat", *CONVENTIONS))
     _choice("array_model", array_model, ARRAY_MODELS)
-    code = 0
+    code = SPLIT
     if dataflow != "os":
         _choice("variant", variant, VARIANTS if dataflow == "ws" else ("split", "chain"))
         code = VARIANTS.index(variant)
@@ -150,33 +151,21 @@ def gemm_on_array(
             x=x,
             w=w,
         )
-    kept, group = (0, 0) if parsed is None else (parsed.kept, parsed.group)
+    array = ArrayNumbers(
+        rows=rows,
+        cols=cols,
+        macs_per_pe=macs_per_pe,
+        adder_latency=adder_latency,
+        overlapped=bool(overlapped),
+        row_port=row_port or UNLIMITED,
+        col_port=col_port or UNLIMITED,
+    )
     ia, ib = interleave
-    flow = DATAFLOWS.index(dataflow)
-    cycles = array_timing.array_cycles(
-        m,
-        n,
-        k,
-        rows,
-        cols,
-        macs_per_pe,
-        adder_latency,
-        kept,
-        group,
-        flow,
-        code,
-        ia,
-        ib,
-        split_k,
-        overlapped,
-        row_port or 0,
-        col_port or 0,
-    )
-    counts = array_timing.array_counts(m, n, k, rows, cols, macs_per_pe, kept, group, flow, code, ia, ib)
-    op_slots, x_words, w_words, y_words, tiles = (int(count) for count in counts)
-    return ArrayCounts(
-        cycles=int(cycles), op_slots=op_slots, x_words=x_words, w_words=w_words, y_words=y_words, tiles=tiles
-    )
+    mapping = ArrayMapping(dataflow=DATAFLOWS.index(dataflow), variant=code, ia=ia, ib=ib, split_k=split_k)
+    kept, group = (0, 0) if parsed is None else (parsed.kept, parsed.group)
+    cycles = array_timing.array_cycles(Sizes(m, n, k), kept, group, array, mapping)
+    counts = array_timing.array_counts(Sizes(m, n, k), kept, group, array, mapping)
+    return ArrayCounts(cycles=cycles, **counts._asdict())
 
 
 def _by_convention(
@@ -200,11 +189,14 @@ def _by_convention(
             )
     _choice("dataflow", dataflow, convention.dataflows)
     kept, group = (0, 0) if pattern is None else (pattern.kept, pattern.group)
-    flow = DATAFLOWS.index(dataflow)
-    counts = array_timing.array_counts(m, n, k, rows, cols, macs_per_pe, kept, group, flow, 0, 1, 1)
-    op_slots, x_words, w_words, y_words, tiles = (int(count) for count in counts)
+    array = ArrayNumbers(
+        rows=rows, cols=cols, macs_per_pe=macs_per_pe, adder_latency=1, overlapped=False, row_port=UNLIMITED,
+        col_port=UNLIMITED,
+    )  # fmt: skip
+    mapping = ArrayMapping(dataflow=DATAFLOWS.index(dataflow), variant=SPLIT, ia=1, ib=1, split_k=1)
+    counts = array_timing.array_counts(Sizes(m, n, k), kept, group, array, mapping)
     cycles = convention_cycles(convention, m, n, k, rows, cols, macs_per_pe, dataflow, pattern)
-    return ArrayCounts(cycles=cycles, op_slots=op_slots, x_words=x_words, w_words=w_words, y_words=y_words, tiles=tiles)
+    return ArrayCounts(cycles=cycles, **counts._asdict())
 
 
 def _stepped(m: int, n: int, k: int, **machine: Any) -> ArrayCounts:

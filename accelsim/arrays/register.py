@@ -25,7 +25,7 @@ of t cycles in which e elements enter one edge takes max(t, ceil(e / port)) cycl
 - ws, is, stream phase: every used row edge takes the streamed operand: m (ws) or n (is) vectors of V (dense), M f (ws)
   or N f (is) elements. Flat: the row of the first slot of an x word in the tile takes it, the rows below share it.
 - ws, is, preload phase: every used column edge takes the held operand of the tile's PE rows: V (dense), N f (ws), M f
-  (is) or the slot's real lanes (flat) per row.
+  (is) or the values of the slot (flat) per row.
 
 Padding counts as elements, positions (indices) do not. Words wait at the edge and may be used before the phase ends:
 only the throughput of a port is modelled, not the arrival of the first word.
@@ -67,7 +67,7 @@ class RegisterRun:
     """What the machine did.
 
     cycles: from the first word that enters to the last that leaves. op_slots: multiply-accumulate ops issued by all PEs
-    (of V lanes each, empty lanes and idle accumulators included). x_words, w_words: elements that entered at the edges.
+    (of V MACs each, empty MACs and idle accumulators included). x_words, w_words: elements that entered at the edges.
     y_words: partial or final sums that left. tiles: tiles run. y: the product, (m, n). issued: ops issued in each
     cycle, so the utilisation per cycle is ``issued / (rows * cols)``.
     """
@@ -87,7 +87,7 @@ class _Array(NamedTuple):
 
     rows: int
     cols: int
-    lanes: int
+    macs_per_pe: int
     latency: int
     ia: int
     ib: int
@@ -103,9 +103,9 @@ class _Compact(NamedTuple):
     """Both operands as the edges see them: words of x, compact slots of w."""
 
     x: NDArray[np.float64]  # (m + 1, words, word): the last row is zero
-    w: NDArray[np.float64]  # (n + 1, slots, lanes): the last column is zero
+    w: NDArray[np.float64]  # (n + 1, slots, macs_per_pe): the last column is zero
     wi: NDArray[np.uint32]  # positions in the x word
-    lanes: NDArray[np.int64]  # real lanes of each slot
+    slot_values: NDArray[np.int64]  # that each slot holds of w
     parts: int  # slots that share one x word
 
 
@@ -144,7 +144,7 @@ def _checked_array(
     return _Array(
         rows=_whole("rows", rows, highest=4096),
         cols=_whole("cols", cols, highest=4096),
-        lanes=_whole("macs_per_pe", macs_per_pe, highest=1024),
+        macs_per_pe=_whole("macs_per_pe", macs_per_pe, highest=1024),
         latency=_whole("adder_latency", adder_latency, highest=1024),
         ia=_whole("interleave[0]", ia, highest=4096),
         ib=_whole("interleave[1]", ib, highest=4096),
@@ -173,19 +173,19 @@ def _operand(name: str, value: ArrayLike | None, shape: tuple[int, int], seed: i
 
 
 def _compact_slots(
-    w: NDArray[np.float64], pattern: Pattern | None, lanes: int
+    w: NDArray[np.float64], pattern: Pattern | None, macs_per_pe: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], int, int]:
-    """Reduce w (k, n) to slots: values and positions (n, slots, V), real lanes, x word size, slots per x word."""
+    """Reduce w (k, n) to slots: values and positions (n, slots, V), values per slot, x word size, slots per x word."""
     k, n = w.shape
     if pattern is None:
-        slots = -(-k // lanes)
-        values = np.zeros((slots * lanes, n))
+        slots = -(-k // macs_per_pe)
+        values = np.zeros((slots * macs_per_pe, n))
         values[:k] = w
-        values = values.reshape(slots, lanes, n).transpose(2, 0, 1)
-        positions = np.broadcast_to(np.arange(lanes), values.shape)
-        return values, positions, np.full(slots, lanes), lanes, 1
+        values = values.reshape(slots, macs_per_pe, n).transpose(2, 0, 1)
+        positions = np.broadcast_to(np.arange(macs_per_pe), values.shape)
+        return values, positions, np.full(slots, macs_per_pe), macs_per_pe, 1
     kept, group = pattern.kept, pattern.group
-    per_slot, parts = max(1, lanes // kept), -(-kept // lanes)
+    per_slot, parts = max(1, macs_per_pe // kept), -(-kept // macs_per_pe)
     sets = -(-k // (group * per_slot))
     padded = np.zeros((sets * per_slot * group, n))
     padded[:k] = w
@@ -194,25 +194,25 @@ def _compact_slots(
     taken = np.take_along_axis(groups, order, axis=1)
     order = order + (np.arange(groups.shape[0]) % per_slot * group)[:, None, None]
     held = per_slot * kept
-    values = np.zeros((sets, parts * lanes, n))
-    positions = np.zeros((sets, parts * lanes, n), np.int64)
+    values = np.zeros((sets, parts * macs_per_pe, n))
+    positions = np.zeros((sets, parts * macs_per_pe, n), np.int64)
     values[:, :held] = taken.reshape(sets, held, n)
     positions[:, :held] = order.reshape(sets, held, n)
-    real = np.clip(held - np.arange(parts) * lanes, 0, lanes)
-    shape = (sets * parts, lanes, n)
+    real = np.clip(held - np.arange(parts) * macs_per_pe, 0, macs_per_pe)
+    shape = (sets * parts, macs_per_pe, n)
     return (
         values.reshape(shape).transpose(2, 0, 1), positions.reshape(shape).transpose(2, 0, 1), np.tile(real, sets),
         group * per_slot, parts,
     )  # fmt: skip
 
 
-def _compact(x: NDArray[np.float64], w: NDArray[np.float64], pattern: Pattern | None, lanes: int) -> _Compact:
-    values, positions, real, word, parts = _compact_slots(w, pattern, lanes)
+def _compact(x: NDArray[np.float64], w: NDArray[np.float64], pattern: Pattern | None, macs_per_pe: int) -> _Compact:
+    values, positions, real, word, parts = _compact_slots(w, pattern, macs_per_pe)
     (m, k), (n, slots, _) = x.shape, values.shape
     words = slots // parts
     wide_x = np.zeros((m + 1, words * word))
     wide_x[:m, :k] = x
-    wide_w, wide_i = np.zeros((n + 1, slots, lanes)), np.zeros((n + 1, slots, lanes), np.uint32)
+    wide_w, wide_i = np.zeros((n + 1, slots, macs_per_pe)), np.zeros((n + 1, slots, macs_per_pe), np.uint32)
     wide_w[:n], wide_i[:n] = values, positions
     return _Compact(wide_x.reshape(m + 1, words, word), wide_w, wide_i, real.astype(np.int64), parts)
 
@@ -253,13 +253,13 @@ def _os_machine(m: int, n: int, a: _Array, op: _Compact) -> tuple[register_os.Os
     places, banks = max(int(per_tile.max()) * a.split_k, a.latency), 2 if a.overlapped else 1
     span = rows + cols + a.latency + 2
     machine = register_os.OsMachine(
-        m=m, n=n, slots=op.w.shape[1], parts=op.parts, lanes_per_op=a.lanes, word=op.x.shape[2], latency=a.latency,
-        split=a.split_k, overlapped=a.overlapped,
+        m=m, n=n, slots=op.w.shape[1], parts=op.parts, macs_per_pe=a.macs_per_pe, word=op.x.shape[2], latency=a.latency,
+        split_k=a.split_k, overlapped=a.overlapped,
         row_port=a.row_port, col_port=a.col_port, rows=rows, cols=cols, places=places, banks=banks, span=span,
-        tiles=tiles, lanes=op.lanes, x=_by_slot(op.x), w=_by_slot(op.w), wi=_by_slot(op.wi),
+        tiles=tiles, slot_values=op.slot_values, x=_by_slot(op.x), w=_by_slot(op.w), wi=_by_slot(op.wi),
         hist=_idle_controls(register_os.OS_FIELDS, span), drain_hist=_new_ring(7, cols) - 1,
         x_line=_new_ring(rows, cols).astype(np.uint32), x_valid=_bits(rows, cols), w_valid=_bits(rows, cols),
-        w_line=np.zeros((rows, a.lanes, cols)), wi_line=np.zeros((rows, a.lanes, cols), np.uint32),
+        w_line=np.zeros((rows, a.macs_per_pe, cols)), wi_line=np.zeros((rows, a.macs_per_pe, cols), np.uint32),
         regs=np.zeros(rows * banks * places * cols), pipe=np.zeros(a.latency * rows * cols),
         drain=np.zeros((rows, cols)), ready=np.zeros(banks * places, np.int64), owner=np.full(banks * places, -1),
         token=np.zeros(len(tiles), np.int64), y=np.zeros((m, n)),
@@ -281,15 +281,15 @@ def _stationary_machine(
     batch = min(a.ia * a.ib, length) if chain else 1
     skew = (parts - 1) * max(batch, a.latency) + a.latency if chain else a.latency
     places, span = max(batch, a.latency) if chain else 1, (rows - 1) * skew + cols + a.latency + 2
-    chunks, held = (-(-word // a.lanes), word) if input_held else (parts, parts * a.lanes)
+    chunks, held = (-(-word // a.macs_per_pe), word) if input_held else (parts, parts * a.macs_per_pe)
     x = op.x.reshape(-1) if input_held else _by_slot(op.x)
     w, wi = (_by_slot(op.w), _by_slot(op.wi)) if input_held else (op.w.reshape(-1), op.wi.reshape(-1))
     row_word = np.arange(slot_rows) // (op.parts if flat else 1)
     machine = register_stationary.StationaryMachine(
         input_held=input_held, chain=chain, flat=flat, length=length, words=words, slots=slots, parts=parts,
-        chunks=chunks, held=held, lanes_per_op=a.lanes, word=word, latency=a.latency, batch=batch, skew=skew,
+        chunks=chunks, held=held, macs_per_pe=a.macs_per_pe, word=word, latency=a.latency, batch=batch, skew=skew,
         overlapped=a.overlapped, row_port=a.row_port, col_port=a.col_port, rows=rows, cols=cols, places=places,
-        span=span, tiles=tiles, lanes=op.lanes, row_word=row_word, row_lead=np.diff(row_word, prepend=-1),
+        span=span, tiles=tiles, slot_values=op.slot_values, row_word=row_word, row_lead=np.diff(row_word, prepend=-1),
         x=x, w=w, wi=wi, hist=_idle_controls(register_stationary.STATIONARY_FIELDS, span),
         pre_hist=_new_ring(6, cols), line=_new_ring(rows, cols).astype(np.uint32), line_valid=_bits(rows, cols),
         held_valid=_bits(rows, cols), held_v=np.zeros(rows * held * cols),
@@ -371,7 +371,8 @@ def run_registers(
         raise InputError(f"pattern: {pattern!r} is not a Pattern; for example Pattern(kept=2, group=8)")
     if max(m, n) * (k + 4096) >= 1 << 31:
         raise InputError(f"m, n, k: {m}, {n}, {k} are too large to step; allowed: max(m, n) * (k + 4096) below 2**31")
-    operands = _compact(_operand("x", x, (m, k), _SEED), _operand("w", w, (k, n), _SEED + 1), pattern, array.lanes)
+    x_given, w_given = _operand("x", x, (m, k), _SEED), _operand("w", w, (k, n), _SEED + 1)
+    operands = _compact(x_given, w_given, pattern, array.macs_per_pe)
     if dataflow == "os":
         os_machine, state = _os_machine(m, n, array, operands)
         issued, y, tiles = _run(register_os.step_os, os_machine, state, progress), os_machine.y, len(os_machine.tiles)
@@ -418,9 +419,9 @@ def estimate_seconds(
     """
     m, n, k = _whole("m", m), _whole("n", n), _whole("k", k)
     a = _checked_array(rows, cols, macs_per_pe, adder_latency, dataflow, interleave, split_k, variant, overlapped, None)
-    kept, group = (a.lanes, a.lanes) if pattern is None else (pattern.kept, pattern.group)
-    parts = -(-kept // a.lanes)
-    slots = -(-k // (group * max(1, a.lanes // kept))) * parts
+    kept, group = (a.macs_per_pe, a.macs_per_pe) if pattern is None else (pattern.kept, pattern.group)
+    parts = -(-kept // a.macs_per_pe)
+    slots = -(-k // (group * max(1, a.macs_per_pe // kept))) * parts
     interleaved = a.ia * a.ib
     if dataflow == "os":
         used_rows, used_cols = min(rows, m), min(cols, n)

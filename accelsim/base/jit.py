@@ -25,7 +25,7 @@ import numba
 
 from accelsim.base.version import __version__
 
-__all__ = ["compiled_before", "jit", "kernel_files"]
+__all__ = ["borrowing", "compiled_before", "jit", "kernel_files"]
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
@@ -47,6 +47,12 @@ def jit(function: Kernel, **options: bool) -> Kernel:
             return kept
     kernel: Kernel = numba.njit(**options)(function)
     return kernel
+
+
+def borrowing(function: Kernel, **options: bool) -> Kernel:
+    """Compile `function` without reference counts, for one that makes no array and keeps none: counting each array that
+    is handed in or looked at takes longer than much of what such functions do."""
+    return jit(function, _nrt=False, **options)
 
 
 def compiled_before(function: Any) -> bool:

@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import ceil
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple, Protocol
 
 from accelsim.cost.compiled import pipeline, unit_pace
-from accelsim.cost.gemm import GemmNumbers, MachineNumbers, MappingNumbers, sore_cycles
+from accelsim.cost.compiled.values import GemmNumbers, MachineNumbers, MappingNumbers
+from accelsim.cost.gemm import sore_cycles
 from accelsim.hardware.design import Design
 from accelsim.lowering.optimizers import Optimizer
 from accelsim.lowering.tasks import Generation, Update, VectorWork
@@ -22,8 +21,10 @@ from accelsim.lowering.tasks import Generation, Update, VectorWork
 __all__ = [
     "Bound",
     "Charge",
+    "EdgeWork",
     "Events",
     "GemmCharge",
+    "WordBytes",
     "charge_gemm",
     "charge_online",
     "charge_update",
@@ -76,48 +77,65 @@ class GemmCharge(Charge):
 
 def charge_gemm(numbers: GemmNumbers, mapping: MappingNumbers, machine: MachineNumbers, design: Design) -> GemmCharge:
     """Return what a GEMM costs with a mapping, without the generation of its weight operand."""
-    whole, x_bytes, w_bytes, y_bytes = pipeline.evaluate(
-        np.array(numbers.shape, dtype=np.int64),
-        np.array(numbers.per_element),
-        machine.machine,
-        machine.bytes_per_cycle,
-        np.array(mapping.codes, dtype=np.int64),
-        np.array(mapping.tile, dtype=np.int64),
-        np.array(mapping.order, dtype=np.int64),
-    )
-    cycles, array_cycles, issue, drain, port, fetches, slots, x_words, w_words, y_words, _ = (int(v) for v in whole)
-    dram_bytes = float(x_bytes + w_bytes + y_bytes)
+    costs = pipeline.evaluate(numbers, machine, mapping)
+    dram_bytes = costs.x_bytes + costs.w_bytes + costs.y_bytes
     dram = dram_bytes / machine.bytes_per_cycle
-    limits = {Bound.COMPUTE: issue, Bound.DRAIN: drain, Bound.PORT: port}
-    words, widths = (x_words, w_words, y_words), word_bytes(numbers, design)
+    limits = {Bound.COMPUTE: costs.issue_cycles, Bound.DRAIN: costs.drain_cycles, Bound.PORT: costs.port_cycles}
     return GemmCharge(
-        serial=cycles,
-        unit=array_cycles,
+        serial=costs.cycles,
+        unit=costs.array_cycles,
         dram=ceil(dram),
-        bound=Bound.DRAM if dram > array_cycles else max(limits, key=lambda kind: limits[kind]),
-        events=gemm_events(slots, words, widths, dram_bytes, design.array.macs_per_pe),
-        fetches=fetches,
+        bound=Bound.DRAM if dram > costs.array_cycles else max(limits, key=lambda kind: limits[kind]),
+        events=gemm_events(costs, dram_bytes, word_bytes(numbers, design), design.array.macs_per_pe),
+        fetches=costs.fetches,
     )
 
 
-def word_bytes(numbers: GemmNumbers, design: Design) -> tuple[float, float, float]:
-    """Return the bytes of a word of x, w and y at the array's edge."""
-    w_width = numbers.per_element[5]
-    if numbers.shape[4]:  # w words count kept values; a compact operand's width is per dense element
-        w_width *= numbers.shape[5] / numbers.shape[4]
-    return numbers.per_element[4], w_width, design.precision.accumulator_bits / 8
+class EdgeWork(Protocol):
+    """Op slots and words at the array's edge, of a GEMM or in arrays of many."""
+
+    @property
+    def op_slots(self) -> Any:
+        """Ops, empty ones included."""
+
+    @property
+    def x_words(self) -> Any:
+        """Words of x."""
+
+    @property
+    def w_words(self) -> Any:
+        """Words of w."""
+
+    @property
+    def y_words(self) -> Any:
+        """Words of y."""
 
 
-def gemm_events(slots: Any, words: Sequence[Any], widths: Sequence[Any], dram_bytes: Any, macs_per_pe: Any) -> Events:
-    """Return the events of a GEMM from its op slots, its words of x, w and y with their bytes, and its DRAM traffic.
+class WordBytes(NamedTuple):
+    """Bytes of a word of x, w and y at the array's edge."""
+
+    x: Any
+    w: Any
+    y: Any
+
+
+def word_bytes(numbers: GemmNumbers, design: Design) -> WordBytes:
+    """Return the bytes of the words of a GEMM at the array's edge."""
+    shape, of = numbers.shape, numbers.element_bytes
+    # w words count kept values; a compact operand's width is per dense element
+    w_width = of.buffered_w * (shape.group / shape.kept) if shape.kept else of.buffered_w
+    return WordBytes(x=of.buffered_x, w=w_width, y=design.precision.accumulator_bits / 8)
+
+
+def gemm_events(costs: EdgeWork, dram_bytes: Any, word: WordBytes, macs_per_pe: Any) -> Events:
+    """Return the events of a GEMM from what passes the array's edge, the bytes of its words, and its DRAM traffic.
 
     Works on arrays of GEMMs and designs as well.
     """
-    (x_words, w_words, y_words), (x_width, w_width, y_width) = words, widths
-    edge_bytes = x_words * x_width + w_words * w_width + y_words * y_width
+    edge_bytes = costs.x_words * word.x + costs.w_words * word.w + costs.y_words * word.y
     return Events(
-        macs=slots * macs_per_pe,
-        register_words=3 * slots * macs_per_pe,
+        macs=costs.op_slots * macs_per_pe,
+        register_words=3 * costs.op_slots * macs_per_pe,
         buffer_bytes=edge_bytes + dram_bytes,
         dram_bytes=dram_bytes,
     )

@@ -95,13 +95,14 @@ def _tiles(work: TaskWork) -> Iterator[tuple[str, int, int]]:
     """Bytes of a tile of x, w and y, and how many are held at most."""
     assert work.gemm is not None, "only GEMMs have tiles"
     numbers, mapping = work.gemm
-    m, n, k, count = numbers.shape[:4]
-    tm, tn, tk = (min(size, tile) for size, tile in zip((m, n, k), mapping.tile, strict=True))
+    shape, of = numbers.shape, numbers.element_bytes
+    m, n, k = shape.m, shape.n, shape.k
+    tm, tn, tk = map(min, (m, n, k), mapping.tile)
     sides = {"x": (m, k, tm, tk), "w": (k, n, tk, tn), "y": (m, n, tm, tn)}
-    _, _, _, y_width, x_width, w_width = numbers.per_element
-    for (buffer, (rows, cols, high, wide)), width in zip(sides.items(), (x_width, w_width, y_width), strict=True):
-        tiles = -(-rows // high) * -(-cols // wide) * count
-        yield buffer, ceil(high * wide * width), min(2, tiles)
+    widths = {"x": of.buffered_x, "w": of.buffered_w, "y": of.psum}
+    for buffer, (rows, cols, high, wide) in sides.items():
+        tiles = -(-rows // high) * -(-cols // wide) * shape.count
+        yield buffer, ceil(high * wide * widths[buffer]), min(2, tiles)
 
 
 def _resident_changes(placed: Sequence[_Placed]) -> Iterator[_Change]:

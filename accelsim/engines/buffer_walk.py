@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from accelsim.cost.compiled.values import ElementBytes
+
 __all__ = ["BufferWalk", "walk_buffers"]
 
 Shape = tuple[int, int, int]
@@ -58,13 +60,13 @@ def walk_buffers(
     tile: Shape,
     order: Sequence[int],
     count: int,
-    per_element: Sequence[float],
+    element_bytes: ElementBytes,
     job_cycles: Callable[[int, int, int], int],
     bytes_per_cycle: float,
 ) -> BufferWalk:
     """Walk `count` copies of a GEMM of size (m, n, k) cut into tiles, loops over (0 = m, 1 = n, 2 = k) in `order`.
 
-    `per_element`: DRAM bytes per element of x, w, a finished y and a spilled partial sum. A job loads what its tiles
+    `element_bytes`: DRAM bytes per element of x, w, a finished y and a spilled partial sum. A job loads what its tiles
     miss and the partial sums it continues; its result is stored when the next job works on another tile of y. While
     job j runs, the tiles of job j + 1 are loaded and the result of job j - 1 is stored over the same DRAM.
     """
@@ -73,14 +75,14 @@ def walk_buffers(
     for before, job, after in zip([None, *jobs], jobs, [*jobs[1:], None], strict=False):
         copy, i, j, part = job.index
         m, n, k = job.sizes
-        job.load = x_buffer.fetch((copy, i, part), m * k * per_element[0])
-        job.load += w_buffer.fetch((copy, part, j), k * n * per_element[1])
+        job.load = x_buffer.fetch((copy, i, part), m * k * element_bytes.x)
+        job.load += w_buffer.fetch((copy, part, j), k * n * element_bytes.w)
         if part > 0 and (before is None or before.index[:3] != job.index[:3]):
-            job.load += m * n * per_element[3]
-            y_bytes += m * n * per_element[3]
+            job.load += m * n * element_bytes.psum
+            y_bytes += m * n * element_bytes.psum
         if after is None or after.index[:3] != job.index[:3]:
             finished = (part + 1) * tile[2] >= whole[2]
-            job.store = m * n * per_element[2 if finished else 3]
+            job.store = m * n * (element_bytes.y if finished else element_bytes.psum)
             y_bytes += job.store
     return BufferWalk(
         x_bytes=x_buffer.moved,

@@ -20,7 +20,8 @@ import simpy
 
 from accelsim.base.errors import InfeasibleError
 from accelsim.cost.charges import Charge
-from accelsim.cost.gemm import GemmNumbers, MappingNumbers, machine_numbers
+from accelsim.cost.compiled.values import GemmNumbers, MappingNumbers
+from accelsim.cost.gemm import machine_numbers
 from accelsim.engines.dram import DramUnit, Load, Window
 from accelsim.engines.jobs import GemmJobs, Job, JobPart, gemm_jobs, split_first, split_last
 from accelsim.engines.timing import Span, TaskTiming, Timing

@@ -12,7 +12,7 @@ from fractions import Fraction
 import numpy as np
 
 from accelsim.cost.compiled import pipeline
-from accelsim.cost.gemm import GemmNumbers, MachineNumbers, MappingNumbers
+from accelsim.cost.compiled.values import GemmNumbers, MachineNumbers, MappingNumbers
 
 __all__ = ["GemmJobs", "Job", "JobPart", "Loop", "gemm_jobs", "split_first", "split_last"]
 
@@ -83,24 +83,16 @@ class GemmJobs:
 
 def gemm_jobs(numbers: GemmNumbers, mapping: MappingNumbers, machine: MachineNumbers) -> GemmJobs:
     """Return the jobs of a GEMM with a mapping; copies follow each other, the next one's tiles loaded ahead."""
-    trips, classes, first_load, last_store = pipeline.job_classes(
-        np.array(numbers.shape, dtype=np.int64),
-        np.array(numbers.per_element),
-        machine.machine,
-        machine.bytes_per_cycle,
-        np.array(mapping.codes, dtype=np.int64),
-        np.array(mapping.tile, dtype=np.int64),
-        np.array(mapping.order, dtype=np.int64),
-    )
-    counts = [_times(int(trips[d])) for d in mapping.order]
-    count = numbers.shape[3]
+    found = pipeline.job_classes(numbers, machine, mapping)
+    counts, classes = [_times(found.trips[dimension]) for dimension in mapping.order], found.classes
+    count = numbers.shape.count
     if count == 1:
         copies: tuple[JobPart, ...] = (JobPart(_copy(classes, counts, first=True, last=True), 1),)
     else:
         middle = (JobPart(_copy(classes, counts, first=False, last=False), count - 2),) if count > 2 else ()
         opening, closing = (_copy(classes, counts, first=first, last=not first) for first in (True, False))
         copies = (JobPart(opening, 1), *middle, JobPart(closing, 1))
-    return GemmJobs(first_load=int(first_load), jobs=Loop(copies), last_store=int(last_store))
+    return GemmJobs(first_load=found.first_load, jobs=Loop(copies), last_store=found.last_store)
 
 
 def _times(trips: int) -> list[int]:
@@ -114,8 +106,8 @@ def _copy(classes: np.ndarray, counts: Sequence[Sequence[int]], *, first: bool, 
 
     def job(*at: int) -> Job:
         opens, closes = first and at == (0, 0, 0), last and at == ends
-        array, both, load, store = (int(value) for value in classes[at])
-        return Job(array, 0 if opens and closes else load if opens else store if closes else both)
+        beside = "load_cycles" if opens else "store_cycles" if closes else "both_cycles"
+        return Job(int(classes["array_cycles"][at]), 0 if opens and closes else int(classes[beside][at]))
 
     outer, middle, inner = counts
     return Loop(

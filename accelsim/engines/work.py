@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from accelsim.cost.charges import Charge, charge_gemm, charge_online, charge_update, charge_vector
-from accelsim.cost.gemm import GemmNumbers, MachineNumbers, MappingNumbers, gemm_numbers, machine_numbers
+from accelsim.cost.compiled.values import GemmNumbers, MachineNumbers, MappingNumbers
+from accelsim.cost.gemm import gemm_numbers, machine_numbers
 from accelsim.engines.timing import TaskTiming
 from accelsim.hardware.design import Design
 from accelsim.lowering.optimizers import Optimizer

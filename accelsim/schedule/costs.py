@@ -1,7 +1,8 @@
 """What the tasks of a step cost alone under the decisions of a plan, with the best mapping of every GEMM."""
 
 from accelsim.cost.charges import charge_update, charge_vector
-from accelsim.cost.gemm import GemmNumbers, gemm_numbers
+from accelsim.cost.compiled.values import GemmNumbers
+from accelsim.cost.gemm import gemm_numbers
 from accelsim.hardware.design import Design
 from accelsim.lowering.optimizers import Optimizer
 from accelsim.lowering.tasks import Gemm, Generation, Step, Update, VectorWork

@@ -10,7 +10,8 @@ from itertools import chain, combinations
 
 from accelsim.base.errors import InfeasibleError, InputError, did_you_mean
 from accelsim.cost.charges import Bound, charge_gemm, charge_online
-from accelsim.cost.gemm import GemmNumbers, machine_numbers
+from accelsim.cost.compiled.values import GemmNumbers
+from accelsim.cost.gemm import machine_numbers
 from accelsim.hardware.design import Design
 from accelsim.lowering.optimizers import Optimizer
 from accelsim.lowering.tasks import Gemm, Generation, Update

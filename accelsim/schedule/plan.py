@@ -6,7 +6,7 @@ tasks, what stays on the chip from one task to the next, and whether units work 
 
 from dataclasses import dataclass, field
 
-from accelsim.cost.gemm import MappingNumbers
+from accelsim.cost.compiled.values import ArrayMapping, LoopOrder, MappingNumbers, Sizes
 from accelsim.hardware.design import Design
 from accelsim.lowering.tasks import Gemm, Generation, Step, Update
 from accelsim.sparsity.pattern import Pattern
@@ -29,22 +29,23 @@ class Mapping:
     variant: str | None
     ia: int
     ib: int
-    split: int
+    split_k: int
     tile: tuple[int, int, int]
     order: str
 
     @property
     def interleave(self) -> str:
         """Accumulators as Ia x Ib, with x Z where partial sums are split."""
-        return f"{self.ia}x{self.ib}" + (f"x{self.split}" if self.split > 1 else "")
+        return f"{self.ia}x{self.ib}" + (f"x{self.split_k}" if self.split_k > 1 else "")
 
     @property
     def numbers(self) -> MappingNumbers:
         """The mapping as kernels see it."""
         variant = 0 if self.variant is None else VARIANTS.index(self.variant)
-        outer, middle, inner = (DIMENSIONS.index(letter) for letter in self.order)
         return MappingNumbers(
-            (DATAFLOWS.index(self.dataflow), variant, self.ia, self.ib, self.split), self.tile, (outer, middle, inner)
+            array=ArrayMapping(DATAFLOWS.index(self.dataflow), variant, self.ia, self.ib, self.split_k),
+            tile=Sizes(*self.tile),
+            order=LoopOrder(*(DIMENSIONS.index(letter) for letter in self.order)),
         )
 
 

@@ -11,7 +11,8 @@ from math import prod
 
 from accelsim.base.errors import InfeasibleError, InputError
 from accelsim.base.files import errors_of
-from accelsim.cost.gemm import MachineNumbers, gemm_numbers, machine_numbers
+from accelsim.cost.compiled.values import MachineNumbers
+from accelsim.cost.gemm import gemm_numbers, machine_numbers
 from accelsim.hardware.design import Design
 from accelsim.lowering.tasks import Gemm, Generation, Step, Update, VectorWork
 from accelsim.schedule.edges import Edge, edges_of
@@ -171,7 +172,7 @@ def _variant_problems(gemm: Gemm, mapping: Mapping, design: Design) -> Iterator[
 
 def _interleave_problems(mapping: Mapping, design: Design) -> Iterator[str]:
     flow, accumulators = mapping.dataflow, design.array.accumulators_per_pe
-    factors = {"ia": mapping.ia, "ib": mapping.ib, "split": mapping.split}
+    factors = {"ia": mapping.ia, "ib": mapping.ib, "split": mapping.split_k}
     used = ("ia", "ib", "split") if flow == "os" else ("ia",) if mapping.variant == "chain" else ()
     machine = flow if mapping.variant is None else f"{flow} {mapping.variant}"
     for name in [name for name, value in factors.items() if name not in used and value != 1]:

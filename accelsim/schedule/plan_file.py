@@ -161,7 +161,7 @@ def _mapping_data(mapping: Mapping) -> dict[str, Any]:
         **variant,
         "ia": mapping.ia,
         "ib": mapping.ib,
-        "split": mapping.split,
+        "split": mapping.split_k,
         "tile": list(mapping.tile),
         "order": mapping.order,
     }
@@ -252,13 +252,15 @@ def _of_ahead(index: int, entry: TaskEntry, step: Step) -> Iterator[Problem]:
         yield Problem(task=index, text="ahead: only a generation runs ahead of its readers")
 
 
+def _mapping_of(entry: MappingEntry) -> Mapping:
+    return Mapping(split_k=entry.split, **entry.model_dump(exclude={"split"}))
+
+
 def _plan_of(file: PlanFile, found: dict[int, TaskEntry], step: Step, also_after: frozenset[tuple[int, int]]) -> Plan:
     mappings = {index: entry.mapping for index, entry in found.items() if entry.mapping is not None}
     return Plan(
         step=step,
-        mappings=tuple(
-            Mapping(**mappings[index].model_dump()) if index in mappings else None for index in range(len(step.tasks))
-        ),
+        mappings=tuple(_mapping_of(mappings[index]) if index in mappings else None for index in range(len(step.tasks))),
         order=tuple(found),
         online=frozenset(index for index, entry in found.items() if entry.online),
         ahead=frozenset(

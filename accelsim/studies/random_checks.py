@@ -10,7 +10,22 @@ import numpy as np
 
 from accelsim.arrays.array import gemm_on_array
 from accelsim.arrays.functional import sore_reduce
-from accelsim.cost.compiled import array_timing, loop_nest, pipeline
+from accelsim.cost.compiled import array_timing, pipeline
+from accelsim.cost.compiled.values import (
+    ORDERS,
+    OS,
+    SPLIT,
+    UNLIMITED,
+    ArrayMapping,
+    ArrayNumbers,
+    BufferBytes,
+    ElementBytes,
+    GemmNumbers,
+    GemmShape,
+    MachineNumbers,
+    MappingNumbers,
+    Sizes,
+)
 from accelsim.cost.gemm import sore_cycles
 from accelsim.engines.buffer_walk import walk_buffers
 from accelsim.sparsity.masks import magnitude_mask, unpack
@@ -57,26 +72,27 @@ def array_agreement(cases: int = 1500) -> Iterator[Pairs]:
 def buffer_agreement(cases: int = 600) -> Iterator[Pairs]:
     """Traffic formulas and double-buffered pipeline against a walk over every job, in all six loop orders."""
     rng = np.random.default_rng(_SEED)
-    per_element = np.array([2.0, 0.5, 2.0, 4.0, 2.0, 0.5])
-    machine = np.array([2, 3, 1, 2, 1, 0, 0], dtype=np.int64)
-    mapping = np.array([0, 0, 2, 1, 1], dtype=np.int64)
+    element_bytes = ElementBytes(x=2.0, w=0.5, y=2.0, psum=4.0, buffered_x=2.0, buffered_w=0.5)
+    array = ArrayNumbers(
+        rows=2, cols=3, macs_per_pe=1, adder_latency=2, overlapped=True, row_port=UNLIMITED, col_port=UNLIMITED
+    )
+    mapping = ArrayMapping(dataflow=OS, variant=SPLIT, ia=2, ib=1, split_k=1)
 
     def job_cycles(m: int, n: int, k: int) -> int:
-        return int(array_timing.os_cycles(m, n, k, 2, 3, 1, 2, 0, 0, 2, 1, 1, True, 0, 0))
+        return int(array_timing.os_cycles(Sizes(m, n, k), 0, 0, array, mapping))
 
     for number in range(cases):
         m, n, k = (int(size) for size in rng.integers(1, 41, 3))
         tm, tn, tk = (min(size, int(step)) for size, step in zip((m, n, k), rng.integers(1, 18, 3), strict=True))
         count, bandwidth = int(rng.integers(1, 4)), float(rng.choice([0.5, 2.0, 16.0, 1000.0]))
-        order = loop_nest.ORDERS[number % 6]
-        walked = walk_buffers(
-            (m, n, k), (tm, tn, tk), order.tolist(), count, per_element.tolist(), job_cycles, bandwidth
+        order = ORDERS[number % 6]
+        walked = walk_buffers((m, n, k), (tm, tn, tk), order, count, element_bytes, job_cycles, bandwidth)
+        costs = pipeline.evaluate(
+            GemmNumbers(GemmShape(m=m, n=n, k=k, count=count, kept=0, group=0), element_bytes, fetch_cycles=0),
+            MachineNumbers(array, BufferBytes(x=0.0, w=0.0, y=0.0), bandwidth),
+            MappingNumbers(mapping, Sizes(tm, tn, tk), order),
         )
-        shape = np.array([m, n, k, count, 0, 0], dtype=np.int64)
-        numbers, *moved = pipeline.evaluate(
-            shape, per_element, machine, bandwidth, mapping, np.array([tm, tn, tk]), order
-        )
-        yield [*zip(moved, (walked.x_bytes, walked.w_bytes, walked.y_bytes), strict=True), (numbers[0], walked.cycles)]
+        yield [(getattr(costs, name), getattr(walked, name)) for name in ("x_bytes", "w_bytes", "y_bytes", "cycles")]
 
 
 def sore_agreement(cases: int = 300) -> Iterator[Pairs]:

@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.base.errors import AccelsimError, InfeasibleError
-from accelsim.cost.charges import Events, gemm_events
-from accelsim.cost.compiled import bandwidth_search, pipeline, unit_pace
+from accelsim.cost.charges import Events, WordBytes, gemm_events
+from accelsim.cost.compiled import bandwidth_search, unit_pace
+from accelsim.cost.compiled.values import mapping_table
 from accelsim.cost.gemm import machine_numbers
 from accelsim.engines.timing import check_laws
 from accelsim.hardware.design import Design, load_design
@@ -33,8 +34,8 @@ from accelsim.lowering.tasks import Stage, Step
 from accelsim.results.energy import COMPONENTS, Energy, add_up, energy_of
 from accelsim.results.performance import stage_result, step_result
 from accelsim.schedule.forms import bordered
-from accelsim.schedule.mapping import mapping_table, why_nothing_fits
-from accelsim.sweep.families import Family, Floats, Ints, Layout
+from accelsim.schedule.mapping import array_mappings, why_nothing_fits
+from accelsim.sweep.families import Family, Ints, Layout, Records
 from accelsim.sweep.point import Point, evaluate_one, failed, flat_metrics
 from accelsim.workload.trace import load_trace
 
@@ -139,9 +140,9 @@ class BatchEvaluator:
     def _together(self, family: Family, members: "Sequence[_Member]") -> list[Row | None]:
         """Return the rows of members of a family; None where it takes Python's integers to count."""
         found = _search(family, [member.design for member in members])
-        self.evaluated += int(found.seen[:, 0].sum())
-        self.pruned += int(found.seen[:, 1].sum())
-        fits = np.all(found.whole[:, :, 0] >= 0, axis=0)
+        self.evaluated += int(found.seen["evaluated"].sum())
+        self.pruned += int(found.seen["pruned"].sum())
+        fits = np.all(found.costs["cycles"] >= 0, axis=0)
         usable = [member for member, fit in zip(members, fits, strict=True) if fit]
         rows = iter(_rows(family, usable, found.of(fits)) if usable else ())
         return [
@@ -162,13 +163,12 @@ class _Member:
 class _Found:
     """The best mappings of a family's GEMMs, by GEMM and design, as `bandwidth_search.search_step` has them."""
 
-    whole: Ints
-    moved: Floats
-    seen: Ints
+    costs: Records
+    seen: Records
 
     def of(self, designs: NDArray[np.bool_]) -> "_Found":
         """Return what was found for some of the designs."""
-        return _Found(self.whole[:, designs], self.moved[:, designs], self.seen[designs])
+        return _Found(self.costs[:, designs], self.seen[designs])
 
 
 def _search(family: Family, designs: Sequence[Design]) -> _Found:
@@ -177,41 +177,36 @@ def _search(family: Family, designs: Sequence[Design]) -> _Found:
     for p, design in enumerate(designs):
         schedule = design.schedule
         alike.setdefault((design.array, design.buffers, schedule.dataflow, schedule.interleave), []).append(p)
-    found = _nothing_found(len(family.shapes), len(designs))
+    found = _nothing_found(len(family.numbers), len(designs))
     for members in alike.values():
         design = designs[members[0]]
         machine = machine_numbers(design)
         bandwidths, places = np.unique([designs[p].dram_bytes_per_cycle for p in members], return_inverse=True)
-        part = _nothing_found(len(family.shapes), len(bandwidths))
+        part = _nothing_found(len(family.numbers), len(bandwidths))
         bandwidth_search.search_step(
-            family.shapes,
-            family.per_element,
-            family.fetch_cycles,
-            machine.machine,
-            machine.buffers,
+            family.numbers,
+            machine,
             bandwidths,
-            mapping_table(design, sparse=False),
-            mapping_table(design, sparse=True),
-            part.whole,
-            part.moved,
+            mapping_table(array_mappings(design, sparse=False)),
+            mapping_table(array_mappings(design, sparse=True)),
+            part.costs,
             part.seen,
         )
-        found.whole[:, members], found.moved[:, members] = part.whole[:, places], part.moved[:, places]
-        found.seen[members] = part.seen[places]
+        found.costs[:, members], found.seen[members] = part.costs[:, places], part.seen[places]
     return found
 
 
 def _nothing_found(gemms: int, designs: int) -> _Found:
-    whole = np.zeros((gemms, designs, pipeline.COSTS), np.int64)
-    return _Found(whole, np.zeros((gemms, designs)), np.zeros((designs, 2), np.int64))
+    costs, seen = np.zeros((gemms, designs), bandwidth_search.COSTS), np.zeros(designs, bandwidth_search.SEEN)
+    return _Found(costs, seen)
 
 
 def _infeasible(family: Family, found: _Found, p: int, design: Design) -> InfeasibleError:
     """Return the error of the first GEMM that does not fit, in the order in which GEMMs are planned."""
-    place = int(np.argmax(found.whole[:, p, 0] < 0))
+    place = int(np.argmax(found.costs["cycles"][:, p] < 0))
     numbers, gemm = list(family.gemms.items())[place]
-    table = mapping_table(design, sparse=gemm.pattern is not None)
-    return InfeasibleError(why_nothing_fits(gemm, numbers, machine_numbers(design), table))
+    mappings = array_mappings(design, sparse=gemm.pattern is not None)
+    return InfeasibleError(why_nothing_fits(gemm, numbers, machine_numbers(design), mappings))
 
 
 def _rows(family: Family, members: Sequence[_Member], found: _Found) -> list[Row | None]:
@@ -231,7 +226,7 @@ def _rows(family: Family, members: Sequence[_Member], found: _Found) -> list[Row
         by_stage[stage.value] = list(zip(*parts, strict=True))
     energies = zip(*(_down(getattr(joules, name)) for name in COMPONENTS), strict=True)
     totals = zip(cycles.sum(axis=0).tolist(), dense.sum(axis=0).tolist(), _down(events.dram_bytes), strict=True)
-    executed = sum(family.layout.gemms[:, 2].tolist())
+    executed = sum(family.layout.gemms["macs"].tolist())
     in_update = sum(macs for row, _, macs in family.layout.gemms.tolist() if family.layout.stages[row] is Stage.UPDATE)
     small = _counts_fit(family, members, found, cycles, dense)
     if small.all():
@@ -269,24 +264,19 @@ def _costs(family: Family, layout: Layout, members: Sequence[_Member], found: _F
     cycles, moved, buffered = np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape)
     macs, words, sore = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     wuve, vector = np.zeros((shape[0], 1), np.int64), np.zeros((shape[0], 1), np.int64)
-    rows, places, _ = layout.gemms.T
-    whole, widths = found.whole[places], family.word_bytes[places]
-    gemms: Any = gemm_events(
-        whole[:, :, pipeline.SLOTS],
-        [whole[:, :, pipeline.X_WORDS + operand] for operand in range(3)],
-        [widths[:, operand, None] for operand in range(3)],
-        found.moved[places],
-        _macs_per_pe(members),
-    )
-    cycles[rows], moved[rows], buffered[rows] = whole[:, :, 0], gemms.dram_bytes, gemms.buffer_bytes
+    rows, places = layout.gemms["row"], layout.gemms["place"]
+    costs: Any = found.costs[places].view(np.recarray)
+    word = WordBytes(*(width[places, None] for width in family.word_bytes))
+    gemms: Any = gemm_events(costs, costs.dram_bytes, word, _macs_per_pe(members))
+    cycles[rows], moved[rows], buffered[rows] = costs.cycles, gemms.dram_bytes, gemms.buffer_bytes
     macs[rows], words[rows] = gemms.macs, gemms.register_words
-    rows, places, elements = layout.online.T
-    fetches = found.whole[places, :, pipeline.FETCHES]
-    cycles[rows], sore[rows] = fetches * family.fetch_cycles[places, None], fetches * elements[:, None]
+    rows, places = layout.online["row"], layout.online["place"]
+    fetches = found.costs["fetches"][places]
+    cycles[rows] = fetches * family.numbers["fetch_cycles"][places, None]
+    sore[rows] = fetches * layout.online["elements"][:, None]
     unit_pace.update_rows(
         layout.updates,
         layout.copies,
-        layout.compact_bits,
         family.master_bits,
         family.operand_bits,
         np.array([design.wuve.lanes for design in designs], dtype=np.int64),
@@ -295,11 +285,11 @@ def _costs(family: Family, layout: Layout, members: Sequence[_Member], found: _F
         cycles,
         moved,
     )
-    wuve[layout.updates[:, 0], 0] = layout.updates[:, 1]
-    sore[layout.copies[:, 0]] = (layout.copies[:, 1] * layout.copies[:, 2])[:, None]
+    wuve[layout.updates["row"], 0] = layout.updates["elements"]
+    sore[layout.copies["row"]] = (layout.copies["elements"] * layout.copies["passes"])[:, None]
     lanes = np.array([design.vector.lanes for design in designs], dtype=np.int64)
     unit_pace.vector_rows(layout.vectors, family.operand_bits, lanes, bandwidths, cycles, moved)
-    vector[layout.vectors[:, 0], 0] = layout.vectors[:, 1]
+    vector[layout.vectors["row"], 0] = layout.vectors["elements"]
     events: dict[str, Any] = {
         "macs": macs,
         "register_words": words,
@@ -315,8 +305,9 @@ def _costs(family: Family, layout: Layout, members: Sequence[_Member], found: _F
 def _check(layout: Layout, members: Sequence[_Member], found: _Found, cycles: Ints, events: Any) -> None:
     """Check the conservation laws, as `simulate` does."""
     array_cycles, executed = np.zeros(cycles.shape), np.zeros((len(cycles), 1))
-    rows, places, macs = layout.gemms.T
-    array_cycles[rows], executed[rows, 0] = found.whole[places, :, pipeline.ARRAY_CYCLES], macs
+    rows = layout.gemms["row"]
+    array_cycles[rows] = found.costs["array_cycles"][layout.gemms["place"]]
+    executed[rows, 0] = layout.gemms["macs"]
     check_laws(
         layout.names,
         cycles=cycles.astype(np.float64),
@@ -338,12 +329,12 @@ def _counts_fit(
     family: Family, members: Sequence[_Member], found: _Found, cycles: Ints, dense: Ints
 ) -> NDArray[np.bool_]:
     """Say for each design whether no count of its tasks can exceed 64 bits; the largest are checked as floats."""
-    words = 3.0 * found.whole[:, :, pipeline.SLOTS] * _macs_per_pe(members)
+    words = 3.0 * found.costs["op_slots"] * _macs_per_pe(members)
     fits: NDArray[np.bool_] = np.all(words < _LARGEST_COUNT, axis=0)
     for total in (cycles, dense):
         fits &= total.sum(axis=0, dtype=np.float64) < _LARGEST_COUNT
-    _, places, elements = family.layout.online.T
-    fetches = found.whole[places, :, pipeline.FETCHES].astype(np.float64)
-    for factors in (elements, family.fetch_cycles[places]):
+    online = family.layout.online
+    fetches = found.costs["fetches"][online["place"]].astype(np.float64)
+    for factors in (online["elements"], family.numbers["fetch_cycles"][online["place"]]):
         fits &= np.all(fetches * factors[:, None] < _LARGEST_COUNT, axis=0)
     return fits

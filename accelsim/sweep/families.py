@@ -1,46 +1,48 @@
 """What the points of a sweep share that have the same steps: their tasks as arrays, for evaluation all at once."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.cost.charges import word_bytes
-from accelsim.cost.gemm import GemmNumbers, gemm_numbers
+from accelsim.cost.charges import WordBytes, word_bytes
+from accelsim.cost.compiled.unit_pace import COPIES, UPDATES, VECTORS
+from accelsim.cost.compiled.values import GemmNumbers, gemm_table, records, whole
+from accelsim.cost.gemm import gemm_numbers
 from accelsim.engines.work import executed_macs
 from accelsim.hardware.design import Design
 from accelsim.lowering.optimizers import Optimizer
 from accelsim.lowering.tasks import Gemm, Generation, Stage, Step, Update, VectorWork
 from accelsim.schedule.offline import greedy_outline
 
-__all__ = ["Family", "Floats", "Ints", "Layout"]
+__all__ = ["Family", "Floats", "Ints", "Layout", "Records"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Records = NDArray[np.void]
+
+GEMM_ROWS = records(whole(("row", "place", "macs")))
+"""GEMMs: row, place among the distinct ones of the family, executed multiply-accumulates."""
+
+ONLINE_ROWS = records(whole(("row", "place", "elements")))
+"""SORE in front of a GEMM: row, place of the GEMM, elements of its operand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """A step as the rows that the closed-form engine has of it, in that order.
 
-    `names` and `stages` of all rows. Each kind of row is a table:
-
-    - gemms: row, place among the distinct GEMMs of the family, executed multiply-accumulates;
-    - online, SORE in front of a GEMM: row, place of the GEMM, elements of its operand;
-    - updates: row, elements, words moved, elements written dense, first copy, number of copies;
-    - copies behind them, each in the row after: row, elements, passes, group; `compact_bits` of an element;
-    - vectors: row, elements read and written.
+    `names` and `stages` of all rows. Each kind of row is an array of records: `GEMM_ROWS`, `ONLINE_ROWS`, and of
+    `accelsim.cost.compiled.unit_pace` `UPDATES`, `COPIES` (each in the row after the one it follows) and `VECTORS`.
     """
 
     names: tuple[str, ...]
     stages: tuple[Stage, ...]
-    gemms: Ints
-    online: Ints
-    updates: Ints
-    copies: Ints
-    compact_bits: Floats
-    vectors: Ints
+    gemms: Records
+    online: Records
+    updates: Records
+    copies: Records
+    vectors: Records
 
 
 class Family:
@@ -56,17 +58,16 @@ class Family:
         self.layout = self._laid_out(step, design, optimizer)
         self.dense_layout = self.layout if dense is step else self._laid_out(dense, design, optimizer)
         numbers = list(self.gemms)
-        self.shapes = _table([item.shape for item in numbers], 6)
-        self.per_element = np.array([item.per_element for item in numbers], dtype=np.float64).reshape(-1, 6)
-        self.fetch_cycles = np.array([item.fetch_cycles for item in numbers], dtype=np.int64)
-        self.word_bytes = np.array([word_bytes(item, design) for item in numbers], dtype=np.float64).reshape(-1, 3)
+        self.numbers = gemm_table(numbers)
+        widths = np.array([word_bytes(item, design) for item in numbers], dtype=np.float64).reshape(-1, 3)
+        self.word_bytes = WordBytes(*widths.T)
         self.master_bits, self.operand_bits = design.precision.master_bits, design.precision.operand_bits
         self.sore_lanes = design.sore.lanes
 
     def _laid_out(self, step: Step, design: Design, optimizer: Optimizer) -> Layout:
         plan, rows = greedy_outline(step, design), list[tuple[str, Stage]]()
         gemms, online, vectors = list[tuple[int, ...]](), list[tuple[int, ...]](), list[tuple[int, ...]]()
-        updates, copies, compact_bits = list[tuple[int, ...]](), list[tuple[int, ...]](), list[float]()
+        updates, copies = list[tuple[int, ...]](), list[tuple[int | float, ...]]()
         places = {numbers: place for place, numbers in enumerate(self.gemms)}
         for index, task in enumerate(step.tasks):
             if isinstance(task, Gemm):
@@ -88,20 +89,15 @@ class Family:
                 rows.append((task.name, Stage.UPDATE))
                 for copy in behind:
                     assert isinstance(copy, Generation), "only generations follow an update"
-                    copies.append((len(rows), copy.elements, copy.passes, copy.pattern.group))
-                    compact_bits.append(design.compact_bits(copy.pattern))
+                    bits = design.compact_bits(copy.pattern)
+                    copies.append((len(rows), copy.elements, copy.passes, copy.pattern.group, bits))
                     rows.append((copy.name, Stage.GENERATE))
         return Layout(
             names=tuple(name for name, _ in rows),
             stages=tuple(stage for _, stage in rows),
-            gemms=_table(gemms, 3),
-            online=_table(online, 3),
-            updates=_table(updates, 6),
-            copies=_table(copies, 4),
-            compact_bits=np.array(compact_bits, dtype=np.float64),
-            vectors=_table(vectors, 2),
+            gemms=np.array(gemms, dtype=GEMM_ROWS),
+            online=np.array(online, dtype=ONLINE_ROWS),
+            updates=np.array(updates, dtype=UPDATES),
+            copies=np.array(copies, dtype=COPIES),
+            vectors=np.array(vectors, dtype=VECTORS),
         )
-
-
-def _table(rows: Sequence[Sequence[int]], columns: int) -> Ints:
-    return np.array(rows, dtype=np.int64).reshape(-1, columns)

@@ -400,7 +400,7 @@ def test_the_kernels_run_without_compilation():
 # ---------------------------------------------------------------------------------------- faults that must not pass
 
 FAULTS = {
-    "adder read one cycle early": ("mc.latency - ia * ib * mc.split)", "mc.latency - ia * ib * mc.split - 1)"),
+    "adder read one cycle early": ("mc.latency - ia * ib * mc.split_k)", "mc.latency - ia * ib * mc.split_k - 1)"),
     "reduction starts early": ("st[RED_N] = sums\n            st[WAIT] = mc.latency - 1", "st[RED_N] = sums"),
     "drain starts early": ("(mc.tiles[tile, TILE_R] - 1) + mc.latency", "mc.latency"),
     "bank reused before its drain": ("st[DRAINED] >= st[TILE] - 1", "st[DRAINED] >= st[TILE] - 2"),
@@ -412,8 +412,8 @@ FAULTS = {
     "chain does not wait": ("st[WAIT] = max(0, mc.latency - batch)", "st[WAIT] = 0"),
     "psum leaves late": ("p = h + (mc.latency - 1) +", "p = h + mc.latency +"),
     "x word counted for every op": ("mc.word if b == 0 and slot % mc.parts == 0 else 0", "mc.word if b == 0 else 0"),
-    "w word not counted again": ("w_load = mc.lanes[slot] if a == 0 else 0",
-                                 "w_load = mc.lanes[slot] if a + b == 0 else 0"),
+    "w word not counted again": ("w_load = mc.slot_values[slot] if a == 0 else 0",
+                                 "w_load = mc.slot_values[slot] if a + b == 0 else 0"),
     "last preload row missing": ("tiles[tile, STAT_R] * mc.chunks - 1", "tiles[tile, STAT_R] * mc.chunks - 2"),
     "position ignored": ("mc.wi_line[head, v, j] = mc.wi[source + v]", "mc.wi_line[head, v, j] = mc.wi[source]"),
 }  # fmt: skip
@@ -438,14 +438,14 @@ def interpreted_kernels(fault=None):
     }
     if fault is not None:
         assert sum(text.count(fault[0]) for text in texts.values()) == 1, fault[0]
-    stub = "def jit(function, **_):\n    return function\n"
+    stub = "def borrowing(function, **_):\n    return function\n"
     made = []
     for name, text in texts.items():
         module = types.ModuleType(f"faulty_{name}")
         sys.modules[module.__name__] = module
         changed = text if fault is None else text.replace(*fault)
         changed = changed.replace("from accelsim.arrays.compiled.", "from faulty_")
-        changed = changed.replace("from accelsim.base.jit import jit", stub)
+        changed = changed.replace("from accelsim.base.jit import borrowing", stub)
         exec(compile(changed, module.__name__, "exec"), vars(module))  # noqa: S102
         made.append(module)
     return made

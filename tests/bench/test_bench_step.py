@@ -5,14 +5,24 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 
 import accelsim as acs
 from accelsim.cost.compiled import array_timing, mapping_search
+from accelsim.cost.compiled.values import (
+    OS,
+    SPLIT,
+    ArrayMapping,
+    ArrayNumbers,
+    ElementBytes,
+    GemmNumbers,
+    GemmShape,
+    Sizes,
+    mapping_table,
+)
 from accelsim.cost.gemm import machine_numbers
 from accelsim.lowering.case import case_of
-from accelsim.schedule.mapping import mapping_table
+from accelsim.schedule.mapping import array_mappings
 from accelsim.simulation import plan_step
 
 pytestmark = pytest.mark.bench
@@ -47,26 +57,30 @@ def test_resnet50_lowered_and_planned(benchmark, resnet50, sat) -> None:
 
 def test_mapping_search_of_one_gemm(benchmark, sat) -> None:
     """One search kernel call; divide the mappings of its space by the time."""
-    machine, table = machine_numbers(sat), mapping_table(sat, sparse=True)
-    shape = np.array([25088, 512, 4608, 1, 2, 8], dtype=np.int64)
-    per_element = np.array([2 / 9, 0.59375, 2.0, 4.0, 2.0, 0.59375])
-    found = benchmark(mapping_search.search, shape, per_element, machine.machine, machine.buffers, 384.0, 0, table)
-    benchmark.extra_info.update(mappings_evaluated=int(found[4]), mappings_pruned=int(found[5]))
+    machine, table = machine_numbers(sat), mapping_table(array_mappings(sat, sparse=True))
+    shape = GemmShape(m=25088, n=512, k=4608, count=1, kept=2, group=8)
+    of = ElementBytes(x=2 / 9, w=0.59375, y=2.0, psum=4.0, buffered_x=2.0, buffered_w=0.59375)
+    found = benchmark(mapping_search.search, GemmNumbers(shape, of, 0), machine, table)
+    benchmark.extra_info.update(mappings_evaluated=found.evaluated, mappings_pruned=found.pruned)
 
 
 def test_closed_form_per_gemm(benchmark) -> None:
     """One GEMM in the closed form, a thousand times per call, inside compiled code."""
     from accelsim.base.jit import jit
 
+    array_cycles = array_timing.array_cycles
+
     @jit
-    def many(count):
+    def many(count, array, mapping):
         total = 0
         for i in range(count):
-            total += array_timing.array_cycles(25088 + i, 512, 4608, 32, 32, 2, 8, 2, 8, 0, 0, 4, 2, 1, True, 8, 2)
+            total += array_cycles(Sizes(25088 + i, 512, 4608), 2, 8, array, mapping)
         return total
 
-    many(1)
-    benchmark(many, 1000)
+    array = ArrayNumbers(rows=32, cols=32, macs_per_pe=2, adder_latency=8, overlapped=True, row_port=8, col_port=2)
+    mapping = ArrayMapping(OS, SPLIT, ia=4, ib=2, split_k=1)
+    many(1, array, mapping)
+    benchmark(many, 1000, array, mapping)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accelsim.cost.compiled import array_timing, loop_nest, mapping_search, pipeline
+from accelsim.cost.compiled.values import (
+    CHAIN,
+    FLAT,
+    IS,
+    ORDERS,
+    OS,
+    SPLIT,
+    WS,
+    ArrayMapping,
+    ArrayNumbers,
+    BufferBytes,
+    ElementBytes,
+    GemmNumbers,
+    GemmShape,
+    MachineNumbers,
+    MappingNumbers,
+    Sizes,
+    mapping_table,
+)
 from accelsim.engines.buffer_walk import walk_buffers
-
-ORDERS = [tuple(order) for order in loop_nest.ORDERS]
 
 
 @given(
@@ -24,20 +41,22 @@ ORDERS = [tuple(order) for order in loop_nest.ORDERS]
 )
 @settings(max_examples=200, deadline=None)
 def test_traffic_and_pipeline_equal_a_walk_over_all_jobs(whole, tile, order, count, bandwidth, sparse):
-    tile = tuple(min(size, step) for size, step in zip(whole, tile, strict=True))
-    per_element = np.array([2.0, 0.5, 2.0, 4.0, 2.0, 0.5])
-    shape = np.array([*whole, count, 1 if sparse else 0, 4 if sparse else 0], dtype=np.int64)
-    machine = np.array([2, 3, 1, 2, 1, 0, 0], dtype=np.int64)
-    mapping = np.array([0, 0, 2, 1, 1], dtype=np.int64)
+    tile = Sizes(*map(min, whole, tile))
+    shape = GemmShape(*whole, count, kept=1 if sparse else 0, group=4 if sparse else 0)
+    of = ElementBytes(x=2.0, w=0.5, y=2.0, psum=4.0, buffered_x=2.0, buffered_w=0.5)
+    array = ArrayNumbers(rows=2, cols=3, macs_per_pe=1, adder_latency=2, overlapped=True, row_port=0, col_port=0)
+    mapping = ArrayMapping(OS, SPLIT, ia=2, ib=1, split_k=1)
 
     def job_cycles(m, n, k):
-        return array_timing.os_cycles(m, n, k, 2, 3, 1, 2, shape[4], shape[5], 2, 1, 1, True, 0, 0)
+        return array_timing.os_cycles(Sizes(m, n, k), shape.kept, shape.group, array, mapping)
 
-    want = walk_buffers(whole, tile, order, count, per_element, job_cycles, bandwidth)
-    numbers, x_bytes, w_bytes, y_bytes = pipeline.evaluate(
-        shape, per_element, machine, bandwidth, mapping, np.array(tile), np.array(order)
-    )
-    assert (x_bytes, w_bytes, y_bytes, numbers[0]) == (want.x_bytes, want.w_bytes, want.y_bytes, want.cycles)
+    want = walk_buffers(whole, tile, order, count, of, job_cycles, bandwidth)
+    costs = pipeline.evaluate(
+        GemmNumbers(shape, of, 0), MachineNumbers(array, BufferBytes(0.0, 0.0, 0.0), bandwidth),
+        MappingNumbers(mapping, tile, order),
+    )  # fmt: skip
+    for name in ("x_bytes", "w_bytes", "y_bytes", "cycles"):
+        assert getattr(costs, name) == getattr(want, name), name
     assert want.hits + want.misses == 2 * count * math.prod(-(-w // t) for w, t in zip(whole, tile, strict=True))
 
 
@@ -45,61 +64,62 @@ def test_traffic_and_pipeline_equal_a_walk_over_all_jobs(whole, tile, order, cou
 @settings(max_examples=60, deadline=None)
 def test_traffic_written_out_per_order_equals_the_general_rule(trips):
     written = np.empty(6)
-    m, n, k = 7, 11, 13
-    per_element = np.array([2.0, 3.0, 5.0, 4.0, 0.0, 0.0])
-    least = loop_nest.traffic_of_orders(*trips, m * k * 2.0, k * n * 3.0, m * n * 5.0, m * n * 4.0, written)
-    general = [sum(loop_nest.traffic_bytes(m, n, k, np.array(trips), order, per_element)) for order in loop_nest.ORDERS]
+    shape = GemmShape(m=7, n=11, k=13, count=1, kept=0, group=0)
+    of = ElementBytes(x=2.0, w=3.0, y=5.0, psum=4.0, buffered_x=0.0, buffered_w=0.0)
+    bytes_of = (7 * 13 * of.x, 13 * 11 * of.w, 7 * 11 * of.y, 7 * 11 * of.psum)
+    least = loop_nest.traffic_of_orders(*trips, *bytes_of, written)
+    general = [sum(loop_nest.traffic_bytes(shape, Sizes(*trips), order, of)) for order in ORDERS]
     assert written.tolist() == general
     assert least == min(general)
 
 
+MAPPINGS = [ArrayMapping(OS, SPLIT, ia, ib, split_k) for ia in (1, 2, 4) for ib in (1, 2) for split_k in (1, 2)]
+MAPPINGS += [ArrayMapping(WS, SPLIT, 1, 1, 1), ArrayMapping(WS, CHAIN, 4, 1, 1), ArrayMapping(WS, FLAT, 1, 1, 1)]
+MAPPINGS += [ArrayMapping(IS, SPLIT, 1, 1, 1), ArrayMapping(IS, CHAIN, 2, 1, 1)]
+
+
 @st.composite
 def search_cases(draw):
-    pattern = draw(st.sampled_from([(0, 0), (2, 4), (2, 8), (1, 8)]))
-    shape = [draw(st.integers(1, 60)), draw(st.integers(1, 60)), draw(st.integers(1, 90)), draw(st.integers(1, 3))]
-    machine = [
-        draw(st.integers(2, 4)),
-        draw(st.integers(2, 4)),
-        draw(st.integers(1, 3)),
-        draw(st.integers(1, 6)),
-        draw(st.integers(0, 1)),
-        draw(st.sampled_from([0, 3])),
-        draw(st.sampled_from([0, 2])),
-    ]
-    buffers = [draw(st.sampled_from([400.0, 2000.0, 1e6])) for _ in range(3)]
-    return [*shape, *pattern], machine, buffers, draw(st.sampled_from([0.5, 4.0, 64.0])), draw(st.sampled_from([0, 40]))
+    kept, group = draw(st.sampled_from([(0, 0), (2, 4), (2, 8), (1, 8)]))
+    shape = GemmShape(
+        m=draw(st.integers(1, 60)), n=draw(st.integers(1, 60)), k=draw(st.integers(1, 90)),
+        count=draw(st.integers(1, 3)), kept=kept, group=group,
+    )  # fmt: skip
+    array = ArrayNumbers(
+        rows=draw(st.integers(2, 4)), cols=draw(st.integers(2, 4)), macs_per_pe=draw(st.integers(1, 3)),
+        adder_latency=draw(st.integers(1, 6)), overlapped=draw(st.booleans()),
+        row_port=draw(st.sampled_from([0, 3])), col_port=draw(st.sampled_from([0, 2])),
+    )  # fmt: skip
+    buffers = BufferBytes(*(draw(st.sampled_from([400.0, 2000.0, 1e6])) for _ in range(3)))
+    of = ElementBytes(x=2.0, w=1.5, y=2.0, psum=4.0, buffered_x=2.0, buffered_w=1.5)
+    gemm = GemmNumbers(shape, of, fetch_cycles=draw(st.sampled_from([0, 40])))
+    return gemm, MachineNumbers(array, buffers, draw(st.sampled_from([0.5, 4.0, 64.0])))
 
 
 @given(search_cases())
 @settings(max_examples=120, deadline=None)
 def test_search_finds_the_best_of_the_whole_space(case):
     """Every mapping, tile and order is timed here without any bound; the search must reach the same optimum."""
-    shape, machine, buffers, bandwidth, fetch = (np.array(item) for item in case)
-    per_element = np.array([2.0, 1.5, 2.0, 4.0, 2.0, 1.5])
-    table = [(0, 0, ia, ib, z) for ia in (1, 2, 4) for ib in (1, 2) for z in (1, 2)]
-    table += [(1, 0, 1, 1, 1), (1, 1, 4, 1, 1), (1, 2, 1, 1, 1), (2, 0, 1, 1, 1), (2, 1, 2, 1, 1)]
-    mappings = np.array(table)
-    _, cycles, _, moved, evaluated, pruned = mapping_search.search(
-        shape, per_element, machine, buffers, float(bandwidth), int(fetch), mappings
-    )
-    whole, seen, optimum = shape[:3], 0, (math.inf, math.inf)
-    for mapping in mappings:
-        steps = array_timing.tile_steps(shape[4], shape[5], shape[2], machine, mapping)
-        for tile in itertools.product(*(_sizes(int(w), int(s)) for w, s in zip(whole, steps, strict=True))):
+    gemm, machine = case
+    shape, buffers = gemm.shape, machine.buffers
+    found = mapping_search.search(gemm, machine, mapping_table(MAPPINGS))
+    seen, optimum = 0, (math.inf, math.inf)
+    for mapping in MAPPINGS:
+        steps = array_timing.tile_steps(shape.kept, shape.group, shape.k, machine.array, mapping)
+        for tile in itertools.product(*map(_sizes, (shape.m, shape.n, shape.k), steps)):
             tm, tn, tk = tile
-            if 4 * tm * tk > buffers[0] or 3 * tk * tn > buffers[1] or 8 * tm * tn > buffers[2]:
+            if 4 * tm * tk > buffers.x or 3 * tk * tn > buffers.w or 8 * tm * tn > buffers.y:
                 continue
-            for order in loop_nest.ORDERS:
+            for order in ORDERS:
                 seen += 1
-                numbers, *traffic = pipeline.evaluate(
-                    shape, per_element, machine, float(bandwidth), mapping, np.array(tile), order
-                )
-                optimum = min(optimum, (numbers[0] + numbers[5] * fetch, sum(traffic)))
+                costs = pipeline.evaluate(gemm, machine, MappingNumbers(mapping, Sizes(*tile), order))
+                moved = costs.x_bytes + costs.w_bytes + costs.y_bytes
+                optimum = min(optimum, (costs.cycles + costs.fetches * gemm.fetch_cycles, moved))
     if seen == 0:
-        assert cycles == -1
+        assert found.cycles == -1
         return
-    assert (cycles, moved) == (optimum[0], pytest.approx(optimum[1]))
-    assert evaluated + pruned == seen
+    assert (found.cycles, found.moved) == (optimum[0], pytest.approx(optimum[1]))
+    assert found.evaluated + found.pruned == seen
 
 
 def _sizes(whole, step):

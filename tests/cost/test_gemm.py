@@ -7,6 +7,24 @@ import accelsim as acs
 from accelsim.arrays.array import gemm_on_array
 from accelsim.arrays.functional import sore_reduce
 from accelsim.cost.compiled import array_timing, pipeline
+from accelsim.cost.compiled.values import (
+    OS,
+    SPLIT,
+    UNLIMITED,
+    ArrayMapping,
+    ArrayNumbers,
+    BufferBytes,
+    ElementBytes,
+    GemmNumbers,
+    GemmShape,
+    K,
+    LoopOrder,
+    M,
+    MachineNumbers,
+    MappingNumbers,
+    N,
+    Sizes,
+)
 from accelsim.cost.gemm import gemm_numbers, sore_cycles
 from accelsim.engines.buffer_walk import walk_buffers
 from accelsim.lowering.tasks import Gemm, Stage
@@ -20,16 +38,16 @@ def gemm(stage: Stage = Stage.FF, pattern: acs.Pattern | None = None, operand: O
 
 @pytest.mark.parametrize(("stage", "result_bytes"), [(Stage.FF, 2), (Stage.BP, 2), (Stage.WU, 4)])
 def test_widths_follow_the_precision_of_the_design(sat: acs.Design, stage: Stage, result_bytes: int) -> None:
-    x, w, result, psum, x_held, w_held = gemm_numbers(gemm(stage), sat, online=False).per_element
-    assert x == 2 * 4096 / (256 * 144)  # im2col: only distinct elements come from DRAM
-    assert (w, result, psum, x_held, w_held) == (2, result_bytes, 4, 2, 2)
+    of = gemm_numbers(gemm(stage), sat, online=False).element_bytes
+    assert of.x == 2 * 4096 / (256 * 144)  # im2col: only distinct elements come from DRAM
+    assert of == ElementBytes(x=of.x, w=2, y=result_bytes, psum=4, buffered_x=2, buffered_w=2)
 
 
 def test_compact_weights_are_narrow_in_the_buffer_and_in_dram_unless_generated_online(sat: acs.Design) -> None:
     sparse = gemm(pattern=acs.Pattern(2, 8))
     ahead, online = (gemm_numbers(sparse, sat, online=online) for online in (False, True))
-    assert (ahead.per_element[1], ahead.per_element[5], ahead.fetch_cycles) == (0.59375, 0.59375, 0)
-    assert (online.per_element[1], online.per_element[5]) == (2, 0.59375)
+    assert (ahead.element_bytes.w, ahead.element_bytes.buffered_w, ahead.fetch_cycles) == (0.59375, 0.59375, 0)
+    assert (online.element_bytes.w, online.element_bytes.buffered_w) == (2, 0.59375)
     assert online.fetch_cycles == 8 * 144 * 32 / 8 / sat.sore.lanes
 
 
@@ -40,39 +58,41 @@ def test_charged_sore_cycles_are_those_of_the_stepped_sorter(lanes: int) -> None
         assert sore_cycles(values.size, pattern.group, lanes) == sore_reduce(values, pattern, lanes).cycles
 
 
-def evaluated(shape, tile, order, bandwidth, machine=(2, 3, 1, 2, 1, 0, 0), mapping=(0, 0, 1, 1, 1)):
-    return pipeline.evaluate(
-        np.array(shape, dtype=np.int64), np.array([2.0, 0.5, 2.0, 4.0, 2.0, 0.5]), np.array(machine, dtype=np.int64),
-        bandwidth, np.array(mapping, dtype=np.int64), np.array(tile), np.array(order),
-    )  # fmt: skip
+ARRAY = ArrayNumbers(
+    rows=2, cols=3, macs_per_pe=1, adder_latency=2, overlapped=True, row_port=UNLIMITED, col_port=UNLIMITED
+)
+MAPPING = ArrayMapping(dataflow=OS, variant=SPLIT, ia=1, ib=1, split_k=1)
+BYTES = ElementBytes(x=2.0, w=0.5, y=2.0, psum=4.0, buffered_x=2.0, buffered_w=0.5)
+MNK = LoopOrder(M, N, K)
+
+
+def evaluated(shape, tile, order=MNK, bandwidth=16.0, array=ARRAY, mapping=MAPPING):
+    numbers = GemmNumbers(GemmShape(*shape, kept=0, group=0), BYTES, fetch_cycles=0)
+    machine = MachineNumbers(array, BufferBytes(0.0, 0.0, 0.0), bandwidth)
+    return pipeline.evaluate(numbers, machine, MappingNumbers(mapping, Sizes(*tile), LoopOrder(*order)))
 
 
 def test_fetches_of_w_are_counted_for_all_copies() -> None:
     """Order m, n, k with m in four tiles and n cut: w is fetched four times by each of three copies."""
-    numbers, *_ = evaluated((16, 8, 8, 3, 0, 0), (4, 4, 8), (0, 1, 2), 16.0)
-    assert numbers[5] == 3 * 4
+    assert evaluated((16, 8, 8, 3), (4, 4, 8)).fetches == 3 * 4
 
 
 def test_port_cycles_of_ragged_blocks_by_hand() -> None:
     """m = 5 on 2 rows: three blocks of one output per PE, each with 6 words through a port of 2; n = 7 makes 3 blocks."""
-    numbers, *_ = evaluated((5, 7, 6, 1, 0, 0), (5, 7, 6), (0, 1, 2), 16.0, machine=(2, 3, 1, 2, 1, 2, 0))
-    assert numbers[4] == 3 * 3 * 3
-    wide = evaluated((5, 7, 6, 1, 0, 0), (5, 7, 6), (0, 1, 2), 16.0, (2, 3, 1, 2, 1, 2, 0), (0, 0, 2, 1, 1))[0]
-    assert wide[4] == (6 + 3) * 3
-    taller = evaluated((7, 7, 6, 1, 0, 0), (7, 7, 6), (0, 1, 2), 16.0, (2, 3, 1, 2, 1, 2, 0), (0, 0, 2, 1, 1))[0]
-    assert taller[4] == (2 + 2) * 3 * 3
+    narrow, wide = ARRAY._replace(row_port=2), MAPPING._replace(ia=2)
+    assert evaluated((5, 7, 6, 1), (5, 7, 6), array=narrow).port_cycles == 3 * 3 * 3
+    assert evaluated((5, 7, 6, 1), (5, 7, 6), array=narrow, mapping=wide).port_cycles == (6 + 3) * 3
+    assert evaluated((7, 7, 6, 1), (7, 7, 6), array=narrow, mapping=wide).port_cycles == (2 + 2) * 3 * 3
 
 
 @pytest.mark.parametrize("bandwidth", np.linspace(0.5, 24, 95).tolist())
 def test_spilled_partial_sums_fill_the_pipeline_as_they_do_in_a_walk(bandwidth: float) -> None:
-    per_element = [2.0, 0.5, 2.0, 4.0, 2.0, 0.5]
-
     def job_cycles(m: int, n: int, k: int) -> int:
-        return int(array_timing.os_cycles(m, n, k, 2, 3, 1, 2, 0, 0, 1, 1, 1, True, 0, 0))
+        return int(array_timing.os_cycles(Sizes(m, n, k), 0, 0, ARRAY, MAPPING))
 
     for order in ((2, 0, 1), (2, 1, 0), (0, 2, 1)):
-        walked = walk_buffers((8, 9, 12), (4, 3, 4), order, 2, per_element, job_cycles, bandwidth)
-        assert evaluated((8, 9, 12, 2, 0, 0), (4, 3, 4), order, bandwidth)[0][0] == walked.cycles
+        walked = walk_buffers((8, 9, 12), (4, 3, 4), order, 2, BYTES, job_cycles, bandwidth)
+        assert evaluated((8, 9, 12, 2), (4, 3, 4), order, bandwidth).cycles == walked.cycles
 
 
 @pytest.mark.parametrize("port", [1, 2, 3])

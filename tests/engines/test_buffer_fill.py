@@ -82,7 +82,7 @@ def test_fill_at_any_moment_is_what_each_gemm_holds_then(case: str) -> None:
         x = w = y = 0
         for at, (work, array, loads, stores) in enumerate(gemms):
             numbers, mapping = work.gemm
-            m, n, k, count = numbers.shape[:4]
+            m, n, k, count, *_ = numbers.shape
             tm, tn, tk = (min(a, b) for a, b in zip((m, n, k), mapping.tile, strict=True))
             runs = array.start <= now < array.end
             loading = any(span.start <= now < span.end for span in loads) or (
@@ -99,14 +99,14 @@ def test_fill_at_any_moment_is_what_each_gemm_holds_then(case: str) -> None:
 
             if runs or loading:
                 x += tiles(m_tiles * k_tiles * count > 1, runs and not next_loads) * ceil(
-                    tm * tk * numbers.per_element[4]
+                    tm * tk * numbers.element_bytes.buffered_x
                 )
                 w += tiles(k_tiles * n_tiles * count > 1, runs and not next_loads) * ceil(
-                    tk * tn * numbers.per_element[5]
+                    tk * tn * numbers.element_bytes.buffered_w
                 )
             if runs or storing:
                 y += tiles(m_tiles * n_tiles * count > 1, runs and stored_before) * ceil(
-                    tm * tn * numbers.per_element[3]
+                    tm * tn * numbers.element_bytes.psum
                 )
         ends = {work.task: span.end for work, span in held}
         resident = sum(

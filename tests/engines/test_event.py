@@ -3,14 +3,26 @@
 from dataclasses import replace
 from itertools import pairwise
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import accelsim as acs
 from accelsim.cost.compiled import pipeline
-from accelsim.cost.gemm import GemmNumbers, MachineNumbers, MappingNumbers
+from accelsim.cost.compiled.values import (
+    OS,
+    SPLIT,
+    ArrayMapping,
+    ArrayNumbers,
+    BufferBytes,
+    ElementBytes,
+    GemmNumbers,
+    GemmShape,
+    LoopOrder,
+    MachineNumbers,
+    MappingNumbers,
+    Sizes,
+)
 from accelsim.engines import closed_form, event
 from accelsim.engines.bound import step_bound
 from accelsim.engines.event import run_in_detail
@@ -63,22 +75,21 @@ def gemms(draw):
     tile = tuple(min(size, draw(st.integers(1, 12))) for size in whole)
     order = tuple(draw(st.permutations([0, 1, 2])))
     pattern = draw(st.sampled_from([(0, 0), (2, 8)]))
-    numbers = GemmNumbers((*whole, draw(st.integers(1, 4)), *pattern), (2.0, 0.5, 2.0, 4.0, 2.0, 0.5), 0)
-    return numbers, MappingNumbers((0, 0, 2, 1, 1), tile, order), draw(st.sampled_from([0.5, 3.0, 16.0, 1e9]))
+    shape = GemmShape(*whole, draw(st.integers(1, 4)), *pattern)
+    numbers = GemmNumbers(shape, ElementBytes(2.0, 0.5, 2.0, 4.0, 2.0, 0.5), 0)
+    mapping = MappingNumbers(ArrayMapping(OS, SPLIT, 2, 1, 1), Sizes(*tile), LoopOrder(*order))
+    return numbers, mapping, draw(st.sampled_from([0.5, 3.0, 16.0, 1e9]))
 
 
 @given(gemms())
 @settings(max_examples=200, deadline=None)
 def test_the_jobs_of_a_gemm_take_what_the_buffer_pipeline_takes(case):
     numbers, mapping, bandwidth = case
-    machine = MachineNumbers(np.array([2, 3, 1, 2, 1, 0, 0], dtype=np.int64), np.zeros(3), bandwidth)
-    whole, *_ = pipeline.evaluate(
-        np.array(numbers.shape, dtype=np.int64), np.array(numbers.per_element), machine.machine, bandwidth,
-        np.array(mapping.codes, dtype=np.int64), np.array(mapping.tile), np.array(mapping.order),
-    )  # fmt: skip
+    machine = MachineNumbers(ArrayNumbers(2, 3, 1, 2, True, 0, 0), BufferBytes(0.0, 0.0, 0.0), bandwidth)
+    costs = pipeline.evaluate(numbers, machine, mapping)
     jobs = gemm_jobs(numbers, mapping, machine)
-    assert jobs.first_load + jobs.jobs.span(0)[0] + jobs.last_store == whole[0]
-    assert jobs.jobs.jobs == whole[10]
+    assert jobs.first_load + jobs.jobs.span(0)[0] + jobs.last_store == costs.cycles
+    assert jobs.jobs.jobs == costs.jobs
 
 
 # With overlap

@@ -11,7 +11,7 @@ from accelsim.lowering.case import case_of
 from accelsim.lowering.optimizers import find_optimizer
 from accelsim.lowering.tasks import Gemm, Generation
 from accelsim.schedule.explain import dataflows_of, explain, mapped_gemms
-from accelsim.schedule.mapping import Searcher, mapping_table
+from accelsim.schedule.mapping import Searcher, array_mappings
 from accelsim.schedule.offline import _outline, _Scheduler, kept_edges, make_plan
 from accelsim.schedule.plan import copies_of
 from accelsim.simulation import plan_step
@@ -59,7 +59,7 @@ def test_the_best_alternative_is_the_one_that_was_chosen(method, changes):
             assert best.cycles == choice.chosen.cycles == rows[choice.gemm.name, choice.gemm.stage]
             assert choice.chosen in choice.alternatives
             assert [item.cycles for item in choice.alternatives] == sorted(item.cycles for item in choice.alternatives)
-            assert len(choice.alternatives) == len(mapping_table(design, sparse=choice.gemm.pattern is not None))
+            assert len(choice.alternatives) == len(array_mappings(design, sparse=choice.gemm.pattern is not None))
             assert {item.mapping.dataflow for item in choice.alternatives} == set(dataflows_of(design))
 
 
@@ -170,7 +170,7 @@ def test_a_result_fits_beside_what_stays_already(room, stays, fits):
 def test_a_plan_by_hand_is_shown_beside_what_is_better():
     plan, design = planned()
     index = next(i for i, task in enumerate(plan.step.tasks) if task.name == "layer2.0.conv1")
-    slow = replace(plan.mappings[index], ia=1, ib=1, split=1)
+    slow = replace(plan.mappings[index], ia=1, ib=1, split_k=1)
     hand = replace(plan, mappings=(*plan.mappings[:index], slow, *plan.mappings[index + 1 :]))
     choice = explain(hand, design, SGD, "layer2.0.conv1").gemms[0]
     assert choice.chosen.mapping == slow

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import accelsim as acs
 from accelsim.base.files import validate
-from accelsim.cost.compiled import pipeline
+from accelsim.cost.compiled import pipeline, values
+from accelsim.cost.compiled.values import CHAIN, ArrayMapping, K, LoopOrder, M, MappingNumbers, N, Sizes
 from accelsim.cost.gemm import gemm_numbers, machine_numbers
 from accelsim.engines import ENGINES
 from accelsim.engines.event import run_in_detail
@@ -178,15 +179,13 @@ def test_a_mapping_by_hand_costs_what_the_kernel_says(tmp_path, data):
     path = written(tmp_path, data)
     index = task_names(plan.step).index(("b", "FF"))
     numbers, machine = gemm_numbers(plan.step.tasks[index], design, online=False), machine_numbers(design)
-    whole, *_ = pipeline.evaluate(
-        *map(np_array, (numbers.shape, numbers.per_element)), machine.machine, machine.bytes_per_cycle,
-        *map(np_array, ((1, 1, 2, 1, 1), (40, 32, 96), (2, 1, 0))),
-    )  # fmt: skip
+    mapping = MappingNumbers(ArrayMapping(values.WS, CHAIN, 2, 1, 1), Sizes(40, 32, 96), LoopOrder(K, N, M))
+    costs = pipeline.evaluate(numbers, machine, mapping)
     result = acs.simulate(SMALL, design, batch=4, plan=path)
     plain = acs.simulate(SMALL, design, batch=4)
     own, before = (next(layer for layer in each.layers if (layer.name, layer.stage) == ("b", "FF"))
                    for each in (result, plain))  # fmt: skip
-    assert own.cycles == whole[0] != before.cycles
+    assert own.cycles == costs.cycles != before.cycles
     assert (own.dataflow, own.variant, own.interleave, own.tile, own.loop_order) == (
         "ws",
         "chain",
@@ -200,16 +199,10 @@ def test_a_mapping_by_hand_costs_what_the_kernel_says(tmp_path, data):
     assert result.step.speedup == dense.step.cycles / result.step.cycles
 
 
-def np_array(values):
-    import numpy as np
-
-    return np.array(values)
-
-
 def test_a_plan_of_the_dense_step_is_held_against_the_scheduler_s(tmp_path):
     plan, design = planned(method="dense")
     slow = replace(plan, mappings=tuple(
-        mapping and replace(mapping, ia=1, ib=1, split=1) if mapping is None or mapping.dataflow == "os" else mapping
+        mapping and replace(mapping, ia=1, ib=1, split_k=1) if mapping is None or mapping.dataflow == "os" else mapping
         for mapping in plan.mappings
     ))  # fmt: skip
     scheduled, executed = (acs.simulate(SMALL, design, method="dense", batch=4, plan=each) for each in (None, slow))

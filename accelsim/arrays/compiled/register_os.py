@@ -45,7 +45,6 @@ from accelsim.arrays.compiled.register_words import (
     Y_WORDS,
     around,
     bubble,
-    compiled,
     count_both,
     inlined,
     name_registers,
@@ -55,6 +54,7 @@ from accelsim.arrays.compiled.register_words import (
     set_bit,
     shift_in,
 )
+from accelsim.base.jit import borrowing
 
 __all__ = ["OsMachine", "os_tiles", "step_os"]
 
@@ -79,10 +79,10 @@ class OsMachine(NamedTuple):
     n: int
     slots: int  # compact slots per output
     parts: int  # slots that share one x word
-    lanes_per_op: int  # V
+    macs_per_pe: int  # V
     word: int  # elements of an x word
     latency: int
-    split: int  # partial sums per output (Z)
+    split_k: int  # partial sums per output (Z)
     overlapped: bool
     row_port: int  # 0: unlimited
     col_port: int
@@ -92,9 +92,9 @@ class OsMachine(NamedTuple):
     banks: int
     span: int  # control words that can be in flight
     tiles: NDArray[np.int64]
-    lanes: NDArray[np.int64]  # real lanes of each slot
+    slot_values: NDArray[np.int64]  # that each slot holds of w
     x: NDArray[np.float64]  # flat [word][row][element]; row m is zero
-    w: NDArray[np.float64]  # compact values, flat [slot][column][lane]; column n is zero
+    w: NDArray[np.float64]  # compact values, flat [slot][column][MAC]; column n is zero
     wi: NDArray[np.uint32]  # their positions in the x word
     hist: NDArray[np.int64]  # control words in flight
     drain_hist: NDArray[np.int64]
@@ -112,7 +112,7 @@ class OsMachine(NamedTuple):
     y: NDArray[np.float64]
 
 
-@compiled
+@borrowing
 def os_tiles(tiles: NDArray[np.int64], m: int, n: int, array: tuple[int, int], interleave: tuple[int, int]) -> None:
     """Walk the tiles of an output-stationary GEMM, m blocks outer, n blocks inner."""
     (rows, cols), (ia, ib) = array, interleave
@@ -170,10 +170,10 @@ def _os_mac(mc: OsMachine, st: NDArray[np.int64], h: int) -> int:
     tiles, tile, slot, a, b = mc.tiles, st[TILE], st[SLOT], st[ACC_A], st[ACC_B]
     ia, ib = tiles[tile, TILE_IA], tiles[tile, TILE_IB]
     x_load = mc.word if b == 0 and slot % mc.parts == 0 else 0
-    w_load = mc.lanes[slot] if a == 0 else 0
+    w_load = mc.slot_values[slot] if a == 0 else 0
     end_of_slot = a == ia - 1 and b == ib - 1
     last = end_of_slot and slot == mc.slots - 1
-    sums = min(mc.split, mc.slots)
+    sums = min(mc.split_k, mc.slots)
     if (
         last
         and sums == 1
@@ -186,13 +186,13 @@ def _os_mac(mc: OsMachine, st: NDArray[np.int64], h: int) -> int:
         return RUNNING
     st[NEED_ROW] += x_load
     st[NEED_COL] += w_load
-    register = (slot % mc.split) * ia * ib + a * ib + b
+    register = (slot % mc.split_k) * ia * ib + a * ib + b
     bank = (st[TILE] & 1) * mc.overlapped
-    status = _os_claim(mc, st, bank * mc.places + register, slot >= mc.split)
+    status = _os_claim(mc, st, bank * mc.places + register, slot >= mc.split_k)
     hist, base = mc.hist, bank * mc.places * mc.rows * mc.cols
     hist[KIND, h] = MAC
     phase = around(register - st[TURN], mc.places)
-    name_registers(hist, h, ADD if slot >= mc.split else FIRST, base, base, phase, 0)
+    name_registers(hist, h, ADD if slot >= mc.split_k else FIRST, base, base, phase, 0)
     hist[XROW, h], hist[XEND, h] = (
         tiles[tile, TILE_M0] + a * tiles[tile, TILE_R],
         tiles[tile, TILE_M0] + tiles[tile, TILE_M],
@@ -202,7 +202,7 @@ def _os_mac(mc: OsMachine, st: NDArray[np.int64], h: int) -> int:
         tiles[tile, TILE_N0] + b * tiles[tile, TILE_C],
         tiles[tile, TILE_N0] + tiles[tile, TILE_N],
     )
-    hist[WOFF, h], hist[WLOAD, h], hist[CT, h] = slot * (mc.n + 1) * mc.lanes_per_op, w_load, tiles[tile, TILE_C]
+    hist[WOFF, h], hist[WLOAD, h], hist[CT, h] = slot * (mc.n + 1) * mc.macs_per_pe, w_load, tiles[tile, TILE_C]
     _os_next_mac(mc, st, ia, ib, sums)
     return status
 
@@ -225,8 +225,8 @@ def _os_next_mac(mc: OsMachine, st: NDArray[np.int64], ia: int, ib: int, sums: i
         else:
             st[RED_N] = sums
             st[WAIT] = mc.latency - 1
-    elif st[SLOT] % mc.split == 0:
-        st[WAIT] = max(0, mc.latency - ia * ib * mc.split)
+    elif st[SLOT] % mc.split_k == 0:
+        st[WAIT] = max(0, mc.latency - ia * ib * mc.split_k)
 
 
 @inlined
@@ -269,7 +269,7 @@ def _os_wait(mc: OsMachine, st: NDArray[np.int64], h: int) -> None:
     """A bubble. Between blocks of slots it may name the next, unused register: that leaves the run of words whole."""
     bubble(mc.hist, h)
     interleaved = mc.tiles[st[TILE], TILE_IA] * mc.tiles[st[TILE], TILE_IB]
-    if st[RED_N] == 0 and mc.places == max(mc.latency, interleaved * mc.split):
+    if st[RED_N] == 0 and mc.places == max(mc.latency, interleaved * mc.split_k):
         hist = mc.hist
         name_registers(
             hist,
@@ -322,7 +322,7 @@ def _os_row_edges(mc: OsMachine, st: NDArray[np.int64], h: int, xh: int) -> None
 @inlined
 def _os_column_edges(mc: OsMachine, st: NDArray[np.int64], h: int) -> None:
     """Push one compact w word (values and positions) into every column whose control word asks for it."""
-    hist, words, head, lanes = mc.hist, 0, st[W_HEAD], mc.lanes_per_op
+    hist, words, head, macs_per_pe = mc.hist, 0, st[W_HEAD], mc.macs_per_pe
     for b in range(mc.w_valid.shape[1]):
         mc.w_valid[head, b] = np.uint64(0)
     for j in range(mc.cols):
@@ -331,8 +331,8 @@ def _os_column_edges(mc: OsMachine, st: NDArray[np.int64], h: int) -> None:
             col = hist[WCOL, p] + j
             if col >= hist[WEND, p]:
                 col = mc.n
-            source = hist[WOFF, p] + col * lanes
-            for v in range(lanes):
+            source = hist[WOFF, p] + col * macs_per_pe
+            for v in range(macs_per_pe):
                 mc.w_line[head, v, j] = mc.w[source + v]
                 mc.wi_line[head, v, j] = mc.wi[source + v]
             words += hist[WLOAD, p]
@@ -346,7 +346,7 @@ def _os_run_plain(
     w: NDArray[np.float64], wi: NDArray[np.uint32], w_at: int, x: NDArray[np.float64], line: NDArray[np.uint32],
     x_at: int,
 ) -> None:  # fmt: skip
-    """PEs with one lane whose control words name the same registers: select, multiply, add."""
+    """PEs with one MAC whose control words name the same registers: select, multiply, add."""
     a, s, b, c = np.uint64(source), np.uint64(stage), np.uint64(w_at), np.uint64(x_at)
     if adds:
         for v in range(count):
@@ -362,14 +362,14 @@ def _os_run_plain(
 def _os_run_wide(
     regs: NDArray[np.float64], source: int, adds: bool, pipe: NDArray[np.float64], stage: int, count: int,
     w: NDArray[np.float64], wi: NDArray[np.uint32], w_at: int, x: NDArray[np.float64], line: NDArray[np.uint32],
-    x_at: int, lanes: int, cols: int,
+    x_at: int, macs_per_pe: int, cols: int,
 ) -> None:  # fmt: skip
-    """The same for V lanes: the dot product, then one add."""
+    """The same for V MACs: the dot product, then one add."""
     a, s, b, c = np.uint64(source), np.uint64(stage), np.uint64(w_at), np.uint64(x_at)
     for v in range(count):
         u = np.uint64(v)
         pipe[s + u] = w[b + u] * x[np.uint64(line[c + u]) + np.uint64(wi[b + u])]
-    for _ in range(1, lanes):
+    for _ in range(1, macs_per_pe):
         b += np.uint64(cols)
         for v in range(count):
             u = np.uint64(v)
@@ -392,7 +392,7 @@ def _reduce_run(
 @inlined
 def _os_issue(
     hist: NDArray[np.int64], p: int, turn: int, places: int, regs: NDArray[np.float64], base: int,
-    pipe: NDArray[np.float64], stage: int, cols: int, stride: int, lanes: int, w: NDArray[np.float64],
+    pipe: NDArray[np.float64], stage: int, cols: int, stride: int, macs_per_pe: int, w: NDArray[np.float64],
     wi: NDArray[np.uint32], w_at: int, x: NDArray[np.float64], line: NDArray[np.uint32],
     x_at: int,
 ) -> None:  # fmt: skip
@@ -406,12 +406,13 @@ def _os_issue(
             if mode == REDUCE:
                 other = bank + around(hist[PHASE2, p + j] + turn, places) * stride
                 _reduce_run(regs, source, other, pipe, stage + j, count)
-            elif lanes == 1:
+            elif macs_per_pe == 1:
                 _os_run_plain(regs, source, mode == ADD, pipe, stage + j, count, w, wi, w_at + j, x, line, x_at + j)
             else:
                 _os_run_wide(
-                    regs, source, mode == ADD, pipe, stage + j, count, w, wi, w_at + j, x, line, x_at + j, lanes, cols
-                )
+                    regs, source, mode == ADD, pipe, stage + j, count, w, wi, w_at + j, x, line, x_at + j, macs_per_pe,
+                    cols,
+                )  # fmt: skip
         j += count
 
 
@@ -428,8 +429,8 @@ def _os_array(mc: OsMachine, st: NDArray[np.int64], h: int, xh: int) -> int:
         stage = (st[STAGE] * mc.rows + i) * cols
         retire(regs, i * cols, hist, h + i + latency, late, places, pipe, stage, cols, stride)
         _os_issue(
-            hist, h + i, turn, places, regs, i * cols, pipe, stage, cols, stride, mc.lanes_per_op, w_flat, wi_flat,
-            head * mc.lanes_per_op * cols, x, line_flat, i * line.shape[1] + xh,
+            hist, h + i, turn, places, regs, i * cols, pipe, stage, cols, stride, mc.macs_per_pe, w_flat, wi_flat,
+            head * mc.macs_per_pe * cols, x, line_flat, i * line.shape[1] + xh,
         )  # fmt: skip
         issued += count_both(mc.x_valid, i, mc.w_valid, head)
         head = head - 1 if head > 0 else mc.rows - 1
@@ -519,7 +520,7 @@ def _os_drain(mc: OsMachine, st: NDArray[np.int64]) -> int:
     return status
 
 
-@compiled
+@borrowing
 def step_os(mc: OsMachine, st: NDArray[np.int64], issued: NDArray[np.int32]) -> int:
     """Step until `issued` is full or the GEMM is done; ops issued in each cycle go to `issued`."""
     for c in range(issued.shape[0]):

@@ -44,7 +44,6 @@ from accelsim.arrays.compiled.register_words import (
     Y_WORDS,
     around,
     bubble,
-    compiled,
     count_both,
     inlined,
     name_registers,
@@ -54,6 +53,7 @@ from accelsim.arrays.compiled.register_words import (
     set_bit,
     shift_in,
 )
+from accelsim.base.jit import borrowing
 
 __all__ = ["StationaryMachine", "stationary_tiles", "step_stationary"]
 
@@ -83,7 +83,7 @@ class StationaryMachine(NamedTuple):
     parts: int  # ops per streamed vector and PE row
     chunks: int  # preload cycles per PE row
     held: int  # registers of the stationary operand
-    lanes_per_op: int
+    macs_per_pe: int
     word: int
     latency: int
     batch: int  # psums interleaved (chain)
@@ -96,7 +96,7 @@ class StationaryMachine(NamedTuple):
     places: int  # registers of one bank; bank 0 holds accumulators, bank 1 the link from the row above
     span: int
     tiles: NDArray[np.int64]
-    lanes: NDArray[np.int64]
+    slot_values: NDArray[np.int64]
     row_word: NDArray[np.int64]  # x word of each slot row
     row_lead: NDArray[np.int64]  # 1 where the slot row is the first of its x word
     # Operands in memory, flat: the streamed one vector after vector for each slot row, the held one column by column.
@@ -122,7 +122,7 @@ class StationaryMachine(NamedTuple):
     y: NDArray[np.float64]
 
 
-@compiled
+@borrowing
 def stationary_tiles(tiles: NDArray[np.int64], columns: int, slot_rows: int, rows: int, cols: int) -> None:
     """Walk the tiles of a weight- or input-stationary GEMM, column blocks outer, k blocks inner."""
     t = 0
@@ -137,7 +137,7 @@ def stationary_tiles(tiles: NDArray[np.int64], columns: int, slot_rows: int, row
 def _st_row_load(mc: StationaryMachine, slot_row: int, i: int, part: int) -> int:
     """Words that enter the edge of PE row i with this op."""
     if mc.input_held:
-        return int(mc.lanes[slot_row * mc.parts + part])
+        return int(mc.slot_values[slot_row * mc.parts + part])
     if mc.flat:
         return mc.word if i == 0 or mc.row_lead[slot_row] else 0
     return mc.word if part == 0 else 0
@@ -249,7 +249,7 @@ def _st_control(mc: StationaryMachine, st: NDArray[np.int64], h: int) -> int:
     hist, bank = mc.hist, mc.places * mc.cols
     hist[KIND, h], hist[RT, h], hist[CT, h] = MAC, tiles[tile, STAT_R], tiles[tile, STAT_C]
     bank_in, bank_out = 0 if mc.chain and part > 0 else bank, 3 * bank if final else 0
-    phase, held = around(element - st[TURN], mc.places), part * mc.lanes_per_op * mc.cols
+    phase, held = around(element - st[TURN], mc.places), part * mc.macs_per_pe * mc.cols
     name_registers(hist, h, ADD, bank_in, bank_out, phase, held if mc.chain else 0)
     hist[HELD, h] = held
     hist[VEC, h], hist[PARTNO, h], hist[FINAL, h] = vector, part, int(final) + int(last)
@@ -277,8 +277,8 @@ def _st_may_preload(mc: StationaryMachine, st: NDArray[np.int64]) -> bool:
 def _st_chunk_elems(mc: StationaryMachine, slot_row: int, chunk: int) -> int:
     """Elements of the stationary operand that one preload cycle brings into one column."""
     if mc.input_held:
-        return min(mc.lanes_per_op, mc.word - chunk * mc.lanes_per_op)
-    return int(mc.lanes[slot_row * mc.parts + chunk])
+        return min(mc.macs_per_pe, mc.word - chunk * mc.macs_per_pe)
+    return int(mc.slot_values[slot_row * mc.parts + chunk])
 
 
 @inlined
@@ -322,7 +322,7 @@ def _st_preload(mc: StationaryMachine, st: NDArray[np.int64]) -> int:
     h = next_place(mc.pre_hist, st[PRE_HEAD], mc.cols)
     st[PRE_HEAD] = h
     status = _st_preload_control(mc, st, h)
-    word, lanes = mc.pre_hist, mc.lanes_per_op
+    word, macs_per_pe = mc.pre_hist, mc.macs_per_pe
     for j in range(mc.cols):
         p = h + j
         if word[P_ON, p] == 0 or j >= word[P_COLS, p]:
@@ -330,15 +330,15 @@ def _st_preload(mc: StationaryMachine, st: NDArray[np.int64]) -> int:
         column, slot_row, chunk, i = word[P_COL0, p] + j, word[P_WORD, p], word[P_PART, p], word[P_ROW, p]
         elems = _st_chunk_elems(mc, slot_row, chunk)
         if mc.input_held:
-            source = (column * mc.words + slot_row) * mc.word + chunk * lanes
+            source = (column * mc.words + slot_row) * mc.word + chunk * macs_per_pe
             for v in range(elems):
-                mc.shadow_v[(i * mc.held + chunk * lanes + v) * mc.cols + j] = mc.x[source + v]
+                mc.shadow_v[(i * mc.held + chunk * macs_per_pe + v) * mc.cols + j] = mc.x[source + v]
             st[X_WORDS] += elems
         else:
-            source = (column * mc.slots + slot_row * mc.parts + chunk) * lanes
-            for v in range(lanes):
-                mc.shadow_v[(i * mc.held + chunk * lanes + v) * mc.cols + j] = mc.w[source + v]
-                mc.shadow_i[(i * mc.held + chunk * lanes + v) * mc.cols + j] = mc.wi[source + v]
+            source = (column * mc.slots + slot_row * mc.parts + chunk) * macs_per_pe
+            for v in range(macs_per_pe):
+                mc.shadow_v[(i * mc.held + chunk * macs_per_pe + v) * mc.cols + j] = mc.w[source + v]
+                mc.shadow_i[(i * mc.held + chunk * macs_per_pe + v) * mc.cols + j] = mc.wi[source + v]
             st[W_WORDS] += elems
     return status
 
@@ -391,7 +391,7 @@ def _st_row_edges(mc: StationaryMachine, st: NDArray[np.int64], h: int, lh: int)
         if hist[KIND, p] == MAC and i < hist[RT, p]:
             slot_row, part = hist[ROW0, p] + i, hist[PARTNO, p]
             if mc.input_held:
-                mc.line[i, lh] = ((slot_row * mc.parts + part) * (mc.length + 1) + hist[VEC, p]) * mc.lanes_per_op
+                mc.line[i, lh] = ((slot_row * mc.parts + part) * (mc.length + 1) + hist[VEC, p]) * mc.macs_per_pe
             else:
                 mc.line[i, lh] = (mc.row_word[slot_row] * (mc.length + 1) + hist[VEC, p]) * mc.word
             words += _st_row_load(mc, slot_row, i, part)
@@ -407,12 +407,12 @@ def _st_row_edges(mc: StationaryMachine, st: NDArray[np.int64], h: int, lh: int)
 def _ws_run(
     regs: NDArray[np.float64], source: int, pipe: NDArray[np.float64], stage: int, count: int,
     held: NDArray[np.float64], held_i: NDArray[np.uint32], held_at: int,
-    x: NDArray[np.float64], line: NDArray[np.uint32], x_at: int, lanes: int,
+    x: NDArray[np.float64], line: NDArray[np.uint32], x_at: int, macs_per_pe: int,
     cols: int,
 ) -> None:  # fmt: skip
     """PEs that use the same registers and the same held slot: select from the passing x word, multiply, add."""
     a, s, b, c = np.uint64(source), np.uint64(stage), np.uint64(held_at), np.uint64(x_at)
-    if lanes == 1:
+    if macs_per_pe == 1:
         for v in range(count):
             u = np.uint64(v)
             pipe[s + u] = regs[a + u] + held[b + u] * x[np.uint64(line[c + u]) + np.uint64(held_i[b + u])]
@@ -420,7 +420,7 @@ def _ws_run(
     for v in range(count):
         u = np.uint64(v)
         pipe[s + u] = held[b + u] * x[np.uint64(line[c + u]) + np.uint64(held_i[b + u])]
-    for _ in range(1, lanes):
+    for _ in range(1, macs_per_pe):
         b += np.uint64(cols)
         for v in range(count):
             u = np.uint64(v)
@@ -435,14 +435,14 @@ def _ws_run_mixed(
     regs: NDArray[np.float64], source: int, pipe: NDArray[np.float64], stage: int, count: int,
     held: NDArray[np.float64], held_i: NDArray[np.uint32], held_at: int,
     slots: NDArray[np.int64], p: int, x: NDArray[np.float64],
-    line: NDArray[np.uint32], x_at: int, lanes: int, cols: int,
+    line: NDArray[np.uint32], x_at: int, macs_per_pe: int, cols: int,
 ) -> None:  # fmt: skip
     """The same where every PE uses the held slot that its control word names."""
     for u in range(count):
         at = np.uint64(held_at + slots[HELD, p + u] + u)
         word = np.uint64(line[np.uint64(x_at + u)])
         total = held[at] * x[word + np.uint64(held_i[at])]
-        for _ in range(1, lanes):
+        for _ in range(1, macs_per_pe):
             at += np.uint64(cols)
             total += held[at] * x[word + np.uint64(held_i[at])]
         pipe[np.uint64(stage + u)] = total + regs[np.uint64(source + u)]
@@ -452,13 +452,13 @@ def _ws_run_mixed(
 def _is_run(
     regs: NDArray[np.float64], source: int, pipe: NDArray[np.float64], stage: int, count: int,
     held: NDArray[np.float64], held_at: int,
-    w: NDArray[np.float64], wi: NDArray[np.uint32], line: NDArray[np.uint32], w_at: int, lanes: int,
+    w: NDArray[np.float64], wi: NDArray[np.uint32], line: NDArray[np.uint32], w_at: int, macs_per_pe: int,
     cols: int,
 ) -> None:  # fmt: skip
     """PEs that use the same registers: select from the held x word for the passing weights, multiply, add."""
     a, s, b, c = np.uint64(source), np.uint64(stage), np.uint64(held_at), np.uint64(w_at)
     width = np.uint64(cols)
-    if lanes == 1:
+    if macs_per_pe == 1:
         for v in range(count):
             u = np.uint64(v)
             at = np.uint64(line[c + u])
@@ -468,15 +468,15 @@ def _is_run(
         u = np.uint64(v)
         at = np.uint64(line[c + u])
         total = w[at] * held[b + u + np.uint64(wi[at]) * width]
-        for lane in range(1, lanes):
-            total += w[at + np.uint64(lane)] * held[b + u + np.uint64(wi[at + np.uint64(lane)]) * width]
+        for mac in range(1, macs_per_pe):
+            total += w[at + np.uint64(mac)] * held[b + u + np.uint64(wi[at + np.uint64(mac)]) * width]
         pipe[s + u] = total + regs[a + u]
 
 
 @inlined
 def _st_issue(mc: StationaryMachine, i: int, p: int, turn: int, stage: int, line: NDArray[np.uint32], lh: int) -> None:
     """Issue the ops of one row, run by run."""
-    hist, cols, regs, lanes = mc.hist, mc.cols, mc.regs, mc.lanes_per_op
+    hist, cols, regs, macs_per_pe = mc.hist, mc.cols, mc.regs, mc.macs_per_pe
     base, held = 2 * i * mc.places * cols, i * mc.held * cols
     j = 0
     while j < cols:
@@ -486,17 +486,19 @@ def _st_issue(mc: StationaryMachine, i: int, p: int, turn: int, stage: int, line
             source = base + hist[BANK_IN, p + j] + place * cols + j
             if mc.input_held:
                 _is_run(
-                    regs, source, mc.pipe, stage + j, count, mc.held_v, held + j, mc.w, mc.wi, line, lh + j, lanes, cols
-                )
+                    regs, source, mc.pipe, stage + j, count, mc.held_v, held + j, mc.w, mc.wi, line, lh + j,
+                    macs_per_pe, cols,
+                )  # fmt: skip
             elif mc.parts == 1 or mc.chain:
                 slot = held + hist[PHASE2, p + j] + j
                 _ws_run(
-                    regs, source, mc.pipe, stage + j, count, mc.held_v, mc.held_i, slot, mc.x, line, lh + j, lanes, cols
-                )
+                    regs, source, mc.pipe, stage + j, count, mc.held_v, mc.held_i, slot, mc.x, line, lh + j,
+                    macs_per_pe, cols,
+                )  # fmt: skip
             else:
                 _ws_run_mixed(
                     regs, source, mc.pipe, stage + j, count, mc.held_v, mc.held_i, held + j, hist, p + j, mc.x, line,
-                    lh + j, lanes, cols,
+                    lh + j, macs_per_pe, cols,
                 )  # fmt: skip
         j += count
 
@@ -540,7 +542,7 @@ def _st_exits(mc: StationaryMachine, st: NDArray[np.int64], h: int) -> None:
                 st[FINISHED] += 1
 
 
-@compiled
+@borrowing
 def step_stationary(mc: StationaryMachine, st: NDArray[np.int64], issued: NDArray[np.int32]) -> int:
     """Step until `issued` is full or the GEMM is done; ops issued in each cycle go to `issued`."""
     for c in range(issued.shape[0]):

@@ -22,19 +22,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.base.jit import jit
+from accelsim.base.jit import borrowing
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def compiled(function: _F) -> _F:
-    """Compile without reference counts (`_nrt`): no kernel makes an array, and counting took 80 % of the time."""
-    return jit(function, _nrt=False)
-
-
 def inlined(function: _F) -> _F:
     """Compile into every caller: a call that hands a machine over copies its 40 fields."""
-    return jit(function, forceinline=True, _nrt=False)
+    return borrowing(function, forceinline=True)
 
 
 RUNNING = 0

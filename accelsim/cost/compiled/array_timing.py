@@ -1,16 +1,81 @@
 """Cycles and edge words of one GEMM or buffer tile on the array, and bounds of them.
 
-Names: R x C PEs (`rows`, `cols`), V MACs per PE (`lanes`), adder latency L (`latency`), pattern N:M (`kept`, `group`;
-`kept` = 0 is dense), accumulators Ia x Ib (`ia`, `ib`) times `split` partial sums each.
+`size` is what the array computes, `kept` of every `group` elements of w along k are kept (`kept` 0: dense), `array` an
+`ArrayNumbers`, `mapping` an `ArrayMapping`.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
 from accelsim.base.jit import jit
+from accelsim.cost.compiled.values import CHAIN, FLAT, OS, SPLIT, UNLIMITED, WS, ArrayNumbers, Sizes
 
-OS, WS, IS = 0, 1, 2
-SPLIT, CHAIN, FLAT = 0, 1, 2
-UNLIMITED = 0
+
+class SlotLayout(NamedTuple):
+    """A reduction in slots of V products: groups per slot row f, slots per group q, slots (ops) per output S, and the
+    padded lengths of x and of the compact w."""
+
+    together: int
+    per_group: int
+    slots: int
+    x_length: int
+    w_length: int
+
+
+class OsTile(NamedTuple):
+    """One OS tile: PE rows and columns used, accumulators per PE, issue cycles with the port limits."""
+
+    rows: int
+    cols: int
+    ia: int
+    ib: int
+    issue: int
+
+
+class StationaryLayout(NamedTuple):
+    """A reduction on a WS or IS machine: slot rows, k per slot row, slots per group q, weight words per slot row."""
+
+    slot_rows: int
+    row_k: int
+    per_group: int
+    row_words: int
+
+
+class Stream(NamedTuple):
+    """Cycles to stream vectors past stationary operands, and the hop of a partial sum to the next PE row."""
+
+    cycles: int
+    hop: int
+
+
+class Preload(NamedTuple):
+    """What PE rows hold: words of a slot row, and words that fill a set of slot rows (`flat`: those of a group, the
+    last of which may leave MACs empty)."""
+
+    row_words: int
+    set_rows: int
+    set_words: int
+
+
+class EdgeCounts(NamedTuple):
+    """Op slots, words at the array's edge and tiles of one GEMM (padding of ragged tiles included)."""
+
+    op_slots: int
+    x_words: int
+    w_words: int
+    y_words: int
+    tiles: int
+
+
+class Bounds(NamedTuple):
+    """See `mapping_bounds`."""
+
+    issue: int
+    drain: int
+    to_issue: int
+    to_drain: int
+    stall_free: int
 
 
 @jit
@@ -20,26 +85,26 @@ def ceil_div(a, b):
 
 
 @jit
-def slot_layout(k, lanes, kept, group):
-    """Groups per slot row f, slots per group q, ops per output S, padded x length kx and w length kw of a reduction."""
+def slot_layout(k, macs_per_pe, kept, group):
+    """How a reduction of length k lies in slots (`SlotLayout`)."""
     if kept == 0:
-        slots = ceil_div(k, lanes)
-        return 1, 1, slots, slots * lanes, slots * lanes
+        slots = ceil_div(k, macs_per_pe)
+        return SlotLayout(1, 1, slots, slots * macs_per_pe, slots * macs_per_pe)
     groups = ceil_div(k, group)
-    if lanes < kept:
-        per_group = ceil_div(kept, lanes)
-        return 1, per_group, groups * per_group, groups * group, groups * kept
-    together = lanes // kept
+    if macs_per_pe < kept:
+        per_group = ceil_div(kept, macs_per_pe)
+        return SlotLayout(1, per_group, groups * per_group, groups * group, groups * kept)
+    together = macs_per_pe // kept
     slots = ceil_div(groups, together)
-    return together, 1, slots, slots * together * group, slots * together * kept
+    return SlotLayout(together, 1, slots, slots * together * group, slots * together * kept)
 
 
 @jit
-def issue_cycles(slots, accumulators, split, latency):
-    """Cycles in which one OS tile issues its ops: `slots` per output, `split` partial sums, then their reduction."""
-    period = max(accumulators * split, latency)
-    issue = ((slots - 1) // split) * period + ((slots - 1) % split) * accumulators + accumulators
-    left = min(split, slots)
+def issue_cycles(slots, accumulators, split_k, latency):
+    """Cycles in which one OS tile issues its ops: `slots` per output, `split_k` partial sums, then their reduction."""
+    period = max(accumulators * split_k, latency)
+    issue = ((slots - 1) // split_k) * period + ((slots - 1) % split_k) * accumulators + accumulators
+    left = min(split_k, slots)
     while left > 1:
         half = left // 2
         issue += (latency - 1) + half * accumulators
@@ -48,16 +113,15 @@ def issue_cycles(slots, accumulators, split, latency):
 
 
 @jit
-def os_tile(mt, nt, slots, kx, kw, rows, cols, latency, split, row_port, col_port):
-    """One OS tile: rows r and columns c used, accumulators ia and ib per PE, issue cycles with the port limits."""
-    r, c = min(rows, mt), min(cols, nt)
-    ia, ib = ceil_div(mt, rows), ceil_div(nt, cols)
-    issue = issue_cycles(slots, ia * ib, split, latency)
-    if row_port > 0:
-        issue = max(issue, ceil_div(ia * kx, row_port))
-    if col_port > 0:
-        issue = max(issue, ceil_div(ib * kw, col_port))
-    return r, c, ia, ib, issue
+def os_tile(mt, nt, layout, array, split_k):
+    """One OS tile of mt x nt outputs (`OsTile`)."""
+    ia, ib = ceil_div(mt, array.rows), ceil_div(nt, array.cols)
+    issue = issue_cycles(layout.slots, ia * ib, split_k, array.adder_latency)
+    if array.row_port > 0:
+        issue = max(issue, ceil_div(ia * layout.x_length, array.row_port))
+    if array.col_port > 0:
+        issue = max(issue, ceil_div(ib * layout.w_length, array.col_port))
+    return OsTile(rows=min(array.rows, mt), cols=min(array.cols, nt), ia=ia, ib=ib, issue=issue)
 
 
 @jit
@@ -88,43 +152,42 @@ def os_run(start, drained, issue, skew, drain, count):
 
 
 @jit
-def os_cycles(m, n, k, rows, cols, lanes, latency, kept, group, ia, ib, split, overlapped, row_port, col_port):
+def os_cycles(size, kept, group, array, mapping):
     """Cycles of an output-stationary GEMM: m blocks outer, n blocks inner, k never cut."""
-    _, _, slots, kx, kw = slot_layout(k, lanes, kept, group)
-    m_blocks, n_blocks = ceil_div(m, rows * ia), ceil_div(n, cols * ib)
-    m_last, n_last = m - (m_blocks - 1) * rows * ia, n - (n_blocks - 1) * cols * ib
+    layout, latency = slot_layout(size.k, array.macs_per_pe, kept, group), array.adder_latency
+    m_block, n_block = array.rows * mapping.ia, array.cols * mapping.ib
+    m_blocks, n_blocks = ceil_div(size.m, m_block), ceil_div(size.n, n_block)
+    m_last, n_last = size.m - (m_blocks - 1) * m_block, size.n - (n_blocks - 1) * n_block
     cycles = 0
     start, drained, finish = 0, 0, 0
-    if overlapped and m_last == rows * ia and n_last == cols * ib:
-        r, c, a, b, issue = os_tile(m_last, n_last, slots, kx, kw, rows, cols, latency, split, row_port, col_port)
-        _, drained = os_run(start, drained, issue, latency + r - 2, r * a * b, m_blocks * n_blocks)
-        return drained + c - 1
+    if array.overlapped and m_last == m_block and n_last == n_block:
+        tile = os_tile(m_last, n_last, layout, array, mapping.split_k)
+        skew, drain = latency + tile.rows - 2, tile.rows * tile.ia * tile.ib
+        _, drained = os_run(start, drained, tile.issue, skew, drain, m_blocks * n_blocks)
+        return drained + tile.cols - 1
     for m_edge in range(2):
-        mt = m_last if m_edge else rows * ia
+        mt = m_last if m_edge else m_block
         rows_left = 1 if m_edge else m_blocks - 1
         if rows_left == 0:
             continue
-        r, c, a, b, issue = os_tile(
-            mt, min(n, cols * ib), slots, kx, kw, rows, cols, latency, split, row_port, col_port
-        )
-        _, c_last, a_last, b_last, issue_last = os_tile(
-            mt, n_last, slots, kx, kw, rows, cols, latency, split, row_port, col_port
-        )
-        drain, drain_last = r * a * b, r * a_last * b_last
-        if not overlapped:
-            full = (r - 1) + (c - 1) + issue + (latency - 1) + drain
-            edge = (r - 1) + (c_last - 1) + issue_last + (latency - 1) + drain_last
-            cycles += rows_left * ((n_blocks - 1) * full + edge)
+        full = os_tile(mt, min(size.n, n_block), layout, array, mapping.split_k)
+        last = os_tile(mt, n_last, layout, array, mapping.split_k)
+        rows = full.rows
+        drain, drain_last = rows * full.ia * full.ib, rows * last.ia * last.ib
+        if not array.overlapped:
+            alone = (rows - 1) + (full.cols - 1) + full.issue + (latency - 1) + drain
+            alone_last = (rows - 1) + (last.cols - 1) + last.issue + (latency - 1) + drain_last
+            cycles += rows_left * ((n_blocks - 1) * alone + alone_last)
             continue
-        skew = latency + r - 2
+        skew = latency + rows - 2
         while rows_left > 0:
             steps = 2 if rows_left >= 2 else 1
             begin, relative = start, drained - start
             for _ in range(steps):
-                start, drained = os_run(start, drained, issue, skew, drain, n_blocks - 1)
-                finish = drained + c - 1 if n_blocks > 1 else 0
-                start, drained = os_run(start, drained, issue_last, skew, drain_last, 1)
-                finish = max(finish, drained + c_last - 1)
+                start, drained = os_run(start, drained, full.issue, skew, drain, n_blocks - 1)
+                finish = drained + full.cols - 1 if n_blocks > 1 else 0
+                start, drained = os_run(start, drained, last.issue, skew, drain_last, 1)
+                finish = max(finish, drained + last.cols - 1)
             rows_left -= steps
             if steps == 2 and drained - start == relative:
                 periods = rows_left // 2
@@ -133,77 +196,80 @@ def os_cycles(m, n, k, rows, cols, lanes, latency, kept, group, ia, ib, split, o
                 drained += shift
                 finish += shift
                 rows_left -= 2 * periods
-    return finish if overlapped else cycles
+    return finish if array.overlapped else cycles
 
 
 @jit
-def stationary_layout(k, lanes, kept, group, variant):
-    """Slot rows, k per slot row kr, slots per group q, weight words kept per slot row of a WS or IS machine."""
-    together, per_group, slots, _, _ = slot_layout(k, lanes, kept, group)
-    if variant == FLAT:
-        return slots, lanes, 1, lanes
-    if kept == 0:
-        return slots, lanes, 1, lanes
-    return ceil_div(k, together * group), together * group, per_group, together * kept
+def stationary_layout(k, macs_per_pe, kept, group, variant):
+    """How a reduction of length k lies on a WS or IS machine (`StationaryLayout`)."""
+    layout = slot_layout(k, macs_per_pe, kept, group)
+    if variant == FLAT or kept == 0:
+        return StationaryLayout(layout.slots, macs_per_pe, 1, macs_per_pe)
+    row_k = layout.together * group
+    return StationaryLayout(ceil_div(k, row_k), row_k, layout.per_group, layout.together * kept)
 
 
 @jit
 def stream_cycles(length, per_group, accumulators, latency, variant):
-    """Cycles to stream `length` vectors past stationary operands, and the hop of a partial sum to the next PE row."""
+    """The `Stream` of `length` vectors."""
     if variant != CHAIN:
-        return length * per_group, latency
+        return Stream(length * per_group, latency)
     full, rest = length // accumulators, length % accumulators
     wait = per_group - 1
     stream = full * (wait * max(accumulators, latency) + accumulators)
     if rest:
         stream += wait * max(rest, latency) + rest
-    return stream, wait * max(min(accumulators, length), latency) + latency
+    return Stream(stream, wait * max(min(accumulators, length), latency) + latency)
 
 
 @jit
-def preload_cycles(first, r, hold, lanes, set_slots, set_words, col_port):
-    """Cycles to preload `r` slot rows from `first` on: V words per row and cycle, and what the column port passes.
-
-    `set_words` words fill `set_slots` slot rows: in `flat` the last slot of a group may have empty lanes.
-    """
-    cycles = r * ceil_div(hold, lanes)
-    if col_port > 0:
-        before = (first // set_slots) * set_words + (first % set_slots) * hold
-        after = ((first + r) // set_slots) * set_words + ((first + r) % set_slots) * hold
-        cycles = max(cycles, ceil_div(after - before, col_port))
+def preload_cycles(first, r, preload, array):
+    """Cycles to preload `r` slot rows from `first` on: V words per row and cycle, and what the column port passes."""
+    cycles = r * ceil_div(preload.row_words, array.macs_per_pe)
+    if array.col_port > 0:
+        hold, set_rows, set_words = preload.row_words, preload.set_rows, preload.set_words
+        before = (first // set_rows) * set_words + (first % set_rows) * hold
+        after = ((first + r) // set_rows) * set_words + ((first + r) % set_rows) * hold
+        cycles = max(cycles, ceil_div(after - before, array.col_port))
     return cycles
 
 
 @jit
-def stationary_cycles(
-    m, n, k, rows, cols, lanes, latency, kept, group, accumulators, dataflow, variant, overlapped, row_port, col_port
-):
+def streamed_words(layout, kept, group, array, mapping):
+    """Words that enter a PE row with each streamed vector."""
+    if mapping.variant == FLAT and kept > 0:
+        return max(1, array.macs_per_pe // kept) * group
+    return layout.row_k if mapping.dataflow == WS else layout.row_words
+
+
+@jit
+def stationary_cycles(size, kept, group, array, mapping):
     """Cycles of a weight- or input-stationary GEMM: column blocks outer, slot-row (k) blocks inner."""
-    slot_rows, kr, per_group, kw_row = stationary_layout(k, lanes, kept, group, variant)
-    length, width = (m, n) if dataflow == WS else (n, m)
-    hold, streamed = (kw_row, kr) if dataflow == WS else (kr, kw_row)
-    if variant == FLAT and kept > 0:
-        streamed = max(1, lanes // kept) * group
-    stream, hop = stream_cycles(length, per_group, accumulators, latency, variant)
-    if row_port > 0:
-        stream = max(stream, ceil_div(length * streamed, row_port))
-    set_slots, set_words = 1, hold
-    if variant == FLAT and kept > 0:
-        together, set_slots, _, _, _ = slot_layout(k, lanes, kept, group)
-        set_words = together * kept
-    k_blocks, blocks = ceil_div(slot_rows, rows), ceil_div(width, cols)
-    r_last, c_last = slot_rows - (k_blocks - 1) * rows, width - (blocks - 1) * cols
-    c_full, tail, full_skew = min(cols, width), latency - 1, (rows - 1) * hop
-    first_load = preload_cycles(0, min(rows, slot_rows), hold, lanes, set_slots, set_words, col_port)
-    last_load = preload_cycles((k_blocks - 1) * rows, r_last, hold, lanes, set_slots, set_words, col_port)
+    layout = stationary_layout(size.k, array.macs_per_pe, kept, group, mapping.variant)
+    rows, slot_rows, latency = array.rows, layout.slot_rows, array.adder_latency
+    length, width = (size.m, size.n) if mapping.dataflow == WS else (size.n, size.m)
+    vectors = stream_cycles(length, layout.per_group, mapping.ia * mapping.ib, latency, mapping.variant)
+    stream, hop = vectors.cycles, vectors.hop
+    if array.row_port > 0:
+        stream = max(stream, ceil_div(length * streamed_words(layout, kept, group, array, mapping), array.row_port))
+    hold = layout.row_words if mapping.dataflow == WS else layout.row_k
+    preload = Preload(hold, 1, hold)
+    if mapping.variant == FLAT and kept > 0:
+        slots = slot_layout(size.k, array.macs_per_pe, kept, group)
+        preload = Preload(hold, slots.per_group, slots.together * kept)
+    k_blocks, blocks = ceil_div(slot_rows, rows), ceil_div(width, array.cols)
+    r_last, c_last = slot_rows - (k_blocks - 1) * rows, width - (blocks - 1) * array.cols
+    c_full, tail, full_skew = min(array.cols, width), latency - 1, (rows - 1) * hop
+    first_load = preload_cycles(0, min(rows, slot_rows), preload, array)
+    last_load = preload_cycles((k_blocks - 1) * rows, r_last, preload, array)
     loads, inside = last_load, max(stream, full_skew + 1 + last_load) if k_blocks > 1 else np.int64(0)
-    period = set_slots // np.gcd(set_slots, rows)
+    period = preload.set_rows // np.gcd(preload.set_rows, rows)
     for phase in range(min(period, k_blocks - 1)):
         alike = ceil_div(k_blocks - 1 - phase, period)
-        load = preload_cycles(phase * rows, rows, hold, lanes, set_slots, set_words, col_port)
+        load = preload_cycles(phase * rows, rows, preload, array)
         loads += alike * load
         inside += (alike - (1 if phase == 0 else 0)) * max(stream, full_skew + 1 + load)
-    if not overlapped:
+    if not array.overlapped:
         per_block = loads + k_blocks * (stream + tail) + (k_blocks - 1) * full_skew + (r_last - 1) * hop
         return blocks * per_block + k_blocks * ((blocks - 1) * (c_full - 1) + c_last - 1)
     last_to_first = max(stream, (r_last - 1) * hop + 1 + first_load)
@@ -216,68 +282,68 @@ def stationary_cycles(
 
 
 @jit
-def array_cycles(
-    m, n, k, rows, cols, lanes, latency, kept, group, dataflow, variant, ia, ib, split, overlapped, row_port, col_port
-):
+def array_cycles(size, kept, group, array, mapping):
     """Cycles of one GEMM on the array."""
-    if dataflow == OS:
-        return os_cycles(
-            m, n, k, rows, cols, lanes, latency, kept, group, ia, ib, split, overlapped, row_port, col_port
-        )
-    return stationary_cycles(
-        m, n, k, rows, cols, lanes, latency, kept, group, ia * ib, dataflow, variant, overlapped, row_port, col_port
-    )
+    if mapping.dataflow == OS:
+        return os_cycles(size, kept, group, array, mapping)
+    return stationary_cycles(size, kept, group, array, mapping)
 
 
 @jit
-def array_counts(m, n, k, rows, cols, lanes, kept, group, dataflow, variant, ia, ib):
-    """Op slots, words of x, w and y at the array's edge, and tiles of one GEMM (padding of ragged tiles included)."""
-    together, per_group, slots, kx, kw = slot_layout(k, lanes, kept, group)
-    if dataflow == OS:
-        m_blocks, n_blocks = ceil_div(m, rows * ia), ceil_div(n, cols * ib)
-        m_last, n_last = m - (m_blocks - 1) * rows * ia, n - (n_blocks - 1) * cols * ib
-        m_words = (m_blocks - 1) * rows * ia + min(rows, m_last) * ceil_div(m_last, rows)
-        n_words = (n_blocks - 1) * cols * ib + min(cols, n_last) * ceil_div(n_last, cols)
-        return (
-            m_words * n_words * slots,
-            m_words * kx * n_blocks,
-            n_words * kw * m_blocks,
-            m_words * n_words,
-            m_blocks * n_blocks,
+def array_counts(size, kept, group, array, mapping):
+    """The `EdgeCounts` of one GEMM."""
+    layout = slot_layout(size.k, array.macs_per_pe, kept, group)
+    rows, cols = array.rows, array.cols
+    if mapping.dataflow == OS:
+        m_block, n_block = rows * mapping.ia, cols * mapping.ib
+        m_blocks, n_blocks = ceil_div(size.m, m_block), ceil_div(size.n, n_block)
+        m_last, n_last = size.m - (m_blocks - 1) * m_block, size.n - (n_blocks - 1) * n_block
+        m_words = (m_blocks - 1) * m_block + min(rows, m_last) * ceil_div(m_last, rows)
+        n_words = (n_blocks - 1) * n_block + min(cols, n_last) * ceil_div(n_last, cols)
+        return EdgeCounts(
+            op_slots=m_words * n_words * layout.slots,
+            x_words=m_words * layout.x_length * n_blocks,
+            w_words=n_words * layout.w_length * m_blocks,
+            y_words=m_words * n_words,
+            tiles=m_blocks * n_blocks,
         )
-    slot_rows, kr, per_row, kw_row = stationary_layout(k, lanes, kept, group, variant)
-    length, width = (m, n) if dataflow == WS else (n, m)
-    k_blocks, blocks = ceil_div(slot_rows, rows), ceil_div(width, cols)
-    y_words = width * length * k_blocks * (per_row if variant == SPLIT else 1)
-    tiles = k_blocks * blocks
-    if variant == FLAT:
-        sets = slot_rows // per_group
-        step = per_group // np.gcd(per_group, rows)
+    held = stationary_layout(size.k, array.macs_per_pe, kept, group, mapping.variant)
+    length, width = (size.m, size.n) if mapping.dataflow == WS else (size.n, size.m)
+    k_blocks, blocks = ceil_div(held.slot_rows, rows), ceil_div(width, cols)
+    y_words = width * length * k_blocks * (held.per_group if mapping.variant == SPLIT else 1)
+    op_slots = held.slot_rows * width * length * held.per_group
+    if mapping.variant == FLAT:
+        sets = held.slot_rows // layout.per_group
+        step = layout.per_group // np.gcd(layout.per_group, rows)
         cut_sets = (k_blocks - 1) - (k_blocks - 1) // step
-        x_words = length * blocks * (sets + cut_sets) * (together * group if kept > 0 else lanes)
-        return slot_rows * width * length, x_words, width * kw, y_words, tiles
-    op_slots = slot_rows * width * length * per_row
-    if dataflow == WS:
-        return op_slots, slot_rows * length * kr * blocks, slot_rows * width * kw_row, y_words, tiles
-    return op_slots, slot_rows * width * kr, slot_rows * length * kw_row * blocks, y_words, tiles
+        x_words = length * blocks * (sets + cut_sets) * (layout.together * group if kept > 0 else array.macs_per_pe)
+        w_words = width * layout.w_length
+    elif mapping.dataflow == WS:
+        x_words = held.slot_rows * length * held.row_k * blocks
+        w_words = held.slot_rows * width * held.row_words
+    else:
+        x_words = held.slot_rows * width * held.row_k
+        w_words = held.slot_rows * length * held.row_words * blocks
+    return EdgeCounts(op_slots=op_slots, x_words=x_words, w_words=w_words, y_words=y_words, tiles=k_blocks * blocks)
 
 
 @jit
-def tile_steps(kept, group, k, machine, mapping):
-    """Smallest useful buffer tile (Tm, Tn, Tk) of a mapping: one block of the array, so that no tile cuts a block."""
-    rows, cols, lanes = machine[0], machine[1], machine[2]
-    if mapping[0] == OS:
-        together, _, _, _, _ = slot_layout(k, lanes, kept, group)
-        return rows * mapping[2], cols * mapping[3], (together * group if kept > 0 else lanes)
-    _, kr, _, _ = stationary_layout(k, lanes, kept, group, mapping[1])
-    if mapping[1] == FLAT and kept > 0:
-        together, per_group, _, _, _ = slot_layout(k, lanes, kept, group)
-        return rows, cols, ceil_div(rows, per_group) * together * group
-    return (rows, cols, rows * kr) if mapping[0] == WS else (cols, rows, rows * kr)
+def tile_steps(kept, group, k, array, mapping):
+    """Smallest useful buffer tile of a mapping: one block of the array, so that no tile cuts a block."""
+    layout = slot_layout(k, array.macs_per_pe, kept, group)
+    if mapping.dataflow == OS:
+        row_k = layout.together * group if kept > 0 else array.macs_per_pe
+        return Sizes(array.rows * mapping.ia, array.cols * mapping.ib, row_k)
+    if mapping.variant == FLAT and kept > 0:
+        return Sizes(array.rows, array.cols, ceil_div(array.rows, layout.per_group) * layout.together * group)
+    row_k = stationary_layout(k, array.macs_per_pe, kept, group, mapping.variant).row_k
+    if mapping.dataflow == WS:
+        return Sizes(array.rows, array.cols, array.rows * row_k)
+    return Sizes(array.cols, array.rows, array.rows * row_k)
 
 
 @jit
-def mapping_bounds(m, n, k, kept, group, machine, mapping):
+def mapping_bounds(size, kept, group, array, mapping):
     """Lower bounds of the array cycles of all jobs that cover m and n with k uncut: the sum of issues and of drains,
     and what a job whose blocks are all full adds to either sum.
 
@@ -286,57 +352,68 @@ def mapping_bounds(m, n, k, kept, group, machine, mapping):
     the skew, the adder latency and its last drain (OS) or its first preload and its last skew (WS, IS); to its drains
     the skew, the latency and its first issue. Last, the sum of issues without stalls, which no cut of k lowers.
     """
-    rows, cols, lanes, latency = machine[0], machine[1], machine[2], machine[3]
-    if mapping[0] != OS:
-        slot_rows, kr, per_group, kw_row = stationary_layout(k, lanes, kept, group, mapping[1])
-        length, width = (m, n) if mapping[0] == WS else (n, m)
-        bound = ceil_div(slot_rows, rows) * ceil_div(width, cols) * length * per_group
-        r, hold = min(rows, slot_rows), (kw_row if mapping[0] == WS else kr)
+    rows, cols, latency = array.rows, array.cols, array.adder_latency
+    if mapping.dataflow != OS:
+        held = stationary_layout(size.k, array.macs_per_pe, kept, group, mapping.variant)
+        length, width = (size.m, size.n) if mapping.dataflow == WS else (size.n, size.m)
+        bound = ceil_div(held.slot_rows, rows) * ceil_div(width, cols) * length * held.per_group
+        r, hold = min(rows, held.slot_rows), (held.row_words if mapping.dataflow == WS else held.row_k)
         r_last = r
-        if mapping[1] == FLAT and slot_rows % rows:  # groups of a tile may end within a block
-            r_last = slot_rows % rows
-        to_issue = r * ceil_div(hold, lanes) + (r_last - 1) * latency + min(cols, width) - 1
-        return bound, np.int64(0), to_issue, np.int64(0), bound
-    _, _, slots, kx, kw = slot_layout(k, lanes, kept, group)
+        if mapping.variant == FLAT and held.slot_rows % rows:  # groups of a tile may end within a block
+            r_last = held.slot_rows % rows
+        to_issue = r * ceil_div(hold, array.macs_per_pe) + (r_last - 1) * latency + min(cols, width) - 1
+        return Bounds(issue=bound, drain=np.int64(0), to_issue=to_issue, to_drain=np.int64(0), stall_free=bound)
+    layout = slot_layout(size.k, array.macs_per_pe, kept, group)
     total, drain, to_issue, to_drain, ops = np.int64(0), np.int64(0), np.int64(0), np.int64(0), np.int64(0)
-    m_block, n_block = min(m, rows * mapping[2]), min(n, cols * mapping[3])
-    m_blocks, n_blocks = ceil_div(m, m_block), ceil_div(n, n_block)
-    m_last, n_last = m - (m_blocks - 1) * m_block, n - (n_blocks - 1) * n_block
+    m_block, n_block = min(size.m, rows * mapping.ia), min(size.n, cols * mapping.ib)
+    m_blocks, n_blocks = ceil_div(size.m, m_block), ceil_div(size.n, n_block)
+    m_last, n_last = size.m - (m_blocks - 1) * m_block, size.n - (n_blocks - 1) * n_block
     m_full, n_full = m_blocks - (m_last < m_block), n_blocks - (n_last < n_block)
-    for a in range(2):
-        mt, m_tiles = (m_block, m_full) if a == 0 else (m_last, m_blocks - m_full)
-        for b in range(2):
-            nt, n_tiles = (n_block, n_full) if b == 0 else (n_last, n_blocks - n_full)
+    for m_edge in range(2):
+        mt, m_tiles = (m_last, m_blocks - m_full) if m_edge else (m_block, m_full)
+        for n_edge in range(2):
+            nt, n_tiles = (n_last, n_blocks - n_full) if n_edge else (n_block, n_full)
             tiles = m_tiles * n_tiles
             if tiles == 0:
                 continue
-            r, c, ia, ib, issue = os_tile(
-                mt, nt, slots, kx, kw, rows, cols, latency, mapping[4], machine[5], machine[6]
-            )
-            total += tiles * issue
-            drain += tiles * r * ia * ib
-            ops += tiles * slots * ia * ib
-            if a == 0 and b == 0:
-                to_drain = (r - 1) + (c - 1) + (latency - 1)
-                to_issue = to_drain + r * ia * ib
-                to_drain += issue
-    return total, drain, to_issue, to_drain, ops
+            tile = os_tile(mt, nt, layout, array, mapping.split_k)
+            total += tiles * tile.issue
+            drain += tiles * tile.rows * tile.ia * tile.ib
+            ops += tiles * layout.slots * tile.ia * tile.ib
+            if not m_edge and not n_edge:
+                around = (tile.rows - 1) + (tile.cols - 1) + (latency - 1)
+                to_issue = around + tile.rows * tile.ia * tile.ib
+                to_drain = around + tile.issue
+    return Bounds(issue=total, drain=drain, to_issue=to_issue, to_drain=to_drain, stall_free=ops)
 
 
 @jit
-def port_cycles(m, n, k, kept, group, machine, mapping):
+def without_ports(array):
+    """The array with ports as wide as needed."""
+    return ArrayNumbers(
+        rows=array.rows,
+        cols=array.cols,
+        macs_per_pe=array.macs_per_pe,
+        adder_latency=array.adder_latency,
+        overlapped=array.overlapped,
+        row_port=UNLIMITED,
+        col_port=UNLIMITED,
+    )
+
+
+@jit
+def port_cycles(size, kept, group, array, mapping):
     """Cycles that the narrower port alone needs for the words of one job; 0 where ports are as wide as needed."""
-    rows, cols, lanes, row_port, col_port = machine[0], machine[1], machine[2], machine[5], machine[6]
-    if mapping[0] == OS:
-        _, _, _, kx, kw = slot_layout(k, lanes, kept, group)
-        m_rows = (m // (rows * mapping[2])) * mapping[2] + ceil_div(m % (rows * mapping[2]), rows)
-        n_cols = (n // (cols * mapping[3])) * mapping[3] + ceil_div(n % (cols * mapping[3]), cols)
-        by_row = ceil_div(m_rows * kx, row_port) * ceil_div(n, cols * mapping[3]) if row_port > 0 else 0
-        by_col = ceil_div(n_cols * kw, col_port) * ceil_div(m, rows * mapping[2]) if col_port > 0 else 0
+    rows, cols, row_port, col_port = array.rows, array.cols, array.row_port, array.col_port
+    if mapping.dataflow == OS:
+        layout, ia, ib = slot_layout(size.k, array.macs_per_pe, kept, group), mapping.ia, mapping.ib
+        m_rows = (size.m // (rows * ia)) * ia + ceil_div(size.m % (rows * ia), rows)
+        n_cols = (size.n // (cols * ib)) * ib + ceil_div(size.n % (cols * ib), cols)
+        by_row = ceil_div(m_rows * layout.x_length, row_port) * ceil_div(size.n, cols * ib) if row_port > 0 else 0
+        by_col = ceil_div(n_cols * layout.w_length, col_port) * ceil_div(size.m, rows * ia) if col_port > 0 else 0
         return max(by_row, by_col)
-    slot_rows, kr, _, kw_row = stationary_layout(k, lanes, kept, group, mapping[1])
-    length, width, streamed = (m, n, kr) if mapping[0] == WS else (n, m, kw_row)
-    if mapping[1] == FLAT and kept > 0:
-        streamed = max(1, lanes // kept) * group
-    tiles = ceil_div(slot_rows, rows) * ceil_div(width, cols)
-    return tiles * ceil_div(length * streamed, row_port) if row_port > 0 else 0
+    held = stationary_layout(size.k, array.macs_per_pe, kept, group, mapping.variant)
+    length, width = (size.m, size.n) if mapping.dataflow == WS else (size.n, size.m)
+    tiles = ceil_div(held.slot_rows, rows) * ceil_div(width, cols)
+    words = length * streamed_words(held, kept, group, array, mapping)
+    return tiles * ceil_div(words, row_port) if row_port > 0 else 0

@@ -3,90 +3,32 @@
 import numpy as np
 
 from accelsim.base.jit import jit
-from accelsim.cost.compiled.array_timing import ceil_div
-from accelsim.cost.compiled.loop_nest import ORDERS, dram_floor, transfer_cycles
-from accelsim.cost.compiled.mapping_search import CODES, NUMBERS, cycles_again, walk
-from accelsim.cost.compiled.pipeline import JOBS, evaluate, jobs_beside_transfers, jobs_cycles
+from accelsim.cost.compiled.loop_nest import dram_floor, tiling_of, transfer_cycles
+from accelsim.cost.compiled.mapping_search import CANDIDATES, candidates_within, cycles_again, fastest
+from accelsim.cost.compiled.pipeline import JOBS, MOST_JOBS, evaluate, jobs_beside_transfers, jobs_cycles
+from accelsim.cost.compiled.values import (
+    ORDERS,
+    MachineNumbers,
+    MappingNumbers,
+    Sizes,
+    gemm_at,
+    mapping_at,
+    records,
+    whole,
+)
 
+CHOICES = records(whole(("row", "m", "n", "k", "order", "cycles", "evaluated", "pruned")))
+"""By bandwidth the fastest mapping: row, tile and order, cycles (-1 where nothing fits); candidates evaluated and
+pruned."""
 
-@jit
-def undominated(codes, numbers):
-    """Move to the front, in their order, the kept candidates (`walk`) that no earlier one with the same tile and order
-    equals or beats in every job; return their number. Their transfers being the same, no other can be the fastest."""
-    heads, links = np.full(2 * codes.shape[0] + 1, -1), np.empty(codes.shape[0], np.int64)
-    found = 0
-    for index in range(codes.shape[0]):
-        code = codes[index]
-        place = (code[1] * 31 + code[2] * 961 + code[3] * 29791 + code[4]) % heads.shape[0]
-        other, beaten = heads[place], False
-        while other >= 0 and not beaten:
-            beaten = True
-            for field in range(1, 5):
-                beaten &= codes[other, field] == code[field]
-            for field in range(7, CODES):
-                beaten &= codes[other, field] <= code[field]
-            other = links[other]
-        if beaten:
-            continue
-        codes[found], numbers[found] = code, numbers[index]
-        links[found], heads[place] = heads[place], found
-        found += 1
-    return found
+COSTS = records([
+    *whole(("cycles", "array_cycles", "fetches", "op_slots", "x_words", "w_words", "y_words")),
+    ("dram_bytes", np.float64),
+])  # fmt: skip
+"""What a GEMM costs at a bandwidth (`Costs`); the cycles are -1 where nothing fits."""
 
-
-@jit
-def fastest_kept(kept, codes, numbers, starts, jobs, beside, bytes_per_cycle, limit, best):
-    """Find the fastest of `kept` candidates, as `search` would find it among them, and write it to `best`.
-
-    `starts`: where the jobs of each candidate begin in `jobs` and `beside`. `limit`: cycles that one of them reaches.
-    Returns its cycles and the number of candidates evaluated.
-    """
-    best_cycles, best_bytes, evaluated = np.int64(-1), np.inf, np.int64(0)
-    for index in range(kept):
-        code, moved = codes[index], numbers[index, 0]
-        ends = transfer_cycles(numbers[index, 1], bytes_per_cycle) + transfer_cycles(numbers[index, 2], bytes_per_cycle)
-        smooth = code[5] + ends + code[6]
-        bound = max(np.float64(smooth), code[5] + dram_floor(moved, bytes_per_cycle))
-        if bound > limit or (bound == limit and moved >= best_bytes):
-            continue
-        evaluated += 1
-        cycles = smooth
-        if code[7:].min() < transfer_cycles(numbers[index, 3], bytes_per_cycle):
-            first, found = starts[index], starts[index + 1] - starts[index]
-            cycles = code[5] + ends + jobs_cycles(found, jobs[first:], beside[first:], bytes_per_cycle)
-        fewer = cycles < best_cycles or (cycles == best_cycles and moved < best_bytes)
-        if cycles <= limit and (best_cycles < 0 or fewer):
-            best_cycles, best_bytes, limit = cycles, moved, np.float64(cycles)
-            best[:] = code[:5]
-    return best_cycles, evaluated
-
-
-@jit
-def jobs_of_kept(shape, per_element, codes, starts, jobs, beside):
-    """Fill in the jobs of kept candidates (`jobs_beside_transfers`), equal ones counted together."""
-    trips, edge = np.empty(3, np.int64), np.empty(3, np.int64)
-    starts[0] = 0
-    for index in range(codes.shape[0]):
-        code, first = codes[index], starts[index]
-        for d in range(3):
-            trips[d] = ceil_div(shape[d], code[1 + d])
-            edge[d] = shape[d] - (trips[d] - 1) * code[1 + d]
-        found = jobs_beside_transfers(
-            trips, code[1:4], edge, ORDERS[code[4]], shape[3], code[7:].reshape((2, 2, 2)), per_element, jobs[first:],
-            beside[first:],
-        )  # fmt: skip
-        end = first
-        for job in range(first, first + found):
-            same = first
-            while same < end and not (jobs[same, 1] == jobs[job, 1] and beside[same] == beside[job]):
-                same += 1
-            if same < end:
-                jobs[same, 0] += jobs[job, 0]
-            elif jobs[job, 0] != 0:
-                jobs[end], beside[end] = jobs[job], beside[job]
-                end += 1
-        starts[index + 1] = end
-
+SEEN = records(whole(("evaluated", "pruned")))
+"""Candidates evaluated and pruned at a bandwidth."""
 
 SHARED_RANGE = 1.25  # of bandwidths that share kept candidates
 LEAST_SHARED = 4  # bandwidths for which keeping candidates pays
@@ -94,9 +36,100 @@ ROOM = 4096  # candidates kept
 
 
 @jit
-def search_bandwidths(
-    shape, per_element, machine, buffers, bandwidths, fetch_cycles, mappings, codes, numbers, best, cycles, seen
-):
+def nowhere_slower(compute, other):
+    """Whether job cycles by edge class are in none above those of another."""
+    for a in range(2):
+        for b in range(2):
+            for c in range(2):
+                if compute[a, b, c] > other[a, b, c]:
+                    return False
+    return True
+
+
+@jit
+def undominated(kept):
+    """Move to the front, in their order, the kept candidates that no earlier one with the same tile and order equals or
+    beats in every job; return their number. Their transfers being the same, no other can be the fastest."""
+    heads, links = np.full(2 * kept.shape[0] + 1, -1), np.empty(kept.shape[0], np.int64)
+    found = 0
+    for index in range(kept.shape[0]):
+        own = kept[index]
+        place = (own.m * 31 + own.n * 961 + own.k * 29791 + own.order) % heads.shape[0]
+        other, beaten = heads[place], False
+        while other >= 0 and not beaten:
+            earlier = kept[other]
+            beaten = earlier.m == own.m and earlier.n == own.n and earlier.k == own.k and earlier.order == own.order
+            beaten = beaten and nowhere_slower(earlier.compute, own.compute)
+            other = links[other]
+        if beaten:
+            continue
+        kept[found] = own
+        links[found], heads[place] = heads[place], found
+        found += 1
+    return found
+
+
+@jit
+def fastest_kept(kept, starts, jobs, bytes_per_cycle, limit, best):
+    """Find the fastest of the candidates `kept`, as `search` would find it among them, and write it to `best`, one of
+    `CHOICES`. `starts`: where the jobs of each candidate begin in `jobs`. `limit`: cycles that one of them reaches."""
+    best.cycles, best.evaluated = -1, 0
+    best_bytes = np.inf
+    for index in range(kept.shape[0]):
+        own = kept[index]
+        ends = transfer_cycles(own.first_bytes, bytes_per_cycle) + transfer_cycles(own.last_bytes, bytes_per_cycle)
+        cycles = own.sore_cycles + ends + own.array_cycles
+        bound = max(np.float64(cycles), own.sore_cycles + dram_floor(own.moved, bytes_per_cycle))
+        if bound > limit or (bound == limit and own.moved >= best_bytes):
+            continue
+        best.evaluated += 1
+        if own.compute.min() < transfer_cycles(own.largest_bytes, bytes_per_cycle):
+            own_jobs = jobs[starts[index] : starts[index + 1]]
+            cycles = own.sore_cycles + ends + jobs_cycles(own_jobs, bytes_per_cycle)
+        fewer = cycles < best.cycles or (cycles == best.cycles and own.moved < best_bytes)
+        if cycles <= limit and (best.cycles < 0 or fewer):
+            best.row, best.m, best.n, best.k, best.order = own.row, own.m, own.n, own.k, own.order
+            best.cycles, best_bytes, limit = cycles, own.moved, np.float64(cycles)
+
+
+@jit
+def jobs_of_kept(gemm, kept, starts, jobs):
+    """Fill in the jobs of kept candidates (`jobs_beside_transfers`), equal ones counted together."""
+    starts[0] = 0
+    for index in range(kept.shape[0]):
+        own, first = kept[index], starts[index]
+        tiling = tiling_of(gemm.shape, Sizes(own.m, own.n, own.k))
+        found = jobs_beside_transfers(gemm, tiling, ORDERS[own.order], own.compute, jobs[first:])
+        end = first
+        for place in range(first, first + found):
+            job, same = jobs[place], first
+            while same < end and not (
+                jobs[same].array_cycles == job.array_cycles and jobs[same].beside_bytes == job.beside_bytes
+            ):
+                same += 1
+            if same < end:
+                jobs[same].number += job.number
+            elif job.number != 0:
+                jobs[end] = job
+                end += 1
+        starts[index + 1] = end
+
+
+@jit
+def at_bandwidth(machine, bytes_per_cycle):
+    """The machine at another bandwidth."""
+    return MachineNumbers(array=machine.array, buffers=machine.buffers, bytes_per_cycle=bytes_per_cycle)
+
+
+@jit
+def cycles_of_choice(gemm, machine, mappings, choice):
+    """Cycles of one of `CHOICES` on a machine of another bandwidth."""
+    tile = Sizes(choice.m, choice.n, choice.k)
+    return cycles_again(gemm, machine, mappings, choice.row, tile, choice.order)
+
+
+@jit
+def search_bandwidths(gemm, machine, bandwidths, mappings, kept, choices):
     """`search` at each of some rising `bandwidths` (bytes per cycle): same mappings, less work.
 
     The cycles of a candidate never grow with the bandwidth b, nor does its lower bound L(b), that of `search`. So a
@@ -104,82 +137,75 @@ def search_bandwidths(
     L(hi) <= fastest(lo) are kept, in the order in which `search` meets them, and for each b the same choice is made
     among them. A single bandwidth is searched, from the cycles that the best mapping before takes there.
 
-    `codes` and `numbers` are the room for kept candidates (`walk`); where it is too small, the range is halved. Fills
-    in, by bandwidth, `best` (mapping row, Tm, Tn, Tk, order), `cycles` (-1 where nothing fits) and `seen` (candidates
-    evaluated, pruned).
+    `kept` is the room for `CANDIDATES`; where it is too small, the range is halved. Fills in `choices`, by bandwidth.
     """
-    none_codes, none_numbers, room = codes[:0], numbers[:0], codes.shape[0]
+    room = kept.shape[0]
     index, total = 0, bandwidths.shape[0]
     while index < total:
-        here, limit = bandwidths[index], np.inf
+        here, limit = at_bandwidth(machine, bandwidths[index]), np.inf
         if index > 0:
-            limit = cycles_again(shape, per_element, machine, here, fetch_cycles, mappings, best[index - 1])
-        found, least, _, _, evaluated, pruned, _ = walk(
-            shape, per_element, machine, buffers, here, fetch_cycles, mappings, limit, True, none_codes, none_numbers
-        )
-        best[index], cycles[index], seen[index, 0], seen[index, 1] = found, least, evaluated, pruned
-        if least < 0:
-            cycles[:], seen[:] = -1, 0
+            limit = cycles_of_choice(gemm, here, mappings, choices[index - 1])
+        found, choice = fastest(gemm, here, mappings, limit), choices[index]
+        choice.row, choice.order = found.row, found.order
+        choice.m, choice.n, choice.k = found.tile.m, found.tile.n, found.tile.k
+        choice.cycles, choice.evaluated, choice.pruned = found.cycles, found.evaluated, found.pruned
+        if found.cycles < 0:
+            for other in range(total):
+                none = choices[other]
+                none.cycles, none.evaluated, none.pruned = -1, 0, 0
             return
-        space = evaluated + pruned
-        last = index
-        while last + 1 < total and bandwidths[last + 1] <= here * SHARED_RANGE:
+        space, last = found.evaluated + found.pruned, index
+        while last + 1 < total and bandwidths[last + 1] <= bandwidths[index] * SHARED_RANGE:
             last += 1
         stored = room + 1
         while last - index + 1 >= LEAST_SHARED:
-            walked = walk(
-                shape, per_element, machine, buffers, bandwidths[last], fetch_cycles, mappings, np.float64(least),
-                False, codes, numbers,
-            )  # fmt: skip
-            stored = walked[6]
+            highest = at_bandwidth(machine, bandwidths[last])
+            stored = candidates_within(gemm, highest, mappings, np.float64(found.cycles), kept)
             if stored <= room:
                 break
             last = (index + last) // 2
         index += 1
         if stored > room:
             continue
-        kept = undominated(codes[:stored], numbers[:stored])
-        starts, jobs, beside = np.empty(kept + 1, np.int64), np.empty((kept * JOBS, 2), np.int64), np.empty(kept * JOBS)
-        jobs_of_kept(shape, per_element, codes[:kept], starts, jobs, beside)
+        fast = kept[: undominated(kept[:stored])]
+        starts, jobs = np.empty(fast.shape[0] + 1, np.int64), np.empty(fast.shape[0] * MOST_JOBS, JOBS)
+        jobs_of_kept(gemm, fast, starts, jobs)
         while index <= last:
-            here = bandwidths[index]
-            limit = cycles_again(shape, per_element, machine, here, fetch_cycles, mappings, best[index - 1])
-            cycles[index], seen[index, 0] = fastest_kept(
-                kept, codes, numbers, starts, jobs, beside, here, limit, best[index]
-            )
-            seen[index, 1] = space - seen[index, 0]
+            here = at_bandwidth(machine, bandwidths[index])
+            limit = cycles_of_choice(gemm, here, mappings, choices[index - 1])
+            fastest_kept(fast, starts, jobs, bandwidths[index], limit, choices[index])
+            choices[index].pruned = space - choices[index].evaluated
             index += 1
 
 
 @jit
-def search_step(
-    shapes, per_element, fetch_cycles, machine, buffers, bandwidths, dense_mappings, sparse_mappings, whole, moved, seen
-):
-    """Search and evaluate the GEMMs of a step at rising `bandwidths`: `search_bandwidths` and `evaluate` for each.
-
-    Fills in by GEMM and bandwidth `whole` (the numbers of `evaluate`; the cycles are -1 where nothing fits) and `moved`
-    (DRAM bytes), and by bandwidth `seen` (candidates evaluated, pruned).
-    """
+def search_step(gemms, machine, bandwidths, dense_mappings, sparse_mappings, costs, seen):
+    """Search and evaluate the GEMMs of a step (`GEMMS`) at rising `bandwidths`: `search_bandwidths` and `evaluate` for
+    each. Fills in `costs` (`COSTS`, by GEMM and bandwidth) and `seen` (`SEEN`, by bandwidth)."""
     total = bandwidths.shape[0]
-    codes, numbers = np.empty((ROOM, CODES), np.int64), np.empty((ROOM, NUMBERS))
-    best, cycles, counts = np.empty((total, 5), np.int64), np.empty(total, np.int64), np.zeros((total, 2), np.int64)
-    for g in range(shapes.shape[0]):
-        mappings = sparse_mappings if shapes[g, 4] > 0 else dense_mappings
-        search_bandwidths(
-            shapes[g], per_element[g], machine, buffers, bandwidths, fetch_cycles[g], mappings, codes, numbers, best,
-            cycles, counts,
-        )  # fmt: skip
-        seen += counts
-        if cycles[0] < 0:
-            whole[g, :, 0] = -1
-            continue
+    kept, choices = np.empty(ROOM, CANDIDATES), np.empty(total, CHOICES)
+    for g in range(gemms.shape[0]):
+        gemm = gemm_at(gemms, g)
+        mappings = sparse_mappings if gemm.shape.kept > 0 else dense_mappings
+        search_bandwidths(gemm, machine, bandwidths, mappings, kept, choices)
         for index in range(total):
-            found = best[index]
-            if index > 0 and (found == best[index - 1]).all():
-                whole[g, index], moved[g, index] = whole[g, index - 1], moved[g, index - 1]
-                whole[g, index, 0] = cycles[index] - whole[g, index, 5] * fetch_cycles[g]
+            choice, own = choices[index], costs[g, index]
+            seen[index].evaluated += choice.evaluated
+            seen[index].pruned += choice.pruned
+            if choice.cycles < 0:
+                own.cycles = -1
                 continue
-            whole[g, index], x_bytes, w_bytes, y_bytes = evaluate(
-                shapes[g], per_element[g], machine, bandwidths[index], mappings[found[0]], found[1:4], ORDERS[found[4]]
+            before = choices[max(index - 1, 0)]
+            same_tile = choice.m == before.m and choice.n == before.n and choice.k == before.k
+            if index > 0 and choice.row == before.row and same_tile and choice.order == before.order:
+                costs[g, index] = costs[g, index - 1]
+                own.cycles = choice.cycles - own.fetches * gemm.fetch_cycles
+                continue
+            mapping = MappingNumbers(
+                mapping_at(mappings, choice.row), Sizes(choice.m, choice.n, choice.k), ORDERS[choice.order]
             )
-            moved[g, index] = x_bytes + w_bytes + y_bytes
+            made = evaluate(gemm, at_bandwidth(machine, bandwidths[index]), mapping)
+            own.cycles, own.array_cycles, own.fetches = made.cycles, made.array_cycles, made.fetches
+            own.op_slots, own.x_words = made.op_slots, made.x_words
+            own.w_words, own.y_words = made.w_words, made.y_words
+            own.dram_bytes = made.x_bytes + made.w_bytes + made.y_bytes

@@ -1,80 +1,53 @@
-"""The walk over all mappings, tiles and loop orders of a GEMM for the fastest."""
+"""The walk over all mappings, tiles and loop orders of a GEMM: for the fastest, or for all that may be fast enough.
+
+A candidate is a row of the array mappings (an array of `MAPPINGS`), a buffer tile and one of `ORDERS`. Tiles run over
+the whole dimension and the array block times powers of two, as far as they fit the buffers. Each full fetch of w costs
+another `fetch_cycles` (SORE in front of the GEMM).
+
+A candidate is skipped only when a lower bound of its cycles exceeds a limit, in the search the best found, so the
+result is that of the whole space. The bounds: array issue, drain and per-job extra cycles (`mapping_bounds`), and DRAM
+bytes / bandwidth. They never fall when a tile shrinks, so a bound that fails for Tm fails for all smaller Tm, and one
+that fails for the largest Tm and Tn that fit beside Tk fails for that Tk. The issues without stalls plus what the
+fewest jobs add exclude all smaller Tk, too. Mappings are tried by rising bound. Of orders that differ in the place of
+loops of one trip alone, which are the same, the first is looked at.
+"""
+
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from accelsim.base.jit import jit
-from accelsim.cost.compiled.array_timing import OS, WS, ceil_div, mapping_bounds, tile_steps
+from accelsim.base.jit import borrowing, jit
+from accelsim.cost.compiled.array_timing import Bounds, ceil_div, mapping_bounds, tile_steps
 from accelsim.cost.compiled.loop_nest import (
-    ORDERS,
     dram_floor,
-    end_bytes,
-    end_transfers,
+    end_cycles,
+    first_bytes,
     largest_transfer,
+    last_bytes,
     loads_of,
+    tiling_of,
     traffic_of_orders,
 )
-from accelsim.cost.compiled.pipeline import JOBS, job_table, pipeline_cycles
+from accelsim.cost.compiled.pipeline import JOBS, MOST_JOBS, job_table, pipeline_cycles
+from accelsim.cost.compiled.values import IS, ORDERS, OS, WS, K, M, N, Sizes, mapping_at, records, whole
 
+MOST_SIZES = 64  # tile sizes of a dimension
 
-@jit
-def tile_candidates(whole, step, shapes_blocks, sizes, trips, jobs):
-    """Fill in the tile sizes of a dimension, largest first: all of it, then `step` times powers of two; their number.
+TILE_SIZES = records(whole(("size", "trips", "whole")))
+"""Tile sizes of a dimension: with each its trips, and how many of them surely hold whole array blocks."""
 
-    With each size its trips, and how many of them surely hold whole array blocks: the last one does when no block is
-    ragged, when one block holds all, or when the dimension does not shape the array's blocks.
-    """
-    last_is_whole = not shapes_blocks or whole <= step or whole % step == 0
-    found = 1
-    sizes[0] = whole
-    size = step
-    while size * 2 < whole:
-        size *= 2
-    while size >= step and size < whole:
-        sizes[found] = size
-        found += 1
-        size //= 2
-    for index in range(found):
-        trips[index] = ceil_div(whole, sizes[index])
-        jobs[index] = trips[index] if last_is_whole else trips[index] - 1
-    return found
+TILES = records([
+    *whole("mnk"), ("floor", np.float64), ("least_bytes", np.float64), ("order_bytes", np.float64, (6,)),
+])  # fmt: skip
+"""Buffer tiles with a lower bound of the cycles of all jobs, and the DRAM bytes of each order and of the least."""
 
-
-@jit
-def first_fitting(sizes, found, room):
-    """Index of the largest of the sizes that is at most `room`; `found` if none is."""
-    index = 0
-    while index < found and sizes[index] > room:
-        index += 1
-    return index
-
-
-@jit
-def search(shape, per_element, machine, buffers, bytes_per_cycle, fetch_cycles, mappings):
-    """Exhaustive search for the fastest mapping of one GEMM; ties go to fewer DRAM bytes, then to the first found.
-
-    shape: m, n, k, count, kept, group. machine: rows, cols, lanes, latency, overlapped, row port, column port.
-    mappings: one row (dataflow, variant, ia, ib, split) each. Tiles run over the whole dimension and the array block
-    times powers of two, as far as they fit the buffers; orders over all six. Each full fetch of w costs another
-    `fetch_cycles` (SORE in front of the GEMM).
-
-    A candidate is skipped only when a lower bound of its cycles exceeds the best found, so the result is that of the
-    whole space. The bounds: array issue, drain and per-job extra cycles (`mapping_bounds`), and DRAM bytes / bandwidth.
-    They never fall when a tile shrinks, so a bound that fails for Tm fails for all smaller Tm, and one
-    that fails for the largest Tm and Tn that fit beside Tk fails for that Tk. The issues without stalls plus what the
-    fewest jobs add exclude all smaller Tk, too. Mappings are tried by rising bound. Of orders that differ in the place
-    of loops of one trip alone, which are the same, the first is evaluated.
-
-    Returns the best (mapping row, Tm, Tn, Tk, order), its cycles, array cycles and DRAM bytes, and the numbers of
-    candidates evaluated and pruned; cycles -1 when nothing fits.
-    """
-    none_codes, none_numbers = np.empty((0, CODES), np.int64), np.empty((0, NUMBERS))
-    return walk(
-        shape, per_element, machine, buffers, bytes_per_cycle, fetch_cycles, mappings, np.inf, True, none_codes,
-        none_numbers,
-    )[:6]  # fmt: skip
-
-
-CODES, NUMBERS = 15, 4  # of a kept candidate
+CANDIDATES = records([
+    *whole(("row", "m", "n", "k", "order", "sore_cycles", "array_cycles")), ("compute", np.int64, (2, 2, 2)),
+    *((name, np.float64) for name in ("moved", "first_bytes", "last_bytes", "largest_bytes")),
+])  # fmt: skip
+"""Kept candidates: mapping row, tile and order; cycles of SORE, of all jobs on the array, of a job by edge class
+[m, n, k]; DRAM bytes, those of the first load, of the last store and the most beside a job."""
 
 # By dimensions with more than one trip (1 for m, 2 for n, 4 for k) the first of the orders in which these stand alike.
 FIRST_ALIKE = np.array(
@@ -92,164 +65,293 @@ FIRST_ALIKE = np.array(
 )
 
 
-@jit
-def walk(
-    shape, per_element, machine, buffers, bytes_per_cycle, fetch_cycles, mappings, limit, lowering, codes, numbers
-):
-    """Walk the space of `search`: for its fastest candidate, or for all that may take at most `limit` cycles.
+class Found(NamedTuple):
+    """The fastest candidate, its cycles (-1 where nothing fits), array cycles and DRAM bytes; candidates evaluated and
+    pruned."""
 
-    Only candidates with a bound of at most `limit` are looked at. With `lowering` that falls to the best found; a first
-    value that some candidate reaches saves time and changes nothing. Without, the limit stays; an infinite one
-    evaluates the whole space, whatever is alike in it. Where `codes` has rows, candidates are not evaluated but kept,
-    in the order of the walk: `codes` (mapping row, Tm, Tn, Tk, order, cycles of SORE, of all jobs, of a job by edge
-    class m, n, k) and `numbers` (DRAM bytes; bytes of the first load, of the last store, the most beside a job), as
-    many as there is room for.
+    row: int
+    tile: Sizes
+    order: int
+    cycles: int
+    array_cycles: int
+    moved: float
+    evaluated: int
+    pruned: int
 
-    Returns as `search`, and the number of candidates kept or, where they exceed the room, that would have been.
+
+class Grid(NamedTuple):
+    """The tile sizes of m, n and k (`TILE_SIZES`); how many there are of each is in `found`."""
+
+    m: NDArray[np.void]
+    n: NDArray[np.void]
+    k: NDArray[np.void]
+    found: Sizes
+
+
+class Ranked(NamedTuple):
+    """Mapping rows by rising bound, and by row the issues of a copy without stalls."""
+
+    rows: NDArray[np.int64]
+    stall_free: NDArray[np.int64]
+
+
+class Within(NamedTuple):
+    """Tiles of a Tk that are within a limit, those that are not, and cycles that no tile of a smaller Tk goes below."""
+
+    listed: int
+    left_out: int
+    least_cycles: int
+
+
+@borrowing
+def tile_candidates(size, step, shapes_blocks, tiles):
+    """Fill in the tile sizes of a dimension, largest first: all of it, then `step` times powers of two; their number.
+
+    The last tile holds whole array blocks when no block is ragged, when one block holds all, or when the dimension does
+    not shape the array's blocks.
     """
-    stored, evaluate_all = np.int64(0), not lowering and codes.shape[0] == 0
-    m, n, k, count, kept, group = shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]
-    best = np.zeros(5, np.int64)
-    best_cycles, best_compute, best_bytes = np.int64(-1), np.int64(0), np.inf
-    evaluated, pruned = np.int64(0), np.int64(0)
-    trips, full, edge, whole = np.empty(3, np.int64), np.empty(3, np.int64), np.empty(3, np.int64), shape[:3]
-    order_bytes, compute = np.empty(6), np.empty((2, 2, 2), np.int64)
-    jobs, beside = np.empty((JOBS, 2), np.int64), np.empty(JOBS)
-    x_bytes = count * (np.float64(m) * k * per_element[0])
-    w_bytes = count * (np.float64(k) * n * per_element[1])
-    y_bytes, psum_bytes = count * (np.float64(m) * n * per_element[2]), count * (np.float64(m) * n * per_element[3])
-    sizes, trips_of, jobs_of = np.empty((3, 64), np.int64), np.empty((3, 64), np.int64), np.empty((3, 64), np.int64)
-    found = np.empty(3, np.int64)
-    x_capacity, w_capacity = buffers[0] / (2 * per_element[4]), buffers[1] / (2 * per_element[5])
-    y_capacity = buffers[2] / (2 * per_element[3])
-    rank, stall_free = np.empty(mappings.shape[0], np.int64), np.empty(mappings.shape[0], np.int64)
-    for v in range(mappings.shape[0]):
-        issue, drain, to_issue, to_drain, ops = mapping_bounds(m, n, k, kept, group, machine, mappings[v])
-        rank[v], stall_free[v] = max(issue + to_issue, drain + to_drain), ops
-    for v in np.argsort(rank, kind="mergesort"):
-        mapping = mappings[v]
-        steps = tile_steps(kept, group, k, machine, mapping)
-        free = 2 if mapping[0] == OS else (0 if mapping[0] == WS else 1)
-        for d in range(3):
-            found[d] = tile_candidates(whole[d], steps[d], d != free, sizes[d], trips_of[d], jobs_of[d])
-        hopeless = count * (stall_free[v] + fetch_cycles) > limit
-        for k_index in range(found[2]):
-            tk, k_trips, k_jobs = sizes[2, k_index], trips_of[2, k_index], jobs_of[2, k_index]
-            m_first = first_fitting(sizes[0], found[0], x_capacity / tk)
-            n_first = first_fitting(sizes[1], found[1], w_capacity / tk)
-            if m_first == found[0] or n_first == found[1]:
-                continue
-            if hopeless:
-                for n_index in range(n_first, found[1]):
-                    m_index = max(m_first, first_fitting(sizes[0], found[0], y_capacity / sizes[1, n_index]))
-                    pruned += 6 * (found[0] - m_index)
-                continue
-            issue, drain, to_issue, to_drain, _ = mapping_bounds(m, n, tk, kept, group, machine, mapping)
-            if k_trips > 1:
-                k_last = k - (k_trips - 1) * tk
-                before, last = k_trips - 1, mapping_bounds(m, n, k_last, kept, group, machine, mapping)
-                issue, drain = before * issue + last[0], before * drain + last[1]
-                to_issue = before * to_issue + (k_jobs - before) * last[2]
-                to_drain = before * to_drain + (k_jobs - before) * last[3]
-            else:
-                to_issue, to_drain = k_jobs * to_issue, k_jobs * to_drain
-            fewest_jobs = to_issue * jobs_of[0, 0] * jobs_of[1, 0]
-            hopeless = count * (stall_free[v] + fewest_jobs + fetch_cycles) > limit
-            whole_jobs = jobs_of[0, m_first] * jobs_of[1, n_first]
-            floor = np.float64(max(issue + to_issue * whole_jobs, drain + to_drain * whole_jobs) + fetch_cycles) * count
-            if floor <= limit:
-                least = traffic_of_orders(
-                    trips_of[0, m_first],
-                    trips_of[1, n_first],
-                    k_trips,
-                    x_bytes,
-                    w_bytes,
-                    y_bytes,
-                    psum_bytes,
-                    order_bytes,
-                )
-                floor = max(floor, dram_floor(least, bytes_per_cycle))
-            excluded = floor > limit
-            for n_index in range(n_first, found[1]):
-                tn = sizes[1, n_index]
-                m_index = max(m_first, first_fitting(sizes[0], found[0], y_capacity / tn))
-                while m_index < found[0] and not excluded:
-                    whole_jobs = jobs_of[0, m_index] * jobs_of[1, n_index]
-                    floor = np.float64(max(issue + to_issue * whole_jobs, drain + to_drain * whole_jobs) + fetch_cycles)
-                    floor *= count
-                    if floor > limit:
-                        break
-                    least = traffic_of_orders(
-                        trips_of[0, m_index],
-                        trips_of[1, n_index],
-                        k_trips,
-                        x_bytes,
-                        w_bytes,
-                        y_bytes,
-                        psum_bytes,
-                        order_bytes,
-                    )
-                    if dram_floor(least, bytes_per_cycle) > limit:
-                        break
-                    full[0], full[1], full[2] = sizes[0, m_index], tn, tk
-                    trips[0], trips[1], trips[2] = trips_of[0, m_index], trips_of[1, n_index], k_trips
-                    for d in range(3):
-                        edge[d] = whole[d] - (trips[d] - 1) * full[d]
-                    m_index += 1
-                    first_load, last_store = end_transfers(full, edge, per_element, bytes_per_cycle)
-                    ends = first_load + last_store
-                    if floor + ends > limit or (floor + ends == limit and least >= best_bytes):
-                        pruned += 6
-                        continue
-                    total = job_table(trips, full, edge, kept, group, machine, mapping, compute)
-                    many = (trips[0] > 1) + 2 * (trips[1] > 1) + 4 * (trips[2] > 1)
-                    for o in range(6):
-                        if FIRST_ALIKE[many, o] != o and not evaluate_all:
-                            pruned += 1
-                            continue
-                        generation = count * fetch_cycles * loads_of(0, trips, ORDERS[o])
-                        bound = generation + max(ends + count * total, dram_floor(order_bytes[o], bytes_per_cycle))
-                        if bound > limit or (bound == limit and order_bytes[o] >= best_bytes):
-                            pruned += 1
-                            continue
-                        if codes.shape[0] > 0:
-                            if stored < codes.shape[0]:
-                                row = codes[stored]
-                                row[0], row[1], row[2], row[3], row[4] = v, full[0], full[1], full[2], o
-                                row[5], row[6] = generation, count * total
-                                row[7:] = compute.ravel()
-                                bytes_in, bytes_out = end_bytes(full, edge, per_element)
-                                numbers[stored, 0], numbers[stored, 1] = order_bytes[o], bytes_in
-                                numbers[stored, 2] = bytes_out
-                                numbers[stored, 3] = largest_transfer(trips, full, per_element)
-                            stored += 1
-                            continue
-                        evaluated += 1
-                        cycles = generation + pipeline_cycles(
-                            trips, full, edge, ORDERS[o], count, compute, total, per_element, bytes_per_cycle, jobs,
-                            beside,
-                        )  # fmt: skip
-                        fewer = cycles < best_cycles or (cycles == best_cycles and order_bytes[o] < best_bytes)
-                        if cycles <= limit and (best_cycles < 0 or fewer):
-                            best_cycles, best_compute, best_bytes = cycles, count * total, order_bytes[o]
-                            best[0], best[1], best[2], best[3], best[4] = v, full[0], full[1], full[2], o
-                            if lowering:
-                                limit = np.float64(cycles)
-                pruned += 6 * (found[0] - m_index)
-    return best, best_cycles, best_compute, best_bytes, evaluated, pruned, stored
+    last_is_whole = not shapes_blocks or size <= step or size % step == 0
+    found = 1
+    tiles[0].size = size
+    cut = step
+    while cut * 2 < size:
+        cut *= 2
+    while cut >= step and cut < size:
+        tiles[found].size = cut
+        found += 1
+        cut //= 2
+    for index in range(found):
+        tile = tiles[index]
+        tile.trips = ceil_div(size, tile.size)
+        tile.whole = tile.trips if last_is_whole else tile.trips - 1
+    return found
 
 
 @jit
-def cycles_again(shape, per_element, machine, bytes_per_cycle, fetch_cycles, mappings, found):
-    """Cycles of what `search` found, at another bandwidth."""
-    trips, edge = np.empty(3, np.int64), np.empty(3, np.int64)
-    tile, order = found[1:4], ORDERS[found[4]]
-    for d in range(3):
-        trips[d] = ceil_div(shape[d], tile[d])
-        edge[d] = shape[d] - (trips[d] - 1) * tile[d]
-    compute, jobs, beside = np.empty((2, 2, 2), np.int64), np.empty((JOBS, 2), np.int64), np.empty(JOBS)
-    total = job_table(trips, tile, edge, shape[4], shape[5], machine, mappings[found[0]], compute)
-    cycles = pipeline_cycles(
-        trips, tile, edge, order, shape[3], compute, total, per_element, bytes_per_cycle, jobs, beside
+def grid_of(shape, array, mapping, room):
+    """The tile sizes of a mapping, written to `room` (3, `MOST_SIZES`)."""
+    steps = tile_steps(shape.kept, shape.group, shape.k, array, mapping)
+    m, n, k = room[M], room[N], room[K]
+    found = Sizes(
+        m=tile_candidates(shape.m, steps.m, mapping.dataflow != WS, m),
+        n=tile_candidates(shape.n, steps.n, mapping.dataflow != IS, n),
+        k=tile_candidates(shape.k, steps.k, mapping.dataflow != OS, k),
     )
-    return np.float64(cycles + shape[3] * fetch_cycles * loads_of(0, trips, order))
+    return Grid(m=m, n=n, k=k, found=found)
+
+
+@borrowing
+def first_fitting(tiles, found, room):
+    """Index of the largest of the tile sizes that is at most `room`; `found` if none is."""
+    index = 0
+    while index < found and tiles[index].size > room:
+        index += 1
+    return index
+
+
+@jit
+def ranked_mappings(shape, array, mappings):
+    """Order the array mappings by a lower bound of the array cycles of a copy."""
+    rank, stall_free = np.empty(mappings.shape[0], np.int64), np.empty(mappings.shape[0], np.int64)
+    size = Sizes(shape.m, shape.n, shape.k)
+    for row in range(mappings.shape[0]):
+        bounds = mapping_bounds(size, shape.kept, shape.group, array, mapping_at(mappings, row))
+        rank[row] = max(bounds.issue + bounds.to_issue, bounds.drain + bounds.to_drain)
+        stall_free[row] = bounds.stall_free
+    return Ranked(rows=np.argsort(rank, kind="mergesort"), stall_free=stall_free)
+
+
+@jit
+def bounds_of_k(shape, array, mapping, of_k):
+    """`mapping_bounds` of a copy with k in tiles `of_k`, one of `TILE_SIZES`."""
+    tk, whole_jobs = of_k.size, of_k.whole
+    bounds = mapping_bounds(Sizes(shape.m, shape.n, tk), shape.kept, shape.group, array, mapping)
+    before = of_k.trips - 1
+    if before == 0:
+        return Bounds(
+            issue=bounds.issue, drain=bounds.drain, to_issue=whole_jobs * bounds.to_issue,
+            to_drain=whole_jobs * bounds.to_drain, stall_free=bounds.stall_free,
+        )  # fmt: skip
+    last = mapping_bounds(Sizes(shape.m, shape.n, shape.k - before * tk), shape.kept, shape.group, array, mapping)
+    return Bounds(
+        issue=before * bounds.issue + last.issue,
+        drain=before * bounds.drain + last.drain,
+        to_issue=before * bounds.to_issue + (whole_jobs - before) * last.to_issue,
+        to_drain=before * bounds.to_drain + (whole_jobs - before) * last.to_drain,
+        stall_free=before * bounds.stall_free + last.stall_free,
+    )
+
+
+@borrowing
+def tile_within(gemm, machine, grid, at, bounds, limit, tile):
+    """Fill in the bounds and bytes of the tile at indices `at` of the grid; say whether it may take `limit` cycles."""
+    shape, count, of = gemm.shape, gemm.shape.count, gemm.element_bytes
+    jobs = grid.m[at.m].whole * grid.n[at.n].whole
+    floor = max(bounds.issue + bounds.to_issue * jobs, bounds.drain + bounds.to_drain * jobs) + gemm.fetch_cycles
+    tile.floor = np.float64(floor) * count
+    if tile.floor > limit:
+        return False
+    results = np.float64(shape.m) * shape.n
+    tile.least_bytes = traffic_of_orders(
+        grid.m[at.m].trips, grid.n[at.n].trips, grid.k[at.k].trips,
+        count * (np.float64(shape.m) * shape.k * of.x), count * (np.float64(shape.k) * shape.n * of.w),
+        count * (results * of.y), count * (results * of.psum), tile.order_bytes,
+    )  # fmt: skip
+    if dram_floor(tile.least_bytes, machine.bytes_per_cycle) > limit:
+        return False
+    tile.m, tile.n, tile.k = grid.m[at.m].size, grid.n[at.n].size, grid.k[at.k].size
+    return True
+
+
+@borrowing
+def tiles_within(gemm, machine, mapping, grid, k_index, least_cycles, stall_free, limit, tiles):
+    """List in `tiles`, largest first, those with a Tk that fit the buffers and may take at most `limit` cycles.
+
+    No tile goes below `least_cycles`, no mapping below the issues `stall_free` of a copy.
+    """
+    shape, of, buffers, found = gemm.shape, gemm.element_bytes, machine.buffers, grid.found
+    y_room, of_k = buffers.y / (2 * of.psum), grid.k[k_index]
+    m_first = first_fitting(grid.m, found.m, buffers.x / (2 * of.buffered_x) / of_k.size)
+    n_first = first_fitting(grid.n, found.n, buffers.w / (2 * of.buffered_w) / of_k.size)
+    if m_first == found.m or n_first == found.n:
+        return Within(0, 0, least_cycles)
+    bounds = Bounds(np.int64(0), np.int64(0), np.int64(0), np.int64(0), np.int64(0))
+    excluded = least_cycles > limit
+    if not excluded:
+        bounds = bounds_of_k(shape, machine.array, mapping, of_k)
+        fewest = bounds.to_issue * grid.m[0].whole * grid.n[0].whole
+        least_cycles = shape.count * (stall_free + fewest + gemm.fetch_cycles)
+        largest = Sizes(m_first, n_first, k_index)
+        excluded = not tile_within(gemm, machine, grid, largest, bounds, limit, tiles[0])
+    listed, fitting = 0, 0
+    for n_index in range(n_first, found.n):
+        m_index = max(m_first, first_fitting(grid.m, found.m, y_room / grid.n[n_index].size))
+        fitting += found.m - m_index
+        while m_index < found.m and not excluded:
+            at = Sizes(m_index, n_index, k_index)
+            if not tile_within(gemm, machine, grid, at, bounds, limit, tiles[listed]):
+                break
+            listed += 1
+            m_index += 1
+    return Within(listed, fitting - listed, least_cycles)
+
+
+@jit
+def loops_of(trips):
+    """The dimensions with more than one trip, as `FIRST_ALIKE` counts them."""
+    return (trips.m > 1) + 2 * (trips.n > 1) + 4 * (trips.k > 1)
+
+
+@jit
+def fastest(gemm, machine, mappings, limit):
+    """The fastest candidate (`Found`) of those that take at most `limit` cycles; ties go to fewer DRAM bytes, then to
+    the first. The limit falls to the best found; a first value that some candidate reaches saves time and changes
+    nothing."""
+    shape, bytes_per_cycle = gemm.shape, machine.bytes_per_cycle
+    row, order, size, cycles, array_cycles, moved = -1, -1, Sizes(0, 0, 0), np.int64(-1), np.int64(0), np.inf
+    evaluated, pruned = np.int64(0), np.int64(0)
+    compute, jobs = np.empty((2, 2, 2), np.int64), np.empty(MOST_JOBS, JOBS)
+    room = np.empty((3, MOST_SIZES), TILE_SIZES)
+    ranked = ranked_mappings(shape, machine.array, mappings)
+    for v in ranked.rows:
+        mapping = mapping_at(mappings, v)
+        grid = grid_of(shape, machine.array, mapping, room)
+        tiles = np.empty(grid.found.m * grid.found.n, TILES)
+        least_cycles = shape.count * (ranked.stall_free[v] + gemm.fetch_cycles)
+        for k_index in range(grid.found.k):
+            within = tiles_within(
+                gemm, machine, mapping, grid, k_index, least_cycles, ranked.stall_free[v], limit, tiles
+            )  # fmt: skip
+            least_cycles = within.least_cycles
+            pruned += 6 * within.left_out
+            for index in range(within.listed):
+                tile = tiles[index]
+                tiling = tiling_of(shape, Sizes(tile.m, tile.n, tile.k))
+                ends = end_cycles(tiling, gemm.element_bytes, bytes_per_cycle)
+                floor, least_bytes = tile.floor + ends, tile.least_bytes
+                tied = floor == limit and least_bytes >= moved
+                if floor > limit or tied or dram_floor(least_bytes, bytes_per_cycle) > limit:
+                    pruned += 6
+                    continue
+                total = job_table(shape, tiling, machine.array, mapping, compute)
+                smooth, loops = ends + shape.count * total, loops_of(tiling.trips)
+                for o in range(6):
+                    order_bytes = tile.order_bytes[o]
+                    generation = shape.count * gemm.fetch_cycles * loads_of(M, tiling.trips, ORDERS[o])
+                    bound = generation + max(smooth, dram_floor(order_bytes, bytes_per_cycle))
+                    tied = bound == limit and order_bytes >= moved
+                    if FIRST_ALIKE[loops, o] != o or bound > limit or tied:
+                        pruned += 1
+                        continue
+                    evaluated += 1
+                    taken = generation + pipeline_cycles(
+                        gemm, tiling, ORDERS[o], compute, total, bytes_per_cycle, jobs
+                    )  # fmt: skip
+                    fewer = taken < cycles or (taken == cycles and order_bytes < moved)
+                    if taken <= limit and (cycles < 0 or fewer):
+                        row, size, order = v, tiling.full, o
+                        cycles, array_cycles, moved = taken, shape.count * total, order_bytes
+                        limit = np.float64(cycles)
+    return Found(
+        row=row, tile=size, order=order, cycles=cycles, array_cycles=array_cycles, moved=moved, evaluated=evaluated,
+        pruned=pruned,
+    )  # fmt: skip
+
+
+@jit
+def candidates_within(gemm, machine, mappings, limit, kept):
+    """Keep in `kept` (`CANDIDATES`) all candidates with a bound of at most `limit` cycles, in the order of the walk, as
+    many as there is room for; return their number or, where they exceed the room, that would have been."""
+    shape, bytes_per_cycle = gemm.shape, machine.bytes_per_cycle
+    compute, room, stored = np.empty((2, 2, 2), np.int64), np.empty((3, MOST_SIZES), TILE_SIZES), np.int64(0)
+    ranked = ranked_mappings(shape, machine.array, mappings)
+    for v in ranked.rows:
+        mapping = mapping_at(mappings, v)
+        grid = grid_of(shape, machine.array, mapping, room)
+        tiles = np.empty(grid.found.m * grid.found.n, TILES)
+        least_cycles = shape.count * (ranked.stall_free[v] + gemm.fetch_cycles)
+        for k_index in range(grid.found.k):
+            within = tiles_within(
+                gemm, machine, mapping, grid, k_index, least_cycles, ranked.stall_free[v], limit, tiles
+            )  # fmt: skip
+            least_cycles = within.least_cycles
+            for index in range(within.listed):
+                tile = tiles[index]
+                tiling = tiling_of(shape, Sizes(tile.m, tile.n, tile.k))
+                ends = end_cycles(tiling, gemm.element_bytes, bytes_per_cycle)
+                if tile.floor + ends > limit:
+                    continue
+                total = job_table(shape, tiling, machine.array, mapping, compute)
+                smooth, loops = ends + shape.count * total, loops_of(tiling.trips)
+                for o in range(6):
+                    generation = shape.count * gemm.fetch_cycles * loads_of(M, tiling.trips, ORDERS[o])
+                    bound = generation + max(smooth, dram_floor(tile.order_bytes[o], bytes_per_cycle))
+                    if FIRST_ALIKE[loops, o] != o or bound > limit:
+                        continue
+                    if stored < kept.shape[0]:
+                        own = kept[stored]
+                        own.row, own.m, own.n, own.k, own.order = v, tile.m, tile.n, tile.k, o
+                        own.sore_cycles, own.array_cycles = generation, shape.count * total
+                        own.compute[:] = compute
+                        own.moved = tile.order_bytes[o]
+                        own.first_bytes = first_bytes(tiling.full, gemm.element_bytes)
+                        own.last_bytes = last_bytes(tiling.edge, gemm.element_bytes)
+                        own.largest_bytes = largest_transfer(tiling, gemm.element_bytes)
+                    stored += 1
+    return stored
+
+
+@jit
+def search(gemm, machine, mappings):
+    """Exhaustive search for the fastest candidate (`Found`)."""
+    return fastest(gemm, machine, mappings, np.inf)
+
+
+@jit
+def cycles_again(gemm, machine, mappings, row, tile, order):
+    """Cycles of a candidate."""
+    tiling = tiling_of(gemm.shape, tile)
+    compute, jobs = np.empty((2, 2, 2), np.int64), np.empty(MOST_JOBS, JOBS)
+    total = job_table(gemm.shape, tiling, machine.array, mapping_at(mappings, row), compute)
+    cycles = pipeline_cycles(gemm, tiling, ORDERS[order], compute, total, machine.bytes_per_cycle, jobs)
+    return np.float64(cycles + gemm.shape.count * gemm.fetch_cycles * loads_of(M, tiling.trips, ORDERS[order]))

@@ -1,43 +1,66 @@
 """The double-buffered pipeline of jobs and transfers, and what one mapping of a GEMM costs."""
 
-import numpy as np
+from typing import NamedTuple
 
-from accelsim.base.jit import jit
+import numpy as np
+from numpy.typing import NDArray
+
+from accelsim.base.jit import borrowing, jit
 from accelsim.cost.compiled.array_timing import (
-    UNLIMITED,
     array_counts,
     array_cycles,
-    ceil_div,
     mapping_bounds,
     port_cycles,
+    without_ports,
 )
 from accelsim.cost.compiled.loop_nest import (
     beside_job,
-    end_transfers,
+    end_cycles,
+    first_bytes,
     largest_transfer,
+    last_bytes,
     loads_of,
     representative,
+    tiling_of,
     traffic_bytes,
     transfer_cycles,
 )
+from accelsim.cost.compiled.values import Costs, LoopOrder, M, Sizes, records, whole
+
+JOBS = records([("number", np.int64), ("array_cycles", np.int64), ("beside_bytes", np.float64)])
+"""Equal jobs: how many, the array cycles of each, and the DRAM bytes that pass beside each."""
+
+MOST_JOBS = 68  # four classes of iterations of three loops, and corrections of the first and the last job
+
+JOB_CLASSES = records(whole(("array_cycles", "both_cycles", "load_cycles", "store_cycles")))
+"""A class of jobs: array cycles of a job and DRAM cycles beside it: of the load of the next job's tiles with the store
+of the result before, of the load alone and of the store alone."""
 
 
-@jit
-def pipeline_cycles(trips, full, edge, order, count, compute, total, per_element, bytes_per_cycle, jobs, beside):
-    """Cycles of `count` copies of a GEMM, double buffered: first load + sum of max(compute of job j, load of job j+1
-    with store of job j-1) + last store. `full` and `edge` are the tile sizes, `compute[m, n, k]` the job cycles with 1
-    at an edge and `total` their sum over a copy. Loads and stores share the DRAM. `jobs` and `beside` are scratch of
-    `JOBS` rows.
+class JobClasses(NamedTuple):
+    """The jobs of a GEMM by class: trips; `JOB_CLASSES` (4, 4, 4) of each loop's classes of iterations, outermost loop
+    first; DRAM cycles of the first load and of the last store."""
+
+    trips: Sizes
+    classes: NDArray[np.void]
+    first_load: int
+    last_store: int
+
+
+@borrowing
+def pipeline_cycles(gemm, tiling, order, compute, total, bytes_per_cycle, jobs):
+    """Cycles of all copies of a GEMM, double buffered: first load + sum of max(compute of job j, load of job j+1
+    with store of job j-1) + last store. `compute[m, n, k]`: the job cycles with 1 at an edge, `total` their sum over a
+    copy. Loads and stores share the DRAM. `jobs` is scratch, `MOST_JOBS` of `JOBS`.
     """
-    first_load, last_store = end_transfers(full, edge, per_element, bytes_per_cycle)
-    ends = first_load + last_store
-    if least_of(compute) >= transfer_cycles(largest_transfer(trips, full, per_element), bytes_per_cycle):
-        return ends + count * total
-    found = jobs_beside_transfers(trips, full, edge, order, count, compute, per_element, jobs, beside)
-    return ends + jobs_cycles(found, jobs, beside, bytes_per_cycle)
+    ends = end_cycles(tiling, gemm.element_bytes, bytes_per_cycle)
+    if least_of(compute) >= transfer_cycles(largest_transfer(tiling, gemm.element_bytes), bytes_per_cycle):
+        return ends + gemm.shape.count * total
+    found = jobs_beside_transfers(gemm, tiling, order, compute, jobs)
+    return ends + jobs_cycles(jobs[:found], bytes_per_cycle)
 
 
-@jit
+@borrowing
 def least_of(compute):
     """The least of the job cycles by edge class."""
     least = compute[0, 0, 0]
@@ -48,186 +71,162 @@ def least_of(compute):
     return least
 
 
-@jit
-def jobs_cycles(found, jobs, beside, bytes_per_cycle):
-    """Cycles of the first `found` jobs (number, array cycles) with the bytes that pass beside each."""
+@borrowing
+def jobs_cycles(jobs, bytes_per_cycle):
+    """Cycles of `JOBS` with the bytes that pass beside each."""
     cycles = np.int64(0)
-    for index in range(found):
-        cycles += jobs[index, 0] * max(jobs[index, 1], transfer_cycles(beside[index], bytes_per_cycle))
+    for index in range(jobs.shape[0]):
+        job = jobs[index]
+        cycles += job.number * max(job.array_cycles, transfer_cycles(job.beside_bytes, bytes_per_cycle))
     return cycles
 
 
-JOBS = 68  # four classes of iterations of three loops, and corrections of the first and the last job
+@borrowing
+def add_jobs(jobs, found, number, array_cycles, beside_bytes):
+    """Write equal jobs to place `found`; return the next place."""
+    job = jobs[found]
+    job.number, job.array_cycles, job.beside_bytes = number, array_cycles, beside_bytes
+    return found + 1
 
 
-@jit
-def jobs_beside_transfers(trips, full, edge, order, count, compute, per_element, jobs, beside):
-    """Fill in the jobs of `count` copies (number, array cycles) and the bytes that pass `beside` each; return how many
-    entries that takes. Iterations of a loop that cost the same are counted, not walked; copies are alike but for the
-    first job of the first, which stores nothing, and the last job of the last, which loads nothing."""
-    found = 0
-    outer, mid, inner = trips[order[0]], trips[order[1]], trips[order[2]]
+@borrowing
+def jobs_beside_transfers(gemm, tiling, order, compute, jobs):
+    """Fill in the jobs of all copies; return how many entries that takes. Iterations of a loop that cost the same are
+    counted, not walked; copies are alike but for the first job of the first, which stores nothing, and the last job of
+    the last, which loads nothing."""
+    found, count = 0, gemm.shape.count
+    outer, mid, inner = tiling.trips[order.outer], tiling.trips[order.mid], tiling.trips[order.inner]
     for i in range(min(outer, 4)):
         at_outer, weight_i = representative(outer, i)
         for j in range(min(mid, 4)):
             at_mid, weight_j = representative(mid, j)
             for h in range(min(inner, 4)):
                 at_inner, weight_h = representative(inner, h)
-                load, store, last, first, a, b, c = beside_job(
-                    at_outer, at_mid, at_inner, trips, order, full, edge, per_element
-                )
-                busy, whole = compute[a, b, c], found
-                jobs[found, 0], jobs[found, 1] = count * weight_i * weight_j * weight_h, busy
-                beside[found] = load + store
-                found += 1
-                if first and last and count == 1:
-                    beside[whole] = 0.0
+                beside = beside_job(LoopOrder(at_outer, at_mid, at_inner), tiling, order, gemm.element_bytes)
+                busy, place = compute[beside.m_edge, beside.n_edge, beside.k_edge], found
+                number, load, store = count * weight_i * weight_j * weight_h, beside.load, beside.store
+                found = add_jobs(jobs, found, number, busy, load + store)
+                if beside.first and beside.last and count == 1:
+                    jobs[place].beside_bytes = 0.0
                     continue
-                if first:
-                    jobs[whole, 0] -= 1
-                    jobs[found, 0], jobs[found, 1], beside[found] = 1, busy, load
-                    found += 1
-                if last:
-                    jobs[whole, 0] -= 1
-                    jobs[found, 0], jobs[found, 1], beside[found] = 1, busy, store
-                    found += 1
+                if beside.first:
+                    jobs[place].number -= 1
+                    found = add_jobs(jobs, found, 1, busy, load)
+                if beside.last:
+                    jobs[place].number -= 1
+                    found = add_jobs(jobs, found, 1, busy, store)
     return found
 
 
 @jit
-def job_classes(shape, per_element, machine, bytes_per_cycle, mapping, tile, order):
-    """The jobs of a GEMM by class, for engines that run them one by one.
-
-    Returns trips; for up to four classes of each loop, outermost first, the array cycles of a job and the DRAM cycles
-    beside it: of the load of the next job with the store of the one before, of the load alone and of the store alone;
-    and the DRAM cycles of the first load and of the last store.
-    """
-    trips, edge = np.empty(3, np.int64), np.empty(3, np.int64)
-    for d in range(3):
-        trips[d] = ceil_div(shape[d], tile[d])
-        edge[d] = shape[d] - (trips[d] - 1) * tile[d]
+def job_classes(gemm, machine, mapping):
+    """The jobs of a GEMM by class, for engines that run them one by one (`JobClasses`)."""
+    tiling, order, bytes_per_cycle = tiling_of(gemm.shape, mapping.tile), mapping.order, machine.bytes_per_cycle
     compute = np.empty((2, 2, 2), np.int64)
-    job_table(trips, tile, edge, shape[4], shape[5], machine, mapping, compute)
-    jobs = np.zeros((4, 4, 4, 4), np.int64)
-    outer, mid, inner = trips[order[0]], trips[order[1]], trips[order[2]]
+    job_table(gemm.shape, tiling, machine.array, mapping.array, compute)
+    classes = np.zeros((4, 4, 4), JOB_CLASSES)
+    outer, mid, inner = tiling.trips[order.outer], tiling.trips[order.mid], tiling.trips[order.inner]
     for i in range(min(outer, 4)):
         at_outer, _ = representative(outer, i)
         for j in range(min(mid, 4)):
             at_mid, _ = representative(mid, j)
             for h in range(min(inner, 4)):
                 at_inner, _ = representative(inner, h)
-                load, store, _, _, a, b, c = beside_job(
-                    at_outer, at_mid, at_inner, trips, order, tile, edge, per_element
-                )
-                jobs[i, j, h, 0] = compute[a, b, c]
-                jobs[i, j, h, 1] = transfer_cycles(load + store, bytes_per_cycle)
-                jobs[i, j, h, 2] = transfer_cycles(load, bytes_per_cycle)
-                jobs[i, j, h, 3] = transfer_cycles(store, bytes_per_cycle)
-    first_load, last_store = end_transfers(tile, edge, per_element, bytes_per_cycle)
-    return trips, jobs, first_load, last_store
+                beside = beside_job(LoopOrder(at_outer, at_mid, at_inner), tiling, order, gemm.element_bytes)
+                own = classes[i, j, h]
+                own.array_cycles = compute[beside.m_edge, beside.n_edge, beside.k_edge]
+                own.both_cycles = transfer_cycles(beside.load + beside.store, bytes_per_cycle)
+                own.load_cycles = transfer_cycles(beside.load, bytes_per_cycle)
+                own.store_cycles = transfer_cycles(beside.store, bytes_per_cycle)
+    return JobClasses(
+        trips=tiling.trips,
+        classes=classes,
+        first_load=transfer_cycles(first_bytes(tiling.full, gemm.element_bytes), bytes_per_cycle),
+        last_store=transfer_cycles(last_bytes(tiling.edge, gemm.element_bytes), bytes_per_cycle),
+    )
 
 
 @jit
-def job_table(trips, full, edge, kept, group, machine, mapping, compute):
+def tile_at(tiling, m_edge, n_edge, k_edge):
+    """The size of a tile that stands at some edges (1) or not (0)."""
+    full, edge = tiling.full, tiling.edge
+    return Sizes(m=edge.m if m_edge else full.m, n=edge.n if n_edge else full.n, k=edge.k if k_edge else full.k)
+
+
+@jit
+def jobs_at(tiling, m_edge, n_edge, k_edge):
+    """How many tiles of a copy stand at some edges (1) or not (0)."""
+    trips = tiling.trips
+    return (1 if m_edge else trips.m - 1) * (1 if n_edge else trips.n - 1) * (1 if k_edge else trips.k - 1)
+
+
+@borrowing
+def job_table(shape, tiling, array, mapping, compute):
     """Fill in the array cycles of the jobs of a tiling by edge class [m, n, k] (huge where there is none); return
     their sum."""
     compute[:] = np.iinfo(np.int64).max
-    same_m, same_n = trips[0] > 1 and edge[0] == full[0], trips[1] > 1 and edge[1] == full[1]
-    same_k = trips[2] > 1 and edge[2] == full[2]
+    trips, full, edge = tiling.trips, tiling.full, tiling.edge
+    same_m, same_n = trips.m > 1 and edge.m == full.m, trips.n > 1 and edge.n == full.n
+    same_k = trips.k > 1 and edge.k == full.k
     total = np.int64(0)
     for a in range(2):
-        m_jobs = 1 if a else trips[0] - 1
         for b in range(2):
-            n_jobs = 1 if b else trips[1] - 1
             for c in range(2):
-                k_jobs = 1 if c else trips[2] - 1
-                jobs = m_jobs * n_jobs * k_jobs
+                jobs = jobs_at(tiling, a, b, c)
                 if jobs == 0:
                     continue
                 if (same_m and a) or (same_n and b) or (same_k and c):  # the last is as large as the others
                     compute[a, b, c] = compute[0 if same_m else a, 0 if same_n else b, 0 if same_k else c]
-                    total += jobs * compute[a, b, c]
-                    continue
-                cycles = array_cycles(
-                    edge[0] if a else full[0],
-                    edge[1] if b else full[1],
-                    edge[2] if c else full[2],
-                    machine[0],
-                    machine[1],
-                    machine[2],
-                    machine[3],
-                    kept,
-                    group,
-                    mapping[0],
-                    mapping[1],
-                    mapping[2],
-                    mapping[3],
-                    mapping[4],
-                    machine[4] == 1,
-                    machine[5],
-                    machine[6],
-                )
-                compute[a, b, c] = cycles
-                total += jobs * cycles
+                else:
+                    compute[a, b, c] = array_cycles(
+                        tile_at(tiling, a, b, c), shape.kept, shape.group, array, mapping
+                    )  # fmt: skip
+                total += jobs * compute[a, b, c]
     return total
 
 
-COSTS = 11  # whole numbers of `evaluate`, some of them at
-ARRAY_CYCLES, FETCHES, SLOTS, X_WORDS = 1, 5, 6, 7
-
-
 @jit
-def evaluate(shape, per_element, machine, bytes_per_cycle, mapping, tile, order):
-    """What one mapping costs: whole numbers (cycles, array cycles, issue, drain and port cycles, full fetches of w, op
-    slots, words of x, w and y, jobs) for all copies, and the DRAM bytes of x, w and y.
-    """
-    kept, group, count = shape[4], shape[5], shape[3]
-    whole = shape[:3]
-    trips, edge = np.empty(3, np.int64), np.empty(3, np.int64)
-    for d in range(3):
-        trips[d] = ceil_div(whole[d], tile[d])
-        edge[d] = whole[d] - (trips[d] - 1) * tile[d]
-    compute, jobs, beside = np.empty((2, 2, 2), np.int64), np.empty((JOBS, 2), np.int64), np.empty(JOBS)
-    total = job_table(trips, tile, edge, kept, group, machine, mapping, compute)
-    unlimited = machine.copy()
-    unlimited[5], unlimited[6] = UNLIMITED, UNLIMITED
-    numbers = np.zeros(COSTS, np.int64)
-    numbers[0] = pipeline_cycles(
-        trips, tile, edge, order, count, compute, total, per_element, bytes_per_cycle, jobs, beside
-    )
-    numbers[1] = count * total
+def evaluate(gemm, machine, mapping):
+    """What one mapping costs (`Costs`)."""
+    shape, array, order = gemm.shape, machine.array, mapping.order
+    kept, group, count, tiling = shape.kept, shape.group, shape.count, tiling_of(shape, mapping.tile)
+    compute, scratch = np.empty((2, 2, 2), np.int64), np.empty(MOST_JOBS, JOBS)
+    total = job_table(shape, tiling, array, mapping.array, compute)
+    cycles = pipeline_cycles(gemm, tiling, order, compute, total, machine.bytes_per_cycle, scratch)
+    issue, drain, port, jobs = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    op_slots, x_words, w_words, y_words = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    unlimited = without_ports(array)
     for a in range(2):
         for b in range(2):
             for c in range(2):
-                jobs = (1 if a else trips[0] - 1) * (1 if b else trips[1] - 1) * (1 if c else trips[2] - 1)
-                if jobs == 0:
+                alike = count * jobs_at(tiling, a, b, c)
+                if alike == 0:
                     continue
-                jobs *= count
-                mt, nt, kt = edge[0] if a else tile[0], edge[1] if b else tile[1], edge[2] if c else tile[2]
-                issue, drain, _, _, _ = mapping_bounds(mt, nt, kt, kept, group, unlimited, mapping)
-                slots, x, w, y, _ = array_counts(
-                    mt,
-                    nt,
-                    kt,
-                    machine[0],
-                    machine[1],
-                    machine[2],
-                    kept,
-                    group,
-                    mapping[0],
-                    mapping[1],
-                    mapping[2],
-                    mapping[3],
-                )
-                port = port_cycles(mt, nt, kt, kept, group, machine, mapping)
-                numbers[2] += jobs * issue
-                numbers[3] += jobs * drain
-                numbers[4] += jobs * port
-                numbers[6] += jobs * slots
-                numbers[7] += jobs * x
-                numbers[8] += jobs * w
-                numbers[9] += jobs * y
-                numbers[10] += jobs
-    numbers[5] = count * loads_of(0, trips, order)
-    x_bytes, w_bytes, y_bytes = traffic_bytes(whole[0], whole[1], whole[2], trips, order, per_element)
-    return numbers, count * x_bytes, count * w_bytes, count * y_bytes
+                tile = tile_at(tiling, a, b, c)
+                bounds = mapping_bounds(tile, kept, group, unlimited, mapping.array)
+                counts = array_counts(tile, kept, group, array, mapping.array)
+                issue += alike * bounds.issue
+                drain += alike * bounds.drain
+                port += alike * port_cycles(tile, kept, group, array, mapping.array)
+                op_slots += alike * counts.op_slots
+                x_words += alike * counts.x_words
+                w_words += alike * counts.w_words
+                y_words += alike * counts.y_words
+                jobs += alike
+    traffic = traffic_bytes(shape, tiling.trips, order, gemm.element_bytes)
+    return Costs(
+        cycles=cycles,
+        array_cycles=count * total,
+        issue_cycles=issue,
+        drain_cycles=drain,
+        port_cycles=port,
+        fetches=count * loads_of(M, tiling.trips, order),
+        op_slots=op_slots,
+        x_words=x_words,
+        w_words=w_words,
+        y_words=y_words,
+        jobs=jobs,
+        x_bytes=count * traffic.x,
+        w_bytes=count * traffic.w,
+        y_bytes=count * traffic.y,
+    )

@@ -5,6 +5,16 @@ import numpy as np
 from accelsim.base.jit import jit
 from accelsim.cost.compiled.array_timing import ceil_div
 from accelsim.cost.compiled.loop_nest import transfer_cycles
+from accelsim.cost.compiled.values import records, whole
+
+UPDATES = records(whole(("row", "elements", "words", "dense", "first_copy", "copies")))
+"""Updates: row, elements, words moved in master precision, elements written dense, and which of `COPIES` follow."""
+
+COPIES = records([*whole(("row", "elements", "passes", "group")), ("compact_bits", np.float64)])
+"""Compact copies that SORE makes in the stream of an update: row, elements, passes, M and bits per dense element."""
+
+VECTORS = records(whole(("row", "elements")))
+"""Vector work: row, elements read and written."""
 
 
 @jit
@@ -38,36 +48,31 @@ def vector_bytes(elements, operand_bits):
 
 
 @jit
-def update_rows(
-    updates, copies, compact_bits, master_bits, operand_bits, wuve_lanes, sore_lanes, bandwidths, cycles, moved
-):
-    """Fill in `cycles` and `moved` DRAM bytes of updates and of the copies made in their stream, by row and design.
-
-    updates: row, elements, words, dense elements, first copy, copies. copies: row, elements, passes, group;
-    `compact_bits` per element.
-    """
+def update_rows(updates, copies, master_bits, operand_bits, wuve_lanes, sore_lanes, bandwidths, cycles, moved):
+    """Fill in `cycles` and `moved` DRAM bytes by row and design, of `UPDATES` and of `COPIES` made in their stream."""
     for u in range(updates.shape[0]):
-        row, first, last = updates[u, 0], updates[u, 4], updates[u, 4] + updates[u, 5]
+        update = updates[u]
         for p in range(bandwidths.shape[0]):
-            total = update_bytes(updates[u, 2], updates[u, 3], master_bits, operand_bits)
-            wuve, sore = ceil_div(updates[u, 1], wuve_lanes[p]), np.int64(0)
+            total = update_bytes(update.words, update.dense, master_bits, operand_bits)
+            wuve, sore = ceil_div(update.elements, wuve_lanes[p]), np.int64(0)
             pace = stream_pace(wuve, sore, total, bandwidths[p])
-            cycles[row, p], moved[row, p] = pace, total
-            for c in range(first, last):
-                written = compact_bytes(copies[c, 1], compact_bits[c])
-                sore += copies[c, 2] * sore_cycles(copies[c, 1], copies[c, 3], sore_lanes)
+            cycles[update.row, p], moved[update.row, p] = pace, total
+            for c in range(update.first_copy, update.first_copy + update.copies):
+                copy = copies[c]
+                written = compact_bytes(copy.elements, copy.compact_bits)
+                sore += copy.passes * sore_cycles(copy.elements, copy.group, sore_lanes)
                 total += written
                 slowest = stream_pace(wuve, sore, total, bandwidths[p])
-                cycles[copies[c, 0], p], moved[copies[c, 0], p] = slowest - pace, written
+                cycles[copy.row, p], moved[copy.row, p] = slowest - pace, written
                 pace = slowest
 
 
 @jit
 def vector_rows(vectors, operand_bits, lanes, bandwidths, cycles, moved):
-    """Fill in `cycles` and `moved` DRAM bytes of vector work (row, elements), by row and design."""
+    """Fill in `cycles` and `moved` DRAM bytes of `VECTORS`, by row and design."""
     for v in range(vectors.shape[0]):
-        row, elements = vectors[v, 0], vectors[v, 1]
-        total = vector_bytes(elements, operand_bits)
+        vector = vectors[v]
+        total = vector_bytes(vector.elements, operand_bits)
         for p in range(bandwidths.shape[0]):
-            cycles[row, p] = stream_pace(ceil_div(elements, lanes[p]), 0, total, bandwidths[p])
-            moved[row, p] = total
+            cycles[vector.row, p] = stream_pace(ceil_div(vector.elements, lanes[p]), 0, total, bandwidths[p])
+            moved[vector.row, p] = total
