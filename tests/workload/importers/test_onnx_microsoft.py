@@ -187,6 +187,17 @@ REFUSED = {
     "without its heads": (ms("Attention", "x w", name="a"), "node 'a' (Attention): its attribute num_heads is missing"),
     "without its weight": (ms("FusedMatMul", "x", name="f"), "node 'f' (FusedMatMul): its input 2 is missing"),
     "without keys": (ms("MultiHeadAttention", "x", name="a", num_heads=2), "node 'a' (MultiHeadAttention): its keys and values are missing"),
+    "with inputs of another rank": (
+        ms("GroupQueryAttention", "w", name="a", num_heads=2, kv_num_heads=1),
+        "node 'a' (GroupQueryAttention): its inputs and attributes do not fit together (not enough values to unpack"
+        " (expected 3, got 2))"),
+    "with no heads": (
+        ms("Attention", "x w", name="a", num_heads=0),
+        "node 'a' (Attention): its inputs and attributes do not fit together (integer division or modulo by zero)"),
+    "with text for a number": (
+        ms("MatMulNBits", "x w", name="a", N="many", K=8, block_size=16),
+        "node 'a' (MatMulNBits): its inputs and attributes do not fit together (invalid literal for int() with base 10:"
+        " 'many')"),
     "of its hardware": (
         node("Conv", "x w", name="c", domain="com.microsoft.nchwc"),
         "node 'c' (Conv): an operator of com.microsoft.nchwc that is not known here, so its work cannot be counted (save the"
