@@ -173,8 +173,9 @@ def test_groups_of_queries_share_keys_and_values(reading, packed):
     names = "q - - pk pv n t c s" if packed else "q k v pk pv n t c s"
     layer = ms("GroupQueryAttention", names, "y nk nv", name="a", num_heads=4, kv_num_heads=2, do_rotary=1)
     stored = {"n": np.int32([7]), "t": np.int32(8), "c": filled(9, 1), "s": filled(9, 1)}
-    trace = reading(layer, inputs, stored, domains=MS)
+    trace = reading([layer, node("Neg", "nk", "end", name="kept")], inputs, stored, domains=MS)
     assert products(trace) == ["matmul 4 x 5,2,8", "matmul 4 x 5,8,2"]
+    assert lines(trace)[-1] == "kept = elementwise 32->32"  # 2 heads, 3 + 5 positions, 2 wide
     assert trace.parameters == 0  # the sines and cosines of places are not trained
     assert [text for text in lines(trace) if "rotary" in text or "add" in text] == [
         "a.rotary_embedding = elementwise 40->40",
