@@ -145,7 +145,7 @@ def _entry(walk: Walk, name: str, pair: _Pair, sparsity: "_Sparsity") -> dict[st
         try:
             if observed := sparsity.of(work.weight):
                 entry["observed"] = observed
-        except ValueError as error:
+        except (ArithmeticError, LookupError, ValueError) as error:
             raise pair.error(f"its weight and its attributes do not fit together ({error})") from error
     entry["other_parameters"] = [{"name": used, "elements": walk.elements[used]} for used in work.parameters]
     if work.weight or work.kind == "matmul":

@@ -117,12 +117,15 @@ class Inference:
         if expansion is None and not inside:
             return None
         body = Body(self._onnx, self._file.graph, node, self.facts, self._types)
-        if expansion is not None:
-            expansion(body)
-        elif node.operator == "If":
-            decided(self._file, body, self._taken)
-        else:
-            flex_attention(self._file, body, self._taken)
+        try:
+            if expansion is not None:
+                expansion(body)
+            elif node.operator == "If":
+                decided(self._file, body, self._taken)
+            else:
+                flex_attention(self._file, body, self._taken)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise body.error(f"its inputs and attributes do not fit together ({error})") from error
         return body
 
     def _infer(self, step: Step) -> None:

@@ -173,8 +173,9 @@ def test_groups_of_queries_share_keys_and_values(reading, packed):
     names = "q - - pk pv n t c s" if packed else "q k v pk pv n t c s"
     layer = ms("GroupQueryAttention", names, "y nk nv", name="a", num_heads=4, kv_num_heads=2, do_rotary=1)
     stored = {"n": np.int32([7]), "t": np.int32(8), "c": filled(9, 1), "s": filled(9, 1)}
-    trace = reading(layer, inputs, stored, domains=MS)
+    trace = reading([layer, node("Neg", "nk", "end", name="kept")], inputs, stored, domains=MS)
     assert products(trace) == ["matmul 4 x 5,2,8", "matmul 4 x 5,8,2"]
+    assert lines(trace)[-1] == "kept = elementwise 32->32"  # 2 heads, 3 + 5 positions, 2 wide
     assert trace.parameters == 0  # the sines and cosines of places are not trained
     assert [text for text in lines(trace) if "rotary" in text or "add" in text] == [
         "a.rotary_embedding = elementwise 40->40",
@@ -187,6 +188,17 @@ REFUSED = {
     "without its heads": (ms("Attention", "x w", name="a"), "node 'a' (Attention): its attribute num_heads is missing"),
     "without its weight": (ms("FusedMatMul", "x", name="f"), "node 'f' (FusedMatMul): its input 2 is missing"),
     "without keys": (ms("MultiHeadAttention", "x", name="a", num_heads=2), "node 'a' (MultiHeadAttention): its keys and values are missing"),
+    "with inputs of another rank": (
+        ms("GroupQueryAttention", "w", name="a", num_heads=2, kv_num_heads=1),
+        "node 'a' (GroupQueryAttention): its inputs and attributes do not fit together (not enough values to unpack"
+        " (expected 3, got 2))"),
+    "with no heads": (
+        ms("Attention", "x w", name="a", num_heads=0),
+        "node 'a' (Attention): its inputs and attributes do not fit together (integer division or modulo by zero)"),
+    "with text for a number": (
+        ms("MatMulNBits", "x w", name="a", N="many", K=8, block_size=16),
+        "node 'a' (MatMulNBits): its inputs and attributes do not fit together (invalid literal for int() with base 10:"
+        " 'many')"),
     "of its hardware": (
         node("Conv", "x w", name="c", domain="com.microsoft.nchwc"),
         "node 'c' (Conv): an operator of com.microsoft.nchwc that is not known here, so its work cannot be counted (save the"

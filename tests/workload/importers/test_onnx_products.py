@@ -53,6 +53,7 @@ def from_the_left(equation, shapes):
     [
         ("bij,jk,kl->bil", [(5, 8), (8, 6), (6, 4)]),
         ("bij,jk,kl,lm->bim", [(5, 8), (8, 6), (6, 4), (4, 3)]),
+        ("bij,ijk,kl,im->blm", [(5, 4), (5, 4, 3), (3, 2), (5, 6)]),
         ("bij,bkj,bkl->bil", [(5, 4), (6, 4), (6, 3)]),
         ("bij,ij,jk->bik", [(5, 4), (5, 4), (4, 3)]),
         ("bij,bkj,jl->bil", [(5, 4), (6, 4), (4, 3)]),

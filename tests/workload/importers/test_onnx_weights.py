@@ -187,3 +187,24 @@ def test_a_sparse_initializer_is_a_weight(reading):
     model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, [16, 8]))
     (operation,) = reading(model).operations
     assert (operation.weight.name, operation.observed.FF.weight.density) == ("w", 3 / 128)
+
+
+def test_parts_of_a_weight_in_another_order_are_that_weight(reading):
+    """The gates of PyTorch's LSTM cell, as its exporter rearranges them."""
+    nodes = [node("Split", "w", "i f g o", axis=0, num_outputs=4), node("Concat", "i o f g", "j", axis=0),
+             node("Transpose", "j", "t"), node("MatMul", "x t")]  # fmt: skip
+    weight = pruned((24, 16), "2:8", 1)
+    trace = reading(nodes, {"x": ("N", 16)}, {"w": weight})
+    product = trace.operations[-1]
+    assert (product.weight.name, trace.parameters) == ("w", 24 * 16)
+    assert product.observed.FF.weight.pattern == "2:8"
+
+
+def test_joined_weights_count_once_and_show_their_zeros(reading):
+    stored = {"q": pruned((16, 8), "2:8", 0), "k": pruned((16, 8), "1:8", 0), "b": filled(16)}
+    nodes = [node("Concat", "q k", "qk", axis=1), node("MatMul", "x qk", "p"), node("Add", "p b")]
+    trace = reading(nodes, {"x": ("N", 5, 16)}, stored)
+    assert trace.parameters == 16 * 16 + 16
+    assert sorted(trace.tensors) == ["b", "q+k"]
+    seen = trace.operations[-1].observed.FF.weight
+    assert (trace.operations[-1].weight.name, seen.pattern, seen.density) == ("q+k", "2:8", 3 / 16)
