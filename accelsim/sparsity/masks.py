@@ -7,7 +7,7 @@ short: it is padded, never clipped, so it still occupies N slots of the compact 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import lcm, prod
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,8 @@ __all__ = [
     "unpack",
 ]
 
-_BITS_OF = {2: np.int16, 4: np.int32, 8: np.int64}
+_BITS_OF: Mapping[int, type[np.signedinteger]] = {2: np.int16, 4: np.int32, 8: np.int64}
+_Element = TypeVar("_Element", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +55,9 @@ class Packed:
     pattern: Pattern
     axis: int
     shape: tuple[int, ...]
-    values: NDArray[Any] = field(compare=False)
-    indices: NDArray[Any] = field(compare=False)
-    filled: NDArray[Any] = field(compare=False)
+    values: NDArray[np.floating] = field(compare=False)
+    indices: NDArray[np.unsignedinteger] = field(compare=False)
+    filled: NDArray[np.uint16] = field(compare=False)
 
     def __post_init__(self) -> None:
         _check_axis(self.axis, self.shape)
@@ -106,7 +107,7 @@ def _check_axis(axis: int, shape: tuple[int, ...]) -> int:
     return int(axis) % len(shape)
 
 
-def _check_floats(name: str, array: NDArray[Any]) -> NDArray[Any]:
+def _check_floats(name: str, array: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return `array` contiguous and in native byte order; refuse all but 16, 32 and 64-bit floating point."""
     array = np.asarray(array)
     if array.dtype.kind != "f" or array.dtype.itemsize not in _BITS_OF:
@@ -115,7 +116,7 @@ def _check_floats(name: str, array: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).reshape(shape)
 
 
-def _nonzero_planes(name: str, array: NDArray[Any], axis: int) -> NDArray[np.uint8]:
+def _nonzero_planes(name: str, array: NDArray[np.generic], axis: int) -> NDArray[np.uint8]:
     """Return (outer, length, inner) bytes, zero where `array` is (NaN is not), with `axis` in the middle.
 
     The other axes follow in the order of memory, so that no dense layout is copied.
@@ -131,13 +132,13 @@ def _nonzero_planes(name: str, array: NDArray[Any], axis: int) -> NDArray[np.uin
     return _planes(nonzero.transpose(order), order.index(axis)).view(np.uint8)
 
 
-def _planes(array: NDArray[Any], axis: int) -> NDArray[Any]:
+def _planes(array: NDArray[_Element], axis: int) -> NDArray[_Element]:
     """Return a contiguous (outer, length, inner) view or copy with `axis` in the middle."""
     shape = array.shape
     return np.ascontiguousarray(array).reshape(prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :]))
 
 
-def _bits(array: NDArray[Any]) -> NDArray[Any]:
+def _bits(array: NDArray[np.floating]) -> NDArray[np.signedinteger]:
     """Return the same memory as signed integers of the elements' width."""
     return array.view(_BITS_OF[array.dtype.itemsize])
 
@@ -147,7 +148,7 @@ def _group_position(shape: tuple[int, ...], number: int) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(number, shape))
 
 
-def magnitude_mask(weights: NDArray[Any], pattern: Pattern, axis: int) -> NDArray[np.bool_]:
+def magnitude_mask(weights: NDArray[np.floating], pattern: Pattern, axis: int) -> NDArray[np.bool_]:
     """Return which weights N:M magnitude pruning keeps: the N largest |w| of every M consecutive along `axis`.
 
     `weights` is float16, float32 or float64 of any shape; the mask has the same shape. Of equal magnitudes (+0 and -0
@@ -172,7 +173,7 @@ def magnitude_mask(weights: NDArray[Any], pattern: Pattern, axis: int) -> NDArra
     return mask
 
 
-def pack(weights: NDArray[Any], pattern: Pattern, axis: int, mask: NDArray[np.bool_] | None = None) -> Packed:
+def pack(weights: NDArray[np.floating], pattern: Pattern, axis: int, mask: NDArray[np.bool_] | None = None) -> Packed:
     """Return the compact form of `weights` under `mask`, or under their magnitude mask where none is given.
 
     `weights` is float16, float32 or float64 of any shape and `mask`, if any, boolean of the same shape with at most N
@@ -211,7 +212,7 @@ def pack(weights: NDArray[Any], pattern: Pattern, axis: int, mask: NDArray[np.bo
     return Packed(pattern=pattern, axis=axis, shape=weights.shape, values=values, indices=indices, filled=filled)
 
 
-def unpack(packed: Packed) -> NDArray[Any]:
+def unpack(packed: Packed) -> NDArray[np.floating]:
     """Return the dense tensor: kept elements bit for bit where they were, +0 elsewhere.
 
     >>> dense = np.array([0.5, -4.0, 0.25, 3.0])
@@ -230,7 +231,7 @@ def unpack(packed: Packed) -> NDArray[Any]:
     return dense
 
 
-def conformity(tensor: NDArray[Any], pattern: Pattern, axis: int) -> float:
+def conformity(tensor: NDArray[np.generic], pattern: Pattern, axis: int) -> float:
     """Return the share of groups along `axis` that have at most N nonzero elements, 0 to 1.
 
     `tensor` is a mask or the numbers themselves; NaN counts as nonzero. Raises `InputError` for an axis that does not
@@ -268,7 +269,7 @@ def _histograms(planes: NDArray[np.uint8], groups: Sequence[int]) -> dict[int, N
     return dict(sorted(found.items()))
 
 
-def is_transposable(mask: NDArray[Any], pattern: Pattern, axes: tuple[int, int] = (0, 1)) -> bool:
+def is_transposable(mask: NDArray[np.generic], pattern: Pattern, axes: tuple[int, int] = (0, 1)) -> bool:
     """Return whether one mask serves FF and BP: at most N nonzeros per row and per column of every M x M block.
 
     Blocks lie on the plane of `axes` (of a convolution's weights: its output and input channels), for every position
@@ -283,7 +284,7 @@ def is_transposable(mask: NDArray[Any], pattern: Pattern, axes: tuple[int, int] 
     return all(conformity(mask, pattern, axis) == 1 for axis in (first, second))
 
 
-def tightest_pattern(nonzero: NDArray[Any], axis: int, groups: Sequence[int] = (4, 8, 16, 32)) -> Pattern | None:
+def tightest_pattern(nonzero: NDArray[np.generic], axis: int, groups: Sequence[int] = (4, 8, 16, 32)) -> Pattern | None:
     """Return the pattern of lowest N/M that every group along `axis` obeys, or None where only N = M does.
 
     `nonzero` is a mask or the numbers themselves. `groups` are the M to try; of equal densities the smallest M, the
@@ -304,7 +305,7 @@ def tightest_of(histograms: Mapping[int, NDArray[np.int64]]) -> Pattern | None:
 
 
 def group_histograms(
-    nonzero: NDArray[Any], axis: int, groups: Sequence[int] = (4, 8, 16, 32)
+    nonzero: NDArray[np.generic], axis: int, groups: Sequence[int] = (4, 8, 16, 32)
 ) -> dict[int, NDArray[np.int64]]:
     """Return how many groups along `axis` hold 0, 1, ... M nonzeros, for each group size M: M + 1 counts.
 

@@ -5,13 +5,21 @@ with its sign bit cleared an IEEE number orders as an integer, from zero over de
 floating-point comparison is needed and half precision works where the compiler has none.
 """
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import NDArray
 
 from accelsim.base.jit import jit
 
 __all__ = ["first_bad_group", "histogram_kernel", "magnitude_kernel", "pack_kernel", "unpack_kernel"]
+
+Bits = NDArray[np.signedinteger]
+Bytes = NDArray[np.uint8]
+Flags = NDArray[np.bool_]
+Positions = NDArray[np.unsignedinteger]
+Filled = NDArray[np.uint16]
+Sums = NDArray[np.int32]
+Counts = NDArray[np.int64]
+Scratch = tuple[Bits, Bits]
 
 # Groups ranked side by side: the loops over them are what the compiler turns into vector instructions.
 _SIDE_BY_SIDE = 64
@@ -23,7 +31,7 @@ _TILE = 2**13
 
 
 @jit
-def _nth_largest(keys: Any, width: int, group: int, kept: int, ranked: Any, carry: Any) -> None:
+def _nth_largest(keys: Bits, width: int, group: int, kept: int, ranked: Bits, carry: Bits) -> None:
     """Leave the `kept` largest keys of every column in `ranked`, largest first, by insertion."""
     for i in range(group):
         for b in range(width):
@@ -40,14 +48,14 @@ def _nth_largest(keys: Any, width: int, group: int, kept: int, ranked: Any, carr
 
 
 @jit
-def _keep_largest(keys: Any, width: int, group: int, kept: int, scratch: Any) -> Any:
+def _keep_largest(keys: Bits, width: int, group: int, kept: int, scratch: Scratch) -> np.signedinteger:
     """Overwrite keys[i, b] with 1 where it is among the `kept` largest of its column, else 0; the first of equals wins.
 
     Returns the largest key seen.
     """
     ranked, carry = scratch
     _nth_largest(keys, width, group, kept, ranked, carry)
-    greatest = ranked[0, 0]
+    greatest: np.signedinteger = ranked[0, 0]
     for b in range(width):
         greatest = max(greatest, ranked[0, b])
         carry[b] = 0
@@ -66,7 +74,9 @@ def _keep_largest(keys: Any, width: int, group: int, kept: int, scratch: Any) ->
 
 
 @jit
-def _mask_columns(bits: Any, magnitude: Any, kept: int, group: int, out: Any, keys: Any, scratch: Any) -> Any:
+def _mask_columns(
+    bits: Bits, magnitude: np.signedinteger, kept: int, group: int, out: Bytes, keys: Bits, scratch: Scratch
+) -> np.signedinteger:
     """Mask one (length, inner) plane, many neighbouring columns at once. Returns the largest key."""
     length, inner = bits.shape
     greatest = keys.dtype.type(0)
@@ -86,7 +96,7 @@ def _mask_columns(bits: Any, magnitude: Any, kept: int, group: int, out: Any, ke
 
 
 @jit
-def _place_groups(block: int, width: int, group: int, length: int, inner: int, start: Any, valid: Any) -> int:
+def _place_groups(block: int, width: int, group: int, length: int, inner: int, start: Counts, valid: Counts) -> int:
     """Find where the groups `block` to `block + width` begin and how many elements they have. Returns the fewest."""
     per_axis = (length + group - 1) // group
     row, column = divmod(block, inner)
@@ -104,7 +114,16 @@ def _place_groups(block: int, width: int, group: int, length: int, inner: int, s
 
 
 @jit
-def _fetch(bits: Any, magnitude: Any, group: int, inner: int, start: Any, valid: Any, fewest: int, keys: Any) -> None:
+def _fetch(
+    bits: Bits,
+    magnitude: np.signedinteger,
+    group: int,
+    inner: int,
+    start: Counts,
+    valid: Counts,
+    fewest: int,
+    keys: Bits,
+) -> None:
     """Read the magnitudes of the groups at `start` into the columns of `keys`, short groups padded."""
     for i in range(fewest):
         for b in range(start.size):
@@ -116,8 +135,15 @@ def _fetch(bits: Any, magnitude: Any, group: int, inner: int, start: Any, valid:
 
 @jit
 def _mask_strided(
-    bits: Any, magnitude: Any, kept: int, group: int, shape: Any, out: Any, keys: Any, scratch: Any
-) -> Any:
+    bits: Bits,
+    magnitude: np.signedinteger,
+    kept: int,
+    group: int,
+    shape: tuple[int, ...],
+    out: Bytes,
+    keys: Bits,
+    scratch: Scratch,
+) -> np.signedinteger:
     """Mask a flat (outer, length, inner) array, fetching each group from where it lies. Returns the largest key."""
     outer, length, inner = shape
     total = outer * ((length + group - 1) // group) * inner
@@ -140,7 +166,7 @@ def _mask_strided(
 
 
 @jit
-def magnitude_kernel(bits: Any, magnitude: Any, kept: int, group: int, out: Any) -> Any:
+def magnitude_kernel(bits: Bits, magnitude: np.signedinteger, kept: int, group: int, out: Bytes) -> np.signedinteger:
     """Write the N:M magnitude mask of `bits` into `out`, both contiguous (outer, length, inner).
 
     `bits` are the numbers as signed integers of their width, `magnitude` is the same integer type with all bits but the
@@ -158,7 +184,7 @@ def magnitude_kernel(bits: Any, magnitude: Any, kept: int, group: int, out: Any)
 
 
 @jit
-def _name_spare_positions(mask: Any, filled: Any, kept: int, first: int, group: int, indices: Any) -> None:
+def _name_spare_positions(mask: Flags, filled: Filled, kept: int, first: int, group: int, indices: Positions) -> None:
     """Give each spare slot of one row of groups the lowest position that is neither kept nor already named."""
     length, inner = mask.shape
     spare = False
@@ -175,7 +201,9 @@ def _name_spare_positions(mask: Any, filled: Any, kept: int, first: int, group: 
 
 
 @jit
-def pack_kernel(bits: Any, mask: Any, kept: int, group: int, values: Any, indices: Any, filled: Any) -> int:
+def pack_kernel(
+    bits: Bits, mask: Flags, kept: int, group: int, values: Bits, indices: Positions, filled: Filled
+) -> int:
     """Gather the masked elements of every group into its `kept` slots, in order of position.
 
     `bits` and `mask` are (outer, length, inner); `values` and `indices` (outer, groups * kept, inner) arrive as zeros,
@@ -200,7 +228,7 @@ def pack_kernel(bits: Any, mask: Any, kept: int, group: int, values: Any, indice
 
 
 @jit
-def unpack_kernel(values: Any, indices: Any, filled: Any, kept: int, group: int, out: Any) -> None:
+def unpack_kernel(values: Bits, indices: Positions, filled: Filled, kept: int, group: int, out: Bits) -> None:
     """Scatter the filled slots of every group into `out` (outer, length, inner), which arrives as zeros."""
     outer, per_axis, inner = filled.shape
     for o in range(outer):
@@ -212,7 +240,7 @@ def unpack_kernel(values: Any, indices: Any, filled: Any, kept: int, group: int,
 
 
 @jit
-def first_bad_group(indices: Any, filled: Any, kept: int, group: int, length: int) -> int:
+def first_bad_group(indices: Positions, filled: Filled, kept: int, group: int, length: int) -> int:
     """Return the flat number of the first group that cannot be unpacked, or -1.
 
     In a good group no position occurs twice, none reaches the group size, and those of filled slots lie on the axis.
@@ -236,7 +264,7 @@ def first_bad_group(indices: Any, filled: Any, kept: int, group: int, length: in
 
 
 @jit
-def _sum_down(nonzero: Any, running: Any, sums: Any) -> None:
+def _sum_down(nonzero: Bytes, running: Sums, sums: Sums) -> None:
     """Write the running counts of nonzeros down every column of (rows, width) below the first row of `sums`, zeros."""
     rows, width = nonzero.shape
     if width < _WIDE:
@@ -254,7 +282,7 @@ def _sum_down(nonzero: Any, running: Any, sums: Any) -> None:
 
 
 @jit
-def _tally(sums: Any, rows: int, width: int, group: int, pairs: Any, single: Any) -> None:
+def _tally(sums: Sums, rows: int, width: int, group: int, pairs: Counts, single: Counts) -> None:
     """Count the groups down every column by their nonzeros, two neighbours in one entry of `pairs`.
 
     The second of the last pair may be short. A group left over has no neighbour and is counted in `single`.
@@ -275,7 +303,7 @@ def _tally(sums: Any, rows: int, width: int, group: int, pairs: Any, single: Any
 
 
 @jit
-def histogram_kernel(nonzero: Any, groups: Any, seam: int, pairs: Any, single: Any) -> None:
+def histogram_kernel(nonzero: Bytes, groups: Counts, seam: int, pairs: Counts, single: Counts) -> None:
     """Count the groups of a uint8 (outer, length, inner) array by their nonzeros, for several group sizes at once.
 
     For the i-th size in `groups` pairs[i, a, b] counts neighbouring groups with a and b nonzeros, single[i, a] groups
