@@ -46,9 +46,7 @@ _OPTIONS = (
         metavar="EXPR",
         help="Keep points for which it holds, as in 'array.rows >= 16'. Repeatable.",
     ),
-    click.option(
-        "--fits", is_flag=True, help="Do not simulate designs that their device cannot hold (estimate)."
-    ),
+    click.option("--fits", is_flag=True, help="Do not simulate designs that their device cannot hold (estimate)."),
 )
 
 

@@ -221,7 +221,7 @@ def draw_sweep_map(frame: pd.DataFrame, figure: Figure, title: str = "", *, x: s
 
 
 def draw_pareto(frame: pd.DataFrame, figure: Figure, title: str = "", *, x: str, y: str, named: Sequence[str]) -> None:
-    """Draw all points and the front of the frame of `pareto_frame`; points of it say their values of the columns `named`.
+    """Draw all points and the front of the frame of `pareto_frame`; its points say their values of the columns `named`.
 
     The knee comes first, then the ends of the front; a name that finds no free place is left out.
     """
@@ -237,7 +237,7 @@ def draw_pareto(frame: pd.DataFrame, figure: Figure, title: str = "", *, x: str,
 
 
 def _configuration(row: Mapping[str, Any]) -> Iterator[str]:
-    """Say what distinguishes a point of a sweep, a line for each value: ``bdwp``, ``rows 32``, ``bandwidth 20 GB/s``."""
+    """Say what distinguishes a point of a sweep, a line for each value: ``bdwp``, ``bandwidth 20 GB/s``."""
     for column, value in row.items():
         words, unit = words_of(column.rpartition(".")[2])
         if not pd.isna(value):

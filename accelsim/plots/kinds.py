@@ -284,9 +284,7 @@ def _pareto(sources: Sequence[PlotSource], choice: Choice) -> Drawing:
     return Drawing(frame=shown, draw=partial(compose.draw_pareto, x=x, y=y, named=axes), notes=notes)
 
 
-def _objective(
-    frame: pd.DataFrame, text: str, option: str, path: str, *, given: bool
-) -> tuple[str, pd.DataFrame]:
+def _objective(frame: pd.DataFrame, text: str, option: str, path: str, *, given: bool) -> tuple[str, pd.DataFrame]:
     """Return the column of an objective, and the frame with it where it is an expression over columns."""
     if text in frame or not given:
         return text, frame

@@ -1,6 +1,7 @@
 """Sweeps: a metric over one varied value or two, and the best compromises between two metrics."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -101,11 +102,17 @@ def _tick(value: object) -> str:
 def plot_pareto(frame: pd.DataFrame, ax: Axes, x: str, y: str, larger: Sequence[str] = LARGER_IS_BETTER) -> None:
     """Draw all points of `x` and `y`, the front as steps over those `on_front`, and the `knee` as a star.
 
-    `frame`: columns `x`, `y`, on_front, knee, as of `accelsim.plots.frames.pareto_frame`, and method where points differ
-    in it, which colours them: strong on the front, pale elsewhere. Of the columns in `larger` more is better.
+    `frame`: columns `x`, `y`, on_front, knee, as of `accelsim.plots.frames.pareto_frame`, and method where points
+    differ in it, which colours them: strong on the front, pale elsewhere. Of the columns in `larger` more is better.
     """
     others, front = frame[~frame["on_front"]], frame[frame["on_front"]].sort_values(x)
-    pale = {"linestyle": "", "marker": "o", "markersize": 2.6, "markeredgewidth": 0, "rasterized": len(others) > 2000}
+    pale: dict[str, Any] = {
+        "linestyle": "",
+        "marker": "o",
+        "markersize": 2.6,
+        "markeredgewidth": 0,
+        "rasterized": len(others) > 2000,
+    }
     by_method = list(dict.fromkeys(frame["method"])) if "method" in frame else []
     shown = others[:0] if by_method else others
     ax.plot(shown[x].tolist(), shown[y].tolist(), color="#bbbbbb", **pale,

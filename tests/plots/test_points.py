@@ -8,7 +8,7 @@ from matplotlib.collections import PathCollection
 from accelsim.plots.compose import draw_pareto, draw_platforms, draw_roofline
 from accelsim.plots.points import plot_platforms, plot_predicted
 from accelsim.plots.roofline import plot_roofline
-from accelsim.plots.style import new_figure
+from accelsim.plots.style import COLOURS, new_figure
 from accelsim.plots.sweep import plot_pareto, plot_sweep, plot_sweep_map
 
 ROOFLINE = pd.DataFrame(
