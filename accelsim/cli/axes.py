@@ -1,10 +1,8 @@
-"""Options that say what is swept or searched, and what both show while they run."""
+"""Options that say what is swept or searched."""
 
-import contextlib
 import os
 import shlex
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,7 +13,7 @@ from accelsim.base.errors import InputError, did_you_mean
 if TYPE_CHECKING:
     from accelsim.sweep.space import Sweep
 
-__all__ = ["axis_options", "command_line", "cores", "progress_bar", "read_sweep"]
+__all__ = ["axis_options", "command_line", "cores", "read_sweep"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -100,43 +98,6 @@ def _only_with_sample(given: dict[str, Any], name: str, default: Any) -> Any:
 def cores() -> int:
     """Return how many processes can run at once."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextlib.contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar with the rate and the time left on a terminal; nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda _done, _total: None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            speed = task.finished_speed or task.speed
-            return Text("" if speed is None else f"{speed:,.0f} points/s")
-
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        before: list[int] = []
-
-        def show(done: int, total: int) -> None:
-            if not before:  # what an earlier run did says nothing about the rate of this one
-                before.append(done)
-                bar.reset(task, total=total, completed=done)
-            bar.update(task, completed=done)
-
-        yield show
 
 
 def command_line(command: str, sources: Sequence[str], output: str, given: dict[str, Any]) -> str:

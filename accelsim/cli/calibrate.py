@@ -4,7 +4,6 @@ import csv
 import datetime
 import re
 import shlex
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -16,6 +15,7 @@ import click
 
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.cli.options import check_folder
+from accelsim.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from accelsim.calibration.devices.device import Device
@@ -247,7 +247,7 @@ def _measured(
     todo = [task for task in tasks if task not in there]
     left_out = []
     try:
-        with _progress([str(task) for task in todo]) as done:
+        with _progress([str(task) for task in todo], "tasks") as done:
             for item in measure(device, todo, list(measured), effort, _today()):
                 if isinstance(item, LeftOut):
                     left_out.append(item)
@@ -281,19 +281,17 @@ def _known(journal: Path, device: "Device", effort: str) -> "list[Measurement]":
 
 
 @contextmanager
-def _progress(texts: Sequence[str]) -> Iterator[Callable[[], None]]:
+def _progress(texts: Sequence[str], unit: str) -> Iterator[Callable[[], None]]:
     """A progress bar on a terminal that says what is being measured; yields what is called after each."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        bar = progress.add_task(next(iter(texts), ""), total=len(texts))
-        following = iter(texts[1:])
+    with progress_bar("calibrate", unit) as show:
+        count = 0
 
         def done() -> None:
-            progress.update(bar, advance=1, description=next(following, ""))
+            nonlocal count
+            count += 1
+            show(count, len(texts), "".join(texts[count : count + 1]))
 
+        show(0, len(texts), "".join(texts[:1]))
         yield done
 
 
@@ -360,7 +358,7 @@ def _measure_training(
     path = folder / f"{name or _file_name(opened.name)}.training.csv"
     rows = _rows_of(path, COLUMNS)
     texts = [f"{network.model}: warming up"] * WARM_UP + [f"{network.model}: timed"] * setting.steps
-    with importable_neighbours(module), _progress(texts) as done:
+    with importable_neighbours(module), _progress(texts, "steps") as done:
         model = build_model(module, factory, target)
         row = measure_training(model, network, setting, platform=name or opened.name, date=_today(), done=done)
     folder.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ from accelsim.cli.options import (
     settings_option,
     step_options,
 )
+from accelsim.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from accelsim.hardware.design import Design
@@ -84,10 +85,20 @@ def _write_shipped(folder: Path, only: Sequence[str], everything: bool, others: 
         raise InputError(f"--only {only[0]}: belongs to --all, which makes the shipped reports again")
     if others:
         raise InputError(f"{others[0]}: --all makes the shipped reports again, which know no such choice")
-    from accelsim.studies.reports.shipped import write_reports
+    from accelsim.studies.reports.shipped import REPORTS, write_reports
 
     announce_compilation()
-    write_reports(folder, *only, done=lambda made: click.echo(f"written: {made}"))
+    names = only or tuple(REPORTS)
+    with progress_bar("report", "reports") as show:
+        show(0, len(names), names[0])
+        made: list[Path] = []
+
+        def done(report: Path) -> None:
+            made.append(report)
+            click.echo(f"written: {report}")
+            show(len(made), len(names), "".join(names[len(made) : len(made) + 1]))
+
+        write_reports(folder, *only, done=done)
 
 
 def _holds_results(source: str) -> bool:

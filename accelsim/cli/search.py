@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from accelsim.cli.axes import axis_options, command_line, progress_bar, read_sweep
+from accelsim.cli.axes import axis_options, command_line, read_sweep
 from accelsim.cli.options import announce_compilation, check_output
 from accelsim.cli.pareto import maximise_option, show_fronts
+from accelsim.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from pathlib import Path

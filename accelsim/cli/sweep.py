@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from accelsim.base.errors import InputError
-from accelsim.cli.axes import axis_options, command_line, cores, progress_bar, read_sweep
+from accelsim.cli.axes import axis_options, command_line, cores, read_sweep
 from accelsim.cli.fitting import unfit_line
 from accelsim.cli.options import announce_compilation, check_output
+from accelsim.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from accelsim.sweep.run import Outcome

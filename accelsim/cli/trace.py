@@ -5,7 +5,7 @@ import importlib.util
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +14,7 @@ import click
 
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.cli.options import check_output
+from accelsim.cli.progress import progress_bar
 
 __all__ = ["build_model", "find_loss", "importable_neighbours", "trace_command"]
 
@@ -101,12 +102,14 @@ def trace_command(
     words += [f"--batch={batch}"] * (batch != 2) + ["--infer"] * (not train)
     words += [f"--loss={_portable_loss(loss)}"] if loss else []
     words += [f"--steps={steps}"] * bool(steps) + ["--masks"] * masks + [f"--name={name}"] * bool(name)
-    with importable_neighbours(module):
+    bar = progress_bar("trace", "steps") if steps else nullcontext()
+    with importable_neighbours(module), bar as show:
         model = build_model(module, factory, target)
         trace = trace_model(
             model, specs, batch=batch, train=train, loss=find_loss(loss), steps=steps, name=name or factory,
             masks=beside(output) if masks else None, source=f"{_portable(module)}:{factory}",
             assumptions=assumptions, command=shlex.join([*words, "-o", _portable(output)]),
+            progress=show,
         )  # fmt: skip
     save_trace(trace, output)
     click.echo(f"{output}: {len(trace.operations)} operations, {trace.size}")

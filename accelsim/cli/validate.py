@@ -1,7 +1,6 @@
 """``accelsim validate``: the model against independent numbers, and the claims of the paper."""
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ import click
 
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.cli.options import check_folder
+from accelsim.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from accelsim.studies.validation import CheckResult
@@ -39,7 +39,7 @@ def validate_command(
     relative errors. Nothing can fail with --paper: it is a report.
     """
     from accelsim.platforms.accuracy import PLATFORM_CHECKS
-    from accelsim.studies.validation import NAMES, run_check
+    from accelsim.studies.validation import NAMES
 
     if check is not None and (paper or platforms):
         raise InputError(f"--{'paper' if paper else 'platforms'}: runs no single check, got '{check}'")
@@ -60,7 +60,7 @@ def validate_command(
         raise InputError(f"check '{check}': not known{did_you_mean(check, known)}; allowed: {', '.join(known)}")
     names, folder = [check] if check else NAMES, check_folder(output)
     path = Path(file) if file else None
-    results = [_announced(path) if name == "register-tiles" else run_check(name, path) for name in names]
+    results = _run_checks(names, path)
     if as_json:
         entries = [result.to_dict() for result in results]
         click.echo(json.dumps(entries[0] if check else entries))
@@ -111,13 +111,23 @@ def _show(results: "Sequence[CheckResult]") -> None:
         console().print(table)
 
 
-def _announced(path: Path | None) -> "CheckResult":
-    """Step registers; a run of over a minute says so first and shows its progress."""
+def _run_checks(names: Sequence[str], path: Path | None) -> "list[CheckResult]":
+    """Run checks one after another; where registers are stepped for over a minute, says so first."""
     from accelsim.studies.validation import register_effort, run_check
 
-    seconds, rows = register_effort(path)
-    if seconds < _LONG_RUN_S:
-        return run_check("register-tiles", path)
-    click.echo(f"note: stepping the registers of these tiles takes about {seconds / 60:.1f} minutes", err=True)
-    with click.progressbar(length=rows, label="tiles", file=sys.stderr) as bar:
-        return run_check("register-tiles", path, bar.update)
+    seconds, rows = register_effort(path) if "register-tiles" in names else (0.0, 0)
+    if seconds >= _LONG_RUN_S:
+        click.echo(f"note: stepping the registers of these tiles takes about {seconds / 60:.1f} minutes", err=True)
+    results: list[CheckResult] = []
+    with progress_bar("validate", "checks") as show:
+        for done, name in enumerate(names):
+            show(done, len(names), name)
+            tiles = 0
+
+            def advance(_: int, done: int = done) -> None:
+                nonlocal tiles
+                tiles += 1
+                show(done, len(names), f"register-tiles, {tiles:,} of {rows:,} tiles")
+
+            results.append(run_check(name, path, advance if name == "register-tiles" else None))
+    return results

@@ -6,7 +6,7 @@ from typing import Any
 from accelsim.hardware.design import Design
 from accelsim.hardware.sourced import leaf_paths, text_of, value_at
 
-__all__ = ["Parameter", "parameters_of"]
+__all__ = ["DesignValue", "parameters_of"]
 
 _UNITS = {
     "_elements_per_cycle": "elements/cycle",
@@ -21,7 +21,7 @@ _UNITS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parameter:
+class DesignValue:
     """A value of a design as ``--set`` takes it, what it can be, its unit and meaning, and its source in words."""
 
     path: str
@@ -32,7 +32,7 @@ class Parameter:
     source: str
 
 
-def parameters_of(design: Design) -> tuple[Parameter, ...]:
+def parameters_of(design: Design) -> tuple[DesignValue, ...]:
     """Return every value of a design in the order of its file."""
     schema = Design.model_json_schema()
     origins = {origin.path: origin for origin in design.provenance}
@@ -45,7 +45,7 @@ def parameters_of(design: Design) -> tuple[Parameter, ...]:
             low, high = ("?" if end is None else f"{end:g}" for end in (origin.low, origin.high))
             source += f" (plausible: {low} to {high})"
         found.append(
-            Parameter(
+            DesignValue(
                 path=path,
                 value=text_of(value_at(design, path)),
                 allowed=_allowed(entry),

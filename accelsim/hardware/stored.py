@@ -13,7 +13,7 @@ from accelsim.base.errors import did_you_mean
 from accelsim.base.files import FileModel, errors_of, validate
 from accelsim.hardware.sourced import CONFIDENCES, Override, Provenance, SourcedModel, leaf_paths
 
-__all__ = ["Stored", "restored", "stored"]
+__all__ = ["StoredModel", "restored", "stored"]
 
 Model = TypeVar("Model", bound=SourcedModel)
 
@@ -35,7 +35,7 @@ class StoredValue(FileModel):
     high: int | float | None = None
 
 
-class Stored(FileModel):
+class StoredModel(FileModel):
     """A design or energy table as it stands in another file."""
 
     name: str = Field(description="of the file that the values are from")
@@ -45,7 +45,7 @@ class Stored(FileModel):
 
 
 def stored(model: SourcedModel, *, sources: bool = True) -> dict[str, Any]:
-    """Return a model as plain data, see `Stored`, with or without `sources`."""
+    """Return a model as plain data, see `StoredModel`, with or without `sources`."""
     data = model.model_dump(mode="json")
     origins = {origin.path: origin for origin in model.provenance} if sources else {}
     values = {}
@@ -65,7 +65,7 @@ def stored(model: SourcedModel, *, sources: bool = True) -> dict[str, Any]:
     }
 
 
-def restored(kind: type[Model], data: Stored, source: str) -> Model:
+def restored(kind: type[Model], data: StoredModel, source: str) -> Model:
     """Return the model of what `stored` made of it. Raises `InputError` that lists every error with its path."""
     legal, where = leaf_paths(kind), f"{source}.values"
     problems = [f"{where}.{path}: missing" for path in legal if path not in data.values]

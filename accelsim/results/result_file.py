@@ -29,7 +29,7 @@ from accelsim.base.files import (
 from accelsim.base.ratios import relative_speedup
 from accelsim.hardware.design import Design
 from accelsim.hardware.energy_table import EnergyTable
-from accelsim.hardware.stored import Stored, restored
+from accelsim.hardware.stored import StoredModel, restored
 from accelsim.lowering.case import StoredCase, case_from
 from accelsim.lowering.tasks import Note, Stage
 from accelsim.results.energy import Energy
@@ -139,8 +139,8 @@ def result_form(**more: Any) -> Any:
         {
             "format": Literal["accelsim-result/2"],
             "workload": str,
-            "design": Stored,
-            "energy_table": Stored,
+            "design": StoredModel,
+            "energy_table": StoredModel,
             "options": StoredCase,
             **dict.fromkeys(("trace", "plan", "version", "identity"), str),
             "step": form_of(StepResult),
@@ -160,8 +160,8 @@ def result_of(data: dict[str, Any], source: str) -> Result:
     """
     basis = Basis(
         workload=data["workload"],
-        design=restored(Design, Stored(**data["design"]), f"{source}: design"),
-        energy_table=restored(EnergyTable, Stored(**data["energy_table"]), f"{source}: energy_table"),
+        design=restored(Design, StoredModel(**data["design"]), f"{source}: design"),
+        energy_table=restored(EnergyTable, StoredModel(**data["energy_table"]), f"{source}: energy_table"),
         case=_case_of(data["options"], f"{source}: options"),
         trace=data["trace"],
         plan=data["plan"],

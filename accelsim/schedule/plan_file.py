@@ -37,7 +37,7 @@ from pydantic import Field
 from accelsim.base.errors import did_you_mean
 from accelsim.base.files import FileModel, check_format, parse_json, read_text, validate, write_atomically
 from accelsim.hardware.design import Design, differences
-from accelsim.hardware.stored import Stored, restored, stored
+from accelsim.hardware.stored import StoredModel, restored, stored
 from accelsim.lowering.optimizers import Optimizer
 from accelsim.lowering.tasks import Generation, Step
 from accelsim.schedule.plan import Mapping, Plan
@@ -100,7 +100,7 @@ class PlanFile(FileModel):
     made_for: MadeFor
     overlap: bool = Field(description="units work side by side; false: one task runs after another")
     tasks: tuple[TaskEntry, ...]
-    design: Stored = Field(description="what the plan was made for")
+    design: StoredModel = Field(description="what the plan was made for")
 
 
 def plan_text(plan: Plan, design: Design, optimizer: Optimizer) -> str:

@@ -15,7 +15,7 @@ from accelsim.base.files import FileModel, check_format, parse_json, read_text, 
 from accelsim.base.version import __version__
 from accelsim.hardware.design import Design, load_design
 from accelsim.hardware.energy_table import EnergyTable, load_energy_table
-from accelsim.hardware.stored import Stored, restored, stored
+from accelsim.hardware.stored import StoredModel, restored, stored
 from accelsim.sweep.inputs import Inputs
 
 __all__ = ["SweepBasis", "basis_of", "basis_path", "read_basis", "write_basis"]
@@ -38,8 +38,8 @@ class _File(FileModel):
     format: Literal["accelsim-sweep-basis/1"]
     sweep: str
     version: str
-    design: Stored
-    energy_tables: tuple[Stored, ...]
+    design: StoredModel
+    energy_tables: tuple[StoredModel, ...]
     traces: dict[str, str]
 
 

@@ -6,6 +6,7 @@ versions can be held against each other.
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -24,12 +25,21 @@ _Digests = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """The design by name and digest, and the digests of the traces and energy tables by name."""
+    """The design by name and digest, and the digests of the traces and energy tables by name.
+
+    `called`: what rows call the design and the traces, as results do: by the name in the file, and by model; by file as
+    well where several traces are of one model.
+    """
 
     design: str
     design_digest: str
     traces: _Digests
     tables: _Digests
+    called: tuple[tuple[str, str], ...]
+
+    def name_of(self, source: str) -> str:
+        """Return what rows call the design or trace that a shipped name or file stands for."""
+        return dict(self.called)[source]
 
 
 def read_inputs(design: str, traces: tuple[str, ...], tables: tuple[str, ...]) -> Inputs:
@@ -39,7 +49,15 @@ def read_inputs(design: str, traces: tuple[str, ...], tables: tuple[str, ...]) -
         design_digest=_digest(base_values(load_design(design))),
         traces=tuple((name, _trace_digest(name)) for name in traces),
         tables=tuple((name, _digest(load_energy_table(name).model_dump(mode="json"))) for name in tables),
+        called=tuple(_called(design, traces)),
     )
+
+
+def _called(design: str, traces: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    models = [load_trace(name).model for name in traces]
+    for name, model in zip(traces, models, strict=True):
+        yield name, model if name == model or models.count(model) == 1 else f"{model} ({name})"
+    yield design, load_design(design).name
 
 
 @lru_cache(maxsize=8)

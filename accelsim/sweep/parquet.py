@@ -10,7 +10,7 @@ from accelsim.base.errors import InputError
 from accelsim.base.files import replacing
 from accelsim.hardware.design import load_design
 from accelsim.sweep.axes import Interval, Value
-from accelsim.sweep.fit import FIT
+from accelsim.sweep.device_fit import FIT
 from accelsim.sweep.inputs import base_values
 from accelsim.sweep.point import METRICS
 from accelsim.sweep.rows import columns_of

@@ -9,7 +9,7 @@ that could not be simulated has no metrics, and one whose design is in error no 
 import csv
 import io
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -18,7 +18,7 @@ from accelsim.base.errors import InputError
 from accelsim.base.version import __version__
 from accelsim.lowering.case import Case
 from accelsim.sweep.batched import BatchEvaluator
-from accelsim.sweep.fit import FIT, Fits
+from accelsim.sweep.device_fit import FIT, Fits
 from accelsim.sweep.inputs import Identities, Inputs, check_inputs
 from accelsim.sweep.point import METRICS, Point
 from accelsim.sweep.space import Sweep
@@ -62,12 +62,12 @@ def end_of_line(sweep: Sweep) -> bytes:
     return f",{sweep.identity},{__version__}\n".encode()
 
 
-def starts_of(points: Iterable[Point]) -> Iterator[bytes]:
+def starts_of(sweep: Sweep) -> Iterator[bytes]:
     """Yield what the line of each point starts with, whatever comes out: its inputs."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator=",")
-    for point in points:
-        writer.writerow(inputs_of(point))
+    for point in sweep.points():
+        writer.writerow(inputs_of(point, sweep.inputs))
         yield text.getvalue().encode()
         text.seek(0)
         text.truncate()
@@ -89,7 +89,7 @@ def lines_of(chunk: Chunk) -> Lines:
     for point, found in rows:
         outcome = [found.get(name) for name in (*_OUTCOME, *METRICS, *FIT)]
         ends = (identities.of(point), chunk.sweep, chunk.version)
-        writer.writerow([*inputs_of(point), *map(_cell, (*outcome, *ends))])
+        writer.writerow([*inputs_of(point, chunk.inputs), *map(_cell, (*outcome, *ends))])
     return Lines(text=text.getvalue().encode(), points=len(chunk.points), seconds=perf_counter() - began)
 
 
@@ -124,11 +124,12 @@ class _Evaluator(threading.local):
 _EVALUATOR = _Evaluator()
 
 
-def inputs_of(point: Point) -> list[str]:
+def inputs_of(point: Point, inputs: Inputs) -> list[str]:
     """Return the cells of the columns that say what was simulated."""
     head = point.case.head
+    called = inputs.name_of(point.workload), inputs.name_of(point.design)
     return [
-        *map(_cell, (point.workload, point.design, *(head[name] for name in _CASE))),
+        *map(_cell, (*called, *(head[name] for name in _CASE))),
         *(_cell(text) for _, text in point.changes),
     ]
 

@@ -100,7 +100,7 @@ def _check_order(sweep: Sweep, journal: Journal) -> None:
     """Raise `InputError` where the rows of the journal are not those of the first points of the sweep, in order."""
     with journal.path.open("rb") as file:
         next(file, None)
-        for number, (line, start) in enumerate(zip(file, starts_of(sweep.points()), strict=False), start=2):
+        for number, (line, start) in enumerate(zip(file, starts_of(sweep), strict=False), start=2):
             if not line.startswith(start):
                 raise InputError(
                     f"{journal.path}: line {number}: {_difference(sweep, line, start)}: rows were removed, added,"

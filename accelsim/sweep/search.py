@@ -165,7 +165,7 @@ class _Record:
         known = self._before[len(self.costs) : len(self.costs) + len(wanted)]
         points = [point for places in wanted if (point := grid.point(places)) is not None]
         for place, (point, cells) in enumerate(zip(points, known, strict=False), start=len(self.costs) + 2):
-            inputs = inputs_of(point)
+            inputs = inputs_of(point, self._sweep.inputs)
             if cells[: len(inputs)] != inputs:
                 raise InputError(
                     f"{self._journal.path}: line {place}: is another point than this search comes to; made with"

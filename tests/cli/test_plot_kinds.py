@@ -131,6 +131,48 @@ def test_where_chooses_rows(run, files: Path, tmp_path: Path) -> None:
     assert ">resnet18_tinyimagenet on sat_vcu1525, bdwp 2:8, batch 16</text>" in figure.read_text()
 
 
+FITTED = "design,array.rows,array.cols,status,latency_s,energy_j,fits\n" + "".join(
+    f"a,{rows},4,ok,{1 / rows},{rows},{fits}\n" for rows, fits in ((8, "true"), (16, "true"), (32, "false"))
+)
+
+
+def test_a_front_over_expressions_of_designs_that_fit(run, tmp_path: Path) -> None:
+    table, figure = tmp_path / "r.csv", tmp_path / "f.svg"
+    table.write_text(FITTED)
+    arguments = ["plot", "pareto", str(table), "-o", str(figure), "-x", "array.rows * array.cols"]
+    assert run(*arguments, "-y", "2 * latency_s", "--where", "fits=true") == (
+        0, f"written: {figure}, {tmp_path / 'f.csv'}\n", "",
+    )  # fmt: skip
+    rows = rows_of(tmp_path / "f.csv")
+    assert [[float(row[name]) for name in ("array.rows", "array.rows * array.cols", "2 * latency_s")] for row in rows] == [
+        [8, 32, 0.25], [16, 64, 0.125],
+    ]  # fmt: skip
+    assert [row["on_front"] for row in rows] == ["True", "True"]
+    text = figure.read_text()
+    assert all(
+        f">{words}</text>" in text for words in ("rows 8", "rows 16", "array.rows * array.cols", "2 * latency_s")
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["-x", "1 / latency_s", "-y", "energy_j", "--where", "fits=false"], 0, "note: the front is one point, as there is no other\n"),
+        (["-x", "energy_j", "-y", "array.rows"], 0, "note: the front is one point, as it is the best in energy_j and in array.rows at once: these are no compromise here\n"),
+        (["-x", "energy"], 2, "error: -x energy: there is no such column; did you mean 'energy_j'?\n"),
+        (["-x", "2 * energy"], 2, "error: -x: '2 * energy': 'energy' is not known; did you mean 'energy_j'?\n"),
+        (["-x", "energy_j / (array.cols - 4)"], 2, "error: FILE: row 1: 'energy_j / (array.cols - 4)': a division by zero where energy_j = 8, array.cols = 4\n"),
+        (["-x", "energy_j"], 2, "error: -y energy_j: is given twice; the objectives must differ\n"),
+        (["--where", "fits=yes"], 2, "error: --where fits=yes: no such row; there are: true, false\n"),
+    ],
+)  # fmt: skip
+def test_what_a_front_says(run, tmp_path: Path, options: list[str], code: int, message: str) -> None:
+    table = tmp_path / "r.csv"
+    table.write_text(FITTED)
+    found, _, err = run("plot", "pareto", str(table), "-o", str(tmp_path / "f.svg"), *options)
+    assert (found, err) == (code, message.replace("FILE", str(table)))
+
+
 def test_a_note_says_how_many_points_are_not_feasible(run, files: Path, tmp_path: Path) -> None:
     code, _, err = run("plot", "sweep", str(files / "sweep.csv"), "-o", str(tmp_path / "f.svg"))
     assert (code, err) == (0, "note: 1 of 4 points are not shown, as they were not feasible\n")

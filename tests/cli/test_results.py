@@ -155,7 +155,10 @@ def test_designs_that_do_not_fit_are_counted(run: Run, tmp_path: Path, monkeypat
     ]
     assert lines(run(*best, "-r", "--top", "3")[1])[-2] == f"1 of the first 3 does not fit the device of a {LEFT}"
     known = ["--where", "design == 'a' and fits"]
-    assert lines(run(*best, *known)[1])[-2:] == ["   8  true      0.125         8", "1 of 1 rows that meet --where"]
+    assert lines(run(*best, *known)[1])[-2:] == [
+        "a          8      0.125  true         8",
+        "1 of 1 rows that meet --where",
+    ]
     assert lines(run("results", "r.csv")[1])[-2:] == ["c          4       0.25         4", "4 of 4 rows"]
     front = ["pareto", "r.csv", "-x", "latency_s", "-y", "energy_j"]
     assert f"2 of the 4 on the front do not fit the device of a {LEFT}" in lines(run(*front)[1])

@@ -19,7 +19,7 @@ import pytest
 import accelsim as acs
 from accelsim.base.errors import InputError
 from accelsim.hardware.sourced import override
-from accelsim.sweep.fit import FIT
+from accelsim.sweep.device_fit import FIT
 from accelsim.sweep.point import METRICS
 from accelsim.sweep.rows import Chunk, lines_of
 from accelsim.sweep.run import run_sweep

@@ -293,6 +293,7 @@ def trace_model(
     source: str = "a model in memory",
     assumptions: Sequence[str] = (),
     command: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Trace:
     """Return the trace of `model` on random inputs, with the batch as their first dimension.
 
@@ -319,7 +320,9 @@ def trace_model(
     _check(model, batch)
     with left_as_it_was(model, train, values=steps > 0), opened(model):
         first, second = (_run(model, inputs, size, loss) for size in (batch, batch + 1))
-        real = _run(model, inputs, batch, loss, steps, keep_masks=masks is not None) if steps else None
+        real = (
+            _run(model, inputs, batch, loss, steps, keep_masks=masks is not None, progress=progress) if steps else None
+        )
     records, larger = in_order(first.steps[0]), in_order(second.steps[0])
     same_operations(records, larger, f"at batch {batch}", f"at batch {batch + 1}")
     measured = [in_order(step) for step in real.steps if step.records] if real else []
@@ -411,6 +414,7 @@ def _run(
     steps: int = 0,
     *,
     keep_masks: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Recorder:
     """Run a step on shapes alone, or `steps` steps on real tensors."""
     shapes = ", ".join(f"{batch}x{spec}" for spec in inputs) or "no inputs"
@@ -420,7 +424,9 @@ def _run(
     try:
         with nullcontext() if steps else FakeTensorMode(allow_non_fake_inputs=True) as fake:
             recorder = Recorder(model, fake, Meter(keep_masks=keep_masks) if steps else None)
-            for _ in range(max(steps, 1)):
+            for done in range(max(steps, 1)):
+                if progress is not None:
+                    progress(done, steps)
                 arguments = _inputs(model, inputs, batch, real=steps > 0)
                 for parameter in model.parameters():
                     parameter.grad = None

@@ -9,8 +9,8 @@ from accelsim.base.errors import InputError
 from accelsim.hardware.design import Design, load_design
 from accelsim.hardware.resources import RESOURCES, SECTIONS, check_fits, estimate_resources
 from accelsim.hardware.sourced import leaf_paths, override
-from accelsim.sweep import fit
-from accelsim.sweep.fit import FIT, Fits
+from accelsim.sweep import device_fit as fit
+from accelsim.sweep.device_fit import FIT, Fits
 from accelsim.sweep.run import run_sweep
 from accelsim.sweep.search import run_search
 from accelsim.sweep.spec import make_sweep
