@@ -310,6 +310,7 @@ def trace_model(
         source: where the model comes from, for the trace's origin.
         assumptions: what the trace rests on, for its origin.
         command: what makes the trace again, for its origin.
+        progress: called with the steps done, and of all; None: nobody is told.
 
     The model, its gradients and the random state stay as they were. Raises `InputError` when the inputs do not fit the
     model, or when it does something that a trace cannot express.
