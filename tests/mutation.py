@@ -121,8 +121,9 @@ SUITES = {
             "tests/sweep/test_expression.py",
             "tests/sweep/test_batched.py",
             "tests/sweep/test_run.py",
+            "tests/cli/test_results.py",
         ),
-        "test_pareto or test_expression or come_back or not_those",
+        "test_a_front or test_pareto or test_expression or come_back or not_those",
         compiled=True,
     ),
     "tracer": Suite(

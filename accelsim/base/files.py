@@ -18,6 +18,7 @@ from accelsim.base.errors import InputError, did_you_mean
 
 __all__ = [
     "FileModel",
+    "Plain",
     "check_format",
     "errors_of",
     "form_of",
@@ -36,6 +37,9 @@ __all__ = [
 ]
 
 _SHOWN_ERRORS = 20
+Plain = typing.Union[None, bool, int, float, str, Sequence["Plain"], Mapping[str, "Plain"]]  # noqa: UP007
+"""Data as JSON and YAML have it."""
+
 Model = typing.TypeVar("Model", bound=BaseModel)
 
 
@@ -81,10 +85,10 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-def parse_json(text: str, source: str) -> Any:
+def parse_json(text: str, source: str) -> Plain:
     """Parse JSON; duplicate keys, NaN and truncated text raise `InputError` naming `source` and the line."""
 
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def unique(pairs: list[tuple[str, Plain]]) -> dict[str, Plain]:
         found = dict(pairs)
         if len(found) < len(pairs):
             keys = [key for key, _ in pairs]
@@ -96,7 +100,7 @@ def parse_json(text: str, source: str) -> Any:
         raise InputError(f"{source}: {name} is not a number that can be used")
 
     try:
-        return json.loads(text, object_pairs_hook=unique, parse_constant=no_constant)
+        data: Plain = json.loads(text, object_pairs_hook=unique, parse_constant=no_constant)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         at_end = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated")
@@ -104,9 +108,10 @@ def parse_json(text: str, source: str) -> Any:
         raise InputError(f"{source}: not valid JSON: {error.msg.removesuffix(' at')} at {where}{ends}") from None
     except RecursionError:
         raise InputError(f"{source}: not valid JSON: nested too deeply") from None
+    return data
 
 
-def check_format(data: Any, source: str, known: Mapping[str, str]) -> str:
+def check_format(data: Plain, source: str, known: Mapping[str, str]) -> str:
     """Return the `format` of plain data, one of `known`, which says what command writes each.
 
     Raises `InputError` for another, and for a file of an earlier version that says how to make it again.
@@ -126,7 +131,7 @@ def check_format(data: Any, source: str, known: Mapping[str, str]) -> str:
 
 
 def validate(
-    model: type[Model], data: Any, source: str, *, text: str | None = None, lines: Mapping[str, int] | None = None
+    model: type[Model], data: Plain, source: str, *, text: str | None = None, lines: Mapping[str, int] | None = None
 ) -> Model:
     """Build `model` from plain `data`; one `InputError` lists every error with its path in the file.
 
@@ -157,7 +162,7 @@ def _line_of(path: str, lines: Mapping[str, int] | None) -> str:
     return ""
 
 
-def _describe(model: type[BaseModel], data: Any, error: dict[str, Any]) -> tuple[str, str]:
+def _describe(model: type[BaseModel], data: Plain, error: dict[str, Any]) -> tuple[str, str]:
     kind, context = error["type"], error.get("ctx", {})
     location = list(error["loc"])
     if kind == "union_tag_invalid":
@@ -184,12 +189,12 @@ def _describe(model: type[BaseModel], data: Any, error: dict[str, Any]) -> tuple
     return path, f"{shown}: got {_short(got)}; {message}" if not isinstance(got, dict | list) else f"{shown}: {message}"
 
 
-def _short(value: Any) -> str:
+def _short(value: Plain) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _walk(data: Any, location: Sequence[str | int]) -> tuple[str, str, Any]:
+def _walk(data: Plain, location: Sequence[str | int]) -> tuple[str, str, Plain]:
     """Follow a pydantic location through `data`: the dotted path, the name of the entry around it, the value found."""
     path, owner, here = "", "", data
     for depth, part in enumerate(location):

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any
 
+from accelsim.base.files import Plain
 from accelsim.hardware.design import Design
 from accelsim.lowering.builder import lower
 from accelsim.lowering.tasks import Gemm, Stage
@@ -161,7 +162,7 @@ class Summary:
     pattern: str
     stages: tuple[StageSummary, ...]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Plain]:
         """Everything as the ``accelsim-info/1`` object."""
         names = ("model", "origin", "input_shapes", "parameters", "macs", "batch", "design", "method", "pattern")
         head = {name: getattr(self, name) for name in names}

@@ -30,7 +30,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, WithJsonSchema
 
 from accelsim.base.errors import InputError, did_you_mean
-from accelsim.base.files import FileModel, errors_of, packaged_names, read_text, shipped_or_file, validate
+from accelsim.base.files import FileModel, Plain, errors_of, packaged_names, read_text, shipped_or_file, validate
 from accelsim.hardware.design import Design, load_design
 from accelsim.hardware.sourced import leaf_paths, parse_yaml
 from accelsim.sparsity.methods import METHODS
@@ -190,7 +190,7 @@ def make_sweep(
         raise InputError(f"--sampling: got '{sampling}'{hint}; allowed: {', '.join(SAMPLINGS)}")
     drawn = None
     if sample is not None:
-        entry = {"kind": sampling, "points": sample, "seed": seed}
+        entry: dict[str, Plain] = {"kind": sampling, "points": sample, "seed": seed}
         drawn = Sampling(**validate(SampleEntry, entry, "--sample").model_dump())
     pairs = tuple(vary.items()) if isinstance(vary, Mapping) else tuple(vary)
     links = tuple(link.items()) if isinstance(link, Mapping) else tuple(link)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from accelsim.base.errors import InputError
-from accelsim.base.files import validate
+from accelsim.base.files import Plain, validate
 from accelsim.base.version import __version__
 from accelsim.workload.importers._torch_calls import tell
 from accelsim.workload.importers._torch_ops import Part, Reader, Roles, Seen, Source, how_to_say, merge_bias
@@ -92,7 +92,7 @@ def build(recording: Recording, follow: Follower, options: ImportOptions, versio
     if not made.has_backward:
         entries = [{key: value for key, value in entry.items() if "_gradient" not in key} for entry in entries]
     path = Path(recording.source)
-    data = {
+    data: dict[str, Plain] = {
         "format": FORMAT,
         "model": options.name or path.name.partition(".")[0],
         "input_shapes": [list(shape) for shape in settled.input_shapes],

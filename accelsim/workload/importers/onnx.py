@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from accelsim.base.errors import InputError
-from accelsim.base.files import validate
+from accelsim.base.files import Plain, validate
 from accelsim.base.version import __version__
 from accelsim.workload.importers._onnx_batch import Batch
 from accelsim.workload.importers._onnx_entries import assumptions, entries
@@ -57,7 +57,7 @@ def read(path: Path, options: ImportOptions) -> Trace:
     if not operations:
         raise InputError(f"{path}: no node computes anything from the inputs; there is nothing to simulate")
     model = file.model
-    data = {
+    data: dict[str, Plain] = {
         "format": FORMAT,
         "model": options.name or path.name.removesuffix(".onnx"),
         "input_shapes": batch.input_shapes,

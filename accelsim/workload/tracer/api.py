@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 
 from accelsim.base.errors import InputError
-from accelsim.base.files import validate
+from accelsim.base.files import Plain, validate
 from accelsim.base.version import __version__
 from accelsim.workload.masks_file import beside, save_masks
 from accelsim.workload.names import counted, few
@@ -382,7 +382,7 @@ def _finish(
         f"matrix products of {what} are left out: {macs:,} multiply-accumulates in a step"
         for what, macs in sorted(step.left_out.items()) if macs
     ]  # fmt: skip
-    data = {
+    data: dict[str, Plain] = {
         "format": FORMAT,
         "model": header.name or type(recorder.model).__name__,
         "input_shapes": [list(shape) for shape in shapes],
