@@ -289,79 +289,11 @@ def trace_model(
     not fit the model, or when it does something that a trace cannot express.
     """
     _check(model, batch)
-    recorder = Recorder(model, meter=Meter(keep_masks=masks), batch=batch or 0, steps_by_optimizer=True)
-    with opened(model), recorder.watching():
-        yield Tracing(recorder, batch, _Header(name=name), masks=masks, measured=True)
-
-
-def trace(
-    step: Callable[[], Any],
-    model: nn.Module,
-    *,
-    steps: int = 1,
-    batch: int | None = None,
-    name: str | None = None,
-    values: bool = True,
-    masks: str | Path | None = None,
-    source: str = "a model in memory",
-    assumptions: Sequence[str] = (),
-    command: str | None = None,
-) -> Trace:
-    """Return the trace of a training step of `model` that the function `step` runs, forward and backward.
-
-    One call of the function is one step, whatever it holds. A scalar loss that `step` returns without having called
-    ``backward()`` is differentiated here. The function runs `steps` times on real tensors, whose sparsity is read; with
-    ``values=False`` it runs on shapes without memory. `batch` and `name` are as in `tracing`; `masks` names an ``.npz``
-    file for the masks of sparse weights; `source`, `assumptions` and `command` go to the trace's origin. Parameters,
-    buffers, gradients, hooks and random state of the model are put back afterwards; the state of an optimizer is not.
-    Raises `InputError` as `tracing`, and for a loss that is not a scalar.
-    """
-    _check(model, batch)
-    if steps < 1:
-        raise InputError(f"steps: got {steps}, at least 1 is needed")
-    fake = None if values else FakeTensorMode(allow_non_fake_inputs=True)
-    recorder = Recorder(model, fake, Meter(keep_masks=masks is not None) if values else None, batch or 0)
-    header = _Header(name=name, source=source, assumptions=tuple(assumptions), command=command)
-    seen = Tracing(recorder, batch, header, masks=masks is not None, measured=values)
-    with left_as_it_was(model, values=values), opened(model), fake or nullcontext(), recorder.watching():
-        for _ in range(steps):
-            loss = step()
-            if not recorder.step.backward and isinstance(loss, Tensor) and loss.requires_grad:
-                _scalar(loss).backward()
-            seen.step()
-    return seen.build(None if masks is None else Path(masks))
-
-
-def trace_model(
-    model: nn.Module,
-    inputs: Sequence[InputSpec],
-    *,
-    batch: int = 2,
-    train: bool = True,
-    loss: Loss | None = None,
-    steps: int = 0,
-    masks: str | Path | None = None,
-    name: str | None = None,
-    source: str = "a model in memory",
-    assumptions: Sequence[str] = (),
-    command: str | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Trace:
-    """Return the trace of `model` on `inputs`, with the batch as their first dimension.
-
-    The model runs forward and backward on shapes without memory at `batch` and `batch + 1`, in training mode unless
-    `train` is false. `loss` turns its output into a scalar; by default the outputs are summed, which the trace leaves
-    out. With `steps` it runs as often on real tensors too (random inputs), and the sparsity of all operands is read;
-    `masks` then names an ``.npz`` file for the masks of sparse weights. `progress` is called with the steps done, and of
-    all. The model, its gradients and the random state stay as they were. Raises `InputError` when the inputs do not fit the model, or when it does something that a trace
-    cannot express.
-    """
-    _check(model, batch)
     with left_as_it_was(model, train, values=steps > 0), opened(model):
         first, second = (_run(model, inputs, size, loss) for size in (batch, batch + 1))
-        real = (
-            _run(model, inputs, batch, loss, steps, keep_masks=masks is not None, progress=progress) if steps else None
-        )
+        real = None
+        if steps:
+            real = _run(model, inputs, batch, loss, steps, keep_masks=masks is not None, progress=progress)
     records, larger = in_order(first.steps[0]), in_order(second.steps[0])
     same_operations(records, larger, f"at batch {batch}", f"at batch {batch + 1}")
     measured = [in_order(step) for step in real.steps if step.records] if real else []
