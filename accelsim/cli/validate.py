@@ -130,4 +130,5 @@ def _run_checks(names: Sequence[str], path: Path | None) -> "list[CheckResult]":
                 show(done, len(names), f"register-tiles, {tiles:,} of {rows:,} tiles")
 
             results.append(run_check(name, path, advance if name == "register-tiles" else None))
+            show(done + 1, len(names))
     return results

@@ -98,9 +98,9 @@ def test_a_trace_over_steps_shows_them(
     Path("tiny.py").write_text("import torch\n\ndef make():\n    return torch.nn.Linear(4, 2)\n")
     traced = ["trace", "tiny.py:make", "--input", "4", "-o", "t.json"]
     terminal()
-    assert run(*traced)[1:] == ("t.json: 1 operations, 10 parameters, 8 MACs per sample\n", "")
+    assert run(*traced)[1:] == ("t.json: 1 operations, 8 MACs forward per sample, 10 parameters\n", "")
     code, out, err = run(*traced, "--steps", "3")
-    assert (code, out) == (0, "t.json: 1 operations, 10 parameters, 8 MACs per sample\n")
+    assert (code, out) == (0, "t.json: 1 operations, 8 MACs forward per sample, 10 parameters\n")
     assert "2/3" in plain(err)
 
 
