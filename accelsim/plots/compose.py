@@ -66,6 +66,8 @@ _WIDEST_STACK_IN = 0.6
 _ASSUMPTION_IN = 1.2
 _NAMED_LAYERS = 5  # of a roofline
 _NAMED_PLATFORMS = 40
+_MOST_NAMED = 6  # points of a front
+_MOST_AVOIDED = 400  # dominated points that names keep clear of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,7 +225,8 @@ def draw_sweep_map(frame: pd.DataFrame, figure: Figure, title: str = "", *, x: s
 def draw_pareto(frame: pd.DataFrame, figure: Figure, title: str = "", *, x: str, y: str, named: Sequence[str]) -> None:
     """Draw all points and the front of the frame of `pareto_frame`; its points say their values of the columns `named`.
 
-    The knee comes first, then the ends of the front; a name that finds no free place is left out.
+    The knee comes first, then the ends of the front; of many points, and where a name finds no free place, others are
+    left out.
     """
     (ax,) = _panels(figure, 1, 2.6, title)
     plot_pareto(frame, ax, x, y)
@@ -231,17 +234,23 @@ def draw_pareto(frame: pd.DataFrame, figure: Figure, title: str = "", *, x: str,
     points = frame[frame["on_front"]].drop_duplicates([x, y]).sort_values(x)
     front = list(points[[x, y]].itertuples(index=False, name=None))
     ends = [index in {0, len(points) - 1} for index in range(len(points))]
-    points = points.assign(end=ends).sort_values(["knee", "end", x], ascending=[False, False, True])
+    points = points.assign(end=ends).sort_values(["knee", "end", x], ascending=[False, False, True]).head(_MOST_NAMED)
     names = ["\n".join(_configuration(row)) for row in points[list(named)].to_dict("records")]
-    _name_points(figure, ax, points, x, y, names, [*front, *_along_steps(front, x in LARGER_IS_BETTER)])
+    others = list(frame.loc[~frame["on_front"], [x, y]].itertuples(index=False, name=None))[:_MOST_AVOIDED]
+    _name_points(figure, ax, points, x, y, names, [*front, *_along_steps(front, x in LARGER_IS_BETTER), *others])
 
 
 def _configuration(row: Mapping[str, Any]) -> Iterator[str]:
-    """Say what distinguishes a point of a sweep, a line a value: ``bdwp``, ``rows 32``, ``bandwidth 20 GB/s``."""
-    for column, value in row.items():
+    """Say in lines what distinguishes a point of a sweep: ``bdwp 2:8``, ``rows 32, cols 64``, ``bandwidth 20 GB/s``."""
+    known = {column: value for column, value in row.items() if not pd.isna(value)}
+    texts = [value for value in known.values() if isinstance(value, str)]
+    if texts:
+        yield " ".join(texts)
+    numbers = []
+    for column, value in known.items():
         words, unit = words_of(column.rpartition(".")[2])
-        if not pd.isna(value):
-            yield as_text(value) if isinstance(value, str) else f"{words} {as_text(value)} {unit}".rstrip()
+        numbers += [] if isinstance(value, str) else [f"{words} {as_text(value)} {unit}".rstrip()]
+    yield from (", ".join(numbers[start : start + 2]) for start in range(0, len(numbers), 2))
 
 
 def _along_steps(front: Sequence[tuple[float, float]], up_first: bool) -> Iterator[tuple[float, float]]:

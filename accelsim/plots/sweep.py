@@ -17,6 +17,7 @@ __all__ = ["plot_pareto", "plot_sweep", "plot_sweep_map"]
 
 _WIDE_SPAN = 20.0
 _MOST_WRITTEN = 12
+_APART = (0, 3, 2, 5, 6, 7)
 
 
 def plot_sweep(frame: pd.DataFrame, ax: Axes, x: str, y: str) -> None:
@@ -119,16 +120,21 @@ def plot_pareto(frame: pd.DataFrame, ax: Axes, x: str, y: str, larger: Sequence[
             label="dominated: pale" if by_method else "dominated")  # fmt: skip
     for index, method in enumerate(by_method):
         rows = others[others["method"] == method]
-        ax.plot(rows[x].tolist(), rows[y].tolist(), color=COLOURS[index % len(COLOURS)], alpha=0.35, **pale)
+        ax.plot(rows[x].tolist(), rows[y].tolist(), color=_method_style(index)["color"], alpha=0.35, **pale)
     ax.plot(front[x].tolist(), front[y].tolist(), drawstyle="steps-pre" if x in larger else "steps-post",
             color="black" if by_method else COLOURS[0], linewidth=1.1, marker="o", markersize=4,
             markeredgecolor="black", markeredgewidth=0.4, label="Pareto front")  # fmt: skip
     for index, method in enumerate(by_method):
         rows = front[front["method"] == method]
-        ax.plot(rows[x].tolist(), rows[y].tolist(), linestyle="", label=str(method), **marker_style(index, 5))
+        ax.plot(rows[x].tolist(), rows[y].tolist(), linestyle="", label=str(method), **_method_style(index))
     knee = frame[frame["knee"]]
     ax.plot(knee[x].tolist(), knee[y].tolist(), linestyle="", marker="*", markersize=10, color=COLOURS[4],
             markeredgecolor="black", markeredgewidth=0.5, label="knee" if len(knee) else "_none")  # fmt: skip
     for axis, name in ((ax.xaxis, x), (ax.yaxis, y)):
         (log_axis if _is_wide(frame[name]) else label_axis)(axis, name, frame[name].tolist())
     ax.grid(axis="x")
+
+
+def _method_style(index: int) -> dict[str, Any]:
+    """Colour and marker of a method: none is another's in pale, nor that of the knee."""
+    return marker_style(_APART[index % len(_APART)], 5)

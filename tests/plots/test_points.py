@@ -136,7 +136,7 @@ def test_points_of_the_front_say_which_they_are_the_knee_first() -> None:
         named = ["pattern", "array.rows", "dram.bandwidth_gb_per_s"]
         draw_pareto(frame, figure, x="latency_s", y="energy_j", named=named)
     assert [text.get_text() for text in figure.axes[0].texts] == [
-        "1:8\nrows 32\nbandwidth 40 GB/s", "2:8\nrows 16\nbandwidth 20.5 GB/s", "2:4\nrows 8\nbandwidth 10 GB/s",
+        "1:8\nrows 32, bandwidth 40 GB/s", "2:8\nrows 16, bandwidth 20.5 GB/s", "2:4\nrows 8, bandwidth 10 GB/s",
     ]  # fmt: skip
 
 
@@ -150,7 +150,7 @@ def test_methods_have_colours_of_their_own_pale_where_dominated() -> None:
         for line in ax.lines
         if line.get_linestyle() == "None" and len(line.get_xdata()) and line.get_label() != "knee"
     ]
-    assert points == [(COLOURS[0], 0.35, [4.0]), (COLOURS[0], None, [3.0]), (COLOURS[1], None, [1.0, 2.0])]
+    assert points == [(COLOURS[0], 0.35, [4.0]), (COLOURS[0], None, [3.0]), (COLOURS[3], None, [1.0, 2.0])]
     labels = [line.get_label() for line in ax.lines if not line.get_label().startswith("_")]
     assert labels == ["dominated: pale", "Pareto front", "dense", "bdwp", "knee"]
 
