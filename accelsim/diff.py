@@ -236,7 +236,12 @@ def _result_rows(result: Result) -> Iterator[tuple[str, Sequence[str], dict[Key,
     basis, options = result.basis, result.basis.case.to_dict()
     sparse = tuple("=".join(filter(None, pair)) for pair in options["sparse"])
     forced = {"dense": tuple(options["dense"]), "sparse": sparse}
-    about = {"trace": basis.trace, "plan": basis.plan, "version": result.version, "identity": result.identity}
+    about = {
+        "trace": basis.trace_sha256,
+        "plan": basis.plan_sha256,
+        "version": result.version,
+        "identity": result.identity,
+    }
     yield "inputs", (), {(): {**result.head, **options, **forced, **about}}
     yield "design", ("parameter",), _parameters(basis.design)
     yield "energy table", ("parameter",), _parameters(basis.energy_table)

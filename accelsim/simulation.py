@@ -119,10 +119,12 @@ def simulate_case(
         design=design,
         energy_table=table,
         case=case,
-        trace=identity_of(trace.model_dump(exclude={"origin"}, exclude_defaults=True)),
-        plan=identity_of(decisions_of(executed)),
+        trace_sha256=identity_of(trace.model_dump(exclude={"origin"}, exclude_defaults=True)),
+        plan_sha256=identity_of(decisions_of(executed)),
     )
-    if baseline is not None and baseline.basis != replace(basis, case=case.dense, plan=baseline.basis.plan):
+    if baseline is not None and baseline.basis != replace(
+        basis, case=case.dense, plan_sha256=baseline.basis.plan_sha256
+    ):
         raise InputError("baseline: not the dense step of this trace on this design under the same options")
     return make_result(executed, timing, basis, dense)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from changed_results import as_if
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ from accelsim.diff import (
     compare_traces,
     compare_trainings,
 )
+from accelsim.lowering.optimizers import find_optimizer
 from accelsim.results.result_file import write_results
 from accelsim.results.training import write_training
 from accelsim.training import simulate_training
@@ -143,7 +145,7 @@ def titles(comparison: Any) -> dict[str, Section]:
 def test_one_change_of_a_result(result: acs.Result) -> None:
     assert compare_results([result], [result]).equal
     for new, title, key, field in (
-        (replace(result, optimizer="adam"), "inputs", (), "optimizer"),
+        (as_if(result, optimizer=find_optimizer("adam")), "inputs", (), "optimizer"),
         (replace(result, identity="0" * 64), "inputs", (), "identity"),
         (replace(result, version="0"), "inputs", (), "version"),
         (replace(result, step=replace(result.step, speedup=1.5)), "step", (), "speedup"),
@@ -176,7 +178,7 @@ def test_layers_and_notes_of_a_result(result: acs.Result) -> None:
 
 
 def test_results_are_paired_by_the_inputs_that_vary_within_a_file(result: acs.Result) -> None:
-    dense, other = replace(result, method="dense", pattern=None), replace(result, workload="b")
+    dense, other = as_if(result, method="dense"), as_if(result, workload="b")
     everything = compare_results([result, dense, other], [dense, result])
     head = everything.sections[0]
     assert head.columns == ("workload", "method", "pattern")
@@ -188,7 +190,7 @@ def test_results_are_paired_by_the_inputs_that_vary_within_a_file(result: acs.Re
     }
     assert [section.title for section in everything.sections if not section.equal] == ["results"]
     # the batch differs between the files, not within one: it pairs nothing and is shown as an input
-    doubled = [replace(item, batch=16) for item in (result, dense)]
+    doubled = [as_if(item, batch=16) for item in (result, dense)]
     sections = [section for section in compare_results([result, dense], doubled).sections if not section.equal]
     assert [(section.title, section.of, section.changes[0].field) for section in sections] == [
         ("inputs", "bdwp 2:8", "batch"), ("inputs", "dense -", "batch"),
@@ -198,7 +200,10 @@ def test_results_are_paired_by_the_inputs_that_vary_within_a_file(result: acs.Re
 
 
 def test_files_of_every_form(result: acs.Result, documented: dict[str, Any], tmp_path: Path) -> None:
-    for name, results in (("one", [result]), ("two", [result, replace(result, batch=9)])):
+    for name, results in (
+        ("one", [result]),
+        ("two", [result, acs.simulate(acs.load_trace("resnet9_cifar10"), acs.load_design("sat_vcu1525"), batch=9)]),
+    ):
         write_results(tmp_path / f"{name}.json", results)
     (tmp_path / "trace.json").write_text(json.dumps(documented))
     assert compare_files(tmp_path / "one.json", tmp_path / "one.json").equal
@@ -248,7 +253,7 @@ def test_files_that_cannot_be_compared(result: acs.Result, documented: dict[str,
         (one, trace, f"{one} holds results, {trace} a trace: two of a kind can be compared"),
         ("vit_cifar100", one, f"vit_cifar100 holds a trace, {one} results: two of a kind can be compared"),
         (one, info, f"{info}: neither a trace nor results nor a training run; the format is one of accelsim-trace/1,"
-         " accelsim-result/1, accelsim-comparison/1, accelsim-training/1, or a list of results"),
+         " accelsim-result/2, accelsim-comparison/2, accelsim-training/2, or a list of results"),
         (one, run, f"{one} holds results, {run} a training run: two of a kind can be compared"),
         (one, table, f"{table}: got suffix '.txt'; files are compared as .json, .json.gz, .csv or .parquet"),
         (tmp_path / "none.json", one, f"{tmp_path}/none.json: no such file"),

@@ -242,7 +242,7 @@ def error_of(data: Any) -> str:
 
 
 def test_damage_is_named_with_its_path(data: dict[str, Any]) -> None:
-    del data["epochs"], data["phases"][1]["result"]["batch"]
+    del data["epochs"], data["phases"][1]["result"]["options"]["batch"]
     data["phases"][0]["steps"] = 0
     data["dense_share"]["value"] = "0"
     data["extra"] = 1
@@ -250,7 +250,7 @@ def test_damage_is_named_with_its_path(data: dict[str, Any]) -> None:
         "t.json: epochs: missing",
         "t.json: dense_share.value: got \"0\"; should be a valid number",
         "t.json: phases[0].steps: got 0; should be greater than or equal to 1",
-        "t.json: phases[1].result.batch: missing",
+        "t.json: phases[1].result.options.batch: missing",
     ]  # fmt: skip
     assert "t.json: extra: unknown key; allowed: format, workload, design, recipe," in error_of(data)
 
@@ -266,7 +266,12 @@ def test_damage_is_named_with_its_path(data: dict[str, Any]) -> None:
         (lambda data: data.update(identity="0"), "t.json: identity: got \"0\"; from the steps in the file follows"),
         (lambda data: data.update(phases=[]), "t.json: phases: at least one is needed"),
         (lambda data: data["phases"][1]["result"]["step"].update(latency_s=0.0),
-         "t.json: phases[1].result.step.latency_s: got 0; a number above 0 is needed"),
+         "t.json: phases[1].result: step.latency_s: got 0.0; from the layers, the energy and the design follows"),
+        (lambda data: data["phases"][1]["result"]["options"].update(batch=9),
+         "t.json: phases[1].result: identity: is not that of the workload, design, energy_table, options, trace, plan and"),
+        (lambda data: data.update(format="accelsim-training/1"),
+         "t.json: accelsim-training/1 is of an earlier version, which did not hold the design that it rests on; make it"
+         " again with this one (accelsim simulate -o), which writes accelsim-training/2"),
     ],
 )  # fmt: skip
 def test_sums_that_do_not_follow_from_the_steps_are_refused(

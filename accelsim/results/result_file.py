@@ -142,7 +142,7 @@ def result_form(**more: Any) -> Any:
             "design": StoredModel,
             "energy_table": StoredModel,
             "options": StoredCase,
-            **dict.fromkeys(("trace", "plan", "version", "identity"), str),
+            **dict.fromkeys(("trace_sha256", "plan_sha256", "version", "identity"), str),
             "step": form_of(StepResult),
             "stages": make_form("Stages", dict.fromkeys(Stage, form_of(StageResult))),
             "energy": form_of(Energy),
@@ -163,8 +163,8 @@ def result_of(data: dict[str, Any], source: str) -> Result:
         design=restored(Design, StoredModel(**data["design"]), f"{source}: design"),
         energy_table=restored(EnergyTable, StoredModel(**data["energy_table"]), f"{source}: energy_table"),
         case=_case_of(data["options"], f"{source}: options"),
-        trace=data["trace"],
-        plan=data["plan"],
+        trace_sha256=data["trace_sha256"],
+        plan_sha256=data["plan_sha256"],
     )
     result = Result(
         basis=basis,

@@ -117,8 +117,8 @@ class Basis:
     design: Design
     energy_table: EnergyTable
     case: Case
-    trace: str
-    plan: str
+    trace_sha256: str
+    plan_sha256: str
 
     def identity(self, version: str = __version__) -> str:
         """SHA-256 of all of it and of the version of the model; sources and descriptions make no difference."""
@@ -131,8 +131,8 @@ class Basis:
                 "overrides": sorted((item.path, item.before) for item in self.design.overrides),
                 "energy_table": self.energy_table.model_dump(exclude=about),
                 "options": self.case.to_dict(),
-                "trace": self.trace,
-                "plan": self.plan,
+                "trace": self.trace_sha256,
+                "plan": self.plan_sha256,
             }
         )
 
@@ -221,8 +221,8 @@ class Result:
             "design": stored(basis.design),
             "energy_table": stored(basis.energy_table),
             "options": basis.case.to_dict(),
-            "trace": basis.trace,
-            "plan": basis.plan,
+            "trace_sha256": basis.trace_sha256,
+            "plan_sha256": basis.plan_sha256,
             "version": self.version,
             "identity": self.identity,
             "step": asdict(self.step),

@@ -16,14 +16,15 @@ JSON with one task per line, in order of execution::
       {"name": "conv2[FF copy]", "stage": "GENERATE", "ahead": false},
       {"name": "fc", "stage": "WU", "mapping": {...}, "after": ["conv2 (BP)"]}
      ],
-     "design": {"name": "sat_vcu1525", ...}
+     "design": {"name": "sat_vcu1525", "description": "...", "overrides": {},
+                "values": {"clock_hz": {"value": 200000000.0}}}
     }
 
 Every task of the step stands in it once, with the name and stage that it has in results. What a task leaves out is not
 so: `online` (SORE generates the sparse operand in front of the GEMM), `resident` (the result stays on the chip for the
 next task of the step), `after` (what it waits for besides its inputs, as ``name (stage)``). `ahead` of a generation
 says whether it runs in the stream of its update. `made_for` is for the reader alone. `design` is the one that the plan
-was made for; on another the result says how they differ. ``accelsim schema plan`` prints the JSON Schema.
+was made for, with all of its values; on another the result says how they differ. ``accelsim schema plan`` prints the JSON Schema.
 """
 
 import json

@@ -129,7 +129,9 @@ def test_overrides_change_one_value_and_say_where_it_came_from(sat: acs.Design) 
     changed = override(sat, {"array.rows": "64", "clock_hz": "250e6", "array.dataflows": "[os]"})
     assert (changed.array.rows, changed.clock_hz, changed.array.dataflows) == (64, 250e6, ("os",))
     assert changed.array.cols == sat.array.cols
-    assert next(item for item in changed.provenance if item.path == "array.rows").source == "--set array.rows=64"
+    assert (
+        next(item for item in changed.provenance if item.path == "array.rows").source == "--set array.rows=64 (was 32)"
+    )
 
 
 def test_schema_describes_the_file_form() -> None:

@@ -1,13 +1,15 @@
 """What a case can be, and that everything of it counts in the identity."""
 
+import json
 from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 
 import accelsim as acs
+from accelsim.base.files import validate
 from accelsim.engines import ENGINES
-from accelsim.lowering.case import ENGINE_NAMES, Case, case_of, cases_of
+from accelsim.lowering.case import ENGINE_NAMES, Case, StoredCase, case_from, case_of, cases_of
 from accelsim.lowering.optimizers import OPTIMIZERS
 from accelsim.lowering.tasks import Overrides
 from accelsim.sparsity.methods import METHODS
@@ -20,7 +22,8 @@ OTHERS = {
     "mode": "infer",
     "optimizer": OPTIMIZERS["adam"],
     "engine": "event",
-    "overrides": Overrides(dense=("fc",)),
+    "overrides": Overrides(dense=("fc",), sparse=(("conv*", P24), ("a", None))),
+    "link_gb_per_s": 12.5,
 }
 
 
@@ -54,10 +57,12 @@ def test_a_pattern_stays_where_the_method_takes_one(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Case)])
-def test_every_part_of_a_case_counts_in_the_identity(name: str) -> None:
+def test_every_part_of_a_case_stands_in_files_and_is_read_again(name: str) -> None:
     case = case_of()
-    assert replace(case, **{name: OTHERS[name]}).identity != case.identity
-    assert replace(case).identity == case.identity
+    other = replace(case, **{name: OTHERS[name]})
+    assert other.to_dict() != case.to_dict()
+    for each in (case, other):
+        assert case_from(validate(StoredCase, json.loads(json.dumps(each.to_dict())), "file")) == each
 
 
 def test_methods_that_take_no_pattern_are_there_once() -> None:

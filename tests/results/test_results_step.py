@@ -46,22 +46,22 @@ def test_a_comparison_loads_as_its_results(tmp_path: Path, capsys: pytest.Captur
 
 
 KEYS = (
-    "format, workload, design, method, pattern, batch, engine, mode, optimizer, version, identity, step, stages, energy,"
-    " layers, notes"
+    "format, workload, design, energy_table, options, trace_sha256, plan_sha256, version, identity, step, stages, energy, layers,"
+    " notes"
 )
 
 
 def test_all_errors_of_a_result_are_named_with_their_paths(data: dict[str, Any]) -> None:
-    del data["batch"], data["step"]["cycles"], data["stages"]["WU"]
-    data["method"] = 7
+    del data["options"]["batch"], data["step"]["cycles"], data["stages"]["WU"]
+    data["options"]["method"] = 7
     data["layers"][0]["cycles"] = "12"
     data["layers"][1]["tile"] = [1, 2]
     data["stages"]["FF"]["cycles"] = 1.5
     data["notes"][0]["stage"] = "FP"
     data["extra"] = 1
     assert error_of(data).splitlines() == [
-        "r.json: method: got 7; should be a valid string",
-        "r.json: batch: missing",
+        "r.json: options.method: got 7; should be a valid string",
+        "r.json: options.batch: missing",
         "r.json: step.cycles: missing",
         "r.json: stages.FF.cycles: got 1.5; should be a valid integer",
         "r.json: stages.WU: missing",
@@ -75,8 +75,8 @@ def test_all_errors_of_a_result_are_named_with_their_paths(data: dict[str, Any])
 def test_entries_of_lists_and_comparisons_are_named(data: dict[str, Any]) -> None:
     bad = {**data, "energy": {**data["energy"], "mac_j": None}}
     assert error_of([data, bad]) == "r.json[1]: energy.mac_j: got null; should be a valid number"
-    assert error_of([data, 3]) == ("r.json[1]: top level: got 3; should be an object")
-    comparison = {"format": "accelsim-comparison/1", "results": [{**data, "relative_speedup": 1.0}, bad]}
+    assert error_of([data, 3]) == ("r.json[1]: format: got null; allowed: accelsim-result/2")
+    comparison = {"format": "accelsim-comparison/2", "results": [{**data, "relative_speedup": 1.0}, bad]}
     assert error_of(comparison).splitlines() == [
         "r.json: results[1].energy.mac_j: got null; should be a valid number",
         "r.json: results[1].relative_speedup: missing",
@@ -87,10 +87,18 @@ def test_entries_of_lists_and_comparisons_are_named(data: dict[str, Any]) -> Non
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"format": "accelsim-result/2"}', "format: got \"accelsim-result/2\"; did you mean 'accelsim-result/1'?;"
-         " allowed: accelsim-result/1, accelsim-comparison/1"),
-        ("{}", "format: got null; allowed: accelsim-result/1, accelsim-comparison/1"),
-        ("3", "format: got null; allowed: accelsim-result/1, accelsim-comparison/1"),
+        ('{"format": "accelsim-result/3"}', "format: got \"accelsim-result/3\"; did you mean 'accelsim-result/2'?;"
+         " allowed: accelsim-result/2, accelsim-comparison/2"),
+        ("{}", "format: got null; allowed: accelsim-result/2, accelsim-comparison/2"),
+        ("3", "format: got null; allowed: accelsim-result/2, accelsim-comparison/2"),
+        *(
+            (text, f"{where}accelsim-{form}/1 is of an earlier version, which did not hold the design that it rests on; make"
+             f" it again with this one (accelsim {command}), which writes accelsim-{form}/2")
+            for text, where, form, command in (
+                ('{"format": "accelsim-result/1"}', "", "result", "simulate -o"),
+                ('{"format": "accelsim-comparison/1"}', "", "comparison", "compare --json"),
+            )
+        ),
         ('{"format": "accelsim-re', "not valid JSON: Unterminated string starting at line 1, column 12 (the file ends there:"
          " truncated?)"),
         ('{"format": 1, "format": 2}', "key 'format' stands twice in one object"),

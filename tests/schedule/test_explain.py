@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 import accelsim as acs
-from accelsim.engines import closed_form
+from accelsim.engines.closed_form import run as closed_form
 from accelsim.hardware.sourced import override
 from accelsim.lowering.case import case_of
 from accelsim.lowering.optimizers import find_optimizer

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import accelsim as acs
-from accelsim.engines import closed_form
+from accelsim.engines.closed_form import run as closed_form
 from accelsim.hardware.sourced import override
 from accelsim.lowering.builder import lower
 from accelsim.lowering.optimizers import find_optimizer

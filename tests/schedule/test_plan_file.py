@@ -15,7 +15,7 @@ from accelsim.cost.compiled.values import CHAIN, ArrayMapping, K, LoopOrder, M, 
 from accelsim.cost.gemm import gemm_numbers, machine_numbers
 from accelsim.engines import ENGINES
 from accelsim.engines.event import run_in_detail
-from accelsim.hardware.sourced import override
+from accelsim.hardware.sourced import leaf_paths, override
 from accelsim.lowering.builder import lower
 from accelsim.lowering.case import case_of
 from accelsim.lowering.optimizers import find_optimizer
@@ -115,16 +115,20 @@ def test_a_plan_file_has_a_task_per_line_in_order_and_is_packed_where_asked(tmp_
     plan, design = planned()
     text = plan_text(plan, design, SGD)
     lines = text.splitlines()
-    assert len(lines) == len(plan.step.tasks) + 7
-    tasks = [json.loads(line.strip().rstrip(",")) for line in lines[5:-2]]
+    assert len(lines) == len(plan.step.tasks) + 8
+    tasks = [json.loads(line.strip().rstrip(",")) for line in lines[5:-3]]
     assert [(task["name"], task["stage"]) for task in tasks] == list(task_names(plan.step))
     assert lines[1:4] == [
-        ' "format": "accelsim-plan/1",',
-        ' "made_for": {"model": "small", "design": "sat_vcu1525", "method": "bdwp", "pattern": "2:8", "batch": 4,'
+        ' "format": "accelsim-plan/2",',
+        ' "made_for": {"model": "small", "design": "sat_vcu1525 + schedule.scheduler optimal", "method": "bdwp", "pattern": "2:8", "batch": 4,'
         ' "mode": "train", "optimizer": "sgd"},',
         ' "overlap": false,',
     ]
     assert json.loads(text)["tasks"] == decisions_of(plan)["tasks"]
+    made_for = json.loads(text)["design"]
+    assert made_for["overrides"] == {"schedule.scheduler": {"base": "greedy", "value": "optimal"}}
+    assert made_for["values"]["array.rows"] == {"value": 32}
+    assert set(made_for["values"]) == set(leaf_paths(acs.Design))
     save_plan(tmp_path / "plan.json.gz", plan, design, SGD)
     assert loaded(tmp_path / "plan.json.gz", plan, design) == plan
 
@@ -306,8 +310,9 @@ def both(*changes):
 
 WS = {"dataflow": "ws", "ia": 1, "ib": 1, "split": 1, "variant": "split"}
 ERRORS = {
-    "format": (lambda d: d.update(format="accelsim-plan/2"), 'format: got "accelsim-plan/2"; allowed: accelsim-plan/1'),
-    "no format": (lambda d: d.pop("format"), "format: got null; allowed: accelsim-plan/1"),
+    "format": (lambda d: d.update(format="accelsim-plan/3"), "format: got \"accelsim-plan/3\"; did you mean 'accelsim-plan/2'?; allowed: accelsim-plan/2"),
+    "earlier": (lambda d: d.update(format="accelsim-plan/1"), "accelsim-plan/1 is of an earlier version, which did not hold the design that it rests on; make it again with this one (accelsim schedule -o), which writes accelsim-plan/2"),
+    "no format": (lambda d: d.pop("format"), "format: got null; allowed: accelsim-plan/2"),
     "unknown key": (set_in("b", "FF", resid=True), "tasks[4].resid (in 'b'): unknown key; did you mean 'resident'?; allowed: name, stage, mapping, online, ahead, resident, after"),
     "wrong type": (map_in("b", "FF", ia="2"), "tasks[4].mapping.ia (in 'b'): got \"2\"; should be a valid integer"),
     "loop order": (map_in("b", "FF", order="mnn"), "tasks[4].mapping.order (in 'b'): got \"mnn\"; did you mean 'mnk'?; allowed: mnk, mkn, nmk, nkm, kmn, knm"),
@@ -462,11 +467,11 @@ def test_results_that_stay_share_the_room(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"format": "accelsim-plan/1", "tasks": [\n  {"name": "b"', "plan.json: not valid JSON: Expecting ',' delimiter at line 2, column 15 (the file ends there: truncated?)"),
+        ('{"format": "accelsim-plan/2", "tasks": [\n  {"name": "b"', "plan.json: not valid JSON: Expecting ',' delimiter at line 2, column 15 (the file ends there: truncated?)"),
         ("", "plan.json: not valid JSON: Expecting value at line 1, column 1 (the file ends there: truncated?)"),
-        ("[]", "plan.json: format: got null; allowed: accelsim-plan/1"),
-        ('{"format": "accelsim-trace/1"}', 'plan.json: format: got "accelsim-trace/1"; allowed: accelsim-plan/1'),
-        ('{"format": "accelsim-plan/1"}', "plan.json: made_for: missing\nplan.json: overlap: missing\nplan.json: tasks: missing"),
+        ("[]", "plan.json: format: got null; allowed: accelsim-plan/2"),
+        ('{"format": "accelsim-trace/1"}', 'plan.json: format: got "accelsim-trace/1"; did you mean \'accelsim-plan/2\'?; allowed: accelsim-plan/2'),
+        ('{"format": "accelsim-plan/2"}', "plan.json: made_for: missing\nplan.json: overlap: missing\nplan.json: tasks: missing\nplan.json: design: missing"),
     ],
 )  # fmt: skip
 def test_what_is_no_plan_file_is_refused(tmp_path, monkeypatch, text, message):

@@ -1,0 +1,15 @@
+"""Results as if something else had been simulated."""
+
+from dataclasses import replace
+from typing import Any
+
+from accelsim.results.step import Result
+from accelsim.sparsity.methods import find_method
+
+
+def as_if(result: Result, *, workload: str | None = None, method: str | None = None, **case: Any) -> Result:
+    """The numbers of a result as those of another workload, method or `case`; its identity stays as it was."""
+    basis = result.basis
+    options = basis.case if method is None else basis.case.under(find_method(method), basis.case.pattern)
+    changed = replace(basis, workload=workload or basis.workload, case=replace(options, **case))
+    return replace(result, basis=changed)
