@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.cost.compiled import array_timing
-from accelsim.cost.compiled.values import SPLIT, UNLIMITED, ArrayMapping, ArrayNumbers, Sizes
+from accelsim.cost.compiled.values import SPLIT, UNLIMITED, ArrayMapping, ArrayNumbers, Mnk
 from accelsim.cost.conventions import CONVENTIONS, Convention, convention_cycles
 from accelsim.schedule.plan import DATAFLOWS, VARIANTS
 from accelsim.sparsity.pattern import Pattern
@@ -163,8 +163,8 @@ def gemm_on_array(
     ia, ib = interleave
     mapping = ArrayMapping(dataflow=DATAFLOWS.index(dataflow), variant=code, ia=ia, ib=ib, split_k=split_k)
     kept, group = (0, 0) if parsed is None else (parsed.kept, parsed.group)
-    cycles = array_timing.array_cycles(Sizes(m, n, k), kept, group, array, mapping)
-    counts = array_timing.array_counts(Sizes(m, n, k), kept, group, array, mapping)
+    cycles = array_timing.array_cycles(Mnk(m, n, k), kept, group, array, mapping)
+    counts = array_timing.array_counts(Mnk(m, n, k), kept, group, array, mapping)
     return ArrayCounts(cycles=cycles, **counts._asdict())
 
 
@@ -194,7 +194,7 @@ def _by_convention(
         col_port=UNLIMITED,
     )  # fmt: skip
     mapping = ArrayMapping(dataflow=DATAFLOWS.index(dataflow), variant=SPLIT, ia=1, ib=1, split_k=1)
-    counts = array_timing.array_counts(Sizes(m, n, k), kept, group, array, mapping)
+    counts = array_timing.array_counts(Mnk(m, n, k), kept, group, array, mapping)
     cycles = convention_cycles(convention, m, n, k, rows, cols, macs_per_pe, dataflow, pattern)
     return ArrayCounts(cycles=cycles, **counts._asdict())
 

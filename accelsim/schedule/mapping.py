@@ -6,6 +6,7 @@ minimises the sum: the greedy choice is exact. It stops being so where neighbour
 """
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from accelsim.base.errors import InfeasibleError
 from accelsim.cost.compiled import array_timing, mapping_search, values
@@ -17,11 +18,23 @@ from accelsim.schedule.plan import DATAFLOWS, DIMENSIONS, VARIANTS, Mapping
 
 __all__ = ["BufferNeed", "Found", "MappingCache", "Searcher", "array_mappings", "buffer_needs", "why_nothing_fits"]
 
-BufferNeed = tuple[str, float, float]
-"""A buffer, the bytes that two tiles of its operand need, and those it has."""
 
-Found = tuple[Mapping, int, int, int]
-"""A mapping, its cycles with the generation in front of it, and the numbers of mappings evaluated and pruned."""
+class BufferNeed(NamedTuple):
+    """A field of the design with the size of a buffer, the bytes that two tiles of its operand need, and the size."""
+
+    field: str
+    needed: float
+    available: float
+
+
+class Found(NamedTuple):
+    """A mapping, its cycles with the generation in front of it, and the numbers of mappings evaluated and pruned."""
+
+    mapping: Mapping
+    cycles: int
+    evaluated: int
+    pruned: int
+
 
 MappingCache = dict[GemmNumbers, Found]
 
@@ -46,23 +59,24 @@ class Searcher:
         if numbers not in self._known:
             self._known[numbers] = _search(gemm, numbers, self._machine, self._mappings[gemm.pattern is not None])
         self._asked[numbers] = None
-        return self._known[numbers][:2]
+        found = self._known[numbers]
+        return found.mapping, found.cycles
 
     def best_of_each(self, gemm: Gemm, numbers: GemmNumbers) -> list[tuple[Mapping, int]]:
         """Return every array mapping that fits, each with its best tile and loop order and their cycles, as they come
         in `array_mappings`."""
         each = (_best_of(numbers, self._machine, [one]) for one in self._mappings[gemm.pattern is not None])
-        return [found[:2] for found in each if found is not None]
+        return [(found.mapping, found.cycles) for found in each if found is not None]
 
     @property
     def evaluated(self) -> int:
         """Mappings whose cost was computed."""
-        return sum(self._known[numbers][2] for numbers in self._asked)
+        return sum(self._known[numbers].evaluated for numbers in self._asked)
 
     @property
     def pruned(self) -> int:
         """Mappings that a bound excluded."""
-        return sum(self._known[numbers][3] for numbers in self._asked)
+        return sum(self._known[numbers].pruned for numbers in self._asked)
 
 
 def array_mappings(design: Design, *, sparse: bool) -> list[ArrayMapping]:
@@ -102,7 +116,7 @@ def buffer_needs(numbers: GemmNumbers, tile: Sequence[int], machine: MachineNumb
     """Return what a buffer tile (m, n, k) needs of each buffer, held twice."""
     (tm, tn, tk), of = tile, numbers.element_bytes
     needs = BufferBytes(x=2 * of.buffered_x * tm * tk, w=2 * of.buffered_w * tk * tn, y=2 * of.psum * tm * tn)
-    return tuple(zip(_BUFFERS, needs, machine.buffers, strict=True))
+    return tuple(map(BufferNeed, _BUFFERS, needs, machine.buffers))
 
 
 def _search(gemm: Gemm, numbers: GemmNumbers, machine: MachineNumbers, mappings: Sequence[ArrayMapping]) -> Found:
@@ -127,7 +141,7 @@ def _best_of(numbers: GemmNumbers, machine: MachineNumbers, mappings: Sequence[A
         tile=tuple(found.tile),
         order="".join(DIMENSIONS[dimension] for dimension in values.ORDERS[found.order]),
     )
-    return mapping, found.cycles, found.evaluated, found.pruned
+    return Found(mapping, found.cycles, found.evaluated, found.pruned)
 
 
 def why_nothing_fits(
@@ -139,10 +153,8 @@ def why_nothing_fits(
     for mapping in mappings:
         steps = array_timing.tile_steps(shape.kept, shape.group, shape.k, machine.array, mapping)
         tile = tuple(map(min, sizes, steps))
-        missing = (
-            (max(0.0, need - have), field, need, have) for field, need, have in buffer_needs(numbers, tile, machine)
-        )
-        shortages.append((*max(missing), tile))
+        needs = buffer_needs(numbers, tile, machine)
+        shortages.append((*max((max(0.0, need.needed - need.available), *need) for need in needs), tile))
     short, field, need, have, tile = min(shortages)
     return (
         f"operation '{gemm.operation}', {gemm.stage} {shape.m} x {shape.n} x {shape.k}: no tile fits; the smallest,"

@@ -6,7 +6,7 @@ tasks, what stays on the chip from one task to the next, and whether units work 
 
 from dataclasses import dataclass, field
 
-from accelsim.cost.compiled.values import ArrayMapping, LoopOrder, MappingNumbers, Sizes
+from accelsim.cost.compiled.values import ArrayMapping, LoopOrder, MappingNumbers, Mnk
 from accelsim.hardware.design import Design
 from accelsim.lowering.tasks import Gemm, Generation, Step, Update
 from accelsim.sparsity.pattern import Pattern
@@ -44,7 +44,7 @@ class Mapping:
         variant = 0 if self.variant is None else VARIANTS.index(self.variant)
         return MappingNumbers(
             array=ArrayMapping(DATAFLOWS.index(self.dataflow), variant, self.ia, self.ib, self.split_k),
-            tile=Sizes(*self.tile),
+            tile=Mnk(*self.tile),
             order=LoopOrder(*(DIMENSIONS.index(letter) for letter in self.order)),
         )
 

@@ -24,7 +24,7 @@ from accelsim.cost.compiled.values import (
     GemmShape,
     MachineNumbers,
     MappingNumbers,
-    Sizes,
+    Mnk,
 )
 from accelsim.cost.gemm import sore_cycles
 from accelsim.engines.buffer_walk import walk_buffers
@@ -79,7 +79,7 @@ def buffer_agreement(cases: int = 600) -> Iterator[Pairs]:
     mapping = ArrayMapping(dataflow=OS, variant=SPLIT, ia=2, ib=1, split_k=1)
 
     def job_cycles(m: int, n: int, k: int) -> int:
-        return int(array_timing.os_cycles(Sizes(m, n, k), 0, 0, array, mapping))
+        return int(array_timing.os_cycles(Mnk(m, n, k), 0, 0, array, mapping))
 
     for number in range(cases):
         m, n, k = (int(size) for size in rng.integers(1, 41, 3))
@@ -90,7 +90,7 @@ def buffer_agreement(cases: int = 600) -> Iterator[Pairs]:
         costs = pipeline.evaluate(
             GemmNumbers(GemmShape(m=m, n=n, k=k, count=count, kept=0, group=0), element_bytes, fetch_cycles=0),
             MachineNumbers(array, BufferBytes(x=0.0, w=0.0, y=0.0), bandwidth),
-            MappingNumbers(mapping, Sizes(tm, tn, tk), order),
+            MappingNumbers(mapping, Mnk(tm, tn, tk), order),
         )
         yield [(getattr(costs, name), getattr(walked, name)) for name in ("x_bytes", "w_bytes", "y_bytes", "cycles")]
 

@@ -17,7 +17,7 @@ from accelsim.cost.compiled.values import (
     ElementBytes,
     GemmNumbers,
     GemmShape,
-    Sizes,
+    Mnk,
     mapping_table,
 )
 from accelsim.cost.gemm import machine_numbers
@@ -74,7 +74,7 @@ def test_closed_form_per_gemm(benchmark) -> None:
     def many(count, array, mapping):
         total = 0
         for i in range(count):
-            total += array_cycles(Sizes(25088 + i, 512, 4608), 2, 8, array, mapping)
+            total += array_cycles(Mnk(25088 + i, 512, 4608), 2, 8, array, mapping)
         return total
 
     array = ArrayNumbers(rows=32, cols=32, macs_per_pe=2, adder_latency=8, overlapped=True, row_port=8, col_port=2)

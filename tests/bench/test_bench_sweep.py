@@ -17,7 +17,7 @@ import pytest
 import accelsim as acs
 from accelsim.base.jit import jit
 from accelsim.cost.compiled import mapping_search
-from accelsim.cost.compiled.values import GemmNumbers, Sizes, mapping_table
+from accelsim.cost.compiled.values import GemmNumbers, Mnk, mapping_table
 from accelsim.cost.gemm import gemm_numbers, machine_numbers
 from accelsim.lowering.builder import lower
 from accelsim.lowering.case import case_of
@@ -132,11 +132,11 @@ def test_mapping_evaluations_per_second(
         least = np.inf
         for index in range(kept.shape[0]):
             one = kept[index]
-            taken = cycles_again(gemm, machine, mappings, one.row, Sizes(one.m, one.n, one.k), one.order)
+            taken = cycles_again(gemm, machine, mappings, one.row, Mnk(one.m, one.n, one.k), one.order)
             least = min(least, taken)
         return least
 
-    def searched() -> list[mapping_search.Found]:
+    def searched() -> list[mapping_search.Fastest]:
         return [mapping_search.search(gemm, machine, tables[gemm.shape.kept > 0]) for gemm in gemms]
 
     def all_timed() -> tuple[int, list[float]]:

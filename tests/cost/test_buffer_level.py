@@ -25,7 +25,7 @@ from accelsim.cost.compiled.values import (
     GemmShape,
     MachineNumbers,
     MappingNumbers,
-    Sizes,
+    Mnk,
     mapping_table,
 )
 from accelsim.engines.buffer_walk import walk_buffers
@@ -41,14 +41,14 @@ from accelsim.engines.buffer_walk import walk_buffers
 )
 @settings(max_examples=200, deadline=None)
 def test_traffic_and_pipeline_equal_a_walk_over_all_jobs(whole, tile, order, count, bandwidth, sparse):
-    tile = Sizes(*map(min, whole, tile))
+    tile = Mnk(*map(min, whole, tile))
     shape = GemmShape(*whole, count, kept=1 if sparse else 0, group=4 if sparse else 0)
     of = ElementBytes(x=2.0, w=0.5, y=2.0, psum=4.0, buffered_x=2.0, buffered_w=0.5)
     array = ArrayNumbers(rows=2, cols=3, macs_per_pe=1, adder_latency=2, overlapped=True, row_port=0, col_port=0)
     mapping = ArrayMapping(OS, SPLIT, ia=2, ib=1, split_k=1)
 
     def job_cycles(m, n, k):
-        return array_timing.os_cycles(Sizes(m, n, k), shape.kept, shape.group, array, mapping)
+        return array_timing.os_cycles(Mnk(m, n, k), shape.kept, shape.group, array, mapping)
 
     want = walk_buffers(whole, tile, order, count, of, job_cycles, bandwidth)
     costs = pipeline.evaluate(
@@ -68,7 +68,7 @@ def test_traffic_written_out_per_order_equals_the_general_rule(trips):
     of = ElementBytes(x=2.0, w=3.0, y=5.0, psum=4.0, buffered_x=0.0, buffered_w=0.0)
     bytes_of = (7 * 13 * of.x, 13 * 11 * of.w, 7 * 11 * of.y, 7 * 11 * of.psum)
     least = loop_nest.traffic_of_orders(*trips, *bytes_of, written)
-    general = [sum(loop_nest.traffic_bytes(shape, Sizes(*trips), order, of)) for order in ORDERS]
+    general = [sum(loop_nest.traffic_bytes(shape, Mnk(*trips), order, of)) for order in ORDERS]
     assert written.tolist() == general
     assert least == min(general)
 
@@ -112,7 +112,7 @@ def test_search_finds_the_best_of_the_whole_space(case):
                 continue
             for order in ORDERS:
                 seen += 1
-                costs = pipeline.evaluate(gemm, machine, MappingNumbers(mapping, Sizes(*tile), order))
+                costs = pipeline.evaluate(gemm, machine, MappingNumbers(mapping, Mnk(*tile), order))
                 moved = costs.x_bytes + costs.w_bytes + costs.y_bytes
                 optimum = min(optimum, (costs.cycles + costs.fetches * gemm.fetch_cycles, moved))
     if seen == 0:

@@ -22,8 +22,8 @@ from accelsim.cost.compiled.values import (
     M,
     MachineNumbers,
     MappingNumbers,
+    Mnk,
     N,
-    Sizes,
 )
 from accelsim.cost.gemm import gemm_numbers, sore_cycles
 from accelsim.engines.buffer_walk import walk_buffers
@@ -69,7 +69,7 @@ MNK = LoopOrder(M, N, K)
 def evaluated(shape, tile, order=MNK, bandwidth=16.0, array=ARRAY, mapping=MAPPING):
     numbers = GemmNumbers(GemmShape(*shape, kept=0, group=0), BYTES, fetch_cycles=0)
     machine = MachineNumbers(array, BufferBytes(0.0, 0.0, 0.0), bandwidth)
-    return pipeline.evaluate(numbers, machine, MappingNumbers(mapping, Sizes(*tile), LoopOrder(*order)))
+    return pipeline.evaluate(numbers, machine, MappingNumbers(mapping, Mnk(*tile), LoopOrder(*order)))
 
 
 def test_fetches_of_w_are_counted_for_all_copies() -> None:
@@ -88,7 +88,7 @@ def test_port_cycles_of_ragged_blocks_by_hand() -> None:
 @pytest.mark.parametrize("bandwidth", np.linspace(0.5, 24, 95).tolist())
 def test_spilled_partial_sums_fill_the_pipeline_as_they_do_in_a_walk(bandwidth: float) -> None:
     def job_cycles(m: int, n: int, k: int) -> int:
-        return int(array_timing.os_cycles(Sizes(m, n, k), 0, 0, ARRAY, MAPPING))
+        return int(array_timing.os_cycles(Mnk(m, n, k), 0, 0, ARRAY, MAPPING))
 
     for order in ((2, 0, 1), (2, 1, 0), (0, 2, 1)):
         walked = walk_buffers((8, 9, 12), (4, 3, 4), order, 2, BYTES, job_cycles, bandwidth)

@@ -32,8 +32,8 @@ from accelsim.cost.compiled.values import (
     LoopOrder,
     M,
     MachineNumbers,
+    Mnk,
     N,
-    Sizes,
     mapping_table,
 )
 
@@ -81,7 +81,7 @@ def all_candidates(gemm, machine):
 
 
 def timed(gemm, machine, one):
-    return cycles_again(gemm, machine, TABLE, int(one.row), Sizes(int(one.m), int(one.n), int(one.k)), int(one.order))
+    return cycles_again(gemm, machine, TABLE, int(one.row), Mnk(int(one.m), int(one.n), int(one.k)), int(one.order))
 
 
 def whole_space(gemm, machine):

@@ -21,7 +21,7 @@ from accelsim.cost.compiled.values import (
     LoopOrder,
     MachineNumbers,
     MappingNumbers,
-    Sizes,
+    Mnk,
 )
 from accelsim.engines import closed_form, event
 from accelsim.engines.bound import step_bound
@@ -77,7 +77,7 @@ def gemms(draw):
     pattern = draw(st.sampled_from([(0, 0), (2, 8)]))
     shape = GemmShape(*whole, draw(st.integers(1, 4)), *pattern)
     numbers = GemmNumbers(shape, ElementBytes(2.0, 0.5, 2.0, 4.0, 2.0, 0.5), 0)
-    mapping = MappingNumbers(ArrayMapping(OS, SPLIT, 2, 1, 1), Sizes(*tile), LoopOrder(*order))
+    mapping = MappingNumbers(ArrayMapping(OS, SPLIT, 2, 1, 1), Mnk(*tile), LoopOrder(*order))
     return numbers, mapping, draw(st.sampled_from([0.5, 3.0, 16.0, 1e9]))
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import accelsim as acs
 from accelsim.base.files import validate
 from accelsim.cost.compiled import pipeline, values
-from accelsim.cost.compiled.values import CHAIN, ArrayMapping, K, LoopOrder, M, MappingNumbers, N, Sizes
+from accelsim.cost.compiled.values import CHAIN, ArrayMapping, K, LoopOrder, M, MappingNumbers, Mnk, N
 from accelsim.cost.gemm import gemm_numbers, machine_numbers
 from accelsim.engines import ENGINES
 from accelsim.engines.event import run_in_detail
@@ -183,7 +183,7 @@ def test_a_mapping_by_hand_costs_what_the_kernel_says(tmp_path, data):
     path = written(tmp_path, data)
     index = task_names(plan.step).index(("b", "FF"))
     numbers, machine = gemm_numbers(plan.step.tasks[index], design, online=False), machine_numbers(design)
-    mapping = MappingNumbers(ArrayMapping(values.WS, CHAIN, 2, 1, 1), Sizes(40, 32, 96), LoopOrder(K, N, M))
+    mapping = MappingNumbers(ArrayMapping(values.WS, CHAIN, 2, 1, 1), Mnk(40, 32, 96), LoopOrder(K, N, M))
     costs = pipeline.evaluate(numbers, machine, mapping)
     result = acs.simulate(SMALL, design, batch=4, plan=path)
     plain = acs.simulate(SMALL, design, batch=4)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from accelsim.base.jit import jit
-from accelsim.cost.compiled.values import CHAIN, FLAT, OS, SPLIT, UNLIMITED, WS, ArrayNumbers, Sizes
+from accelsim.cost.compiled.values import CHAIN, FLAT, OS, SPLIT, UNLIMITED, WS, ArrayNumbers, Mnk
 
 
 class SlotLayout(NamedTuple):
@@ -333,13 +333,13 @@ def tile_steps(kept, group, k, array, mapping):
     layout = slot_layout(k, array.macs_per_pe, kept, group)
     if mapping.dataflow == OS:
         row_k = layout.together * group if kept > 0 else array.macs_per_pe
-        return Sizes(array.rows * mapping.ia, array.cols * mapping.ib, row_k)
+        return Mnk(array.rows * mapping.ia, array.cols * mapping.ib, row_k)
     if mapping.variant == FLAT and kept > 0:
-        return Sizes(array.rows, array.cols, ceil_div(array.rows, layout.per_group) * layout.together * group)
+        return Mnk(array.rows, array.cols, ceil_div(array.rows, layout.per_group) * layout.together * group)
     row_k = stationary_layout(k, array.macs_per_pe, kept, group, mapping.variant).row_k
     if mapping.dataflow == WS:
-        return Sizes(array.rows, array.cols, array.rows * row_k)
-    return Sizes(array.cols, array.rows, array.rows * row_k)
+        return Mnk(array.rows, array.cols, array.rows * row_k)
+    return Mnk(array.cols, array.rows, array.rows * row_k)
 
 
 @jit

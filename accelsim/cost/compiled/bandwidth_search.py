@@ -10,7 +10,7 @@ from accelsim.cost.compiled.values import (
     ORDERS,
     MachineNumbers,
     MappingNumbers,
-    Sizes,
+    Mnk,
     gemm_at,
     mapping_at,
     records,
@@ -98,7 +98,7 @@ def jobs_of_kept(gemm, kept, starts, jobs):
     starts[0] = 0
     for index in range(kept.shape[0]):
         own, first = kept[index], starts[index]
-        tiling = tiling_of(gemm.shape, Sizes(own.m, own.n, own.k))
+        tiling = tiling_of(gemm.shape, Mnk(own.m, own.n, own.k))
         found = jobs_beside_transfers(gemm, tiling, ORDERS[own.order], own.compute, jobs[first:])
         end = first
         for place in range(first, first + found):
@@ -124,7 +124,7 @@ def at_bandwidth(machine, bytes_per_cycle):
 @jit
 def cycles_of_choice(gemm, machine, mappings, choice):
     """Cycles of one of `CHOICES` on a machine of another bandwidth."""
-    tile = Sizes(choice.m, choice.n, choice.k)
+    tile = Mnk(choice.m, choice.n, choice.k)
     return cycles_again(gemm, machine, mappings, choice.row, tile, choice.order)
 
 
@@ -202,7 +202,7 @@ def search_step(gemms, machine, bandwidths, dense_mappings, sparse_mappings, cos
                 own.cycles = choice.cycles - own.fetches * gemm.fetch_cycles
                 continue
             mapping = MappingNumbers(
-                mapping_at(mappings, choice.row), Sizes(choice.m, choice.n, choice.k), ORDERS[choice.order]
+                mapping_at(mappings, choice.row), Mnk(choice.m, choice.n, choice.k), ORDERS[choice.order]
             )
             made = evaluate(gemm, at_bandwidth(machine, bandwidths[index]), mapping)
             own.cycles, own.array_cycles, own.fetches = made.cycles, made.array_cycles, made.fetches

@@ -9,15 +9,15 @@ import numpy as np
 
 from accelsim.base.jit import borrowing, jit
 from accelsim.cost.compiled.array_timing import ceil_div
-from accelsim.cost.compiled.values import K, LoopOrder, M, N, Sizes
+from accelsim.cost.compiled.values import K, LoopOrder, M, Mnk, N
 
 
 class Tiling(NamedTuple):
     """A GEMM in buffer tiles: full tiles, those at the far edges, and how many there are of both."""
 
-    full: Sizes
-    edge: Sizes
-    trips: Sizes
+    full: Mnk
+    edge: Mnk
+    trips: Mnk
 
 
 class Traffic(NamedTuple):
@@ -44,8 +44,8 @@ class Beside(NamedTuple):
 @jit
 def tiling_of(shape, tile):
     """Cut a GEMM into tiles."""
-    trips = Sizes(m=ceil_div(shape.m, tile.m), n=ceil_div(shape.n, tile.n), k=ceil_div(shape.k, tile.k))
-    edge = Sizes(
+    trips = Mnk(m=ceil_div(shape.m, tile.m), n=ceil_div(shape.n, tile.n), k=ceil_div(shape.k, tile.k))
+    edge = Mnk(
         m=shape.m - (trips.m - 1) * tile.m, n=shape.n - (trips.n - 1) * tile.n, k=shape.k - (trips.k - 1) * tile.k
     )
     return Tiling(full=tile, edge=edge, trips=trips)
@@ -148,7 +148,7 @@ def largest_transfer(tiling, element_bytes):
 @jit
 def by_dimension(order, at):
     """Turn the iterations of the loops of `order` into those of m, n and k."""
-    return Sizes(
+    return Mnk(
         m=at.outer if order.outer == M else (at.mid if order.mid == M else at.inner),
         n=at.outer if order.outer == N else (at.mid if order.mid == N else at.inner),
         k=at.outer if order.outer == K else (at.mid if order.mid == K else at.inner),

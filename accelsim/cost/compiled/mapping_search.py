@@ -30,7 +30,7 @@ from accelsim.cost.compiled.loop_nest import (
     traffic_of_orders,
 )
 from accelsim.cost.compiled.pipeline import JOBS, MOST_JOBS, job_table, pipeline_cycles
-from accelsim.cost.compiled.values import IS, ORDERS, OS, WS, K, M, N, Sizes, mapping_at, records, whole
+from accelsim.cost.compiled.values import IS, ORDERS, OS, WS, K, M, Mnk, N, mapping_at, records, whole
 
 MOST_SIZES = 64  # tile sizes of a dimension
 
@@ -65,12 +65,12 @@ FIRST_ALIKE = np.array(
 )
 
 
-class Found(NamedTuple):
+class Fastest(NamedTuple):
     """The fastest candidate, its cycles (-1 where nothing fits), array cycles and DRAM bytes; candidates evaluated and
     pruned."""
 
     row: int
-    tile: Sizes
+    tile: Mnk
     order: int
     cycles: int
     array_cycles: int
@@ -79,13 +79,13 @@ class Found(NamedTuple):
     pruned: int
 
 
-class Grid(NamedTuple):
+class TileGrid(NamedTuple):
     """The tile sizes of m, n and k (`TILE_SIZES`); how many there are of each is in `found`."""
 
     m: NDArray[np.void]
     n: NDArray[np.void]
     k: NDArray[np.void]
-    found: Sizes
+    found: Mnk
 
 
 class Ranked(NamedTuple):
@@ -132,12 +132,12 @@ def grid_of(shape, array, mapping, room):
     """The tile sizes of a mapping, written to `room` (3, `MOST_SIZES`)."""
     steps = tile_steps(shape.kept, shape.group, shape.k, array, mapping)
     m, n, k = room[M], room[N], room[K]
-    found = Sizes(
+    found = Mnk(
         m=tile_candidates(shape.m, steps.m, mapping.dataflow != WS, m),
         n=tile_candidates(shape.n, steps.n, mapping.dataflow != IS, n),
         k=tile_candidates(shape.k, steps.k, mapping.dataflow != OS, k),
     )
-    return Grid(m=m, n=n, k=k, found=found)
+    return TileGrid(m=m, n=n, k=k, found=found)
 
 
 @borrowing
@@ -153,7 +153,7 @@ def first_fitting(tiles, found, room):
 def ranked_mappings(shape, array, mappings):
     """Order the array mappings by a lower bound of the array cycles of a copy."""
     rank, stall_free = np.empty(mappings.shape[0], np.int64), np.empty(mappings.shape[0], np.int64)
-    size = Sizes(shape.m, shape.n, shape.k)
+    size = Mnk(shape.m, shape.n, shape.k)
     for row in range(mappings.shape[0]):
         bounds = mapping_bounds(size, shape.kept, shape.group, array, mapping_at(mappings, row))
         rank[row] = max(bounds.issue + bounds.to_issue, bounds.drain + bounds.to_drain)
@@ -165,14 +165,14 @@ def ranked_mappings(shape, array, mappings):
 def bounds_of_k(shape, array, mapping, of_k):
     """`mapping_bounds` of a copy with k in tiles `of_k`, one of `TILE_SIZES`."""
     tk, whole_jobs = of_k.size, of_k.whole
-    bounds = mapping_bounds(Sizes(shape.m, shape.n, tk), shape.kept, shape.group, array, mapping)
+    bounds = mapping_bounds(Mnk(shape.m, shape.n, tk), shape.kept, shape.group, array, mapping)
     before = of_k.trips - 1
     if before == 0:
         return Bounds(
             issue=bounds.issue, drain=bounds.drain, to_issue=whole_jobs * bounds.to_issue,
             to_drain=whole_jobs * bounds.to_drain, stall_free=bounds.stall_free,
         )  # fmt: skip
-    last = mapping_bounds(Sizes(shape.m, shape.n, shape.k - before * tk), shape.kept, shape.group, array, mapping)
+    last = mapping_bounds(Mnk(shape.m, shape.n, shape.k - before * tk), shape.kept, shape.group, array, mapping)
     return Bounds(
         issue=before * bounds.issue + last.issue,
         drain=before * bounds.drain + last.drain,
@@ -221,14 +221,14 @@ def tiles_within(gemm, machine, mapping, grid, k_index, least_cycles, stall_free
         bounds = bounds_of_k(shape, machine.array, mapping, of_k)
         fewest = bounds.to_issue * grid.m[0].whole * grid.n[0].whole
         least_cycles = shape.count * (stall_free + fewest + gemm.fetch_cycles)
-        largest = Sizes(m_first, n_first, k_index)
+        largest = Mnk(m_first, n_first, k_index)
         excluded = not tile_within(gemm, machine, grid, largest, bounds, limit, tiles[0])
     listed, fitting = 0, 0
     for n_index in range(n_first, found.n):
         m_index = max(m_first, first_fitting(grid.m, found.m, y_room / grid.n[n_index].size))
         fitting += found.m - m_index
         while m_index < found.m and not excluded:
-            at = Sizes(m_index, n_index, k_index)
+            at = Mnk(m_index, n_index, k_index)
             if not tile_within(gemm, machine, grid, at, bounds, limit, tiles[listed]):
                 break
             listed += 1
@@ -244,11 +244,11 @@ def loops_of(trips):
 
 @jit
 def fastest(gemm, machine, mappings, limit):
-    """The fastest candidate (`Found`) of those that take at most `limit` cycles; ties go to fewer DRAM bytes, then to
+    """The fastest candidate (`Fastest`) of those that take at most `limit` cycles; ties go to fewer DRAM bytes, then to
     the first. The limit falls to the best found; a first value that some candidate reaches saves time and changes
     nothing."""
     shape, bytes_per_cycle = gemm.shape, machine.bytes_per_cycle
-    row, order, size, cycles, array_cycles, moved = -1, -1, Sizes(0, 0, 0), np.int64(-1), np.int64(0), np.inf
+    row, order, size, cycles, array_cycles, moved = -1, -1, Mnk(0, 0, 0), np.int64(-1), np.int64(0), np.inf
     evaluated, pruned = np.int64(0), np.int64(0)
     compute, jobs = np.empty((2, 2, 2), np.int64), np.empty(MOST_JOBS, JOBS)
     room = np.empty((3, MOST_SIZES), TILE_SIZES)
@@ -266,7 +266,7 @@ def fastest(gemm, machine, mappings, limit):
             pruned += 6 * within.left_out
             for index in range(within.listed):
                 tile = tiles[index]
-                tiling = tiling_of(shape, Sizes(tile.m, tile.n, tile.k))
+                tiling = tiling_of(shape, Mnk(tile.m, tile.n, tile.k))
                 ends = end_cycles(tiling, gemm.element_bytes, bytes_per_cycle)
                 floor, least_bytes = tile.floor + ends, tile.least_bytes
                 tied = floor == limit and least_bytes >= moved
@@ -292,7 +292,7 @@ def fastest(gemm, machine, mappings, limit):
                         row, size, order = v, tiling.full, o
                         cycles, array_cycles, moved = taken, shape.count * total, order_bytes
                         limit = np.float64(cycles)
-    return Found(
+    return Fastest(
         row=row, tile=size, order=order, cycles=cycles, array_cycles=array_cycles, moved=moved, evaluated=evaluated,
         pruned=pruned,
     )  # fmt: skip
@@ -317,7 +317,7 @@ def candidates_within(gemm, machine, mappings, limit, kept):
             least_cycles = within.least_cycles
             for index in range(within.listed):
                 tile = tiles[index]
-                tiling = tiling_of(shape, Sizes(tile.m, tile.n, tile.k))
+                tiling = tiling_of(shape, Mnk(tile.m, tile.n, tile.k))
                 ends = end_cycles(tiling, gemm.element_bytes, bytes_per_cycle)
                 if tile.floor + ends > limit:
                     continue
@@ -343,7 +343,7 @@ def candidates_within(gemm, machine, mappings, limit, kept):
 
 @jit
 def search(gemm, machine, mappings):
-    """Exhaustive search for the fastest candidate (`Found`)."""
+    """Exhaustive search for the fastest candidate (`Fastest`)."""
     return fastest(gemm, machine, mappings, np.inf)
 
 

@@ -25,7 +25,7 @@ from accelsim.cost.compiled.loop_nest import (
     traffic_bytes,
     transfer_cycles,
 )
-from accelsim.cost.compiled.values import Costs, LoopOrder, M, Sizes, records, whole
+from accelsim.cost.compiled.values import Costs, LoopOrder, M, Mnk, records, whole
 
 JOBS = records([("number", np.int64), ("array_cycles", np.int64), ("beside_bytes", np.float64)])
 """Equal jobs: how many, the array cycles of each, and the DRAM bytes that pass beside each."""
@@ -41,7 +41,7 @@ class JobClasses(NamedTuple):
     """The jobs of a GEMM by class: trips; `JOB_CLASSES` (4, 4, 4) of each loop's classes of iterations, outermost loop
     first; DRAM cycles of the first load and of the last store."""
 
-    trips: Sizes
+    trips: Mnk
     classes: NDArray[np.void]
     first_load: int
     last_store: int
@@ -150,7 +150,7 @@ def job_classes(gemm, machine, mapping):
 def tile_at(tiling, m_edge, n_edge, k_edge):
     """The size of a tile that stands at some edges (1) or not (0)."""
     full, edge = tiling.full, tiling.edge
-    return Sizes(m=edge.m if m_edge else full.m, n=edge.n if n_edge else full.n, k=edge.k if k_edge else full.k)
+    return Mnk(m=edge.m if m_edge else full.m, n=edge.n if n_edge else full.n, k=edge.k if k_edge else full.k)
 
 
 @jit

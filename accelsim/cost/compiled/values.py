@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from accelsim.base.jit import jit
 
-M, N, K = range(3)  # dimensions, as loop orders and `Sizes` number them
+M, N, K = range(3)  # dimensions, as loop orders and `Mnk` number them
 OS, WS, IS = range(3)  # dataflows
 SPLIT, CHAIN, FLAT = range(3)  # variants of WS and IS
 UNLIMITED = 0  # elements per cycle of a port that is as wide as needed
 
 
-class Sizes(NamedTuple):
+class Mnk(NamedTuple):
     """A number for each dimension of a GEMM."""
 
     m: int
@@ -120,7 +120,7 @@ class MappingNumbers(NamedTuple):
     """A mapping as kernels see it: how the array runs a buffer tile, the tile, the loops over tiles."""
 
     array: ArrayMapping
-    tile: Sizes
+    tile: Mnk
     order: LoopOrder
 
 
