@@ -14,6 +14,7 @@ from pydantic import Field
 
 from accelsim.base.errors import InputError
 from accelsim.base.files import (
+    Plain,
     check_format,
     errors_of,
     form_of,
@@ -239,7 +240,7 @@ def load_training(path: str | Path) -> TrainingResult:
     return read_training(parse_json(read_text(path), str(path)), str(path))
 
 
-def read_training(data: Any, source: str) -> TrainingResult:
+def read_training(data: Plain, source: str) -> TrainingResult:
     """Return the run in the plain `data` of the file `source`. Raises `InputError` as `load_training`."""
     check_format(data, source, {FORMAT: "simulate -o"})
     read = validate(_training_form(), data, source).model_dump()
