@@ -24,7 +24,8 @@ Every task of the step stands in it once, with the name and stage that it has in
 so: `online` (SORE generates the sparse operand in front of the GEMM), `resident` (the result stays on the chip for the
 next task of the step), `after` (what it waits for besides its inputs, as ``name (stage)``). `ahead` of a generation
 says whether it runs in the stream of its update. `made_for` is for the reader alone. `design` is the one that the plan
-was made for, with all of its values; on another the result says how they differ. ``accelsim schema plan`` prints the JSON Schema.
+was made for, with all of its values; on another the result says how they differ. ``accelsim schema plan`` prints the
+JSON Schema.
 """
 
 import json
