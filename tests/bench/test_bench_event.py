@@ -5,7 +5,8 @@ import resource
 import pytest
 
 import accelsim as acs
-from accelsim.engines import closed_form, event
+from accelsim.engines.closed_form import run as closed_form
+from accelsim.engines.event import run as event
 from accelsim.engines.event import run_in_detail
 from accelsim.hardware.sourced import override
 from accelsim.lowering.case import case_of

@@ -23,8 +23,9 @@ from accelsim.cost.compiled.values import (
     MappingNumbers,
     Mnk,
 )
-from accelsim.engines import closed_form, event
 from accelsim.engines.bound import step_bound
+from accelsim.engines.closed_form import run as closed_form
+from accelsim.engines.event import run as event
 from accelsim.engines.event import run_in_detail
 from accelsim.engines.jobs import Job, gemm_jobs
 from accelsim.hardware.sourced import override
