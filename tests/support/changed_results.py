@@ -13,3 +13,8 @@ def as_if(result: Result, *, workload: str | None = None, method: str | None = N
     options = basis.case if method is None else basis.case.under(find_method(method), basis.case.pattern)
     changed = replace(basis, workload=workload or basis.workload, case=replace(options, **case))
     return replace(result, basis=changed)
+
+
+def of_version(result: Result, version: str) -> Result:
+    """A result as another version of the model would have written it."""
+    return replace(result, version=version, identity=result.basis.identity(version))
