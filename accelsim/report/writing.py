@@ -117,7 +117,7 @@ def _check_named(found: Sequence[Design], named: Sequence[Design]) -> None:
         near = next((other for other in named if other.name == design.name), None)
         if near is None:
             names = ", ".join(other.name for other in named)
-            raise InputError(f"design '{design.name}': was simulated, but is not named; named: {names}")
+            raise InputError(f"design '{design.name}': was simulated, but is not given; given: {names}")
         if all(differences(design, other) for other in named):
             apart = ", ".join(f"{path} {value} (there {there})" for path, there, value in differences(design, near))
             raise InputError(f"design '{near.label}': the results are of {design.label}: {apart}")

@@ -210,7 +210,7 @@ def load_plan(path: str | Path, step: Step, design: Design) -> Plan:
 
 
 def _differences(made_for: MadeFor, here: MadeFor, of_design: Iterable[tuple[str, str, str]]) -> str:
-    values = [(name, value, getattr(here, name)) for name, value in made_for.model_dump().items()]
+    values = [(name, value, getattr(here, name)) for name, value in made_for.model_dump(exclude={"design"}).items()]
     apart = (*(item for item in values if item[1] != item[2]), *of_design)
     return ", ".join(f"{name} {value} (here {now})" for name, value, now in apart)
 

@@ -34,10 +34,12 @@ def test_simulate_json_has_the_documented_keys_and_the_api_numbers(run) -> None:
     code, out, _ = run("simulate", TRACE, "--json", *QUICK)
     data = json.loads(out)
     assert code == 0
-    assert data["format"] == "accelsim-result/1"
-    assert (data["workload"], data["design"], data["method"], data["pattern"], data["batch"], data["engine"]) == (
-        TRACE, "sat_vcu1525", "bdwp", "2:8", 32, "closed",
-    )  # fmt: skip
+    assert data["format"] == "accelsim-result/2"
+    assert (data["workload"], data["design"]["name"], data["design"]["overrides"]) == (TRACE, "sat_vcu1525", {})
+    assert data["options"] == {
+        "method": "bdwp", "pattern": "2:8", "batch": 32, "engine": "closed", "mode": "train", "optimizer": "sgd", "dense": [],
+        "sparse": [], "link_gb_per_s": None,
+    }  # fmt: skip
     assert set(data["step"]) == STEP_KEYS
     assert list(data["stages"]) == ["FF", "BP", "WU", "GENERATE", "UPDATE", "VECTOR"]
     assert all(set(stage) == {"cycles", "latency_s", "dram_bytes", "energy_j"} for stage in data["stages"].values())
@@ -63,7 +65,7 @@ def test_compare_takes_the_first_as_baseline(run) -> None:
                        "bdwp", "--pattern", "2:4", "--pattern", "2:8", "--json", *QUICK)  # fmt: skip
     results = json.loads(out)["results"]
     assert code == 0
-    assert [(r["design"], r["method"], r["pattern"]) for r in results] == [
+    assert [(r["design"]["name"], r["options"]["method"], r["options"]["pattern"]) for r in results] == [
         (design, method, pattern)
         for design in ("sat_vcu1525", "sat_edge_zcu104")
         for method, pattern in (("dense", None), ("bdwp", "2:4"), ("bdwp", "2:8"))
@@ -183,9 +185,7 @@ def test_an_existing_result_survives_a_failed_run(run, tmp_path: Path) -> None:
 def test_fewer_channels_without_bandwidth_are_pointed_out(run) -> None:
     code, _, err = run("simulate", TRACE, "--set", "dram.channels=1", "--json", *QUICK)
     assert code == 0
-    assert err == (
-        "note: dram.bandwidth_gb_per_s stays 76.8, the total of all channels; for 1 of this design's channels set it to 19.2\n"
-    )
+    assert err == ("note: dram.bandwidth_gb_per_s stays 76.8, as for dram.channels 4; in proportion it would be 19.2\n")
 
 
 def test_help_and_version(run) -> None:

@@ -118,17 +118,13 @@ def test_results_of_a_comparison(run: Run, tmp_path: Path, monkeypatch: pytest.M
     assert out.splitlines()[3:5] == ["results", "only in A: dense -"]
     assert out.splitlines()[-1].startswith("0 of ")
     dense, sparse = load_results("b.json")
-    write_results(
-        Path("d.json"), [dense, replace(sparse, step=replace(sparse.step, speedup=sparse.step.speedup * (1 + 1e-9)))]
-    )
+    first, *others = sparse.layers
+    utilisation = first.utilisation * (1 + 1e-9)
+    changed = (replace(first, utilisation=utilisation), *others)
+    write_results(Path("d.json"), [dense, replace(sparse, layers=changed)])
     lines = run("diff", "a.json", "d.json")[1].splitlines()
-    assert lines[3] == "step of bdwp 2:8"
-    assert lines[5].split() == [
-        "speedup",
-        repr(sparse.step.speedup),
-        repr(sparse.step.speedup * (1 + 1e-9)),
-        "+1.0e-09",
-    ]
+    assert lines[3] == "layers of bdwp 2:8"
+    assert lines[5].split()[2:] == ["utilisation", repr(first.utilisation), repr(utilisation), "+1.0e-09"]
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_simulate_warns_and_goes_on(run) -> None:
     code, _, err = run("simulate", "resnet18_tinyimagenet", "--hw", "sat_edge_zcu104", "--set", "sore.lanes=512")
     assert code == 0
     assert err == (
-        "warning: design sat_edge_zcu104 does not fit its device: LUT: needs 330,064, the device has 230,400 (estimate)\n"
+        "warning: design sat_edge_zcu104 + sore.lanes 512 does not fit its device: LUT: needs 330,064, the device has 230,400 (estimate)\n"
     )
 
 

@@ -5,6 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
+from changed_results import of_version
+
+from accelsim.results.result_file import load_results, write_results
 
 TRACE = "resnet9_cifar10"
 
@@ -181,7 +184,9 @@ def test_a_note_says_how_many_points_are_not_feasible(run, files: Path, tmp_path
 def test_the_data_say_what_is_drawn(run, files: Path, tmp_path: Path) -> None:
     assert run("plot", "speedup", str(files / "four.json"), "-o", str(tmp_path / "f.png"))[0] == 0
     results = json.loads((files / "four.json").read_text())
-    want = {result["workload"]: result["step"]["speedup"] for result in results if result["method"] == "bdwp"}
+    want = {
+        result["workload"]: result["step"]["speedup"] for result in results if result["options"]["method"] == "bdwp"
+    }
     rows = {row["workload"]: float(row["speedup"]) for row in rows_of(tmp_path / "f.csv")}
     assert {name: rows[name] for name in want} == pytest.approx(want)
     assert set(rows) == {*want, "geometric mean"}
@@ -269,15 +274,15 @@ def test_bad_input_is_one_clear_error_and_writes_nothing(
         (["one.json", "one.json"], "resnet9_cifar10: bdwp 2:8 is there twice"),
         (["one.json", "old.json"], "results of versions 0.0.1, 0.1.0: simulate them again with one version"),
         (["empty.json"], "empty.json: no results to draw"),
-        (["other.json"], "other.json: format: got \"accelsim-resul/1\"; did you mean 'accelsim-result/1'?;"
-         " allowed: accelsim-result/1, accelsim-comparison/1"),
+        (["other.json"], "other.json: format: got \"accelsim-resul/1\"; did you mean 'accelsim-result/2'?;"
+         " allowed: accelsim-result/2, accelsim-comparison/2"),
     ],
 )  # fmt: skip
 def test_files_that_do_not_go_together_are_refused(
     run, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], message: str
 ) -> None:
     one = json.loads((files / "one.json").read_text())
-    (files / "old.json").write_text(json.dumps({**one, "version": "0.0.1"}))
+    write_results(files / "old.json", [of_version(load_results(files / "one.json")[0], "0.0.1")])
     (files / "empty.json").write_text("[]")
     (files / "other.json").write_text(json.dumps({**one, "format": "accelsim-resul/1"}))
     monkeypatch.chdir(files)

@@ -51,7 +51,7 @@ def test_timeline_is_of_the_step_under_all_options(run, tmp_path: Path, options:
     about, step = load_timeline(target).about, json.loads(out)
     assert about.cycles == step["step"]["cycles"]
     assert (about.method, about.pattern, about.mode, about.optimizer) == tuple(
-        step[name] for name in ("method", "pattern", "mode", "optimizer")
+        step["options"][name] for name in ("method", "pattern", "mode", "optimizer")
     )
 
 

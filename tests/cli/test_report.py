@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from changed_results import as_if, of_version
 
 import accelsim as acs
 from accelsim.studies.reports.shipped import REPORTS
@@ -20,6 +21,9 @@ def command_in(page: Path) -> list[str]:
     return shlex.split(html.unescape(found[1]))
 
 
+SMALLER = "sat_vcu1525 + array 16x32x2"
+
+
 def test_a_trace_becomes_a_report_that_states_its_command(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     arguments = ["report", TRACE, "--method", "sr-ste", "--pattern", "2:4", "--batch", "16", "--set", "array.rows=16",
@@ -30,8 +34,8 @@ def test_a_trace_becomes_a_report_that_states_its_command(run, tmp_path: Path, m
     assert out == f"written: {page}\n"
     steps = (page.parent / "steps.csv").read_text().splitlines()
     assert [line.split(",")[:5] for line in steps[1:]] == [
-        [TRACE, "sat_vcu1525", "dense", "", "16"],
-        [TRACE, "sat_vcu1525", "sr-ste", "2:4", "16"],
+        [TRACE, SMALLER, "dense", "", "16"],
+        [TRACE, SMALLER, "sr-ste", "2:4", "16"],
     ]
     assert "kept dense, --dense" in page.read_text()
     before = {path.name: path.read_bytes() for path in page.parent.iterdir()}
@@ -48,7 +52,7 @@ def test_results_of_files_become_a_report(run, tmp_path: Path) -> None:
     code, out, err = run("report", str(results), "-o", str(tmp_path / "r"))
     assert (code, out, err) == (0, f"written: {tmp_path / 'r' / 'index.html'}\n", "")
     text = (tmp_path / "r" / "index.html").read_text()
-    assert "The results were read from files, which name their design but do not hold it" in text
+    assert "The results were read from files, which do not hold the trace that was simulated" in text
     assert run("report", str(results), "--hw", "sat_vcu1525", "-o", str(tmp_path / "r"))[0] == 0
 
 
@@ -56,15 +60,15 @@ def test_results_of_files_become_a_report(run, tmp_path: Path) -> None:
 def files(tmp_path: Path, sat: acs.Design, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Files that are not to be reported on, in the working directory."""
     monkeypatch.chdir(tmp_path)
-    result = acs.simulate(acs.load_trace(TRACE), sat, batch=16).to_dict()
+    good = acs.simulate(acs.load_trace(TRACE), sat, batch=16)
+    result = good.to_dict()
     lacking = {key: value for key, value in result.items() if key != "energy"}
     contents = {
         "good.json": result,
         "empty.json": [],
-        "none.json": {"format": "accelsim-comparison/1", "results": []},
+        "none.json": {"format": "accelsim-comparison/2", "results": []},
         "lacking.json": lacking,
-        "versions.json": [result, {**result, "method": "sdgp", "version": "0.0.9"}],
-        "mine.json": {**result, "design": "mine"},
+        "versions.json": [result, of_version(as_if(good, method="sdgp"), "0.0.9").to_dict()],
         "timeline.json": {"traceEvents": []},
     }
     for name, data in contents.items():
@@ -86,19 +90,16 @@ def files(tmp_path: Path, sat: acs.Design, monkeypatch: pytest.MonkeyPatch) -> P
         (["lacking.json"], "lacking.json: energy: missing"),
         (["versions.json"], "results of versions 0.0.9, 0.1.0: simulate them again with one version"),
         (["good.json", "good.json"], "resnet9_cifar10: bdwp 2:8 is there twice"),
-        (["mine.json"], "mine.json: design 'mine' is not shipped; name its file with --hw"),
-        (["mine.json", "--hw", "sat_vcu1525"],
-         "design 'mine': was simulated, but is not given; given: sat_vcu1525"),
-        (["good.json", "--hw", "sat_edge_zcu104"],
-         "design 'sat_vcu1525': was simulated, but is not given; given: sat_edge_zcu104"),
+        (["good.json", "--hw", "sat_vcu1525_dense"],
+         "--hw sat_vcu1525_dense: good.json was made on sat_vcu1525, another design: array.patterns "),
         (["good.json", "--set", "array.rows=16"],
-         "resnet9_cifar10: its array executes 2,048 MACs per cycle, that of design 'sat_vcu1525' 1,024; name the design"
-         " with --hw and --set"),
+         "--set array.rows: good.json was made on sat_vcu1525, another design: array.rows 16 (there 32); leave the option"
+         " out, or simulate again"),
         (["good.json", "--batch", "16"], "--batch: good.json holds results, which say so already"),
         ([TRACE, "good.json"], "resnet9_cifar10: a trace is to be simulated, good.json holds results; report on either"),
         (["layers.csv"], "layers.csv: results are read from .json; a .csv holds their layers alone"),
         (["timeline.json"],
-         "timeline.json: format: got null; allowed: accelsim-result/1, accelsim-comparison/1"),
+         "timeline.json: format: got null; allowed: accelsim-result/2, accelsim-comparison/2"),
         (["absent.json"], "absent.json: no such file"),
         (["broken.json"], "broken.json: not valid JSON: Expecting value at line 1, column 12 (the file ends there: truncated?)"),
         (["notes.txt"], "notes.txt: got suffix '.txt'; traces and results are .json or .json.gz"),
@@ -117,7 +118,7 @@ def test_bad_input_is_one_clear_error_and_leaves_nothing(run, files: Path, argum
     before = sorted(files.rglob("*"))
     code, out, err = run("report", *([] if "-o" in arguments else ["-o", "out"]), *arguments)
     assert (code, out) == (2, "")
-    whole = message.endswith((",", "'?"))  # lists of what is shipped or allowed follow
+    whole = message.endswith((",", "'?", " "))  # lists of what is shipped or allowed follow
     assert err.startswith(f"error: {message}") if whole else err == f"error: {message}\n"
     assert sorted(files.rglob("*")) == before
 

@@ -337,7 +337,7 @@ BAD = [
     (("results", "unnamed.csv"), "unnamed.csv: line 1: a column has no name"),
     (("results", "binary.csv"), "binary.csv: is no table; a .csv with a line of column names is needed"),
     (("results", "binary.parquet"), "binary.parquet: is no Parquet file, or is damaged"),
-    (("results", "trace.json"), "trace.json: format: got \"accelsim-trace/1\"; did you mean 'accelsim-result/1'?; allowed: accelsim-result/1, accelsim-comparison/1"),
+    (("results", "trace.json"), "trace.json: format: got \"accelsim-trace/1\"; did you mean 'accelsim-result/2'?; allowed: accelsim-result/2, accelsim-comparison/2"),
     (("results", "list.json"), "list.json: holds no rows"),
     (("diff", "r.csv", "ragged.csv"), "ragged.csv: is no sweep; a .csv or .parquet that is compared must be one, and results a .json"),
     (("diff", "r.csv", "trace.json"), "r.csv holds a sweep, trace.json a trace: two of a kind can be compared"),

@@ -81,10 +81,10 @@ def test_the_object_has_the_api_numbers_and_every_step(run: Run) -> None:
     assert (code, err) == (0, "")
     assert data == json.loads(json.dumps(run_of(method="mask-decay:bdwp").to_dict()))
     assert (data["format"], data["recipe"], data["method"], data["pattern"]) == (
-        "accelsim-training/1", "mask-decay", "bdwp", "2:8",
+        "accelsim-training/2", "mask-decay", "bdwp", "2:8",
     )  # fmt: skip
-    assert [phase["result"]["format"] for phase in data["phases"]] == ["accelsim-result/1"] * 2
-    assert data["dense"]["method"] == "dense"
+    assert [phase["result"]["format"] for phase in data["phases"]] == ["accelsim-result/2"] * 2
+    assert data["dense"]["options"]["method"] == "dense"
 
 
 def test_files_are_read_by_check_and_diff(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ RESNET = acs.load_trace("resnet18_tinyimagenet")
 @pytest.fixture(scope="module")
 def simulated(sat: acs.Design) -> Contender:
     result = acs.simulate(RESNET, sat, method="bdwp", pattern="2:8", batch=64)
-    return contender_of_result(result, load_energy_table(sat.energy))
+    return contender_of_result(result)
 
 
 @pytest.fixture(scope="module")

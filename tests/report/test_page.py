@@ -146,7 +146,7 @@ def test_warnings_name_what_stayed_dense_and_what_does_not_fit(tmp_path: Path) -
     )
     (warnings,) = [item for item in page.all("ul") if item.attributes.get("class") == "warnings"]
     texts = [item.text for item in warnings.children]
-    assert texts[0].startswith("Design sat_vcu1525 does not fit its device: ")
+    assert texts[0].startswith("Design sat_vcu1525 + array 64x64x2 does not fit its device: ")
     assert any("kept dense, first layer" in text for text in texts)
     assert f"Warnings: {len(texts)}" in page.text
 

@@ -1,11 +1,11 @@
 """The files of a report: tables equal the frames, a folder is complete or as it was, and what cannot be reported on."""
 
-from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from changed_results import of_version
 
 import accelsim as acs
 from accelsim.plots import frames
@@ -19,7 +19,7 @@ COMPARED = ("speedup", "stages", "energy", "layer-speedup")
 def test_tables_beside_figures_are_what_is_drawn(small: Path, small_results: acs.Results, sat: acs.Design) -> None:
     def frame_of(kind: str, results: list[acs.Result]) -> pd.DataFrame:
         if kind == "roofline":
-            return frames.roofline_frame(results, sat)
+            return frames.roofline_frame(results)
         return prepare(kind, [PlotSource(path="", form="results", data=results)], Choice()).frame
 
     for kind in (*COMPARED, "roofline", "utilisation", "mapping"):
@@ -67,7 +67,7 @@ def test_one_dense_forward_pass_alone_is_a_report(tmp_path: Path, sat: acs.Desig
     result = acs.simulate(acs.load_trace("resnet9_cifar10"), sat, method="dense", mode="infer", batch=8)
     text = acs.write_report(tmp_path / "r", [result], [sat]).read_text()
     assert "One forward pass, 8 samples, sgd, closed engine" in text
-    assert "The results were read from files" in text
+    assert "which do not hold the trace that was simulated" in text
     assert not (tmp_path / "r" / "speedup.svg").exists()
     assert (tmp_path / "r" / "roofline.svg").exists()
 
@@ -78,16 +78,18 @@ def test_one_dense_forward_pass_alone_is_a_report(tmp_path: Path, sat: acs.Desig
 def test_bad_results_are_refused_and_nothing_is_written(tmp_path: Path, small_results: acs.Results, sat) -> None:
     edge = acs.load_design("sat_edge_zcu104")
     dense, bdwp, _ = small_results
-    other = replace(bdwp, version="0.0.9")
-    renamed = edge.model_copy(update={"name": "sat_vcu1525"})
+    other = of_version(bdwp, "0.0.9")
+    small = sat.with_({"array.rows": 16}).model_copy(update={"overrides": ()})  # as of another file of that name
+    twin = acs.simulate(acs.load_trace("resnet9_cifar10"), small, batch=64)
     for results, designs, message in (
         ([], [sat], "no results to report on"),
         ([dense, other], [sat], "results of versions 0.0.9, 0.1.0: simulate them again with one version"),
         ([dense, dense], [sat], "resnet9_cifar10: dense is there twice"),
         ([dense], [edge], "design 'sat_vcu1525': was simulated, but is not given; given: sat_edge_zcu104"),
-        ([dense], [], "design 'sat_vcu1525': was simulated, but is not given; given: none"),
-        ([dense], [renamed], "resnet9_cifar10: its array executes 2,048 MACs per cycle, that of design 'sat_vcu1525' 512;"
-         " name the design with --hw and --set"),
+        ([dense], [sat.with_({"array.rows": 16})], "design 'sat_vcu1525 + array 16x32x2': the results are of sat_vcu1525:"
+         " array.rows 16 (there 32)"),
+        ([dense, twin], [], "design 'sat_vcu1525': there are two of that name: array.rows 32 and 16; rename one, simulate"
+         " again"),
     ):  # fmt: skip
         with pytest.raises(acs.InputError) as error:
             acs.write_report(tmp_path / "r", results, designs)
