@@ -359,7 +359,7 @@ def test_parquet_is_made_of_the_csv(sweep: Sweep, serial: bytes, tmp_path: Path)
     parquet = pytest.importorskip("pyarrow.parquet")
     outcome = run_sweep(sweep, tmp_path / "r.parquet")
     assert outcome.journal == tmp_path / "r.csv"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["r.csv", "r.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["r.basis.json", "r.csv", "r.parquet"]
     assert (tmp_path / "r.csv").read_bytes() == serial
     table = parquet.read_table(tmp_path / "r.parquet")
     rows = rows_of(serial)
