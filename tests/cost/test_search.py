@@ -75,8 +75,8 @@ def gemms(draw):
 def all_candidates(gemm, machine):
     """Every candidate of the space, but for orders that are alike."""
     kept = np.empty(1 << 15, CANDIDATES)
-    stored = candidates_within(gemm, machine, TABLE, np.inf, kept)
-    assert stored <= len(kept)
+    while (stored := candidates_within(gemm, machine, TABLE, np.inf, kept)) > len(kept):
+        kept = np.empty(stored, CANDIDATES)
     return kept[:stored]
 
 
