@@ -197,7 +197,8 @@ def _lowered(workload: "Trace", step: "Step", stages: Sequence[str], *, observed
     for task in step.tasks:
         if isinstance(task, Gemm) and task.stage in stages:
             name = task.name if len(stages) == 1 else f"{task.name} {task.stage}"
-            ratio = (ratios.get(task.operation) if task.stage == "FF" else None) if observed else task.pattern
+            seen = ratios.get(task.operation) if (task.product or task.stage) == "FF" else None
+            ratio = seen if observed else task.pattern
             yield Product(
                 name=name,
                 m=task.m,

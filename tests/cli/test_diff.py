@@ -45,7 +45,7 @@ only in A: pool
 only in B: pool[max]
 moved: relu
 
-6 of 43 values differ, 1 row only in A, 1 row only in B, 1 row moved
+6 of 50 values differ, 1 row only in A, 1 row only in B, 1 row moved
 """
 
 
@@ -65,7 +65,7 @@ def test_two_traces(run: Run, files: Callable[..., None]) -> None:
 
 def test_equal_traces(run: Run, files: Callable[..., None]) -> None:
     files(lambda data: data["operations"][0].update(groups=1))
-    assert run("diff", "a.json", "b.json") == (0, "equal: 47 values\n", "")
+    assert run("diff", "a.json", "b.json") == (0, "equal: 54 values\n", "")
 
 
 def test_a_tolerance_hides_small_changes(run: Run, files: Callable[..., None]) -> None:

@@ -67,8 +67,9 @@ def test_traced_sparsity_of_convolutions() -> None:
 
 @pytest.mark.parametrize(("pattern", "gains"), [("2:4", True), ("2:8", True), ("4:8", False)])
 def test_traced_sparsity_of_linear_layers(make_trace, pattern: str, gains: bool) -> None:
+    density = acs.Pattern.parse(pattern).kept / acs.Pattern.parse(pattern).group
     layers = [linear(name, in_features=4096, out_features=4096, rows=64) for name in "abc"]
-    layers[1]["observed"] = {"FF": {"weight": {"density": 0.5, "pattern": pattern, "axis": "input"}}}
+    layers[1]["observed"] = {"FF": {"weight": {"density": density, "pattern": pattern, "axis": "input"}}}
     found = on(make_trace(*layers, parameters=10**8), method="traced")
     assert (found.speedup > 1) == gains
     dense = ("the traced sparsity of 1 product runs dense: not every group of four keeps at most two",)
