@@ -164,7 +164,7 @@ def test_a_stage_of_a_step_has_more_products_than_the_forward_pass_and_its_own_r
 
     assert rows() == ["proj,8,64,64,2:8,", "head,8,100,64,2:8,"]
     assert rows("--stage", "FF") == ["proj,8,64,64,2:8,", "head,8,100,64,2:8,"]
-    assert rows("--stage", "BP") == ["head,8,64,100,", "proj[recomputed],8,64,64,2:8,"]
+    assert rows("--stage", "BP") == ["head,8,64,100,1:1,", "proj[recomputed],8,64,64,2:8,"]
     assert rows("--method", "dense") == ["proj,8,64,64,", "head,8,100,64,"]
     assert rows("--method", "sr-ste", "--pattern", "1:8", "--stage", "FF")[:2] == ["proj,8,64,64,", "head,8,100,64,"]
     assert rows("--method", "traced") == ["proj,8,64,64,2:8,", "head,8,100,64,2:8,"]
