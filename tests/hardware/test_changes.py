@@ -8,7 +8,7 @@ import accelsim as acs
 from accelsim.hardware.design import Design, check_same, design_names, design_text, differences, load_design
 from accelsim.hardware.parameters import parameters_of
 from accelsim.hardware.sourced import leaf_paths, override, value_at
-from accelsim.hardware.stored import Stored, restored, stored
+from accelsim.hardware.stored import StoredModel, restored, stored
 
 
 def written(folder: Path, text: str, name: str = "my.yaml") -> Path:
@@ -143,7 +143,7 @@ def test_a_stored_design_is_restored_with_sources_and_changes(name: str) -> None
     design = load_design(name, {"array.rows": 48, "array.patterns": ["2:8"]})
     data = stored(design)
     assert data["overrides"]["array.rows"] == {"base": load_design(name).array.rows, "value": 48}
-    again = restored(Design, Stored.model_validate(data), "file")
+    again = restored(Design, StoredModel.model_validate(data), "file")
     assert again == design
     assert again.label == design.label
     assert [value_at(again, path) for path in leaf_paths(Design)] == [
