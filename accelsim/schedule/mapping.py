@@ -138,10 +138,10 @@ def _best_of(numbers: GemmNumbers, machine: MachineNumbers, mappings: Sequence[A
         ia=best.ia,
         ib=best.ib,
         split_k=best.split_k,
-        tile=tuple(found.tile),
+        tile=tuple(map(int, found.tile)),  # numpy scalars where kernels run interpreted
         order="".join(DIMENSIONS[dimension] for dimension in values.ORDERS[found.order]),
     )
-    return Found(mapping, found.cycles, found.evaluated, found.pruned)
+    return Found(mapping, int(found.cycles), found.evaluated, found.pruned)
 
 
 def why_nothing_fits(
