@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from accelsim.base.errors import InfeasibleError
+from accelsim.base.jit import plain
 from accelsim.cost.compiled import array_timing, mapping_search, values
 from accelsim.cost.compiled.values import ArrayMapping, BufferBytes, GemmNumbers, MachineNumbers
 from accelsim.cost.gemm import machine_numbers
@@ -128,7 +129,7 @@ def _search(gemm: Gemm, numbers: GemmNumbers, machine: MachineNumbers, mappings:
 
 def _best_of(numbers: GemmNumbers, machine: MachineNumbers, mappings: Sequence[ArrayMapping]) -> Found | None:
     """Return the fastest of some array mappings, None where no tile of any fits."""
-    found = mapping_search.search(numbers, machine, values.mapping_table(mappings))
+    found = plain(mapping_search.search(numbers, machine, values.mapping_table(mappings)))
     if found.cycles < 0:
         return None
     best = mappings[found.row]
@@ -138,10 +139,10 @@ def _best_of(numbers: GemmNumbers, machine: MachineNumbers, mappings: Sequence[A
         ia=best.ia,
         ib=best.ib,
         split_k=best.split_k,
-        tile=tuple(map(int, found.tile)),  # numpy scalars where kernels run interpreted
+        tile=tuple(found.tile),
         order="".join(DIMENSIONS[dimension] for dimension in values.ORDERS[found.order]),
     )
-    return Found(mapping, int(found.cycles), found.evaluated, found.pruned)
+    return Found(mapping, found.cycles, found.evaluated, found.pruned)
 
 
 def why_nothing_fits(

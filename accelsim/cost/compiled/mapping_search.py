@@ -34,7 +34,7 @@ from accelsim.cost.compiled.values import IS, ORDERS, OS, WS, K, M, Mnk, N, mapp
 
 MOST_SIZES = 64  # tile sizes of a dimension
 
-TILE_SIZES = records(whole(("size", "trips", "whole")))
+TILE_SIZES = records(whole(("length", "trips", "whole")))
 """Tile sizes of a dimension: with each its trips, and how many of them surely hold whole array blocks."""
 
 TILES = records([
@@ -112,17 +112,17 @@ def tile_candidates(size, step, shapes_blocks, tiles):
     """
     last_is_whole = not shapes_blocks or size <= step or size % step == 0
     found = 1
-    tiles[0].size = size
+    tiles[0].length = size
     cut = step
     while cut * 2 < size:
         cut *= 2
     while cut >= step and cut < size:
-        tiles[found].size = cut
+        tiles[found].length = cut
         found += 1
         cut //= 2
     for index in range(found):
         tile = tiles[index]
-        tile.trips = ceil_div(size, tile.size)
+        tile.trips = ceil_div(size, tile.length)
         tile.whole = tile.trips if last_is_whole else tile.trips - 1
     return found
 
@@ -144,7 +144,7 @@ def grid_of(shape, array, mapping, room):
 def first_fitting(tiles, found, room):
     """Index of the largest of the tile sizes that is at most `room`; `found` if none is."""
     index = 0
-    while index < found and tiles[index].size > room:
+    while index < found and tiles[index].length > room:
         index += 1
     return index
 
@@ -164,7 +164,7 @@ def ranked_mappings(shape, array, mappings):
 @jit
 def bounds_of_k(shape, array, mapping, of_k):
     """`mapping_bounds` of a copy with k in tiles `of_k`, one of `TILE_SIZES`."""
-    tk, whole_jobs = of_k.size, of_k.whole
+    tk, whole_jobs = of_k.length, of_k.whole
     bounds = mapping_bounds(Mnk(shape.m, shape.n, tk), shape.kept, shape.group, array, mapping)
     before = of_k.trips - 1
     if before == 0:
@@ -199,7 +199,7 @@ def tile_within(gemm, machine, grid, at, bounds, limit, tile):
     )  # fmt: skip
     if dram_floor(tile.least_bytes, machine.bytes_per_cycle) > limit:
         return False
-    tile.m, tile.n, tile.k = grid.m[at.m].size, grid.n[at.n].size, grid.k[at.k].size
+    tile.m, tile.n, tile.k = grid.m[at.m].length, grid.n[at.n].length, grid.k[at.k].length
     return True
 
 
@@ -211,8 +211,8 @@ def tiles_within(gemm, machine, mapping, grid, k_index, least_cycles, stall_free
     """
     shape, of, buffers, found = gemm.shape, gemm.element_bytes, machine.buffers, grid.found
     y_room, of_k = buffers.y / (2 * of.psum), grid.k[k_index]
-    m_first = first_fitting(grid.m, found.m, buffers.x / (2 * of.buffered_x) / of_k.size)
-    n_first = first_fitting(grid.n, found.n, buffers.w / (2 * of.buffered_w) / of_k.size)
+    m_first = first_fitting(grid.m, found.m, buffers.x / (2 * of.buffered_x) / of_k.length)
+    n_first = first_fitting(grid.n, found.n, buffers.w / (2 * of.buffered_w) / of_k.length)
     if m_first == found.m or n_first == found.n:
         return Within(0, 0, least_cycles)
     bounds = Bounds(np.int64(0), np.int64(0), np.int64(0), np.int64(0), np.int64(0))
@@ -225,7 +225,7 @@ def tiles_within(gemm, machine, mapping, grid, k_index, least_cycles, stall_free
         excluded = not tile_within(gemm, machine, grid, largest, bounds, limit, tiles[0])
     listed, fitting = 0, 0
     for n_index in range(n_first, found.n):
-        m_index = max(m_first, first_fitting(grid.m, found.m, y_room / grid.n[n_index].size))
+        m_index = max(m_first, first_fitting(grid.m, found.m, y_room / grid.n[n_index].length))
         fitting += found.m - m_index
         while m_index < found.m and not excluded:
             at = Mnk(m_index, n_index, k_index)
