@@ -10,7 +10,7 @@ from accelsim.engines import ENGINES
 from accelsim.engines.messages import message_rows
 from accelsim.hardware.design import Design
 from accelsim.hardware.energy_table import load_energy_table
-from accelsim.lowering.builder import lower
+from accelsim.lowering.builder import lower_case
 from accelsim.lowering.case import Case, case_of, cases_of
 from accelsim.lowering.optimizers import Optimizer
 from accelsim.lowering.tasks import Overrides
@@ -226,11 +226,7 @@ def plan_step(
     >>> len(plan.mappings) == len(plan.step.tasks)
     True
     """
-    usable = case.overrides if case.method.is_sparse else None
-    lowered = partial(
-        lower, trace, design, case.method, pattern=case.pattern, batch=case.batch, mode=case.mode, overrides=usable,
-        messages_timed=case.link_gb_per_s is not None,
-    )  # fmt: skip
+    lowered = partial(lower_case, trace, design, case)
     if isinstance(plan, Plan):
         check_plan(plan, lowered(columns=plan.step.columns), design)
         return plan
