@@ -5,7 +5,7 @@ tasks, and the cost of a GEMM depends on its own mapping alone. Minimising each 
 minimises the sum: the greedy choice is exact. It stops being so where neighbours share buffers or overlap.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from accelsim.base.errors import InfeasibleError
@@ -93,24 +93,17 @@ def array_mappings(design: Design, *, sparse: bool) -> list[ArrayMapping]:
         if dataflow == "os":
             found += [
                 ArrayMapping(code, values.SPLIT, ia, ib, split_k)
-                for ia in _powers(accumulators)
-                for ib in _powers(accumulators // ia)
-                for split_k in _powers(accumulators // (ia * ib))
+                for ia in range(1, accumulators + 1)
+                for ib in range(1, accumulators // ia + 1)
+                for split_k in range(1, accumulators // (ia * ib) + 1)
             ]
             continue
         for variant in array.stationary_variants if sparse else ("split",):
             if variant == "chain":
-                found += [ArrayMapping(code, values.CHAIN, depth, 1, 1) for depth in _powers(accumulators)]
+                found += [ArrayMapping(code, values.CHAIN, depth, 1, 1) for depth in range(1, accumulators + 1)]
             elif not (variant == "flat" and dataflow == "is"):
                 found.append(ArrayMapping(code, VARIANTS.index(variant), 1, 1, 1))
     return found
-
-
-def _powers(limit: int) -> Iterator[int]:
-    value = 1
-    while value <= limit:
-        yield value
-        value *= 2
 
 
 def buffer_needs(numbers: GemmNumbers, tile: Sequence[int], machine: MachineNumbers) -> tuple[BufferNeed, ...]:
