@@ -453,3 +453,10 @@ def test_a_traced_model_is_simulated_with_the_sparsity_it_has():
     assert {stage for (_, stage), pattern in patterns.items() if pattern == "2:8"} == {"FF", "BP"}
     assert sum(pattern == "2:8" for pattern in patterns.values()) == 4
     assert result.step.speedup > 1
+
+
+def test_elements_that_a_view_repeats_count_once():
+    """The gradient of a sum is a single one, repeated."""
+    model = nn.Linear(16, 8)
+    (operation,) = (op for op in trace(lambda: model(torch.randn(BATCH, 16)).sum(), model).operations if op.macs)
+    assert operation.observed.WU.gradient.density == 1
