@@ -6,6 +6,7 @@ minimises the sum: the greedy choice is exact. It stops being so where neighbour
 """
 
 from collections.abc import Sequence
+from math import floor
 from typing import NamedTuple
 
 from accelsim.base.errors import InfeasibleError
@@ -68,6 +69,13 @@ class Searcher:
         in `array_mappings`."""
         each = (_best_of(numbers, self._machine, [one]) for one in self._mappings[gemm.pattern is not None])
         return [(found.mapping, found.cycles) for found in each if found is not None]
+
+    def floor(self, gemm: Gemm, numbers: GemmNumbers) -> tuple[int, int]:
+        """Return cycles of the array and bytes of DRAM that no mapping of a GEMM goes below, whatever its tile."""
+        table = values.mapping_table(self._mappings[gemm.pattern is not None])
+        shape, of = numbers.shape, numbers.element_bytes
+        once = shape.m * shape.k * of.x + shape.k * shape.n * of.w + shape.m * shape.n * of.y
+        return int(mapping_search.array_floor(numbers, self._machine, table)), floor(shape.count * once)
 
     @property
     def evaluated(self) -> int:

@@ -40,7 +40,7 @@ def test_schedule_shows_and_saves_the_plan_that_simulate_executes(run, tmp_path:
     cycles, (bound, limit) = simulated["step"]["cycles"], step_bound(plan, design, SGD)
     how = "units side by side" if engine == "event" else "one task after another"
     assert re.search(rf"^the step +{cycles:,} cycles, {how} \({engine} engine\) *$", out, re.MULTILINE)
-    gap = f"{bound:,} cycles in any order, set by {limit}; the step is {cycles / bound - 1:.1%} above"
+    gap = f"{bound:,} cycles with any mapping in any order, set by {limit}; the step is {cycles / bound - 1:.1%} above"
     assert re.search(rf"^lower bound +{re.escape(gap)} *$", out, re.MULTILINE)
     assert re.search(
         rf"^generated ahead +{len(plan.ahead)} copies behind the update of their weight: layer4", out, re.MULTILINE

@@ -401,6 +401,20 @@ def candidates_within(gemm, machine, mappings, limit, kept, every=EVERY_TRIP):
 
 
 @jit
+def array_floor(gemm, machine, mappings):
+    """Array cycles of all copies that no tiling of any mapping goes below, those outside of the grid included."""
+    ranked, least = ranked_mappings(gemm, machine, mappings), np.inf
+    for place in range(ranked.shape[0]):
+        own = ranked[place]
+        trips = 1.0  # those with the least of stalls and of what each cut adds
+        if own.saved > own.each_cut:
+            trips = max(1.0, (own.uncut - own.stall_free) / own.saved)
+        issue = max(np.float64(own.stall_free), own.uncut - trips * own.saved)
+        least = min(least, gemm.shape.count * (issue + trips * own.each_cut))
+    return np.int64(np.ceil(least * (1 - 1e-12)))
+
+
+@jit
 def search(gemm, machine, mappings):
     """Exhaustive search for the fastest candidate (`Fastest`)."""
     return fastest(gemm, machine, mappings, np.inf)
