@@ -16,12 +16,14 @@ from accelsim.hardware.design import Design
 from accelsim.hardware.energy_table import EnergyTable
 from accelsim.hardware.stored import stored
 from accelsim.lowering.case import Case
+from accelsim.lowering.seen import SeenOperation
 from accelsim.lowering.tasks import Note
 from accelsim.results.energy import Energy
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from accelsim.results.gains import LayerGain
     from accelsim.schedule.plan import Plan  # with compiled kernels, which readers of results do not need
 
 __all__ = [
@@ -141,8 +143,9 @@ class Basis:
 class Result:
     """A simulated step: what it rests on, identity, totals, stages, layers, energy by component, and notes.
 
-    `dense`: the dense step that the speedup is over; None where it is this one. `plan`: what was executed. Neither is
-    written to files, so a result that was read has none.
+    `operations`: those with products, and what the trace saw of their masks. `dense`: the dense step that the speedup
+    is over; None where it is this one. `plan`: what was executed; it is not written to files, so a result that was read
+    has none. `label` tells a result that was read from others of the same case: the name of its file.
     """
 
     basis: Basis
@@ -153,8 +156,10 @@ class Result:
     layers: tuple[LayerResult, ...]
     energy: Energy
     notes: tuple[Note, ...]
+    operations: tuple[SeenOperation, ...]
     dense: "Result | None" = field(default=None, compare=False, repr=False)
     plan: "Plan | None" = field(default=None, compare=False, repr=False)
+    label: str = field(default="", compare=False, repr=False)
 
     @property
     def workload(self) -> str:
@@ -212,8 +217,28 @@ class Result:
         """What was simulated, in flat form."""
         return {"workload": self.workload, "design": self.design, **self.basis.case.head}
 
-    def to_dict(self) -> dict[str, Any]:
-        """The result as the ``accelsim-result/2`` object."""
+    def layer_gains(self) -> "tuple[LayerGain, ...]":
+        """What each layer gains over the dense step in FF, BP and WU, and why not more.
+
+        Raises `InputError` for a dense step, and for a result that was read without its dense step.
+
+        >>> import accelsim as acs
+        >>> result = acs.simulate(acs.load_trace("resnet9_cifar10"), acs.load_design("sat_vcu1525"), batch=64)
+        >>> [(gain.layer, gain.stage, gain.runs, gain.why) for gain in result.layer_gains()[:2]]
+        [('conv1.0', 'FF', None, 'first layer'), ('conv1.0', 'WU', None, 'bdwp leaves WU dense')]
+        """
+        from accelsim.results.gains import layer_gains  # noqa: PLC0415  which imports this module
+
+        return layer_gains(self)
+
+    def diagnosis(self) -> str:
+        """What limits the gain over the dense step most, in one sentence; raises as `layer_gains`."""
+        from accelsim.results.gains import diagnosis  # noqa: PLC0415  as above
+
+        return diagnosis(self)
+
+    def to_dict(self, *, with_dense: bool = True) -> dict[str, Any]:
+        """The result as the ``accelsim-result/2`` object; without its dense step where that stands beside it."""
         basis = self.basis
         return {
             "format": FORMAT,
@@ -230,6 +255,8 @@ class Result:
             "energy": asdict(self.energy),
             "layers": [asdict(layer) for layer in self.layers],
             "notes": [asdict(note) for note in self.notes],
+            "operations": [asdict(operation) for operation in self.operations],
+            "dense": self.dense.to_dict() if with_dense and self.dense is not None else None,
         }
 
     def layer_rows(self) -> Iterator[dict[str, Any]]:

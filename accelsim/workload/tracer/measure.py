@@ -1,6 +1,5 @@
 """How sparse an operand is: nonzeros, and nonzeros per group of M along an axis."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,13 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from accelsim.sparsity.masks import group_histograms, tightest_of
+from accelsim.sparsity.pattern import Pattern, by_chance
 from accelsim.workload.tracer.autograd import version_of
 from accelsim.workload.tracer.wrapped import memory_of
 
 __all__ = ["Measured", "Meter"]
 
 GROUPS = (4, 8, 16, 32)
-_BY_CHANCE = 1e-6
 _HEAD = 4096  # elements after which most operands without a pattern are known to have none
 
 
@@ -134,10 +133,9 @@ def _by_chance(counts: NDArray[np.int64], dense: Measured, share: float) -> bool
 
     `share` of the groups are observations of their own.
     """
-    group, density = len(counts) - 1, dense.nonzeros / dense.elements
-    most = int(np.flatnonzero(counts)[-1])
-    one = sum(math.comb(group, i) * density**i * (1 - density) ** (group - i) for i in range(most + 1))
-    return one >= 1 or share * int(counts.sum()) * math.log(one) > math.log(_BY_CHANCE)
+    most = max(1, int(np.flatnonzero(counts)[-1]))
+    obeyed = Pattern(kept=most, group=len(counts) - 1)
+    return by_chance(obeyed, dense.nonzeros / dense.elements, share * int(counts.sum()))
 
 
 def _in_memory_order(tensor: Tensor) -> Tensor:
