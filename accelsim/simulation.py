@@ -26,7 +26,7 @@ from accelsim.schedule.plan_file import decisions_of, load_plan, read_plan
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.trace import Trace
 
-__all__ = ["compare", "compare_cases", "plan_step", "simulate", "simulate_case"]
+__all__ = ["compare", "compare_cases", "plan_step", "simulate", "simulate_case", "trace_identity"]
 
 
 def simulate(
@@ -137,7 +137,7 @@ def simulate_case(
         design=design,
         energy_table=table,
         case=case,
-        trace_sha256=identity_of(trace.model_dump(exclude={"origin"}, exclude_defaults=True)),
+        trace_sha256=trace_identity(trace),
         plan_sha256=identity_of(decisions_of(executed)),
     )
     if baseline is not None and baseline.basis != replace(
@@ -145,6 +145,11 @@ def simulate_case(
     ):
         raise InputError("baseline: not the dense step of this trace on this design under the same options")
     return make_result(executed, timing, basis, dense, seen_in(trace, design.patterns))
+
+
+def trace_identity(trace: Trace) -> str:
+    """SHA-256 of a trace; where it comes from makes no difference."""
+    return identity_of(trace.model_dump(exclude={"origin"}, exclude_defaults=True))
 
 
 def compare(

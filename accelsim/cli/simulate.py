@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from accelsim.cli.heeding import check_heeded, tell_of_link, tell_of_masks
 from accelsim.cli.options import (
     announce_compilation,
     check_output,
@@ -15,7 +16,7 @@ from accelsim.cli.options import (
     step_options,
 )
 from accelsim.cli.recording import check_timeline, record, timeline_options
-from accelsim.cli.training import read_run, run_training, training_options
+from accelsim.cli.training import check_phases, read_phases, read_run, show_run, training_options
 
 if TYPE_CHECKING:
     from accelsim.hardware.design import Design
@@ -24,7 +25,7 @@ __all__ = ["simulate_command"]
 
 
 @click.command("simulate")
-@click.argument("trace")
+@click.argument("trace", required=False)
 @click.option("--hw", default="sat_vcu1525", show_default=True, metavar="NAME|FILE", help="Design to run on.")
 @click.option("--method", default="bdwp", show_default=True, help="Sparse-training method (accelsim list methods).")
 @click.option("--pattern", default="2:8", show_default=True, metavar="N:M", help="N of every M elements are kept.")
@@ -38,11 +39,16 @@ __all__ = ["simulate_command"]
     type=float,
     help="Link of each rank, 10^9 byte/s: charges the messages between ranks of a distributed step.",
 )
+@click.option(
+    "--by-layer",
+    is_flag=True,
+    help="Show what each layer gains over the dense step in FF, BP and WU, the masks in the trace, and why not more.",
+)
 @click.option("--save-design", metavar="FILE", help="Write the design with its --set as a file of its own: .yaml.")
 @click.option("-o", "--output", metavar="FILE", help="Write the result: .json (everything) or .csv (layers).")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def simulate_command(
-    trace: str,
+    trace: str | None,
     hw: str,
     method: str,
     pattern: str,
@@ -53,6 +59,7 @@ def simulate_command(
     timeline: str | None,
     window: str | None,
     link_gb_per_s: float | None,
+    by_layer: bool,
     save_design: str | None,
     output: str | None,
     as_json: bool,
@@ -60,25 +67,47 @@ def simulate_command(
     """Time one training step of TRACE (a shipped name or a file) and say where cycles and energy go.
 
     With --epochs and --dataset-size, or with --steps, time a whole training run: --method may be a recipe then
-    (accelsim list recipes).
+    (accelsim list recipes). So do --phase, and a TRACE that holds a run, as accelsim.tracing writes with every=N: there
+    the masks of the traces run as they are.
     """
     from accelsim.results.result_file import write_results
     from accelsim.results.timeline_file import write_timeline
     from accelsim.simulation import simulate
+    from accelsim.training import simulate_phases, simulate_training
     from accelsim.workload.trace import load_trace
 
     link = None if link_gb_per_s is None else f"{link_gb_per_s:g}"
-    single = {"--plan": plan, "--timeline": timeline, "--window": window, "--link-gb-per-s": link}
-    whole = read_run(run, step["mode"], single)
+    single = {"--plan": plan, "--timeline": timeline, "--window": window, "--link-gb-per-s": link,
+              "--by-layer": "" if by_layer else None}  # fmt: skip
+    phases = read_phases(trace, run["phases"])
+    whole = None
+    if phases:
+        check_phases(run, step["mode"], single, method)
+    else:
+        whole = read_run(run, step["mode"], single)
+        check_heeded([method], step["mode"])
     target, recording = check_output(output, (".json", ".csv")), check_timeline(timeline, window, step["engine"])
     saved = check_output(save_design, (".yaml", ".yml"), "--save-design")
-    workload, design = load_trace(trace), open_design(hw, settings)
-    announce_compilation()
-    if whole is not None:
+    if phases or whole is not None:
         del step["mode"]
-        run_training(target, as_json, workload, design, method=method, pattern=pattern, **step, **whole)
+        if whole is not None:
+            assert trace is not None, "else there are phases"
+            workload, design = load_trace(trace), open_design(hw, settings)
+            tell_of_masks([workload])
+            announce_compilation()
+            training = simulate_training(workload, design, method=method, pattern=pattern, **step, **whole)
+        else:
+            design = open_design(hw, settings)
+            announce_compilation()
+            training = simulate_phases(phases, design, **step)
+        show_run(training, target, as_json)
         _save(saved, design, as_json=as_json)
         return
+    assert trace is not None, "else there are phases"
+    workload, design = load_trace(trace), open_design(hw, settings)
+    tell_of_masks([workload])
+    tell_of_link(workload)
+    announce_compilation()
     result = simulate(workload, design, method=method, pattern=pattern, plan=plan, link_gb_per_s=link_gb_per_s, **step)
     recorded = None if recording is None else record(result, design, window)
     if target is not None:
@@ -86,12 +115,14 @@ def simulate_command(
     if recording is not None and recorded is not None:
         write_timeline(recording, recorded)
     if as_json:
-        click.echo(json.dumps(result.to_dict()))
+        from accelsim.results.gains import gains_data
+
+        click.echo(json.dumps(gains_data(result) if by_layer else result.to_dict()))
         _save(saved, design, as_json=True)
         return
     from accelsim.cli.screen import show_result
 
-    show_result(result)
+    show_result(result, by_layer=by_layer)
     for path in (target, recording):
         if path is not None:
             click.echo(f"written: {path}")

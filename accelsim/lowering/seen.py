@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 from accelsim.lowering.phases import Weighted
 from accelsim.lowering.tasks import Stage
-from accelsim.sparsity.methods import Axis
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.observed import OperandSparsity, forward_pattern
-from accelsim.workload.trace import Conv, Matmul, Operation, Trace
+from accelsim.workload.trace import Conv, Matmul, Trace
 
 __all__ = ["DEPTHWISE", "SeenOperand", "SeenOperation", "along_output_as_well", "has_masks", "seen_in"]
 
@@ -88,8 +87,8 @@ def along_output_as_well(trace: Trace) -> Trace | None:
         if own is None or own.BP is None or own.BP.weight is None or (pattern := forward_pattern(own)) is None:
             continue
         seen = own.BP.weight
-        if seen.unstructured or seen.axis == Axis.INPUT:
-            weight = OperandSparsity(density=pattern.density, pattern=str(pattern), axis="output")
+        if seen.unstructured or seen.axis == "input":
+            weight = OperandSparsity(density=pattern.density, pattern=str(pattern), axis="output", groups=(), mask=None)
             backward = own.BP.model_copy(update={"weight": weight})
             found[operation.name] = {"observed": own.model_copy(update={"BP": backward})}
     if not found:
@@ -98,10 +97,10 @@ def along_output_as_well(trace: Trace) -> Trace | None:
     return trace.model_copy(update={"operations": operations})
 
 
-def _kind_of(operation: Operation) -> str:
+def _kind_of(operation: Weighted | Matmul) -> str:
     if isinstance(operation, Conv) and operation.groups > 1 and operation.channels("input") == 1:
         return DEPTHWISE
-    return str(operation.kind)  # type: ignore[attr-defined]  # which all but the base class have
+    return operation.kind
 
 
 def _operands(operation: Weighted, modes: Collection[Pattern]) -> list[SeenOperand]:

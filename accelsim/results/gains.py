@@ -7,8 +7,8 @@ sentences are those of the two steps.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from accelsim.base.errors import InputError
 from accelsim.lowering.seen import DEPTHWISE, SeenOperand
@@ -20,10 +20,13 @@ from accelsim.sparsity.pattern import Pattern
 if TYPE_CHECKING:
     from accelsim.results.step import LayerResult, Result  # which refers to this module
 
-__all__ = ["GainGroup", "LayerGain", "diagnosis", "fold_gains", "layer_gains"]
+__all__ = ["GainGroup", "LayerGain", "diagnosis", "fold_gains", "gains_data", "layer_gains"]
+
+FORMAT = "accelsim-gains/1"
 
 _MEASURED = re.compile(r" \(density [^)]*\)")
 _KEPT_DENSE = "kept dense, "
+_OTHER_AXIS = re.compile(r"kept dense, (\d+:\d+) along the (\w+)")
 _NEAR = 0.9  # of what a pattern allows: nothing limits such a layer
 _STAGES = (Stage.FF, Stage.BP, Stage.WU)
 _OTHERS = {
@@ -44,7 +47,8 @@ _LIMITS = {
 class LayerGain:
     """One layer in one stage: seconds of the dense step and of the step, and their ratio.
 
-    `seen`: the pattern of the masks in the trace, ``unstructured``, or ``dense``; None where nothing was seen.
+    `seen`: the pattern of the masks in the trace (``2:8 by input`` where the stage reduces another axis),
+    ``unstructured``, or ``dense``; None where nothing was seen.
     `density`: share of nonzeros of the masks, None where that is not known. `runs`: the pattern that was executed, None
     where dense. `why`: what keeps the gain below what N/M allows, empty where nothing does. `utilisation`: of the
     array.
@@ -90,7 +94,8 @@ def layer_gains(result: "Result") -> tuple[LayerGain, ...]:
     """Return what each layer with products gains in FF, BP and WU, layer by layer. Raises as `Result.layer_gains`."""
     dense = _dense_of(result)
     before, after = _products(dense), _products(result)
-    reasons = {(note.operation, note.stage): note.text for note in result.notes if note.text.startswith(_KEPT_DENSE)}
+    kept = [note for note in result.notes if note.text.startswith(_KEPT_DENSE)]
+    reasons = {(note.operation or "", str(note.stage)): note.text for note in kept}
     return tuple(
         _gain(result, operation.name, operation.kind, stage, before[key], after[key], operation.seen(stage),
               reasons.get(key, ""))
@@ -135,7 +140,7 @@ def _gain(
         stage=stage.value,
         dense_s=dense_s,
         latency_s=latency_s,
-        seen=None if seen is None else _words(seen),
+        seen=None if seen is None else _words(seen, reason),
         density=None if seen is None else seen.density,
         runs=runs,
         utilisation=_utilisation(after),
@@ -146,7 +151,10 @@ def _gain(
     )
 
 
-def _words(seen: SeenOperand) -> str:
+def _words(seen: SeenOperand, reason: str) -> str:
+    """The masks in words; of those of another axis the pattern that they have there."""
+    if found := _OTHER_AXIS.match(reason):
+        return f"{found[1]} by {found[2]}"
     if seen.unstructured:
         return "unstructured"
     of = "" if seen.operand == "weight" else f" {seen.operand}"
@@ -254,3 +262,15 @@ def _beside(dense: "Result", result: "Result") -> Iterator[tuple[str, float, flo
         both = (dense.stages[stage].latency_s, result.stages[stage].latency_s)
         if both[1]:
             yield text, *both, 0.0
+
+
+def gains_data(result: "Result") -> dict[str, Any]:
+    """Return the gains of all layers and the diagnosis as the ``accelsim-gains/1`` object; raises as `layer_gains`."""
+    rows = [{**asdict(gain), "gain": gain.gain} for gain in layer_gains(result)]
+    return {
+        "format": FORMAT,
+        **result.head,
+        "speedup": result.step.speedup,
+        "diagnosis": diagnosis(result),
+        "layers": rows,
+    }

@@ -17,6 +17,7 @@ A sample stands for the steps from its own to that of the next. `accelsim.tracin
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -53,7 +54,7 @@ class Sample(FileModel):
 class SampledRun(FileModel):
     """A run of `steps` training steps: the trace of one, and samples in order, the first of which is that of step 0."""
 
-    format: Literal["accelsim-run/1"] = FORMAT
+    format: Literal["accelsim-run/1"] = "accelsim-run/1"
     steps: Annotated[int, Field(ge=1)]
     trace: Trace
     samples: Annotated[tuple[Sample, ...], Field(strict=False, min_length=1)]
@@ -61,7 +62,7 @@ class SampledRun(FileModel):
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         steps = [sample.step for sample in self.samples]
-        if steps[0] != 0 or any(later <= earlier for earlier, later in zip(steps, steps[1:], strict=False)):
+        if steps[0] != 0 or any(later <= earlier for earlier, later in pairwise(steps)):
             raise ValueError(f"samples: got steps {', '.join(map(str, steps))}; they rise from 0")
         if steps[-1] >= self.steps:
             raise ValueError(f"samples: one of step {steps[-1]}, but the run has {self.steps} steps, from 0")

@@ -40,6 +40,8 @@ class Measured:
 class Meter:
     """Measures operands; a tensor that several products read is measured once."""
 
+    _says_more = True  # of kernels, whether they obey a pattern along another line than the array's
+
     def __init__(self, *, keep_masks: bool) -> None:
         self._keep_masks = keep_masks
         self._known: dict[tuple[Any, ...], Measured] = {}
@@ -68,7 +70,7 @@ class Meter:
             count = int(np.count_nonzero(nonzero))
             groups = group_histograms(nonzero, dimension, GROUPS) if count else {}
             mask = nonzero.reshape(-1, *nonzero.shape[2:]) if self._keep_masks and count < nonzero.size else None
-            flattened = _flattened(nonzero, groups) if 0 < count < nonzero.size else None
+            flattened = _flattened(nonzero, groups) if self._says_more and 0 < count < nonzero.size else None
             self._known[name] = Measured(count, nonzero.size, axis, groups, mask, flattened)
         return self._known[name]
 
@@ -121,6 +123,8 @@ class Meter:
 
 class QuickMeter(Meter):
     """Measures what a machine can skip: weights, and gradients that are sparse. Activations are not read."""
+
+    _says_more = False
 
     def __init__(self) -> None:
         super().__init__(keep_masks=False)

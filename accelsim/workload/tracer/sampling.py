@@ -1,9 +1,9 @@
-"""Sampling a training loop: every so many steps one is watched, and what its masks are is read; others run as they are.
+"""Sampling a training loop: one of every so many steps is watched and its masks are read; others run as they are.
 
-The first sampled step is traced whole, and its products are kept as a script: which of them are executed in which order,
-and what is measured of each. Later samples follow the script. They need neither shapes nor names nor links, and read
-what a machine can skip alone: weights, and gradients where they are sparse. A step whose products are others is left
-out, with a note in the trace: the training goes on whatever the tracer makes of it.
+The first step is traced whole, and its products are kept as a script: which are executed in which order, and what is
+measured of each. Later samples follow the script: they need no shapes, names and links, and read what a machine can
+skip alone, weights, and gradients where they are sparse. A step whose products are others is left out, with a note in
+the trace: the training goes on whatever the tracer makes of it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ from accelsim.base.errors import InputError
 from accelsim.workload.names import few
 from accelsim.workload.sampled_run import Sample, SampledRun, save_run
 from accelsim.workload.torch_words import MULTIPLY
-from accelsim.workload.trace import Trace
+from accelsim.workload.trace import Conv, ConvTranspose, Linear, Trace
 from accelsim.workload.tracer.api import Tracing, first_step, watched_steps
 from accelsim.workload.tracer.entries import in_order, observe
 from accelsim.workload.tracer.measure import Measured, Meter, QuickMeter
@@ -136,12 +136,11 @@ class Sampling:
             )
         trace = self._traced.build()
         records = in_order(self._traced_step())
-        first = {entry.name: entry.observed for entry in trace.operations if getattr(entry, "observed", None)}
-        names = {entry.name for entry in trace.operations if hasattr(entry, "weight")}
-        bare = tuple(
-            entry.model_copy(update={"observed": None}) if entry.name in names else entry for entry in trace.operations
-        )
-        seen = [Sample(step=0, observed={name: own for name, own in first.items() if name in names})]
+        weighted = [entry for entry in trace.operations if isinstance(entry, Conv | ConvTranspose | Linear)]
+        first = {entry.name: entry.observed for entry in weighted if entry.observed is not None}
+        bare = tuple(entry.model_copy(update={"observed": None} if entry.name in first else {})
+                     for entry in trace.operations)  # fmt: skip
+        seen = [Sample(step=0, observed=first)]
         seen += [Sample.model_validate({"step": step, "observed": _observed(trace, records, measured)})
                  for step, measured in self._samples]  # fmt: skip
         return SampledRun(steps=self._steps, trace=self._noted(trace, bare), samples=tuple(seen))
@@ -175,12 +174,9 @@ class Sampling:
         return next(step for step in self._recorder.steps if step.records and (step.backward or step.differentiated))
 
     def _noted(self, trace: Trace, operations: tuple[Any, ...]) -> Trace:
-        said = (
-            f"samples of steps that execute other products than the first are left out: {few([f'{number:,}' for number in self._left_out])}"
-            if self._left_out
-            else None
-        )
-        assumptions = (*trace.origin.assumptions, *([said] if said else []))
+        steps = few([f"{number:,}" for number in self._left_out])
+        said = f"samples that execute other products than the first step are left out: steps {steps}"
+        assumptions = (*trace.origin.assumptions, *([said] if self._left_out else []))
         origin = trace.origin.model_copy(update={"assumptions": assumptions})
         return trace.model_copy(update={"operations": operations, "origin": origin})
 
