@@ -18,6 +18,7 @@ from accelsim.base.units import GIGA
 from accelsim.lowering.summary import merge_names
 from accelsim.lowering.tasks import Stage
 from accelsim.plots.text import words_of
+from accelsim.results.course import course_of
 from accelsim.results.step import LayerResult, Result
 from accelsim.results.training import TrainingResult
 from accelsim.sparsity.methods import case_name
@@ -26,6 +27,7 @@ from accelsim.sweep.pareto import pareto_front
 
 __all__ = [
     "contenders_frame",
+    "course_frame",
     "effects_frame",
     "energy_frame",
     "layer_speedup_frame",
@@ -195,6 +197,17 @@ def training_frame(runs: Sequence[TrainingResult]) -> pd.DataFrame:
             for phase in run.phases
         ]  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def course_frame(runs: Sequence[TrainingResult], pattern: str | None = None) -> pd.DataFrame:
+    """What masks gain over the steps of a training run, layer by layer.
+
+    Columns: layer (`accelsim.results.course.ALL` first), phase, step (its first), steps, speedup over dense, density of
+    the weights, conforming (share of their groups that obey the pattern), pattern.
+    """
+    if len(runs) != 1:
+        raise InputError(f"phases: shows one training run, got {len(runs)}")
+    return pd.DataFrame([asdict(point) for point in course_of(runs[0], pattern)])
 
 
 def _only(results: Sequence[Result], kind: str) -> Result:

@@ -161,6 +161,22 @@ def _training(sources: Sequence[PlotSource], choice: Choice) -> Drawing:
     return Drawing(frame=frame, draw=show)
 
 
+def _phases(sources: Sequence[PlotSource], choice: Choice) -> Drawing:
+    if sources[0].form == "training":
+        runs = [run for source in sources for run in source.data]
+        frame = frames.course_frame(runs, choice.value)
+        title = f"{runs[0].dense.workload} on {runs[0].dense.design}: {runs[0].title}"
+    else:
+        frame = checked(joined(sources, choice.where), "phases", sources[0].path, ("layer", "phase"),
+                        ("step", "steps", "speedup"))  # fmt: skip
+        title = ""
+    layers = list(dict.fromkeys(frame["layer"]))
+    if choice.layer is not None and choice.layer not in layers:
+        hint = did_you_mean(choice.layer, layers)
+        raise InputError(f"--layer {choice.layer}: {sources[0].path} has no such layer with a mask{hint}")
+    return Drawing(frame=frame, draw=partial(compose.draw_course, layer=choice.layer), title=title)
+
+
 def _roofline(sources: Sequence[PlotSource], choice: Choice) -> Drawing:
     if sources[0].form == "table":
         frame = checked(joined(sources, choice.where), "roofline", sources[0].path, ("kind", "layer", "pattern"),
@@ -396,6 +412,7 @@ KINDS: dict[str, Kind] = {
     "stages": _kind("stages", frames.stage_frame, _stage_stacks, (*_BARS, "stage"), ("share", "gain")),
     "energy": _kind("energy", frames.energy_frame, _energy_stacks, (*_BARS, "component"), ("share", "gain")),
     "training": Kind(build=_training, reads=("training",)),
+    "phases": Kind(build=_phases, reads=("training",), knows=("layer", "value", "where")),
     "layer-speedup": _kind(
         "layer-speedup", frames.layer_speedup_frame, compose.draw_layer_speedup, ("layer", "case", "over"), ("speedup",)
     ),
@@ -427,6 +444,7 @@ _SIGNS = {
     "stages": {"workload", "case", "stage", "share"},
     "energy": {"workload", "case", "component", "share"},
     "training": {"workload", "phase", "latency_s"},
+    "phases": {"layer", "phase", "step", "density", "conforming"},
     "layer-speedup": {"layer", "case", "speedup"},
     "utilisation": {"layer", "stage", "utilisation"},
     "roofline": {"layer", "intensity", "gops"},
