@@ -12,7 +12,7 @@ from accelsim.lowering.rules import check_supported
 from accelsim.lowering.seen import seen_in
 from accelsim.lowering.tasks import Overrides
 from accelsim.results.step import Result
-from accelsim.results.training import PhaseResult, TrainingResult
+from accelsim.results.training import PHASES, PhaseResult, TrainingResult
 from accelsim.simulation import simulate_case, trace_identity
 from accelsim.sparsity.pattern import Pattern
 from accelsim.sparsity.recipes import Phase, Recipe, find_recipe, phases_of
@@ -137,7 +137,7 @@ def simulate_phases(
         result = step(trace, case=case, baseline=own)
         results.append(PhaseResult(name=phase.name, steps=phase.steps, method="traced", pattern=None, result=result))
     return TrainingResult(
-        recipe="phases",
+        recipe=PHASES,
         method="traced",
         pattern=None,
         epochs=None,
@@ -166,7 +166,7 @@ def _check_phases(phases: Sequence[TracePhase]) -> None:
         if names or len(own) != len(first):
             where = f"operation '{names[0]}' is another" if names else f"{len(own)} operations, not {len(first)}"
             raise InputError(
-                f"{phase.name}: does other work than {phases[0].name}: {where}; phases of a run differ in their masks alone"
+                f"{phase.name}: does other work than {phases[0].name}: {where}; phases of a run differ in masks alone"
             )
 
 

@@ -70,8 +70,8 @@ def tell_of_masks(traces: "Sequence[Trace]") -> None:
     for trace in traces:
         if has_masks(trace):
             click.echo(
-                f"note: {trace.model}: this trace has masks, which the default method replaces by its own: --method traced"
-                " runs them as they are",
+                f"note: {trace.model}: this trace has masks, which the default method replaces by its own: --method"
+                " traced runs them as they are",
                 err=True,
             )
 

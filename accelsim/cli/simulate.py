@@ -19,7 +19,12 @@ from accelsim.cli.recording import check_timeline, record, timeline_options
 from accelsim.cli.training import check_phases, read_phases, read_run, show_run, training_options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from accelsim.hardware.design import Design
+    from accelsim.results.training import TrainingResult
+    from accelsim.workload.sampled_run import TracePhase
+    from accelsim.workload.trace import Trace
 
 __all__ = ["simulate_command"]
 
@@ -73,41 +78,30 @@ def simulate_command(
     from accelsim.results.result_file import write_results
     from accelsim.results.timeline_file import write_timeline
     from accelsim.simulation import simulate
-    from accelsim.training import simulate_phases, simulate_training
     from accelsim.workload.trace import load_trace
 
     link = None if link_gb_per_s is None else f"{link_gb_per_s:g}"
     single = {"--plan": plan, "--timeline": timeline, "--window": window, "--link-gb-per-s": link,
               "--by-layer": "" if by_layer else None}  # fmt: skip
     phases = read_phases(trace, run["phases"])
-    whole = None
     if phases:
         check_phases(run, step["mode"], single, method)
     else:
-        whole = read_run(run, step["mode"], single)
         check_heeded([method], step["mode"])
+    whole = None if phases else read_run(run, step["mode"], single)
     target, recording = check_output(output, (".json", ".csv")), check_timeline(timeline, window, step["engine"])
     saved = check_output(save_design, (".yaml", ".yml"), "--save-design")
-    if phases or whole is not None:
-        del step["mode"]
-        if whole is not None:
-            assert trace is not None, "else there are phases"
-            workload, design = load_trace(trace), open_design(hw, settings)
-            tell_of_masks([workload])
-            announce_compilation()
-            training = simulate_training(workload, design, method=method, pattern=pattern, **step, **whole)
-        else:
-            design = open_design(hw, settings)
-            announce_compilation()
-            training = simulate_phases(phases, design, **step)
-        show_run(training, target, as_json)
+    workload = None if phases or trace is None else load_trace(trace)
+    design = open_design(hw, settings)
+    if workload is not None:
+        tell_of_masks([workload])
+        tell_of_link(workload)
+    announce_compilation()
+    if workload is None or whole is not None:
+        of_run = {"method": method, "pattern": pattern, **(whole or {})}
+        show_run(_run_of(workload, phases, design, step, of_run), target, as_json)
         _save(saved, design, as_json=as_json)
         return
-    assert trace is not None, "else there are phases"
-    workload, design = load_trace(trace), open_design(hw, settings)
-    tell_of_masks([workload])
-    tell_of_link(workload)
-    announce_compilation()
     result = simulate(workload, design, method=method, pattern=pattern, plan=plan, link_gb_per_s=link_gb_per_s, **step)
     recorded = None if recording is None else record(result, design, window)
     if target is not None:
@@ -127,6 +121,22 @@ def simulate_command(
         if path is not None:
             click.echo(f"written: {path}")
     _save(saved, design, as_json=False)
+
+
+def _run_of(
+    workload: "Trace | None",
+    phases: "Sequence[TracePhase]",
+    design: "Design",
+    step: dict[str, Any],
+    run: dict[str, Any],
+) -> "TrainingResult":
+    """Simulate a training run, of phases or of a workload; its steps have the mode train."""
+    from accelsim.training import simulate_phases, simulate_training
+
+    options = {name: value for name, value in step.items() if name != "mode"}
+    if workload is None:
+        return simulate_phases(phases, design, **options)
+    return simulate_training(workload, design, **options, **run)
 
 
 def _save(path: Path | None, design: "Design", *, as_json: bool) -> None:

@@ -26,8 +26,8 @@ _OPTIONS = (
         "phases",
         multiple=True,
         metavar="TRACE:STEPS",
-        help="Simulate a training run from traces of your own, without TRACE: so many steps with the masks of this one, as"
-        " they are. Repeatable, in order.",
+        help="Simulate a training run from traces of your own, without TRACE: so many steps with the masks of this one,"
+        " as they are. Repeatable, in order.",
     ),
     click.option("--epochs", type=int, metavar="E", help="Simulate a training run of E epochs (with --dataset-size)."),
     click.option("--dataset-size", type=int, metavar="D", help="Samples of an epoch of a training run."),
@@ -99,13 +99,15 @@ def check_phases(run: Mapping[str, Any], mode: str, of_a_step: Mapping[str, str 
             raise InputError(f"{option} {value:g}: a run of phases is as long as its phases say; leave it out")
     if given("method") and method != "traced":
         raise InputError(f"--method {method}: phases run the masks in their traces; leave it out, or say traced")
-    _check_whole(mode, {**of_a_step, "--pattern": "" if given("pattern") else None}, "phases")
+    if given("pattern"):
+        raise InputError("--pattern: phases run the masks in their traces; leave it out")
+    _check_whole(mode, of_a_step, ", and phases make a training run")
 
 
-def _check_whole(mode: str, of_a_step: Mapping[str, str | None], leave_out: str) -> None:
+def _check_whole(mode: str, of_a_step: Mapping[str, str | None], hint: str) -> None:
     for option, value in of_a_step.items():
         if value is not None:
-            raise InputError(f"{option} {value}".rstrip() + f": is about one step; leave {leave_out} out")
+            raise InputError(f"{option} {value}".rstrip() + f": is about one step{hint}")
     if mode != "train":
         raise InputError(f"mode: got '{mode}'; the steps of a training run have the mode train")
 
@@ -124,7 +126,7 @@ def read_run(run: Mapping[str, Any], mode: str, of_a_step: Mapping[str, str | No
                     f"{option} {run[name]:g}: is a part of a training run; add --epochs and --dataset-size, or --steps"
                 )
         return None
-    _check_whole(mode, of_a_step, "--epochs, --dataset-size and --steps")
+    _check_whole(mode, of_a_step, "; leave --epochs, --dataset-size and --steps out")
     return dict(run)
 
 

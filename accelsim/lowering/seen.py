@@ -39,7 +39,7 @@ class SeenOperand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenOperation:
-    """An operation with products: its kind as in the trace, or ``depthwise``, its weights, and what was seen of them."""
+    """An operation with products: its kind as in the trace or ``depthwise``, its weights, and what was seen of them."""
 
     name: str
     kind: str

@@ -206,10 +206,13 @@ def draw_course(frame: pd.DataFrame, figure: Figure, title: str = "", *, layer: 
     for column, ax in zip(shown, panels, strict=True):
         plot_course(frame, ax, column, named)
         ax.set_ylabel(texts[column])
-        top = max(1.0, float(frame[column].max()))
-        ax.set_ylim(0, 1.08 * top)
         if column == "speedup":
+            low, high = min(1.0, float(frame[column].min())), max(1.0, float(frame[column].max()))
+            room = 0.1 * (high - low) or 0.1
+            ax.set_ylim(low - room, high + room)
             ax.axhline(1, color="black", linewidth=0.9, linestyle="--")
+        else:
+            ax.set_ylim(0, 1.08)
         if ax is not panels[-1]:
             ax.tick_params(axis="x", labelbottom=False)
     panels[-1].set_xlabel("training step")

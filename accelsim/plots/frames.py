@@ -1,11 +1,12 @@
 """What figures show, as frames: built from results, training runs and tables, with every metric computed here.
 
 A result of several is a case: what distinguishes it from the others, as in ``bdwp 2:8``, and by design, batch, engine,
-mode or optimizer only where these differ.
+mode or optimizer only where these differ; where nothing of that does, the name of its file.
 """
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -68,10 +69,15 @@ def _cases(results: Sequence[Result]) -> list[str]:
     for head in heads:
         words = [head["method"], head["pattern"], *(_shown(name, head[name]) for name in differing)]
         names.append(" ".join(word for word in words if word))
+    counts = Counter(zip((result.workload for result in results), names, strict=True))
+    names = [
+        f"{name} ({result.label})" if counts[result.workload, name] > 1 and result.label else name
+        for result, name in zip(results, names, strict=True)
+    ]
     seen: set[tuple[str, str]] = set()
     for result, name in zip(results, names, strict=True):
         if (result.workload, name) in seen:
-            raise InputError(f"{result.workload}: {name} is there twice")
+            raise InputError(f"{result.workload}: {name} is there twice; files of different names tell results apart")
         seen.add((result.workload, name))
     return names
 

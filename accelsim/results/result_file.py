@@ -113,7 +113,9 @@ def load_results(path: str | Path) -> Results:
     path = Path(path)
     if path.suffix == ".csv":
         raise InputError(f"{path}: results are read from .json; a .csv holds their layers alone")
-    return read_results(parse_json(read_text(path), str(path)), str(path))
+    label = path.name.removesuffix(".gz").removesuffix(".json")
+    found = read_results(parse_json(read_text(path), str(path)), str(path))
+    return Results(replace(result, label=label) for result in found)
 
 
 def read_results(data: Any, source: str) -> Results:

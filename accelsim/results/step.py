@@ -5,8 +5,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from accelsim.base.markup import Cell, Number, data_table
@@ -38,9 +38,14 @@ __all__ = [
     "group_notes",
     "identity_of",
     "step_cells",
+    "told_apart",
+    "with_dense_steps",
 ]
 
 FORMAT = "accelsim-result/2"
+
+
+_STEP = ("design", "batch", "engine", "mode", "optimizer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,6 +313,43 @@ class Results(tuple[Result, ...]):
         ]
         names = step_cells(self[0]) if self else ()
         return data_table("one step", ("workload", "design", "method", *names, "speedup over dense"), rows)
+
+
+def with_dense_steps(results: Sequence[Result]) -> Results:
+    """Return results of one machine and one kind of step with the dense steps that they hold, once for each workload.
+
+    Where results differ in design, batch, engine, mode or optimizer they are compared with each other, and stay alone.
+    """
+    alike = {tuple(result.head[name] for name in _STEP) for result in results}
+    dense = {result.workload for result in results if not result.basis.case.method.is_sparse}
+    found: list[Result] = []
+    for result in results:
+        if len(alike) == 1 and result.dense is not None and result.workload not in dense:
+            dense.add(result.workload)
+            found.append(result.dense)
+        found.append(result)
+    return Results(found)
+
+
+def told_apart(results: Sequence[Result]) -> Results:
+    """Return results whose workloads carry the name of their file where otherwise two would be called alike."""
+    keys = [tuple(result.head.values()) for result in results]
+    labels: dict[tuple[Any, ...], set[str]] = {}
+    for key, result in zip(keys, results, strict=True):
+        labels.setdefault(key, set()).add(result.label)
+    doubtful = {key[0] for key, own in labels.items() if len(own) > 1}
+    return Results(
+        _named(result, f"{result.workload} ({result.label})")
+        if result.workload in doubtful and result.label
+        else result
+        for result in results
+    )
+
+
+def _named(result: Result, workload: str) -> Result:
+    """A result, and its dense step, under another name of the workload."""
+    dense = None if result.dense is None else _named(result.dense, workload)
+    return replace(result, basis=replace(result.basis, workload=workload), dense=dense)
 
 
 def step_cells(result: Result) -> dict[str, Number]:

@@ -35,9 +35,20 @@ from accelsim.sparsity.recipes import Share
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["PhaseResult", "TrainingResult", "TrainingTotals", "load_training", "read_training", "write_training"]
+__all__ = [
+    "PHASES",
+    "PhaseResult",
+    "TrainingResult",
+    "TrainingTotals",
+    "load_training",
+    "read_training",
+    "write_training",
+]
 
 FORMAT = "accelsim-training/2"
+
+PHASES = "phases"
+"""The recipe of a run whose masks stand in traces of its steps."""
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -134,6 +145,8 @@ class TrainingResult:
     def title(self) -> str:
         """The recipe with its method and pattern in words."""
         method = case_name(self.method, self.pattern)
+        if self.recipe == PHASES:
+            return "the traced run"
         return method if self.recipe == "constant" else f"{self.recipe} of {method}"
 
     @property

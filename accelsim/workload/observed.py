@@ -114,8 +114,8 @@ class OperandSparsity(FileModel):
     def unstructured(self) -> bool:
         """Whether it has zeros, and these obey no pattern, or one that zeros at random would obey as well.
 
-        That is `by_chance`; a pattern that leaves exactly N nonzeros in every group is meant, and so is one whose groups
-        were not counted.
+        That is `by_chance`; a pattern that leaves exactly N nonzeros in every group is meant, and so is one whose
+        groups were not counted.
         """
         if self.density is None or not 0 < self.density < 1:
             return False
