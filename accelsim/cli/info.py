@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from accelsim.cli.heeding import tell_of_masks
 from accelsim.cli.options import open_design
 
 if TYPE_CHECKING:
@@ -50,9 +49,9 @@ def info_command(trace: str, hw: str, method: str, pattern: str, batch: int, eve
     from accelsim.sparsity.pattern import Pattern
     from accelsim.workload.trace import load_trace
 
-    workload = load_trace(trace)
-    tell_of_masks([workload])
-    summary = summarise(workload, open_design(hw, ()), find_method(method), pattern=Pattern.parse(pattern), batch=batch)
+    summary = summarise(
+        load_trace(trace), open_design(hw, ()), find_method(method), pattern=Pattern.parse(pattern), batch=batch
+    )
     if as_json:
         click.echo(json.dumps(summary.to_dict()))
         return

@@ -59,7 +59,7 @@ def read_phases(trace: str | None, phases: Sequence[str]) -> "Sequence[TracePhas
 
     if not phases:
         if trace is None:
-            raise InputError("simulate: TRACE is missing, a shipped name (accelsim list workloads) or a file")
+            raise click.UsageError("Missing argument 'TRACE'.", click.get_current_context())
         return load_run(trace).phases() if _holds_run(trace) else ()
     if trace is not None:
         raise InputError(f"{trace}: --phase names the traces of a training run; leave TRACE out")

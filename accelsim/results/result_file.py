@@ -150,7 +150,7 @@ def _linked(results: Iterable[Result]) -> Results:
 def is_dense_of(dense: Result, result: Result) -> bool:
     """Whether a result is the dense step that the speedup of another, which is not it, is over."""
     basis = replace(result.basis, case=result.basis.case.dense, plan_sha256=dense.basis.plan_sha256)
-    return dense.identity != result.identity and dense.basis == basis and dense.version == result.version
+    return dense.identity != result.identity and basis.identity(result.version) == dense.identity
 
 
 def _checked(form: Any, data: Any, source: str) -> dict[str, Any]:
