@@ -148,7 +148,16 @@ def simulate_case(
 
 
 def trace_identity(trace: Trace) -> str:
-    """SHA-256 of a trace; where it comes from makes no difference."""
+    """Return the SHA-256 of a trace that results hold; where it comes from makes no difference.
+
+    Args:
+        trace: the workload.
+
+    >>> from accelsim.workload.trace import load_trace
+    >>> trace = load_trace("resnet9_cifar10")
+    >>> trace_identity(trace) == trace_identity(trace.model_copy(update={"model": "mine"}))
+    False
+    """
     return identity_of(trace.model_dump(exclude={"origin"}, exclude_defaults=True))
 
 

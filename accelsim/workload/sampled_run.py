@@ -94,7 +94,20 @@ class SampledRun(FileModel):
 
 
 def load_run(path: str | Path) -> SampledRun:
-    """Return the run in a ``.json`` or ``.json.gz`` file. Raises `InputError` that lists every error with its path."""
+    """Return the run in a file.
+
+    Args:
+        path: a ``.json`` or ``.json.gz`` file, as `Sampler.save` of ``accelsim.tracing(model, every=N)`` writes it.
+
+    Raises `InputError` that lists every error of the file with its path.
+
+    >>> import accelsim as acs, tempfile
+    >>> run = SampledRun(steps=8, trace=acs.load_trace("resnet9_cifar10"), samples=(Sample(step=0, observed={}),))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_run(run, Path(folder, "run.json.gz"))
+    ...     load_run(Path(folder, "run.json.gz")) == run
+    True
+    """
     return read_run(parse_json(read_text(Path(path)), str(path)), str(path))
 
 
@@ -105,7 +118,20 @@ def read_run(data: Plain, source: str) -> SampledRun:
 
 
 def save_run(run: SampledRun, path: str | Path) -> None:
-    """Write a run to ``.json`` or ``.json.gz``. Raises `InputError` for another suffix or where it cannot."""
+    """Write a run.
+
+    Args:
+        run: the run.
+        path: the file, ``.json`` or ``.json.gz``; it is complete or as it was before.
+
+    Raises `InputError` for another suffix, and where it cannot be written.
+
+    >>> import accelsim as acs
+    >>> trace = acs.load_trace("resnet9_cifar10")
+    >>> save_run(SampledRun(steps=8, trace=trace, samples=(Sample(step=0, observed={}),)), "run.txt")
+    Traceback (most recent call last):
+    accelsim.base.errors.InputError: run.txt: got suffix '.txt'; runs are written as .json or .json.gz
+    """
     target = Path(path)
     if not target.name.endswith((".json", ".json.gz")):
         raise InputError(f"{target}: got suffix '{target.suffix}'; runs are written as .json or .json.gz")

@@ -33,7 +33,7 @@ from accelsim.workload.tracer.records import Pass, Record
 from accelsim.workload.tracer.running import opened
 from accelsim.workload.tracer.works import Call
 
-__all__ = ["Sampling", "tracing"]
+__all__ = ["Sampler", "tracing"]
 
 _Seen = dict[int, dict[tuple[Pass, str], Measured]]
 """What was measured, by the record of the first sample."""
@@ -111,7 +111,7 @@ class _Replay(TorchDispatchMode):  # type: ignore[misc]
             self.ignoring = before
 
 
-class Sampling:
+class Sampler:
     """What `accelsim.tracing` with `every` sees of a training loop: its masks at the sampled steps.
 
     A step ends where an optimizer of the model has run, or where `step` is called.
@@ -244,7 +244,7 @@ def tracing(
 @overload
 def tracing(
     model: nn.Module, *, batch: int | None = None, name: str | None = None, masks: bool = False, every: int
-) -> AbstractContextManager[Sampling]: ...
+) -> AbstractContextManager[Sampler]: ...
 
 
 def tracing(
@@ -254,7 +254,7 @@ def tracing(
     name: str | None = None,
     masks: bool = False,
     every: int | None = None,
-) -> AbstractContextManager[Tracing] | AbstractContextManager[Sampling]:
+) -> AbstractContextManager[Tracing] | AbstractContextManager[Sampler]:
     """Watch the training steps of `model` inside the context, forward and backward, on their real tensors.
 
     Args:
@@ -269,7 +269,7 @@ def tracing(
     Densities are their mean, and a pattern counts where it holds in all. Optimizer and metrics may run inside and are
     left out. The step computes what it would have computed, with attention and LSTMs opened into their products.
 
-    With `every` the context gives a `Sampling`, whose `save` writes a run that ``accelsim simulate`` takes: the first
+    With `every` the context gives a `Sampler`, whose `save` writes a run that ``accelsim simulate`` takes: the first
     step is traced with all operands, of later samples weights and sparse gradients are read. Steps between run as they
     are. Raises `InputError` for operations that hide products and for tensors without dense storage.
 
@@ -296,9 +296,9 @@ def tracing(
 
 
 @contextmanager
-def _sampled(model: nn.Module, batch: int | None, name: str | None, every: int) -> Iterator[Sampling]:
+def _sampled(model: nn.Module, batch: int | None, name: str | None, every: int) -> Iterator[Sampler]:
     recorder, traced = first_step(model, batch, name)
-    sampler = Sampling(model, traced, recorder, every)
+    sampler = Sampler(model, traced, recorder, every)
     with sampler.sampling():
         yield sampler
 
