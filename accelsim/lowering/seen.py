@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from accelsim.lowering.phases import Weighted
+from accelsim.lowering.rules import input_gradients
 from accelsim.lowering.tasks import Stage
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.observed import OperandSparsity, forward_pattern
@@ -79,11 +80,11 @@ def has_masks(trace: Trace) -> bool:
 def along_output_as_well(trace: Trace) -> Trace | None:
     """Return the trace as if masks that are N:M along the input were so along the output, which BP reduces.
 
-    None where there is no such mask, as where those of BP have a pattern of their own.
+    None where BP reads no such mask, as where those of BP have a pattern of their own.
     """
-    found = {}
+    found, gradients = {}, input_gradients(trace)
     for operation in trace.operations:
-        own = operation.observed if isinstance(operation, Weighted) else None
+        own = operation.observed if isinstance(operation, Weighted) and gradients[operation.name] else None
         if own is None or own.BP is None or own.BP.weight is None or (pattern := forward_pattern(own)) is None:
             continue
         seen = own.BP.weight

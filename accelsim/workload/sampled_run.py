@@ -121,7 +121,7 @@ def save_run(run: SampledRun, path: str | Path) -> None:
     """Write a run.
 
     Args:
-        run: the run.
+        run: the run, as of a `Sampler` or from a file.
         path: the file, ``.json`` or ``.json.gz``; it is complete or as it was before.
 
     Raises `InputError` for another suffix, and where it cannot be written.
