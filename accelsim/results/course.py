@@ -70,7 +70,7 @@ def followed_pattern(run: TrainingResult) -> str | None:
     None where no groups were counted.
     """
     operations = run.phases[-1].result.operations
-    modes = [str(mode) for mode in sorted(run.dense.basis.design.array.patterns)]
+    modes = [str(mode) for mode in sorted(run.dense.basis.design.patterns)]
     shares = {mode: share for mode in modes if (share := _conforming(operations, mode)) is not None}
     return max(shares, key=lambda mode: (shares[mode], -Pattern.parse(mode).density), default=None)
 
@@ -120,7 +120,7 @@ def _speedups(result: Result) -> dict[str, float]:
 
 
 def _mode(run: TrainingResult, pattern: str) -> str:
-    modes = [str(mode) for mode in sorted(run.dense.basis.design.array.patterns)]
+    modes = [str(mode) for mode in sorted(run.dense.basis.design.patterns)]
     wanted = str(Pattern.parse(pattern))
     if wanted not in modes:
         raise InputError(

@@ -114,9 +114,10 @@ def test_the_run_is_traced_as_its_first_step() -> None:
     assert [op.model_dump(exclude={"observed"}) for op in made.operations] == [
         op.model_dump(exclude={"observed"}) for op in plain.operations
     ]
-    assert plain.operations[0].observed.FF.model_copy(
-        update={"activation": made.operations[0].observed.FF.activation}
-    ) == made.operations[0].observed.FF
+    assert (
+        plain.operations[0].observed.FF.model_copy(update={"activation": made.operations[0].observed.FF.activation})
+        == made.operations[0].observed.FF
+    )
 
 
 def test_the_training_is_what_it_was() -> None:
