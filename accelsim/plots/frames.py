@@ -70,16 +70,16 @@ def _cases(results: Sequence[Result]) -> list[str]:
         words = [head["method"], head["pattern"], *(_shown(name, head[name]) for name in differing)]
         names.append(" ".join(word for word in words if word))
     counts = Counter(zip((result.workload for result in results), names, strict=True))
-    names = [
+    labelled = [
         f"{name} ({result.label})" if counts[result.workload, name] > 1 and result.label else name
         for result, name in zip(results, names, strict=True)
     ]
     seen: set[tuple[str, str]] = set()
-    for result, name in zip(results, names, strict=True):
+    for result, plain, name in zip(results, names, labelled, strict=True):
         if (result.workload, name) in seen:
-            raise InputError(f"{result.workload}: {name} is there twice; files of different names tell results apart")
+            raise InputError(f"{result.workload}: {plain} is there twice; files of different names tell results apart")
         seen.add((result.workload, name))
-    return names
+    return labelled
 
 
 def _shown(name: str, value: object) -> str:

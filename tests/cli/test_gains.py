@@ -199,7 +199,7 @@ def test_pictures_of_own_phases(run: Run, files: Path) -> None:
 
 
 def test_traces_of_one_model_carry_the_names_of_their_files(run: Run, files: Path) -> None:
-    code, out, _ = run(
+    code, _, _ = run(
         "compare", "p1.json", "p2.json", "--method", "dense", "--method", "traced", "--batch", "8", "-o", "c.json"
     )
     assert code == 0
