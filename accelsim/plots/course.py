@@ -15,7 +15,6 @@ MOST_NAMED = 6
 """Of more layers, lines are grey, and those alone that are asked for have a name."""
 
 _GREY = "#aaaaaa"
-_EACH = "each layer"
 
 
 def plot_course(frame: pd.DataFrame, ax: Axes, column: str, named: Sequence[str]) -> None:
@@ -26,12 +25,12 @@ def plot_course(frame: pd.DataFrame, ax: Axes, column: str, named: Sequence[str]
     end = int((frame["step"] + frame["steps"]).max())
     layers = [name for name in dict.fromkeys(frame["layer"]) if name != ALL]
     for layer in [name for name in layers if name not in named]:
-        _line(frame, ax, layer, column, end, color=_GREY, linewidth=0.6, label=_EACH if named else "a layer", zorder=1)
+        _line(frame, ax, layer, column, end, color=_GREY, linewidth=0.6, label="other layers" if named else "each layer", zorder=1)
     for index, layer in enumerate(named):
         style = {**marker_style(index + 1, 3), "markevery": _spread_out(frame, layer)}
         _line(frame, ax, layer, column, end, linewidth=0.9, label=layer, zorder=2, **style)
     _line(frame, ax, ALL, column, end, color=COLOURS[0], linewidth=2.0, label=ALL, zorder=3)
-    ax.set_xlim(0, end)
+    ax.set_xlim(0, 1.01 * end)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 

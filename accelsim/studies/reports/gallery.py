@@ -74,6 +74,15 @@ PICTURES = (
             "simulate resnet50_imagenet --method bdwp --epochs 90 --dataset-size 1281167 -o bdwp.json",
         ),
     ),
+    Picture(
+        kind="phases",
+        says="What do my masks gain over a training run?",
+        plot="masks.json --value 2:8",
+        made_by=(
+            "simulate --phase resnet9_digits_pruned:200 --phase resnet9_digits_2of4:400"
+            " --phase resnet9_digits_bdwp_2of8:400 -o masks.json",
+        ),
+    ),
     Picture(kind="layer-speedup", says="Which layers gain?", plot="methods.json --width double", made_by=(_METHODS,)),
     Picture(
         kind="utilisation",
