@@ -25,7 +25,17 @@ def plot_course(frame: pd.DataFrame, ax: Axes, column: str, named: Sequence[str]
     end = int((frame["step"] + frame["steps"]).max())
     layers = [name for name in dict.fromkeys(frame["layer"]) if name != ALL]
     for layer in [name for name in layers if name not in named]:
-        _line(frame, ax, layer, column, end, color=_GREY, linewidth=0.6, label="other layers" if named else "each layer", zorder=1)
+        _line(
+            frame,
+            ax,
+            layer,
+            column,
+            end,
+            color=_GREY,
+            linewidth=0.6,
+            label="other layers" if named else "each layer",
+            zorder=1,
+        )
     for index, layer in enumerate(named):
         style = {**marker_style(index + 1, 3), "markevery": _spread_out(frame, layer)}
         _line(frame, ax, layer, column, end, linewidth=0.9, label=layer, zorder=2, **style)

@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,7 @@ __all__ = [
 FORMAT = "accelsim-result/2"
 
 
+_MEASURED = re.compile(r"\d+\.\d+")
 _STEP = ("design", "batch", "engine", "mode", "optimizer")
 
 
@@ -371,16 +373,31 @@ def _speedup(result: Result) -> Number:
 
 
 def group_notes(notes: Iterable[Note]) -> dict[str, tuple[str, ...]]:
-    """Return the operations, each with its stages, that each text is about; none where it is about the whole step."""
+    """Return the operations, each with its stages, that each text is about; none where it is about the whole step.
+
+    Texts on operations that differ in measured numbers alone, as in a density of 0.25, are one, with their range.
+    """
+    notes = list(notes)
+    alike: dict[str, list[str]] = {}
+    for note in notes:
+        alike.setdefault(_MEASURED.sub("#", note.text) if note.operation else note.text, []).append(note.text)
+    merged = {text: _with_ranges(texts) for texts in alike.values() for text in texts}
     groups: dict[str, dict[str, list[str]]] = {}
     for note in notes:
-        operations = groups.setdefault(note.text, {})
+        operations = groups.setdefault(merged[note.text], {})
         if note.operation is not None and note.stage is not None:
             operations.setdefault(note.operation, []).append(note.stage)
     return {
         text: tuple(f"{name} ({', '.join(dict.fromkeys(stages))})" for name, stages in operations.items())
         for text, operations in groups.items()
     }
+
+
+def _with_ranges(texts: Sequence[str]) -> str:
+    """Write texts that differ in measured numbers alone as one."""
+    numbers = zip(*(map(float, _MEASURED.findall(text)) for text in texts), strict=True)
+    ranges = ["-".join(dict.fromkeys(f"{value:g}" for value in (min(own), max(own)))) for own in numbers]
+    return texts[0] if len(set(texts)) == 1 else _MEASURED.sub(lambda _: ranges.pop(0), texts[0])
 
 
 def identity_of(inputs: dict[str, Any]) -> str:

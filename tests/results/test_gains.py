@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 import accelsim as acs
-from accelsim.lowering.tasks import Stage
+from accelsim.lowering.tasks import Note, Stage
 from accelsim.results.gains import fold_gains, gains_data
 from accelsim.results.result_file import load_results, read_results, write_results
+from accelsim.results.step import group_notes
 
 SAT = acs.load_design("sat_vcu1525")
 
@@ -138,3 +139,21 @@ def test_a_dense_step_of_something_else_is_refused() -> None:
     assert first == (
         f"r.json: step.speedup: got {2 * result.step.speedup}; from the dense step follows {result.step.speedup}"
     )
+
+
+def test_notes_that_differ_in_measured_numbers_are_one() -> None:
+    def note(operation: str | None, text: str) -> Note:
+        return Note(operation=operation, stage=None if operation is None else Stage.FF, text=text)
+
+    texts = ("density 0.25 of 2:8", "density 0.50 of 2:8", "density 0.50 of 4:8")
+    notes = [
+        *(note(name, text) for name, text in zip("abc", texts, strict=True)),
+        note(None, "1.33x"),
+        note(None, "1.50x"),
+    ]
+    assert group_notes(notes) == {
+        "density 0.25-0.5 of 2:8": ("a (FF)", "b (FF)"),
+        "density 0.50 of 4:8": ("c (FF)",),
+        "1.33x": (),
+        "1.50x": (),
+    }
