@@ -121,16 +121,12 @@ def open_design(name: str, settings: Sequence[str]) -> "Design":
 
 def open_traces(names: Sequence[str]) -> "list[Trace]":
     """Load traces; those of one model carry the names of their files, to be told apart."""
-    from accelsim.workload.names import unique_names
+    from accelsim.workload.names import workloads_of
     from accelsim.workload.trace import load_trace
 
     traces = [load_trace(name) for name in names]
-    models = [trace.model for trace in traces]
-    stems = unique_names([Path(name).name.removesuffix(".gz").removesuffix(".json") for name in names])
-    return [
-        trace.model_copy(update={"model": f"{trace.model} ({stem})"}) if models.count(trace.model) > 1 else trace
-        for trace, stem in zip(traces, stems, strict=True)
-    ]
+    called = workloads_of(names, [trace.model for trace in traces])
+    return [trace.model_copy(update={"model": name}) for trace, name in zip(traces, called, strict=True)]
 
 
 def read_overrides(dense: Sequence[str], sparse: Sequence[str]) -> "Overrides":

@@ -50,6 +50,11 @@ def read_source(path: str | Path) -> PlotSource:
         return PlotSource(path=name, form="training", data=(read_training(data, name),))
     if form == "accelsim-timeline":
         return PlotSource(path=name, form="timeline", data=load_timeline(path))
+    if form == "accelsim-run":
+        raise InputError(
+            f"{name}: holds the masks of a training run, not what it takes; simulate it first: accelsim simulate {name}"
+            " -o RESULT.json"
+        )
     rows = _rows_of(data, form)
     if rows is not None:
         return PlotSource(path=name, form="table", data=_records(name, rows))

@@ -87,6 +87,8 @@ def test_masks_that_the_default_method_replaces_are_told_of(run: Run, files: Pat
     assert run("schedule", "p2.json", "--batch", "8")[::2] == (0, note)
     assert run("compare", "p2.json", "--batch", "8")[::2] == (0, note)
     assert run("simulate", "p2.json", "--batch", "8", "--method", "bdwp")[::2] == (0, "")
+    assert note in run("sweep", "p2.json", "--batch", "8", "-o", "r.csv")[2]
+    assert note not in run("sweep", "p2.json", "--batch", "8", "--method", "bdwp", "-o", "m.csv")[2]
     assert run("simulate", "p0.json", "--batch", "8")[::2] == (0, "")
 
 
@@ -203,11 +205,23 @@ def test_traces_of_one_model_carry_the_names_of_their_files(run: Run, files: Pat
         "compare", "p1.json", "p2.json", "--method", "dense", "--method", "traced", "--batch", "8", "-o", "c.json"
     )
     assert code == 0
-    assert [result.workload for result in acs.load_results("c.json")] == ["tiny (p1)"] * 2 + ["tiny (p2)"] * 2
+    assert [result.workload for result in acs.load_results("c.json")] == ["tiny (p1.json)"] * 2 + ["tiny (p2.json)"] * 2
     for index in (1, 2):
         run("simulate", f"p{index}.json", "--method", "traced", "--batch", "8", "-o", f"s{index}.json")
     assert run("report", "s1.json", "s2.json", "-o", "page")[0] == 0
     assert "<h1>tiny (s1), tiny (s2) on sat_vcu1525" in Path("page/index.html").read_text()
+
+
+def test_a_run_in_samples_is_no_trace(run: Run, files: Path) -> None:
+    text = "error: run.json: holds a training run in samples, not a trace; accelsim simulate run.json takes it\n"
+    assert run("info", "run.json") == (2, "", text)
+    assert run("compare", "p0.json", "run.json") == (2, "", text)
+    assert run("plot", "phases", "run.json", "-o", "f.png") == (
+        2,
+        "",
+        "error: run.json: holds the masks of a training run, not what it takes; simulate it first: accelsim simulate"
+        " run.json -o RESULT.json\n",
+    )
 
 
 def test_what_masks_became_between_two_phases(run: Run, files: Path) -> None:
