@@ -11,6 +11,7 @@ from accelsim.results.step import Result
 
 __all__ = ["show_gains"]
 
+_WITH_PRODUCTS = {Stage.FF, Stage.BP, Stage.WU}
 _BESIDE = (Stage.GENERATE, Stage.UPDATE, Stage.VECTOR)
 
 
@@ -38,15 +39,21 @@ def show_gains(out: Console, result: Result) -> None:
             first.why,
         )
     dense = result.dense or result
-    for stage in _BESIDE:
-        both = (dense.stages[stage].latency_s, result.stages[stage].latency_s)
+    rows = {stage.value: (dense.stages[stage].latency_s, result.stages[stage].latency_s) for stage in _BESIDE}
+    rows["messages"] = _messages(dense), _messages(result)
+    for title, both in rows.items():
         if any(both):
-            table.add_row("all layers", "", stage.value, *_times(*both), *(("", "") if seen else ()), "", "")
+            table.add_row("all layers", "", title, *_times(*both), *(("", "") if seen else ()), "", "")
     table.add_row(
         "step", "", "", *_times(dense.step.latency_s, result.step.latency_s), *(("", "") if seen else ()), "", ""
     )
     out.print("\ngain of each layer over the dense step")
     out.print(table)
+
+
+def _messages(result: Result) -> float:
+    """Seconds of messages between ranks, which stand beside the products of a stage."""
+    return sum(layer.latency_s for layer in result.layers if layer.m is None and layer.stage in _WITH_PRODUCTS)
 
 
 def _times(dense_s: float, latency_s: float) -> tuple[str, str, str]:

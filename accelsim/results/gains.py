@@ -147,7 +147,7 @@ def _gain(
         bound=str(longest.bound),
         why=_sparse_why(before, after, Pattern.parse(runs), str(longest.bound))
         if runs
-        else _dense_why(result, kind, stage, reason),
+        else _dense_why(result, kind, stage, seen, reason),
     )
 
 
@@ -166,7 +166,7 @@ def _utilisation(layers: "Sequence[LayerResult]") -> float:
     return sum((layer.utilisation or 0.0) * layer.cycles for layer in layers) / cycles if cycles else 0.0
 
 
-def _dense_why(result: "Result", kind: str, stage: Stage, reason: str) -> str:
+def _dense_why(result: "Result", kind: str, stage: Stage, seen: SeenOperand | None, reason: str) -> str:
     """Why a product runs dense."""
     if reason:
         return reason.removeprefix(_KEPT_DENSE)
@@ -175,6 +175,8 @@ def _dense_why(result: "Result", kind: str, stage: Stage, reason: str) -> str:
     method = result.basis.case.method
     if not method.traced:
         return f"{method.name} leaves {stage} dense"
+    if seen is None and stage is not Stage.WU:
+        return "the trace holds no observed sparsity of it"
     return "no pruned gradient was seen" if stage is Stage.WU else "no zeros were seen"
 
 
@@ -235,7 +237,7 @@ def diagnosis(result: "Result") -> str:
     verb = "is" if text in _OTHERS.values() else "are"
     at = f", at {busy:.1%} utilisation" if busy else ""
     gain = f"{before / after:.2f}"
-    gains = "no gain there" if gain == "1.00" else f"a gain of {gain}x there"
+    gains = f"a gain of {gain}x there" if before and gain != "1.00" else "no gain there"
     others = f"; the rest gains {(dense.step.latency_s - before) / rest:.2f}x" if rest > 0 else ""
     return f"{share:.0%} of the step {verb} {text}{at}: {gains}{others}"
 

@@ -157,3 +157,9 @@ def test_notes_that_differ_in_measured_numbers_are_one() -> None:
         "1.33x": (),
         "1.50x": (),
     }
+
+
+def test_a_trace_without_observations_says_so() -> None:
+    gains = step_of("resnet9_cifar10", method="traced").layer_gains()
+    assert {gain.why for gain in gains if gain.stage != "WU"} == {"the trace holds no observed sparsity of it"}
+    assert {(gain.seen, gain.density) for gain in gains} == {(None, None)}
