@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from accelsim.base.errors import InputError, did_you_mean
-from accelsim.base.inputs import note_input, refuse_inputs
+from accelsim.base.overwriting import note_input, refuse_inputs
 
 __all__ = [
     "FileModel",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from accelsim.base.errors import AccelsimError, did_you_mean
-from accelsim.base.inputs import keeping_inputs
+from accelsim.base.overwriting import keeping_inputs
 from accelsim.base.version import __version__
 
 __all__ = ["main"]

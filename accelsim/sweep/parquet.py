@@ -8,7 +8,7 @@ from typing import Any
 
 from accelsim.base.errors import InputError
 from accelsim.base.files import replacing
-from accelsim.base.inputs import note_input
+from accelsim.base.overwriting import note_input
 from accelsim.hardware.design import load_design
 from accelsim.sweep.axes import Interval, Value
 from accelsim.sweep.device_fit import FIT

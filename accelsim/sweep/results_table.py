@@ -17,7 +17,7 @@ from typing import Any
 
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.files import parse_json, read_text, write_atomically
-from accelsim.base.inputs import note_input
+from accelsim.base.overwriting import note_input
 from accelsim.hardware.sourced import text_of
 from accelsim.results.result_file import read_results
 from accelsim.results.step import MORE_IS_BETTER, Result

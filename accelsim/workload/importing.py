@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.files import parse_json
-from accelsim.base.inputs import note_input
+from accelsim.base.overwriting import note_input
 from accelsim.workload.trace import Trace
 
 __all__ = ["IMPORT_FORMATS", "ImportOptions", "import_trace", "recognise"]

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.files import errors_of, write_bytes_atomically
-from accelsim.base.inputs import note_input
+from accelsim.base.overwriting import note_input
 from accelsim.sparsity.masks import conformity
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.observed import OperandSparsity

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.base.errors import InputError
-from accelsim.base.inputs import note_input
+from accelsim.base.overwriting import note_input
 from accelsim.workload.importers._onnx_graph import STANDARD, Content, Stored, shown
 
 __all__ = ["constant", "floating_kinds", "is_constant", "stored_in", "tensor"]
