@@ -13,8 +13,10 @@ from accelsim.cli.options import (
     check_output,
     gathered,
     open_design,
+    open_trace,
     settings_option,
     step_options,
+    warnings_option,
 )
 
 if TYPE_CHECKING:
@@ -100,6 +102,7 @@ estimate_options = gathered("estimates", _OF_PLATFORMS)
     metavar="FILE",
     help="Write the results: .json (everything) or .csv (layers; with --platform a row each).",
 )
+@warnings_option
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as one JSON object.")
 def compare_command(
     traces: tuple[str, ...],
@@ -112,6 +115,7 @@ def compare_command(
     settings: tuple[str, ...],
     step: dict[str, Any],
     output: str | None,
+    warnings: str,
     as_json: bool,
 ) -> None:
     """Time every combination of designs, methods and patterns on each TRACE, relative to the first.
@@ -122,7 +126,6 @@ def compare_command(
     from accelsim.lowering.case import case_of, cases_of
     from accelsim.results.result_file import comparison, write_results
     from accelsim.simulation import compare_cases
-    from accelsim.workload.trace import load_trace
 
     target = check_output(output, (".json", ".csv"))
     cases = cases_of(case_of(method="dense", **step), methods, patterns)
@@ -137,7 +140,7 @@ def compare_command(
         repeated = [item for index, item in enumerate(given) if item in given[:index]]
         if repeated:
             raise InputError(f"{option} {repeated[0]}: is given twice")
-    workloads = [load_trace(trace) for trace in traces]
+    workloads = [open_trace(trace) for trace in traces]
     machines = [open_design(name, settings) for name in designs]
     rivals = _rivals(platforms)
     names = [*(design.label for design in machines), *(rival.name for rival in rivals)]
@@ -155,7 +158,7 @@ def compare_command(
         return
     from accelsim.cli.screen import show_comparison
 
-    show_comparison(groups)
+    show_comparison(groups, every_warning=warnings == "all")
     if target is not None:
         click.echo(f"written: {target}")
 

@@ -1,6 +1,7 @@
 """Options and checks that several commands share."""
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -13,6 +14,7 @@ from accelsim.base.errors import InputError
 if TYPE_CHECKING:
     from accelsim.hardware.design import Design
     from accelsim.lowering.tasks import Overrides
+    from accelsim.workload.trace import Trace
 
 __all__ = [
     "announce_compilation",
@@ -20,11 +22,13 @@ __all__ = [
     "check_output",
     "gathered",
     "open_design",
+    "open_trace",
     "plan_option",
     "read_overrides",
     "read_settings",
     "settings_option",
     "step_options",
+    "warnings_option",
 ]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -49,6 +53,14 @@ settings_option = click.option(
     multiple=True,
     metavar="PATH=VALUE",
     help="Override a field of the design, as in array.rows=64. Repeatable.",
+)
+
+warnings_option = click.option(
+    "--warnings",
+    type=click.Choice(["few", "all"]),
+    default="few",
+    show_default=True,
+    help="Of each warning, name the first operations that it is about, or all.",
 )
 
 plan_option = click.option(
@@ -117,6 +129,22 @@ def open_design(name: str, settings: Sequence[str]) -> "Design":
     return design
 
 
+def open_trace(name: str) -> "Trace":
+    """Load a trace, shipped or a file; one that another tool wrote (.csv, .onnx) as `accelsim import` reads it.
+
+    Says what such a file leaves open and is assumed.
+    """
+    from accelsim.workload.importing import import_trace
+    from accelsim.workload.trace import load_trace
+
+    if not name.endswith((".csv", ".onnx")) or not Path(name).is_file():
+        return load_trace(name)
+    trace = import_trace(name)
+    for assumption in trace.origin.assumptions:
+        click.echo(f"note: {assumption}", err=True)
+    return trace
+
+
 def read_overrides(dense: Sequence[str], sparse: Sequence[str]) -> "Overrides":
     """Read ``--dense GLOB`` and ``--sparse GLOB[=N:M]``."""
     from accelsim.lowering.tasks import Overrides
@@ -125,7 +153,14 @@ def read_overrides(dense: Sequence[str], sparse: Sequence[str]) -> "Overrides":
     forced = []
     for item in sparse:
         glob, equals, pattern = item.partition("=")
-        forced.append((glob, Pattern.parse(pattern) if equals else None))
+        misread = re.fullmatch(r"(?:(.*)[:@ ])?(\d+:\d+)", item)  # as in fc:2:8, or without a name
+        if misread or not glob:
+            example = f"{(misread and misread[1]) or 'fc'}={misread[2] if misread else '2:8'}"
+            raise InputError(f"--sparse {item}: expected GLOB or GLOB=N:M, as in '{example}' or 'layer1.*'")
+        try:
+            forced.append((glob, Pattern.parse(pattern) if equals else None))
+        except InputError as error:
+            raise InputError(f"--sparse {item}: {error}") from None
     return Overrides(dense=tuple(dense), sparse=tuple(forced))
 
 

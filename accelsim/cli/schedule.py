@@ -10,6 +10,7 @@ from accelsim.cli.options import (
     announce_compilation,
     check_output,
     open_design,
+    open_trace,
     plan_option,
     settings_option,
     step_options,
@@ -60,12 +61,11 @@ def schedule_command(
     from accelsim.lowering.case import case_of
     from accelsim.schedule.plan_file import save_plan
     from accelsim.simulation import plan_step
-    from accelsim.workload.trace import load_trace
 
     if every and explain is None:
         raise InputError("--all: shows every mapping of one layer; add --explain LAYER")
     target = check_output(output, (".json",))
-    workload, design = load_trace(trace), open_design(hw, settings)
+    workload, design = open_trace(trace), open_design(hw, settings)
     case = case_of(method=method, pattern=pattern, **step)
     announce_compilation()
     made = plan_step(workload, design, case, plan=plan)

@@ -10,9 +10,11 @@ from accelsim.cli.options import (
     announce_compilation,
     check_output,
     open_design,
+    open_trace,
     plan_option,
     settings_option,
     step_options,
+    warnings_option,
 )
 from accelsim.cli.recording import check_timeline, record, timeline_options
 from accelsim.cli.training import read_run, run_training, training_options
@@ -40,6 +42,7 @@ __all__ = ["simulate_command"]
 )
 @click.option("--save-design", metavar="FILE", help="Write the design with its --set as a file of its own: .yaml.")
 @click.option("-o", "--output", metavar="FILE", help="Write the result: .json (everything) or .csv (layers).")
+@warnings_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def simulate_command(
     trace: str,
@@ -55,6 +58,7 @@ def simulate_command(
     link_gb_per_s: float | None,
     save_design: str | None,
     output: str | None,
+    warnings: str,
     as_json: bool,
 ) -> None:
     """Time one training step of TRACE (a shipped name or a file) and say where cycles and energy go.
@@ -65,18 +69,20 @@ def simulate_command(
     from accelsim.results.result_file import write_results
     from accelsim.results.timeline_file import write_timeline
     from accelsim.simulation import simulate
-    from accelsim.workload.trace import load_trace
 
     link = None if link_gb_per_s is None else f"{link_gb_per_s:g}"
     single = {"--plan": plan, "--timeline": timeline, "--window": window, "--link-gb-per-s": link}
     whole = read_run(run, step["mode"], single)
     target, recording = check_output(output, (".json", ".csv")), check_timeline(timeline, window, step["engine"])
     saved = check_output(save_design, (".yaml", ".yml"), "--save-design")
-    workload, design = load_trace(trace), open_design(hw, settings)
+    workload, design = open_trace(trace), open_design(hw, settings)
     announce_compilation()
     if whole is not None:
         del step["mode"]
-        run_training(target, as_json, workload, design, method=method, pattern=pattern, **step, **whole)
+        every = warnings == "all"
+        run_training(
+            target, as_json, workload, design, every_warning=every, method=method, pattern=pattern, **step, **whole
+        )
         _save(saved, design, as_json=as_json)
         return
     result = simulate(workload, design, method=method, pattern=pattern, plan=plan, link_gb_per_s=link_gb_per_s, **step)
@@ -91,7 +97,7 @@ def simulate_command(
         return
     from accelsim.cli.screen import show_result
 
-    show_result(result)
+    show_result(result, every_warning=warnings == "all")
     for path in (target, recording):
         if path is not None:
             click.echo(f"written: {path}")
