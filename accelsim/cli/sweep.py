@@ -11,9 +11,9 @@ import click
 
 from accelsim.base.errors import InputError
 from accelsim.cli.axes import axis_options, command_line, cores, read_sweep
-from accelsim.cli.fitting import unfit_line
 from accelsim.cli.options import announce_compilation, check_output
 from accelsim.cli.progress import progress_bar
+from accelsim.sweep.unfit import unfit_line
 
 if TYPE_CHECKING:
     from accelsim.sweep.run import Outcome

@@ -396,7 +396,7 @@ def _clear_of_lines(figure: Figure, ax: Axes, lines: Sequence[float]) -> None:
             box = text.get_window_extent()
             if not isinstance(text, Annotation) or not box.x0 - 1 < at < box.x1 + 1:
                 continue
-            away = (at - 4 - box.x1) if text.get_ha() == "right" else (at + 4 - box.x0)
+            away = (at - 4 - box.x1) if text.get_horizontalalignment() == "right" else (at + 4 - box.x0)
             right, up = text.xyann
             text.xyann = (right + away * 72 / figure.dpi, up)
 

@@ -71,5 +71,6 @@ def write_on_slope(frame: pd.DataFrame, ax: Axes) -> None:
         if min(share, 1 - share) * length > _HALF_TEXT_PX
     ] or [((x0 + x1) / 2 - _OFF_PX, (y0 + y1) / 2 + _OFF_PX)]
     x, y = max(places, key=lambda place: min(math.dist(place, point) for point in seen))
-    ax.text(*ax.transData.inverted().transform((x, y)), f"DRAM {bandwidth:.3g} GB/s", fontsize=6, ha="center",
+    across, up = ax.transData.inverted().transform((x, y))
+    ax.text(across, up, f"DRAM {bandwidth:.3g} GB/s", fontsize=6, ha="center",
             va="center", rotation=math.degrees(angle), rotation_mode="anchor")  # fmt: skip

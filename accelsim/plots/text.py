@@ -102,6 +102,7 @@ PARAMETERS = {
 _KNOWN |= PARAMETERS
 _UNITS = {"gb_per_s": "GB/s", "per_w": "1/W", "per_s": "1/s", "bytes": "B", "cycles": "cycles", "hz": "Hz",
           "mm2": "mm2", "bits": "bits", "s": "s", "j": "J", "w": "W", "gops": "GOPS", "pct": "%"}  # fmt: skip
+_PLAIN = {"batch", "array_utilisation"}  # values that say what they are without a unit
 _SCALED = {"s", "J", "W", "B", "Hz"}
 _BINARY = ((2**30, "Gi"), (2**20, "Mi"), (2**10, "Ki"), (1, ""))
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"))
@@ -189,8 +190,12 @@ def in_words(column: str, value: object) -> str:
     if isinstance(value, bool | str) or not isinstance(value, SupportsFloat):
         return str(value).lower() if isinstance(value, bool) else str(value)
     number_of, unit = float(value), words_of(column)[1]
+    if column in _PLAIN or column not in _KNOWN:
+        return f"{number_of:,.12g}"
     if unit not in _SCALED and unit != "bytes":
-        return f"{number_of:,.12g} {unit if column in PARAMETERS else ''}".rstrip()
+        exact = column in PARAMETERS
+        shown = f"{number_of:,.12g}" if exact else f"{float(f'{number_of:.4g}'):,.12g}"
+        return f"{shown}x" if unit == "x" else f"{shown} {unit}".rstrip()
     factor, label = factor_of(column, [number_of])
     return f"{number_of / factor:,.4g} {label.rpartition('(')[2].rstrip(')')}"
 
