@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from accelsim.cli.options import check_folder
+from accelsim.cli.progress import Show, progress_bar
 
 if TYPE_CHECKING:
     from accelsim.platforms.accuracy import Accuracy
@@ -21,7 +23,8 @@ def report_accuracy(names: Sequence[str], file: str | None, output: str | None, 
 
     folder = check_folder(output)
     path = Path(file) if file else None
-    found = [check_platforms(name, path) for name in names]
+    with progress_bar("validate", "rows") as show:
+        found = [check_platforms(name, path, progress=partial(_of_check, show, name)) for name in names]
     if folder is not None:
         from accelsim.studies.reports.platforms import write_accuracy
 
@@ -35,6 +38,10 @@ def report_accuracy(names: Sequence[str], file: str | None, output: str | None, 
         if folder is not None:
             click.echo(f"written: {folder}")
     return 0 if all(each.compared for each in found) else 1
+
+
+def _of_check(show: "Show", name: str, done: int, total: int, _what: str) -> None:
+    show(done, total, name)
 
 
 def _show(found: "Accuracy", *, shipped: bool) -> None:

@@ -86,7 +86,8 @@ def report_command(
         announce_compilation()
         machines = [open_design(name, settings) for name in designs or ("sat_vcu1525",)]
         traces, results = _simulate(sources, machines, methods, patterns, step)
-    page = write_report(folder, results, traces=traces, runs=runs, command=_command(ctx))
+    with progress_bar("report", "figures") as show:
+        page = write_report(folder, results, traces=traces, runs=runs, command=_command(ctx), progress=show)
     click.echo(f"written: {page}")
 
 
@@ -176,13 +177,14 @@ def _simulate(
     patterns: Sequence[str],
     step: "dict[str, Any]",
 ) -> "tuple[list[Trace], Results]":
-    from accelsim.simulation import compare
+    from accelsim.lowering.case import case_of, cases_of
+    from accelsim.simulation import compare_cases
     from accelsim.workload.trace import load_trace
 
     traces = [load_trace(source) for source in sources]
-    return traces, compare(
-        traces, machines, methods=tuple(dict.fromkeys(("dense", *methods))), patterns=patterns, **step
-    )
+    cases = cases_of(case_of(method="dense", pattern=None, **step), tuple(dict.fromkeys(("dense", *methods))), patterns)
+    with progress_bar("simulate", "steps") as show:
+        return traces, compare_cases(traces, machines, cases, show)
 
 
 def _command(ctx: click.Context) -> str:

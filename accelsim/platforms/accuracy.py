@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from accelsim.base.errors import InputError
+from accelsim.base.progress import Progress, heard, silent
 from accelsim.hardware.platform import Behaviour, load_behaviour, load_platform, platform_names
 from accelsim.platforms.predictions import predict_pairs, prepare
 from accelsim.platforms.published_rows import (
@@ -122,9 +123,9 @@ def _spread(rows: Sequence[Compared]) -> Spread | None:
     )
 
 
-def _throughput(path: Path | None, wanted: Wanted) -> tuple[list[Compared], list[Unsupported]]:
+def _throughput(path: Path | None, wanted: Wanted, progress: Progress) -> tuple[list[Compared], list[Unsupported]]:
     compared, unsupported = [], []
-    for case in read_throughput(path):
+    for case in heard(read_throughput(path), progress):
         if isinstance(case, Unsupported):
             unsupported.append(case)
             continue
@@ -139,9 +140,9 @@ def _throughput(path: Path | None, wanted: Wanted) -> tuple[list[Compared], list
     return compared, unsupported
 
 
-def _sparse(path: Path | None, wanted: Wanted) -> tuple[list[Compared], list[Unsupported]]:
+def _sparse(path: Path | None, wanted: Wanted, progress: Progress) -> tuple[list[Compared], list[Unsupported]]:
     compared, unsupported = [], []
-    for case in read_sparse(path):
+    for case in heard(read_sparse(path), progress):
         if isinstance(case, Unsupported):
             unsupported.append(case)
             continue
@@ -176,7 +177,7 @@ def _compared(case: ThroughputCase | SparseCase, measured: float, predicted: flo
     )
 
 
-PLATFORM_CHECKS: Mapping[str, Callable[[Path | None, Wanted], tuple[list[Compared], list[Unsupported]]]] = {
+PLATFORM_CHECKS: Mapping[str, Callable[[Path | None, Wanted, Progress], tuple[list[Compared], list[Unsupported]]]] = {
     "throughput": _throughput,
     "sparse-gemm": _sparse,
 }
@@ -195,13 +196,16 @@ def describe_check(name: str, *, shipped: bool) -> str:
     return f"{_TITLES[name]}; {rows}"
 
 
-def check_platforms(name: str, path: Path | None = None, *, everything: bool = False) -> Accuracy:
-    """Compare the rows of a check: every row of the file `path`, else the held-out shipped ones, or `everything`.
+def check_platforms(
+    name: str, path: Path | None = None, *, everything: bool = False, progress: Progress = silent
+) -> Accuracy:
+    """Compare the rows of a check: every row of the file `path`, else the held-out shipped ones, or `everything`;
+    `progress` hears of each row.
 
     Raises `InputError` naming file, line and column for a file that lacks columns, has no rows or holds bad values.
     """
     all_rows = path is not None or everything
-    compared, unsupported = PLATFORM_CHECKS[name](path, lambda case: all_rows or held_out(case))
+    compared, unsupported = PLATFORM_CHECKS[name](path, lambda case: all_rows or held_out(case), progress)
     return Accuracy(check=name, compared=tuple(compared), unsupported=tuple(unsupported))
 
 

@@ -290,6 +290,7 @@ _OFFSETS = ((5, 0), (-5, 0), (0, 5), (0, -5), (4, 4), (-4, 4), (4, -4), (-4, -4)
 _REACHES = (1, 2.5, 4, 6, 9)
 _BESIDE_PT = 8  # a text farther away has a line to its point
 _POINT_PX = 3
+_APART_PX = 1.5  # of texts from each other and from points
 
 
 def place_labels(
@@ -314,7 +315,7 @@ def place_labels(
             note = _note(ax, point, text, size_pt, (offset[0] * reach, offset[1] * reach))
             note.get_window_extent()  # moves the text to its place
             box = Text.get_window_extent(note)  # without the line to the point
-            if _within(box, inside) and not any(box.overlaps(other) for other in taken):
+            if _within(box, inside) and not any(box.padded(_APART_PX).overlaps(other) for other in taken):
                 taken.append(box)
                 break
             note.remove()

@@ -8,6 +8,7 @@ from pathlib import Path
 from accelsim.base.errors import InputError
 from accelsim.base.files import replacing_folder, write_atomically
 from accelsim.base.markup import Html
+from accelsim.base.progress import Progress, heard, silent
 from accelsim.hardware.design import Design, differences
 from accelsim.plots.compose import make_figure
 from accelsim.plots.style import save_figure, save_with_data
@@ -34,6 +35,7 @@ def write_report(
     traces: Sequence[Trace] = (),
     runs: Sequence[TrainingResult] = (),
     command: str = "",
+    progress: Progress = silent,
 ) -> Path:
     """Write a report on results and return its page, ``index.html``.
 
@@ -44,6 +46,7 @@ def write_report(
         traces: what was simulated, where that is known.
         runs: training runs, of which each different step is shown as a result, too.
         command: what makes the report again; empty: nothing is said of it.
+        progress: hears of each figure.
 
     Raises `InputError` for no results, results of several versions, two that are alike, designs that are others than
     those of the results, and a folder that holds anything else than a report.
@@ -72,7 +75,7 @@ def write_report(
             run_figures=run_figures,
             comparing=comparing,
             detailed=detailed,
-            svgs={figure.name: draw_into(figure, new) for figure in figures},
+            svgs={figure.name: draw_into(figure, new) for figure in heard(figures, progress)},
             command=command,
         )
         write_rows(new / "steps.csv", [{**result.head, **asdict(result.step)} for result in results])
