@@ -62,6 +62,8 @@ def _show(found: "Accuracy", *, shipped: bool) -> None:
         numbers = (spread.median, spread.p90, spread.worst.relative_error)
         table.add_row(name, str(spread.rows), *(f"{value:.1%}" for value in numbers), spread.worst.label)
     out.print(table)
+    if found.signs is not None:
+        out.print(f"  {found.signs}", soft_wrap=True)
     for reason, count in found.reasons.items():
         out.print(escape(f"  unsupported: {count} {'row' if count == 1 else 'rows'} of {reason}"), soft_wrap=True)
     out.print()

@@ -7,7 +7,7 @@ how rows are read, was chosen with all shipped rows in sight: only its fitted va
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
@@ -26,7 +26,16 @@ from accelsim.platforms.published_rows import (
     read_throughput,
 )
 
-__all__ = ["PLATFORM_CHECKS", "Accuracy", "Compared", "Spread", "check_platforms", "describe_check", "error_band"]
+__all__ = [
+    "PLATFORM_CHECKS",
+    "Accuracy",
+    "Compared",
+    "Signs",
+    "Spread",
+    "check_platforms",
+    "describe_check",
+    "error_band",
+]
 
 
 Wanted = Callable[[ThroughputCase | SparseCase], bool]
@@ -62,6 +71,23 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Signs:
+    """Of ratios, whether a gain or a loss was measured and predicted: rows, how many right, losses, and those seen."""
+
+    rows: int
+    right: int
+    losses: int
+    losses_seen: int
+
+    def __str__(self) -> str:
+        """Return it as a sentence."""
+        return (
+            f"whether it gains or loses is right in {self.right} of {self.rows} rows, and in {self.losses_seen} of the"
+            f" {self.losses} where it loses"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
     """Outcome of a check of platform estimates: compared rows, and those that cannot be, with platform and reason."""
 
@@ -73,6 +99,19 @@ class Accuracy:
     def overall(self) -> Spread | None:
         """The errors of all compared rows; None where there are none."""
         return _spread(self.compared)
+
+    @property
+    def signs(self) -> Signs | None:
+        """Whether predicted gains are gains, of the check that compares gains."""
+        rows = self.compared
+        if self.check != "sparse-gemm" or not rows:
+            return None
+        return Signs(
+            rows=len(rows),
+            right=sum((row.measured > 1) == (row.predicted > 1) for row in rows),
+            losses=sum(row.measured <= 1 for row in rows),
+            losses_seen=sum(row.measured <= 1 and row.predicted <= 1 for row in rows),
+        )
 
     @property
     def by_platform(self) -> dict[str, Spread]:
@@ -98,6 +137,7 @@ class Accuracy:
             "worst_relative_error": overall.worst.relative_error if overall else None,
             "median_relative_error": overall.median if overall else None,
             "p90_relative_error": overall.p90 if overall else None,
+            "signs": None if self.signs is None else asdict(self.signs),
             "unsupported": self.reasons,
             "platforms": {
                 name: {
