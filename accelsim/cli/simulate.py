@@ -83,7 +83,10 @@ def simulate_command(
         run_training(
             target, as_json, workload, design, every_warning=every, method=method, pattern=pattern, **step, **whole
         )
-        _save(saved, design, as_json=as_json)
+        if saved is not None:
+            _save(saved, design)
+            if not as_json:
+                click.echo(f"written: {saved}")
         return
     result = simulate(workload, design, method=method, pattern=pattern, plan=plan, link_gb_per_s=link_gb_per_s, **step)
     recorded = None if recording is None else record(result, design, window)
@@ -91,26 +94,22 @@ def simulate_command(
         write_results(target, [result])
     if recording is not None and recorded is not None:
         write_timeline(recording, recorded)
+    if saved is not None:
+        _save(saved, design)
     if as_json:
         click.echo(json.dumps(result.to_dict()))
-        _save(saved, design, as_json=True)
         return
     from accelsim.cli.screen import show_result
 
     show_result(result, every_warning=warnings == "all")
-    for path in (target, recording):
+    for path in (target, recording, saved):
         if path is not None:
             click.echo(f"written: {path}")
-    _save(saved, design, as_json=False)
 
 
-def _save(path: Path | None, design: "Design", *, as_json: bool) -> None:
-    """Write the design where a file is given, which it is named after."""
-    if path is None:
-        return
+def _save(path: Path, design: "Design") -> None:
+    """Write the design, named after its file."""
     from accelsim.base.files import write_atomically
     from accelsim.hardware.design import design_text
 
     write_atomically(path, design_text(design, path.stem))
-    if not as_json:
-        click.echo(f"written: {path}")
