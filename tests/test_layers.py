@@ -51,7 +51,7 @@ HOMES = {
 # Modules that share a name because they are the same thing at another level.
 SAME_THING = {
     "ablation", "accuracy", "axes", "compiled", "contenders", "diff", "exporting", "importing", "masks", "methods", "overlap",
-    "paper", "pareto", "platforms", "plot", "report", "results", "rules", "scalesim", "schedule", "search", "sweep",
+    "paper", "pareto", "platforms", "plot", "progress", "report", "results", "rules", "scalesim", "schedule", "search", "sweep",
     "timeline", "trace", "training", "validation",
 }  # fmt: skip
 # Classes that share a name: public ones, and the same thing read by different doors.

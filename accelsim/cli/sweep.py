@@ -47,6 +47,8 @@ def sweep_command(sources: tuple[str, ...], output: str, jobs: int | None, dask:
     if jobs is not None and dask is not None:
         raise InputError("--jobs: with --dask, its workers do the work, as many as there are")
     sweep = read_sweep(sources, given)
+    for remark in sweep.remarks:
+        click.echo(f"note: {remark}", err=True)
     again = command_line("sweep", sources, output, {**given, "jobs": jobs, "dask": dask})
     announce_compilation(sweep=True)
     done = 0

@@ -1,7 +1,7 @@
 """Files that figures are drawn from: what other commands write, and tables of the same columns."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -17,7 +17,7 @@ from accelsim.results.timeline_file import load_timeline
 from accelsim.results.training import read_training
 from accelsim.sweep.results_table import read_formula
 
-__all__ = ["FORMS", "Condition", "PlotSource", "as_text", "checked", "joined", "kept", "read_source"]
+__all__ = ["FORMS", "Condition", "PlotSource", "as_text", "checked", "joined", "kept", "read_source", "table_source"]
 
 FORMS = {
     "results": "results",
@@ -35,6 +35,11 @@ class PlotSource:
     path: str
     form: str
     data: Any
+
+
+def table_source(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> PlotSource:
+    """Return rows that were read of a file as what figures are drawn from."""
+    return PlotSource(path=str(path), form="table", data=pd.DataFrame(list(rows)))
 
 
 def read_source(path: str | Path) -> PlotSource:

@@ -10,7 +10,7 @@ from accelsim.hardware.design import Design
 from accelsim.hardware.energy_table import EnergyTable
 from accelsim.hardware.resources import check_fits
 from accelsim.report.drawings import ReportFigure
-from accelsim.report.layers import layer_tables
+from accelsim.report.layer_tables import layer_tables
 from accelsim.report.origins import DesignParameter, machine_table, parameter_tables, parameters_of
 from accelsim.report.pieces import figures_of, page_of, table_of
 from accelsim.results.energy import energy_at

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from accelsim.base.errors import InputError
 from accelsim.base.files import replacing_folder, write_atomically
 from accelsim.base.markup import Cell, Html, Number, element
 from accelsim.plots.kinds import Choice, prepare
-from accelsim.plots.sources import PlotSource
+from accelsim.plots.sources import PlotSource, table_source
 from accelsim.plots.text import in_words, words_of
 from accelsim.report.drawings import ReportFigure
 from accelsim.report.origins import machine_table, parameter_tables
@@ -96,8 +94,7 @@ def _read(path: Path) -> _Sweep:
     for row in table.rows(varied):
         for name, found in values.items():
             found[row[name]] = None
-    rows = [row for _, row in selected(table, None, None, Selection(failed={}))]
-    frame = pd.DataFrame(rows, columns=list(table.columns))
+    shown = [row for _, row in selected(table, None, None, Selection(failed={}))]
     return _Sweep(
         table=table,
         basis=basis,
@@ -106,13 +103,12 @@ def _read(path: Path) -> _Sweep:
         best=tuple(best),
         counts=counts,
         front=front,
-        figures=tuple(_figures(frame, path)),
+        figures=tuple(_figures(table_source(path, shown))),
     )
 
 
-def _figures(frame: pd.DataFrame, path: Path) -> Iterator[ReportFigure]:
+def _figures(source: PlotSource) -> Iterator[ReportFigure]:
     """Every kind of figure that these rows can be drawn as without a choice of some of them."""
-    source = PlotSource(path=str(path), form="table", data=frame)
     for kind, (heading, caption) in _FIGURES.items():
         try:
             drawing = prepare(kind, [source], Choice())

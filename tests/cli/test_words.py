@@ -118,3 +118,17 @@ def test_a_message_shows_how_tokens_are_given(run, spec: str) -> None:
         2, "", f"error: input '{spec}': SIZExSIZE as in 3x64x64 (float32, without the batch) or SIZE:int64:BOUND as in"
         " 128:int64:30522 (128 tokens below 30522, the size of the vocabulary) is needed\n",
     )  # fmt: skip
+
+
+def test_files_are_written_before_anything_is_printed(run, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("accelsim.cli.screen.show_result", closed)
+    design, result = tmp_path / "my.yaml", tmp_path / "r.json"
+    with pytest.raises(BrokenPipeError):
+        run(
+            "simulate", TRACE, "--batch", "8", "--set", "array.rows=16", "--save-design", str(design), "-o", str(result)
+        )
+    assert acs.load_design(design).array.rows == 16
+    assert result.is_file()
