@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 from accelsim.base.errors import AccelsimError, did_you_mean
+from accelsim.base.overwriting import keeping_inputs
 from accelsim.base.version import __version__
 
 __all__ = ["main"]
@@ -78,7 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
-        code = _cli.main(args=arguments, prog_name="accelsim", standalone_mode=False)
+        with keeping_inputs():
+            code = _cli.main(args=arguments, prog_name="accelsim", standalone_mode=False)
     except AccelsimError as error:
         for line in str(error).splitlines():
             click.echo(f"error: {line}", err=True)

@@ -8,12 +8,13 @@ import click
 
 from accelsim.base.errors import InputError
 from accelsim.cli.contenders import check_baseline, echo_contenders
+from accelsim.cli.heeding import check_heeded, tell_of_masks
 from accelsim.cli.options import (
     announce_compilation,
     check_output,
     gathered,
     open_design,
-    open_trace,
+    open_traces,
     settings_option,
     step_options,
     warnings_option,
@@ -140,7 +141,9 @@ def compare_command(
         repeated = [item for index, item in enumerate(given) if item in given[:index]]
         if repeated:
             raise InputError(f"{option} {repeated[0]}: is given twice")
-    workloads = [open_trace(trace) for trace in traces]
+    check_heeded(methods, step["mode"])
+    workloads = open_traces(traces)
+    tell_of_masks(workloads)
     machines = [open_design(name, settings) for name in designs]
     rivals = _rivals(platforms)
     names = [*(design.label for design in machines), *(rival.name for rival in rivals)]

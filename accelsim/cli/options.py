@@ -23,6 +23,7 @@ __all__ = [
     "gathered",
     "open_design",
     "open_trace",
+    "open_traces",
     "plan_option",
     "read_overrides",
     "read_settings",
@@ -143,6 +144,15 @@ def open_trace(name: str) -> "Trace":
     for assumption in trace.origin.assumptions:
         click.echo(f"note: {assumption}", err=True)
     return trace
+
+
+def open_traces(names: Sequence[str]) -> "list[Trace]":
+    """Load traces; those of one model carry the names of their files, to be told apart."""
+    from accelsim.workload.names import workloads_of
+
+    traces = [open_trace(name) for name in names]
+    called = workloads_of(names, [trace.model for trace in traces])
+    return [trace.model_copy(update={"model": name}) for trace, name in zip(traces, called, strict=True)]
 
 
 def read_overrides(dense: Sequence[str], sparse: Sequence[str]) -> "Overrides":

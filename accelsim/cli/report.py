@@ -9,10 +9,12 @@ import click
 from click.core import ParameterSource
 
 from accelsim.base.errors import InputError
+from accelsim.cli.heeding import check_heeded, tell_of_masks
 from accelsim.cli.options import (
     announce_compilation,
     check_folder,
     open_design,
+    open_traces,
     read_settings,
     settings_option,
     step_options,
@@ -150,7 +152,7 @@ def _read(
     """Results and training runs of files, which hold their designs; those that are named have to be the same."""
     from accelsim.hardware.design import check_same
     from accelsim.results.result_file import load_results
-    from accelsim.results.step import Results
+    from accelsim.results.step import told_apart
     from accelsim.results.training import load_training
 
     files = [source for source in sources if forms[source] != "trace"]
@@ -160,7 +162,7 @@ def _read(
     unused = [name for name in given if name not in {"sources", "--hw", "--set", "-o"}]
     if unused:
         raise InputError(f"{unused[0]}: {files[0]} holds results, which say so already")
-    results = Results(result for file in files if forms[file] == "results" for result in load_results(file))
+    results = told_apart([result for file in files if forms[file] == "results" for result in load_results(file)])
     runs = [load_training(file) for file in files if forms[file] == "training"]
     if not results and not runs:
         raise InputError(f"{files[0]}: no results to report on")
@@ -179,9 +181,10 @@ def _simulate(
 ) -> "tuple[list[Trace], Results]":
     from accelsim.lowering.case import case_of, cases_of
     from accelsim.simulation import compare_cases
-    from accelsim.workload.trace import load_trace
 
-    traces = [load_trace(source) for source in sources]
+    check_heeded(methods, step["mode"])
+    traces = open_traces(sources)
+    tell_of_masks(traces)
     cases = cases_of(case_of(method="dense", pattern=None, **step), tuple(dict.fromkeys(("dense", *methods))), patterns)
     with progress_bar("simulate", "steps") as show:
         return traces, compare_cases(traces, machines, cases, show)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from accelsim.base.errors import InputError
+from accelsim.cli.heeding import check_heeded, tell_of_masks
 from accelsim.cli.options import (
     announce_compilation,
     check_output,
@@ -65,7 +66,9 @@ def schedule_command(
     if every and explain is None:
         raise InputError("--all: shows every mapping of one layer; add --explain LAYER")
     target = check_output(output, (".json",))
+    check_heeded([method], step["mode"])
     workload, design = open_trace(trace), open_design(hw, settings)
+    tell_of_masks([workload])
     case = case_of(method=method, pattern=pattern, **step)
     announce_compilation()
     made = plan_step(workload, design, case, plan=plan)

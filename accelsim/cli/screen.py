@@ -35,18 +35,25 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else _WIDTH_IN_FILES, highlight=False)
 
 
-def show_result(result: Result, *, every_warning: bool = False) -> None:
-    """Print a result beside the dense step that its speedup is over."""
+def show_result(result: Result, *, by_layer: bool = False, every_warning: bool = False) -> None:
+    """Print a result beside the dense step that its speedup is over; with `by_layer`, what each layer gains."""
     out = console()
     head, _, rest = head_of(result).partition(", ")
     out.print(Text.assemble((head, "bold"), f", {rest}\n"), soft_wrap=True)
     out.print(_rich(totals_table(result)))
     if sentence := gain_sentence(result):
         out.print(Text(f"\n{sentence}\n"))
+    if result.dense is not None and result.basis.case.method.is_sparse:
+        out.print(f"What limits it: {result.diagnosis()}.\n", soft_wrap=True, markup=False)
     out.print(_rich(stage_table(result)))
-    title, slowest = slowest_table(result)
-    out.print(f"\n{title}")
-    out.print(_rich(slowest))
+    if by_layer:
+        from accelsim.cli.gains import show_gains  # which draws tables with this module
+
+        show_gains(out, result)
+    else:
+        title, slowest = slowest_table(result)
+        out.print(f"\n{title}")
+        out.print(_rich(slowest))
     show_notes(out, result.notes, every=every_warning)
 
 

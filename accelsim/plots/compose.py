@@ -26,6 +26,7 @@ from accelsim.plots.bars import (
     plot_speedup,
     plot_stacks,
 )
+from accelsim.plots.course import MOST_NAMED, plot_course
 from accelsim.plots.layers import (
     UTILISATION,
     plot_layer_map,
@@ -51,12 +52,14 @@ from accelsim.plots.text import (
     said,
     short_names,
 )
+from accelsim.results.course import ALL
 
 __all__ = [
     "Draw",
     "Drawing",
     "draw_ablation",
     "draw_claims",
+    "draw_course",
     "draw_layer_speedup",
     "draw_mapping",
     "draw_pareto",
@@ -240,6 +243,32 @@ def _draw_layer_map(frame: pd.DataFrame, figure: Figure, title: str) -> None:
     figure.set_figheight(figure.get_figheight() + 0.15)
     if title:
         figure.suptitle(title, fontsize=8, x=0.01, ha="left")
+
+
+def draw_course(frame: pd.DataFrame, figure: Figure, title: str = "", *, layer: str | None = None) -> None:
+    """Draw the frame of `course_frame`: three panels over the steps; of many layers, `layer` alone has a name."""
+    layers = [name for name in dict.fromkeys(frame["layer"]) if name != ALL]
+    named = [layer] if layer else layers if len(layers) <= MOST_NAMED else []
+    pattern = frame["pattern"].dropna()
+    texts = {"speedup": "speedup over\ndense (x)", "density": "density of\nweights"}
+    if not pattern.empty:
+        texts["conforming"] = f"groups that\nobey {pattern.iloc[0]}"
+    shown = [column for column in texts if frame[column].notna().any()]
+    panels = _panels(figure, len(shown), 1.25, title)
+    for column, ax in zip(shown, panels, strict=True):
+        plot_course(frame, ax, column, named)
+        ax.set_ylabel(texts[column])
+        if column == "speedup":
+            low, high = min(1.0, float(frame[column].min())), max(1.0, float(frame[column].max()))
+            room = 0.1 * (high - low) or 0.1
+            ax.set_ylim(low - room, high + room)
+            ax.axhline(1, color="black", linewidth=0.9, linestyle="--")
+        else:
+            ax.set_ylim(0, 1.08)
+        if ax is not panels[-1]:
+            ax.tick_params(axis="x", labelbottom=False)
+    panels[-1].set_xlabel("training step")
+    _finish(figure, panels, title)
 
 
 def draw_roofline(frame: pd.DataFrame, figure: Figure, title: str = "") -> None:

@@ -7,7 +7,8 @@ from accelsim.base.errors import to_install
 if find_spec("torch") is None:
     raise ModuleNotFoundError(f"tracing needs PyTorch: {to_install('torch')}", name="torch")
 
-from accelsim.workload.tracer.api import Tracing, trace, trace_model, tracing
+from accelsim.workload.tracer.api import Tracing, trace, trace_model
+from accelsim.workload.tracer.sampling import Sampler, tracing
 from accelsim.workload.tracer.specs import InputSpec
 
-__all__ = ["InputSpec", "Tracing", "trace", "trace_model", "tracing"]
+__all__ = ["InputSpec", "Sampler", "Tracing", "trace", "trace_model", "tracing"]
