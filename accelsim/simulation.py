@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from accelsim.base.errors import InputError
+from accelsim.base.progress import Progress, silent
 from accelsim.engines import ENGINES
 from accelsim.engines.messages import message_rows
 from accelsim.hardware.design import Design
@@ -205,13 +206,16 @@ def compare(
     )
 
 
-def compare_cases(traces: Sequence[Trace], designs: Sequence[Design], cases: Sequence[Case]) -> Results:
+def compare_cases(
+    traces: Sequence[Trace], designs: Sequence[Design], cases: Sequence[Case], progress: Progress = silent
+) -> Results:
     """Simulate every trace on every design in every case, in this order.
 
     Args:
         traces: the workloads.
         designs: the machines.
         cases: how steps are trained; they differ in method and pattern alone.
+        progress: hears of each step.
 
     Raises as `simulate`.
 
@@ -222,12 +226,17 @@ def compare_cases(traces: Sequence[Trace], designs: Sequence[Design], cases: Seq
     >>> [result.case for result in compare_cases([trace], [design], cases)]
     ['dense', 'bdwp 2:4', 'bdwp 2:8']
     """
-    found = []
+    found: list[Result] = []
+    total = len(traces) * len(designs) * len(cases)
     for trace in traces:
         for design in designs:
             run = partial(simulate_case, trace, design, cache={})
+            progress(len(found), total, f"{trace.model}, dense")
             dense = run(cases[0].dense)
-            found += [dense if case == cases[0].dense else run(case, baseline=dense) for case in cases]
+            for case in cases:
+                progress(len(found), total, f"{trace.model}, {case}")
+                found.append(dense if case == cases[0].dense else run(case, baseline=dense))
+    progress(total, total, "")
     return Results(found)
 
 

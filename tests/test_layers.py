@@ -51,7 +51,7 @@ HOMES = {
 # Modules that share a name because they are the same thing at another level.
 SAME_THING = {
     "ablation", "accuracy", "axes", "compiled", "contenders", "course", "diff", "exporting", "gains", "importing", "masks", "methods", "overlap",
-    "paper", "pareto", "platforms", "plot", "report", "results", "rules", "scalesim", "schedule", "search", "sweep",
+    "paper", "pareto", "platforms", "plot", "progress", "report", "results", "rules", "scalesim", "schedule", "search", "sweep",
     "timeline", "trace", "training", "validation",
 }  # fmt: skip
 # Classes that share a name: public ones, and the same thing read by different doors.
@@ -254,5 +254,7 @@ def test_without_torch_the_tracer_says_what_to_install(monkeypatch: pytest.Monke
     for name in [name for name in sys.modules if name.startswith(("accelsim.workload.tracer", "accelsim.torch"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(ModuleNotFoundError, match=r"^tracing needs PyTorch: pip install 'accelsim\[torch\]'$"):
+    with pytest.raises(
+        ModuleNotFoundError, match=r"^tracing needs PyTorch: pip install -e '\.\[torch\]' in the folder of accelsim$"
+    ):
         _ = accelsim.tracing

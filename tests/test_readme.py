@@ -11,6 +11,7 @@ import accelsim as acs
 from accelsim.cli import main
 from accelsim.hardware.platform import load_platform, platform_names
 from accelsim.platforms.accuracy import check_platforms
+from accelsim.platforms.estimate import estimate
 from accelsim.studies.reports.workloads import (
     WORKLOADS,
     compare_paper_workloads,
@@ -115,6 +116,29 @@ def test_what_is_said_of_the_machine_and_its_assumptions() -> None:
     assert f"between {low:.2f}x (DRAM at 19.2 GB/s) and {high:.2f}x (a quarter of the PEs)" in words()
 
 
+def test_what_does_not_fit_is_what_the_report_says() -> None:
+    claims = [line.split("|") for line in (ROOT / "reports" / "paper" / "report.md").read_text().splitlines()]
+    inside = {cells[1].strip(): cells[5].strip() for cells in claims if len(cells) == 7 and "ratios inside" in cells[5]}
+    throughput, energy = (inside[f"{name} over earlier accelerators"] for name in ("throughput", "energy efficiency"))
+    assert (
+        f"{throughput.removesuffix(' ratios inside')} in throughput and {energy.removesuffix(' ratios inside')} in energy"
+        " efficiency lie inside"
+    ) in words()
+
+
+def test_how_much_faster_a_gpu_is() -> None:
+    card, design = load_platform("rtx2080ti"), acs.load_design("sat_vcu1525")
+    said = {"amp": "times faster in mixed precision on tensor cores", "fp32": "times faster in FP32"}
+    for precision, place in said.items():
+        factors = []
+        for name in WORKLOADS:
+            trace = acs.load_trace(name)
+            step = acs.simulate(trace, design, method="bdwp", pattern="2:8").step
+            gpu = estimate(trace, card, method="dense", pattern=None, batch=512, precision=precision, accumulate=True)
+            factors.append(step.latency_s / gpu.latency_s)
+        assert f" {min(factors):.1f} to {max(factors):.1f} {place}" in words()
+
+
 def test_everything_that_is_named_exists() -> None:
     text = README.read_text()
     outside = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
@@ -130,7 +154,13 @@ def test_errors_of_platform_estimates_are_those_of_the_held_out_rows() -> None:
     assert gain is not None
     text = words()
     assert (
-        f"{throughput.median * 100:.0f} % on training throughput, {gain.median * 100:.0f} % on the gain of 2:4" in text
+        f"the median error is {throughput.median * 100:.0f} % and the 90th percentile {throughput.p90 * 100:.0f} %"
+        in text
     )
+    assert f"on the gain of 2:4 products {gain.median * 100:.0f} % and {gain.p90 * 100:.0f} %." in text
+    signs = check_platforms("sparse-gemm").signs
+    assert signs is not None
+    assert f"Whether 2:4 gains or loses is right in {signs.right} of {signs.rows} rows" in text
+    assert f"rows, and in {signs.losses_seen} of the {signs.losses} where it loses." in text
     machines = sum(load_platform(name).compute is not None for name in platform_names())
     assert f"on {machines} GPUs, edge modules and CPUs" in text

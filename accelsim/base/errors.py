@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["AccelsimError", "InfeasibleError", "InputError", "did_you_mean"]
+__all__ = ["AccelsimError", "InfeasibleError", "InputError", "did_you_mean", "to_install"]
 
 
 class AccelsimError(Exception):
@@ -32,3 +32,12 @@ def did_you_mean(name: str, legal: Iterable[str]) -> str:
     """
     nearest = difflib.get_close_matches(name, list(legal), n=1, cutoff=0.5)
     return f"; did you mean '{nearest[0]}'?" if nearest else ""
+
+
+def to_install(extra: str) -> str:
+    """Return the command that adds an extra of this package, which no index holds.
+
+    >>> to_install("torch")
+    "pip install -e '.[torch]' in the folder of accelsim"
+    """
+    return f"pip install -e '.[{extra}]' in the folder of accelsim"

@@ -48,22 +48,37 @@ def joined(parts: Iterable[str], between: str = "") -> Html:
     return Html(between.join(part if isinstance(part, Html) else html.escape(part) for part in parts))
 
 
-def data_table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]], **attributes: object) -> Html:
-    """Return a table whose first column names its rows; columns whose first row has a `Number` hold numbers."""
+def data_table(
+    caption: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Cell]],
+    *,
+    totals: Sequence[Cell] = (),
+    **attributes: object,
+) -> Html:
+    """Return a table whose first column names its rows; columns whose first row has a `Number` hold numbers.
+
+    `totals` are the cells of a last line that stays where it is when rows are sorted.
+    """
     rows = [*rows]
     numeric = [isinstance(cell, Number) for cell in rows[0]] if rows else [False] * len(columns)
     heads = [
         element("th", name, scope="col", class_="number" if is_number else None)
         for name, is_number in zip(columns, numeric, strict=True)
     ]
-    lines = [element("tr", _cell("th", row[0], scope="row"), *(_cell("td", cell) for cell in row[1:])) for row in rows]
+    lines = [_line(row) for row in rows]
     return element(
         "table",
         element("caption", caption),
         element("thead", element("tr", *heads)),
         element("tbody", joined(lines, "\n")),
+        *([element("tfoot", _line(totals))] if totals else []),
         **attributes,
     )
+
+
+def _line(row: Sequence[Cell]) -> Html:
+    return element("tr", _cell("th", row[0], scope="row"), *(_cell("td", cell) for cell in row[1:]))
 
 
 def _cell(tag: str, cell: Cell, **attributes: object) -> Html:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 
-__all__ = ["geometric_mean", "relative_speedup"]
+__all__ = ["gain_words", "geometric_mean", "relative_speedup"]
 
 
 def geometric_mean(values: Iterable[float]) -> float:
@@ -23,3 +23,14 @@ def relative_speedup(baseline_s: float, latency_s: float) -> float:
     2.0
     """
     return baseline_s / latency_s
+
+
+def gain_words(ratio: float, better: str, worse: str, same: str) -> str:
+    """Return a gain in words, the way round that is above one.
+
+    >>> [gain_words(ratio, "faster", "slower", "as fast") for ratio in (1.472, 0.991, 1.004)]
+    ['1.47x faster', '1.01x slower', 'as fast']
+    """
+    if f"{ratio:.2f}" == "1.00":
+        return same
+    return f"{ratio:.2f}x {better}" if ratio > 1 else f"{1 / ratio:.2f}x {worse}"

@@ -31,7 +31,8 @@ _COMMANDS = {
     "calibrate": ("calibrate", "Measure this machine as a platform, or a training step on it."),
     "validate": ("validate", "Check the model against independent numbers."),
     "check": ("check", "Check traces, training runs, design and energy files."),
-    "list": ("listing", "List shipped workloads, designs, methods or recipes."),
+    "list": ("listing", "List what is shipped: workloads, designs, platforms, methods, ..."),
+    "explain": ("words", "Say what a word of results means: drain, split, 'os 2x2x2'."),
     "schema": ("schema", "Print the JSON Schema of a file format."),
 }
 
@@ -72,10 +73,14 @@ def _cli() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0 done, 2 bad input, 3 infeasible, 130 interrupted."""
+    """Run the command line and return its exit code: 0 done, 2 bad input, 3 infeasible, 130 interrupted.
+
+    Without a command it prints help.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
         with keeping_inputs():
-            code = _cli.main(args=None if argv is None else list(argv), prog_name="accelsim", standalone_mode=False)
+            code = _cli.main(args=arguments, prog_name="accelsim", standalone_mode=False)
     except AccelsimError as error:
         for line in str(error).splitlines():
             click.echo(f"error: {line}", err=True)

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from accelsim.cli.options import check_folder
+from accelsim.cli.progress import Show, progress_bar
 
 if TYPE_CHECKING:
     from accelsim.platforms.accuracy import Accuracy
@@ -21,7 +23,8 @@ def report_accuracy(names: Sequence[str], file: str | None, output: str | None, 
 
     folder = check_folder(output)
     path = Path(file) if file else None
-    found = [check_platforms(name, path) for name in names]
+    with progress_bar("validate", "rows") as show:
+        found = [check_platforms(name, path, progress=partial(_of_check, show, name)) for name in names]
     if folder is not None:
         from accelsim.studies.reports.platforms import write_accuracy
 
@@ -35,6 +38,10 @@ def report_accuracy(names: Sequence[str], file: str | None, output: str | None, 
         if folder is not None:
             click.echo(f"written: {folder}")
     return 0 if all(each.compared for each in found) else 1
+
+
+def _of_check(show: "Show", name: str, done: int, total: int, _what: str) -> None:
+    show(done, total, name)
 
 
 def _show(found: "Accuracy", *, shipped: bool) -> None:
@@ -55,6 +62,8 @@ def _show(found: "Accuracy", *, shipped: bool) -> None:
         numbers = (spread.median, spread.p90, spread.worst.relative_error)
         table.add_row(name, str(spread.rows), *(f"{value:.1%}" for value in numbers), spread.worst.label)
     out.print(table)
+    if found.signs is not None:
+        out.print(f"  {found.signs}", soft_wrap=True)
     for reason, count in found.reasons.items():
         out.print(escape(f"  unsupported: {count} {'row' if count == 1 else 'rows'} of {reason}"), soft_wrap=True)
     out.print()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from accelsim.cli.options import announce_compilation, check_folder
+from accelsim.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from accelsim.studies.paper import Paper
@@ -22,12 +23,13 @@ def report_claims(output: str | None, *, as_json: bool) -> None:
 
     folder = check_folder(output)
     announce_compilation()
-    if folder is None:
-        found = compare_with_paper()
-    else:
-        from accelsim.studies.reports.paper import write_paper
+    with progress_bar("validate", "settings") as show:
+        if folder is None:
+            found = compare_with_paper(show)
+        else:
+            from accelsim.studies.reports.paper import write_paper
 
-        found = write_paper(folder)
+            found = write_paper(folder, show)
     if as_json:
         click.echo(json.dumps({"format": _FORMAT, **asdict(found)}))
         return

@@ -17,6 +17,7 @@ from accelsim.cli.options import (
     open_traces,
     settings_option,
     step_options,
+    warnings_option,
 )
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ estimate_options = gathered("estimates", _OF_PLATFORMS)
     metavar="FILE",
     help="Write the results: .json (everything) or .csv (layers; with --platform a row each).",
 )
+@warnings_option
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as one JSON object.")
 def compare_command(
     traces: tuple[str, ...],
@@ -114,6 +116,7 @@ def compare_command(
     settings: tuple[str, ...],
     step: dict[str, Any],
     output: str | None,
+    warnings: str,
     as_json: bool,
 ) -> None:
     """Time every combination of designs, methods and patterns on each TRACE, relative to the first.
@@ -158,7 +161,7 @@ def compare_command(
         return
     from accelsim.cli.screen import show_comparison
 
-    show_comparison(groups)
+    show_comparison(groups, every_warning=warnings == "all")
     if target is not None:
         click.echo(f"written: {target}")
 

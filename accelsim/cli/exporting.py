@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from accelsim.base.errors import InputError, did_you_mean
-from accelsim.cli.options import check_output
+from accelsim.cli.options import check_output, open_trace
 
 if TYPE_CHECKING:
     from accelsim.lowering.tasks import Step
@@ -70,7 +70,7 @@ def export_command(
     """
     from accelsim.workload.exporters.scalesim import LAYOUT_ENDING, misfits
     from accelsim.workload.exporting import EXPORT_FORMATS, forward_layers
-    from accelsim.workload.trace import Conv, load_trace
+    from accelsim.workload.trace import Conv
 
     _check_choice("--format", form, tuple(EXPORT_FORMATS))
     for stage in stages:
@@ -82,7 +82,7 @@ def export_command(
         check_output(output, (suffix,))
     if form == "scalesim":
         _check_layout(_beside(Path(output), LAYOUT_ENDING))
-    workload = load_trace(trace)
+    workload = open_trace(trace)
     reasons = []
     if form == "scalesim" and not stages and not method:
         reasons = [*misfits(workload), *([f"a batch of {batch}"] if batch > 1 else [])]

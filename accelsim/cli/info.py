@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from accelsim.cli.options import open_design
+from accelsim.cli.options import open_design, open_trace
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,10 +47,9 @@ def info_command(trace: str, hw: str, method: str, pattern: str, batch: int, eve
     from accelsim.lowering.summary import summarise
     from accelsim.sparsity.methods import find_method
     from accelsim.sparsity.pattern import Pattern
-    from accelsim.workload.trace import load_trace
 
     summary = summarise(
-        load_trace(trace), open_design(hw, ()), find_method(method), pattern=Pattern.parse(pattern), batch=batch
+        open_trace(trace), open_design(hw, ()), find_method(method), pattern=Pattern.parse(pattern), batch=batch
     )
     if as_json:
         click.echo(json.dumps(summary.to_dict()))

@@ -17,15 +17,16 @@ _KINDS = ("workloads", "designs", "platforms", "methods", "recipes", "sweeps", "
 
 
 @click.command("list")
-@click.argument("kind", metavar="|".join(_KINDS))
+@click.argument("kind", required=False, metavar=f"[{'|'.join(_KINDS)}]")
 @click.option(
     "--hw", metavar="NAME|FILE", help="Of parameters: the design whose values are shown  [default: sat_vcu1525]"
 )
-def list_command(kind: str, hw: str | None) -> None:
+def list_command(kind: str | None, hw: str | None) -> None:
     """List shipped workloads, designs, platforms to compare with, methods of a step, recipes of a training run,
-    sweeps, networks whose training throughput was measured, or the parameters of a design, which --set changes.
+    sweeps, networks whose training throughput was measured, or the parameters of a design, which --set changes;
+    all but the parameters where none is named.
     """
-    if kind not in _KINDS:
+    if kind is not None and kind not in _KINDS:
         raise InputError(f"list {kind}: not known{did_you_mean(kind, _KINDS)}; allowed: {', '.join(_KINDS)}")
     if hw is not None and kind != "parameters":
         raise InputError(f"--hw {hw}: is of accelsim list parameters")
@@ -41,7 +42,15 @@ def list_command(kind: str, hw: str | None) -> None:
         "measured": partial(_workloads, measured=True),
         "parameters": partial(_parameters, hw or "sat_vcu1525"),
     }
-    console().print(tables[kind]())
+    out = console()
+    if kind is not None:
+        out.print(tables[kind]())
+        return
+    for name in _KINDS[:-1]:
+        out.print(f"[bold]{name}[/bold]")
+        out.print(tables[name]())
+        out.print()
+    out.print("accelsim list parameters shows what --set changes of a design")
 
 
 def _workloads(*, measured: bool = False) -> "Table":
@@ -80,7 +89,7 @@ def _platforms() -> "Table":
     from accelsim.hardware.platform import load_platform, platform_names
 
     table = table_of(
-        "platform",
+        words("platform"),
         words("kind"),
         "FP32 TFLOPS",
         "FP16 TFLOPS",

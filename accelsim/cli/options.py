@@ -1,6 +1,7 @@
 """Options and checks that several commands share."""
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -21,12 +22,14 @@ __all__ = [
     "check_output",
     "gathered",
     "open_design",
+    "open_trace",
     "open_traces",
     "plan_option",
     "read_overrides",
     "read_settings",
     "settings_option",
     "step_options",
+    "warnings_option",
 ]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -51,6 +54,14 @@ settings_option = click.option(
     multiple=True,
     metavar="PATH=VALUE",
     help="Override a field of the design, as in array.rows=64. Repeatable.",
+)
+
+warnings_option = click.option(
+    "--warnings",
+    type=click.Choice(["few", "all"]),
+    default="few",
+    show_default=True,
+    help="Of each warning, name the first operations that it is about, or all.",
 )
 
 plan_option = click.option(
@@ -119,12 +130,27 @@ def open_design(name: str, settings: Sequence[str]) -> "Design":
     return design
 
 
+def open_trace(name: str) -> "Trace":
+    """Load a trace, shipped or a file; one that another tool wrote (.csv, .onnx) as `accelsim import` reads it.
+
+    Says what such a file leaves open and is assumed.
+    """
+    from accelsim.workload.importing import import_trace
+    from accelsim.workload.trace import load_trace
+
+    if not name.endswith((".csv", ".onnx")) or not Path(name).is_file():
+        return load_trace(name)
+    trace = import_trace(name)
+    for assumption in trace.origin.assumptions:
+        click.echo(f"note: {assumption}", err=True)
+    return trace
+
+
 def open_traces(names: Sequence[str]) -> "list[Trace]":
     """Load traces; those of one model carry the names of their files, to be told apart."""
     from accelsim.workload.names import workloads_of
-    from accelsim.workload.trace import load_trace
 
-    traces = [load_trace(name) for name in names]
+    traces = [open_trace(name) for name in names]
     called = workloads_of(names, [trace.model for trace in traces])
     return [trace.model_copy(update={"model": name}) for trace, name in zip(traces, called, strict=True)]
 
@@ -137,7 +163,14 @@ def read_overrides(dense: Sequence[str], sparse: Sequence[str]) -> "Overrides":
     forced = []
     for item in sparse:
         glob, equals, pattern = item.partition("=")
-        forced.append((glob, Pattern.parse(pattern) if equals else None))
+        misread = re.fullmatch(r"(?:(.*)[:@ ])?(\d+:\d+)", item)  # as in fc:2:8, or without a name
+        if misread or not glob:
+            example = f"{(misread and misread[1]) or 'fc'}={misread[2] if misread else '2:8'}"
+            raise InputError(f"--sparse {item}: expected GLOB or GLOB=N:M, as in '{example}' or 'layer1.*'")
+        try:
+            forced.append((glob, Pattern.parse(pattern) if equals else None))
+        except InputError as error:
+            raise InputError(f"--sparse {item}: {error}") from None
     return Overrides(dense=tuple(dense), sparse=tuple(forced))
 
 

@@ -1,5 +1,6 @@
 """``accelsim plot``: figures of what other commands wrote, each with its data beside it as .csv."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,8 +53,9 @@ class _Plot(click.Command):
 @click.option(
     "--where",
     multiple=True,
-    metavar="COLUMN=VALUE",
-    help="Show only these rows, as in method=bdwp. Repeatable: several values of a column are all shown.",
+    metavar="COLUMN=VALUE|EXPR",
+    help="Show only these rows, as in method=bdwp, or 'array.rows >= 16'. Repeatable: several values of a column are"
+    " all shown, several expressions all hold.",
 )
 @click.option("-x", metavar="COLUMN", help="Across: of sweep, sweep-map, pareto and platforms.")
 @click.option("-y", metavar="COLUMN", help="Upward: of sweep, sweep-map and pareto; the metric of sensitivity.")
@@ -84,7 +86,7 @@ def plot_command(
     .csv beside a figure. KIND can be left out where the files say enough.
     """
     kind, paths = _kind_of(files)
-    filters = tuple(_pair(text, "--where", "method=bdwp") for text in where)
+    filters = tuple(_condition(text) for text in where)
     changes = tuple(_pair(text, "--set", "array.rows=64") for text in settings)
     widths = ("single", "double")
     if width not in widths:
@@ -127,6 +129,11 @@ def _kind_of(files: Sequence[str]) -> tuple[str | None, Sequence[str]]:
     if not Path(first).suffix and not Path(first).exists():
         raise InputError(f"no such figure '{first}'{did_you_mean(first, _SHOWS)}; allowed: {', '.join(_SHOWS)}")
     return None, files
+
+
+def _condition(text: str) -> tuple[str, str] | str:
+    """COLUMN=VALUE as a pair, anything else as the expression that it is."""
+    return _pair(text, "--where", "method=bdwp") if re.match(r"\s*[\w.]+\s*=(?!=)", text) else text
 
 
 def _pair(text: str, option: str, example: str) -> tuple[str, str]:

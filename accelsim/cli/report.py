@@ -1,7 +1,7 @@
 """``accelsim report``: a page with everything about a step, dense against sparse; the shipped reports, made again."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from accelsim.cli.progress import progress_bar
 if TYPE_CHECKING:
     from accelsim.hardware.design import Design
     from accelsim.results.step import Results
+    from accelsim.results.training import TrainingResult
     from accelsim.workload.trace import Trace
 
 __all__ = ["report_command"]
@@ -55,7 +56,8 @@ def report_command(
     step: dict[str, Any],
 ) -> None:
     """Write a report that a browser opens from its file: TRACE (a shipped name or a file) dense against sparse, or
-    what RESULTS (.json of simulate and compare) hold; with the figures, and tables as .csv, beside it.
+    what RESULTS hold: steps and training runs (.json of simulate and compare), or one sweep (.csv); with the figures,
+    and tables as .csv, beside it.
     """
     ctx, folder = click.get_current_context(), check_folder(output)
     assert folder is not None, "the option is required"
@@ -70,15 +72,24 @@ def report_command(
     from accelsim.report.writing import check_replaceable, write_report
 
     check_replaceable(folder)
-    files = [source for source in sources if _holds_results(source)]
+    forms = {source: _form_of(source) for source in sources}
+    if "sweep" in forms.values():
+        _check_alone(sources, given)
+        from accelsim.report.sweeps import write_sweep_report
+
+        click.echo(f"written: {write_sweep_report(folder, sources[0], command=_command(ctx))}")
+        return
+    files = [source for source in sources if forms[source] != "trace"]
     traces: Sequence[Trace] = ()
+    runs: Sequence[TrainingResult] = ()
     if files:
-        results = _read(sources, files, designs, settings, given)
+        results, runs = _read(sources, forms, designs, settings, given)
     else:
         announce_compilation()
         machines = [open_design(name, settings) for name in designs or ("sat_vcu1525",)]
         traces, results = _simulate(sources, machines, methods, patterns, step)
-    page = write_report(folder, results, traces=traces, command=_command(ctx))
+    with progress_bar("report", "figures") as show:
+        page = write_report(folder, results, traces=traces, runs=runs, command=_command(ctx), progress=show)
     click.echo(f"written: {page}")
 
 
@@ -103,44 +114,62 @@ def _write_shipped(folder: Path, only: Sequence[str], everything: bool, others: 
         write_reports(folder, *only, done=done)
 
 
-def _holds_results(source: str) -> bool:
-    """Whether a file holds results rather than a trace; what it is else, the reading of traces says."""
+def _form_of(source: str) -> str:
+    """What a file holds: results, training, sweep; else a trace, and what it is instead, the reading of traces says."""
     from accelsim.base.files import parse_json, read_text
     from accelsim.workload.trace import FORMAT, workload_names
 
     path = Path(source)
     if source in workload_names() or not path.is_file():
-        return False
-    if path.suffix == ".csv":
-        return True  # of which the reading of results says why it is none
+        return "trace"
+    if path.suffix in {".csv", ".parquet"}:
+        return "sweep"  # of which its reading says why it is none
     if not path.name.endswith((".json", ".json.gz")):
-        raise InputError(f"{source}: got suffix '{path.suffix}'; traces and results are .json or .json.gz")
+        raise InputError(f"{source}: got suffix '{path.suffix}'; traces and results are .json or .json.gz, sweeps .csv")
     data = parse_json(read_text(path), source)
-    form = str(data.get("format")) if isinstance(data, dict) else ""
-    return form.partition("/")[0] != FORMAT.partition("/")[0]
+    form = str(data.get("format")).partition("/")[0] if isinstance(data, dict) else ""
+    if form == "accelsim-training":
+        return "training"
+    return "trace" if form == FORMAT.partition("/")[0] else "results"
+
+
+def _check_alone(sources: Sequence[str], given: Sequence[str]) -> None:
+    """Refuse what a page of a sweep cannot show."""
+    if len(sources) > 1:
+        raise InputError(f"{sources[1]}: a report on a sweep is about one file, as {sources[0]}")
+    unused = [name for name in given if name not in {"sources", "-o"}]
+    if unused:
+        raise InputError(f"{unused[0]}: {sources[0]} holds a sweep, which says so already")
 
 
 def _read(
-    sources: Sequence[str], files: Sequence[str], designs: Sequence[str], settings: Sequence[str], given: Sequence[str]
-) -> "Results":
-    """Results of files, which hold their designs; those that are named have to be the same."""
+    sources: Sequence[str],
+    forms: Mapping[str, str],
+    designs: Sequence[str],
+    settings: Sequence[str],
+    given: Sequence[str],
+) -> "tuple[Results, list[TrainingResult]]":
+    """Results and training runs of files, which hold their designs; those that are named have to be the same."""
     from accelsim.hardware.design import check_same
     from accelsim.results.result_file import load_results
     from accelsim.results.step import told_apart
+    from accelsim.results.training import load_training
 
+    files = [source for source in sources if forms[source] != "trace"]
     traces = [source for source in sources if source not in files]
     if traces:
         raise InputError(f"{traces[0]}: a trace is to be simulated, {files[0]} holds results; report on either")
     unused = [name for name in given if name not in {"sources", "--hw", "--set", "-o"}]
     if unused:
         raise InputError(f"{unused[0]}: {files[0]} holds results, which say so already")
-    results = told_apart([result for file in files for result in load_results(file)])
-    if not results:
+    results = told_apart([result for file in files if forms[file] == "results" for result in load_results(file)])
+    runs = [load_training(file) for file in files if forms[file] == "training"]
+    if not results and not runs:
         raise InputError(f"{files[0]}: no results to report on")
     changes = read_settings(settings)
-    for result in results:
+    for result in (*results, *(run.dense for run in runs)):
         check_same(result.basis.design, files[0], designs, changes)
-    return results
+    return results, runs
 
 
 def _simulate(
@@ -150,14 +179,15 @@ def _simulate(
     patterns: Sequence[str],
     step: "dict[str, Any]",
 ) -> "tuple[list[Trace], Results]":
-    from accelsim.simulation import compare
+    from accelsim.lowering.case import case_of, cases_of
+    from accelsim.simulation import compare_cases
 
     check_heeded(methods, step["mode"])
     traces = open_traces(sources)
     tell_of_masks(traces)
-    return traces, compare(
-        traces, machines, methods=tuple(dict.fromkeys(("dense", *methods))), patterns=patterns, **step
-    )
+    cases = cases_of(case_of(method="dense", pattern=None, **step), tuple(dict.fromkeys(("dense", *methods))), patterns)
+    with progress_bar("simulate", "steps") as show:
+        return traces, compare_cases(traces, machines, cases, show)
 
 
 def _command(ctx: click.Context) -> str:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from accelsim.base.errors import InputError
-from accelsim.cli.fitting import unfit_line
 from accelsim.cli.options import check_output
+from accelsim.sweep.unfit import unfit_line
 
 if TYPE_CHECKING:
     from accelsim.sweep.expression import Expression

@@ -11,6 +11,7 @@ from accelsim.cli.options import (
     announce_compilation,
     check_output,
     open_design,
+    open_trace,
     plan_option,
     settings_option,
     step_options,
@@ -61,13 +62,12 @@ def schedule_command(
     from accelsim.lowering.case import case_of
     from accelsim.schedule.plan_file import save_plan
     from accelsim.simulation import plan_step
-    from accelsim.workload.trace import load_trace
 
     if every and explain is None:
         raise InputError("--all: shows every mapping of one layer; add --explain LAYER")
     target = check_output(output, (".json",))
     check_heeded([method], step["mode"])
-    workload, design = load_trace(trace), open_design(hw, settings)
+    workload, design = open_trace(trace), open_design(hw, settings)
     tell_of_masks([workload])
     case = case_of(method=method, pattern=pattern, **step)
     announce_compilation()

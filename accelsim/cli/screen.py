@@ -11,7 +11,8 @@ from rich.text import Text
 from accelsim.base.ratios import geometric_mean, relative_speedup
 from accelsim.base.units import show
 from accelsim.lowering.tasks import Note
-from accelsim.results.step import LayerResult, Result, group_notes, step_cells
+from accelsim.results.step import Result, group_notes
+from accelsim.results.wording import TextTable, gain_sentence, head_of, slowest_table, stage_table, totals_table
 
 __all__ = [
     "column_of",
@@ -25,7 +26,7 @@ __all__ = [
     "words",
 ]
 
-_SLOWEST = 5
+_NAMED = 4  # operations of a warning
 _WIDTH_IN_FILES = 118
 
 
@@ -34,111 +35,48 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else _WIDTH_IN_FILES, highlight=False)
 
 
-def show_result(result: Result, *, by_layer: bool = False) -> None:
+def show_result(result: Result, *, by_layer: bool = False, every_warning: bool = False) -> None:
     """Print a result beside the dense step that its speedup is over; with `by_layer`, what each layer gains."""
-    out, dense = console(), result.dense or result
-    what = "dense, as planned" if result.method == "dense" and result is not dense else result.case
-    step = "training step" if result.mode == "train" else "forward pass"
-    out.print(
-        f"[bold]{result.workload}[/bold], one {step} of {result.batch} samples on [bold]{result.design}[/bold]"
-        f" ({result.engine} engine)\n",
-        soft_wrap=True,
-    )
-    both = [dense, result] if result is not dense else [dense]
-    _totals(out, both, ["dense", what])
-    if result is not dense:
-        out.print(
-            f"\n{what} takes {show(result.step.latency_s, 's')} instead of {show(dense.step.latency_s, 's')}:"
-            f" [bold]{result.step.speedup:.2f}x[/bold] faster for"
-            f" {dense.step.energy_j / result.step.energy_j:.2f}x less energy.\n"
-        )
+    out = console()
+    head, _, rest = head_of(result).partition(", ")
+    out.print(Text.assemble((head, "bold"), f", {rest}\n"), soft_wrap=True)
+    out.print(_rich(totals_table(result)))
+    if sentence := gain_sentence(result):
+        out.print(Text(f"\n{sentence}\n"))
     if result.dense is not None and result.basis.case.method.is_sparse:
         out.print(f"What limits it: {result.diagnosis()}.\n", soft_wrap=True, markup=False)
-    _stages(out, both, ["dense", what])
+    out.print(_rich(stage_table(result)))
     if by_layer:
         from accelsim.cli.gains import show_gains  # which draws tables with this module
 
         show_gains(out, result)
     else:
-        _slowest(out, result)
-    show_notes(out, result.notes)
+        title, slowest = slowest_table(result)
+        out.print(f"\n{title}")
+        out.print(_rich(slowest))
+    show_notes(out, result.notes, every=every_warning)
 
 
-def _totals(out: Console, results: Sequence[Result], titles: Sequence[str]) -> None:
-    table = table_of(words(""), *titles[: len(results)])
-    columns = [step_cells(result) for result in results]
-    for name in columns[0]:
-        table.add_row(name, *(cells[name].text for cells in columns))
-    out.print(table)
+def _rich(table: TextTable) -> Table:
+    shown = table_of(*(words(head) if head in table.words else head for head in table.heads))
+    for row in table.rows:
+        shown.add_row(*row)
+    return shown
 
 
-def _stages(out: Console, results: Sequence[Result], titles: Sequence[str]) -> None:
-    table = table_of(
-        words("stage"), *(f"{title}{extra}" for title in titles[: len(results)] for extra in ("", " share"))
-    )
-    for name in results[0].stages:
-        cells = []
-        for result in results:
-            stage = result.stages[name]
-            cells += [show(stage.latency_s, "s"), f"{stage.cycles / result.step.cycles:.1%}"]
-        table.add_row(name, *cells)
-    out.print(table)
-
-
-def _slowest(out: Console, result: Result) -> None:
-    out.print(f"\nthe {_SLOWEST} slowest of {len(result.layers)} layers and stages")
-    table = table_of(
-        words("layer"),
-        words("stage"),
-        "m x n x k",
-        words("pattern"),
-        words("mapping"),
-        "time",
-        "share",
-        "utilisation",
-        words("bound"),
-    )
-    for layer in sorted(result.layers, key=lambda layer: -layer.cycles)[:_SLOWEST]:
-        table.add_row(
-            layer.name,
-            layer.stage,
-            _shape(layer),
-            layer.pattern or "dense",
-            _mapping(layer),
-            show(layer.latency_s, "s"),
-            f"{layer.cycles / result.step.cycles:.1%}",
-            "" if layer.utilisation is None else f"{layer.utilisation:.1%}",
-            layer.bound,
-        )
-    out.print(table)
-
-
-def _shape(layer: LayerResult) -> str:
-    if layer.m is None:
-        return ""
-    copies = f" (x{layer.count})" if layer.count > 1 else ""
-    return f"{layer.m} x {layer.n} x {layer.k}{copies}"
-
-
-def _mapping(layer: LayerResult) -> str:
-    if layer.dataflow is None:
-        return ""
-    variant = f" {layer.variant}" if layer.variant else f" {layer.interleave}"
-    return f"{layer.dataflow}{variant}"
-
-
-def show_notes(out: Console, notes: Iterable[Note]) -> None:
-    """Group notes by their text: which operations, in which stages."""
+def show_notes(out: Console, notes: Iterable[Note], *, every: bool = False) -> None:
+    """Group notes by their text: which operations, in which stages; the first few of many, or `every` one."""
     groups = group_notes(notes)
     if groups:
         out.print("\n[yellow]warnings[/yellow]")
     for text, names in groups.items():
-        more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-        which = f": {', '.join(names[:4])}{more}" if names else ""
-        out.print(f"  {text}{which}", soft_wrap=True)
+        shown = names if every else names[:_NAMED]
+        more = f" and {len(names) - len(shown)} more (--warnings all)" if len(names) > len(shown) else ""
+        which = f": {', '.join(shown)}{more}" if names else ""
+        out.print(f"  {text}{which}", soft_wrap=True, markup=False)
 
 
-def show_comparison(groups: Sequence[Sequence[Result]]) -> None:
+def show_comparison(groups: Sequence[Sequence[Result]], *, every_warning: bool = False) -> None:
     """Print results workload by workload, relative to the first of each; and the geometric mean over workloads."""
     out = console()
     table = table_of(
@@ -176,7 +114,9 @@ def show_comparison(groups: Sequence[Sequence[Result]]) -> None:
             table.add_row("geometric mean", result.design, result.method, result.pattern or "-", "", f"{mean:.2f}x")
     out.print(table)
     out.print(f"speedup: step latency of the first row of a workload over this; batch {groups[0][0].batch}")
-    show_notes(out, dict.fromkeys(note for group in groups for result in group for note in result.notes))
+    show_notes(
+        out, dict.fromkeys(note for group in groups for result in group for note in result.notes), every=every_warning
+    )
 
 
 class _PlainTable(Table):

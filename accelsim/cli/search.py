@@ -62,6 +62,8 @@ def search_command(
     target = check_output(output, (".csv",))
     assert target is not None
     sweep = read_sweep(sources, given)
+    for remark in sweep.remarks:
+        click.echo(f"note: {remark}", err=True)
     options = {
         "x": first, "y": second, "z": others, "maximise": maximise, **given, "trials": trials, "sampler": sampler,
         "seed": seed, "jobs": jobs,

@@ -11,9 +11,11 @@ from accelsim.cli.options import (
     announce_compilation,
     check_output,
     open_design,
+    open_trace,
     plan_option,
     settings_option,
     step_options,
+    warnings_option,
 )
 from accelsim.cli.recording import check_timeline, record, timeline_options
 from accelsim.cli.training import check_phases, read_phases, read_run, show_run, training_options
@@ -51,6 +53,7 @@ __all__ = ["simulate_command"]
 )
 @click.option("--save-design", metavar="FILE", help="Write the design with its --set as a file of its own: .yaml.")
 @click.option("-o", "--output", metavar="FILE", help="Write the result: .json (everything) or .csv (layers).")
+@warnings_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def simulate_command(
     trace: str | None,
@@ -67,6 +70,7 @@ def simulate_command(
     by_layer: bool,
     save_design: str | None,
     output: str | None,
+    warnings: str,
     as_json: bool,
 ) -> None:
     """Time one training step of TRACE (a shipped name or a file) and say where cycles and energy go.
@@ -78,7 +82,6 @@ def simulate_command(
     from accelsim.results.result_file import write_results
     from accelsim.results.timeline_file import write_timeline
     from accelsim.simulation import simulate
-    from accelsim.workload.trace import load_trace
 
     link = None if link_gb_per_s is None else f"{link_gb_per_s:g}"
     single = {"--plan": plan, "--timeline": timeline, "--window": window, "--link-gb-per-s": link,
@@ -91,7 +94,7 @@ def simulate_command(
     whole = None if phases else read_run(run, step["mode"], single)
     target, recording = check_output(output, (".json", ".csv")), check_timeline(timeline, window, step["engine"])
     saved = check_output(save_design, (".yaml", ".yml"), "--save-design")
-    workload = None if phases or trace is None else load_trace(trace)
+    workload = None if phases or trace is None else open_trace(trace)
     design = open_design(hw, settings)
     if workload is not None:
         tell_of_masks([workload])
@@ -99,8 +102,9 @@ def simulate_command(
     announce_compilation()
     if workload is None or whole is not None:
         of_run = {"method": method, "pattern": pattern, **(whole or {})}
-        show_run(_run_of(workload, phases, design, step, of_run), target, as_json)
-        _save(saved, design, as_json=as_json)
+        _save(saved, design)
+        show_run(_run_of(workload, phases, design, step, of_run), target, as_json, every_warning=warnings == "all")
+        _tell([] if as_json else [saved])
         return
     result = simulate(workload, design, method=method, pattern=pattern, plan=plan, link_gb_per_s=link_gb_per_s, **step)
     recorded = None if recording is None else record(result, design, window)
@@ -108,19 +112,23 @@ def simulate_command(
         write_results(target, [result])
     if recording is not None and recorded is not None:
         write_timeline(recording, recorded)
+    _save(saved, design)
     if as_json:
         from accelsim.results.gains import gains_data
 
         click.echo(json.dumps(gains_data(result) if by_layer else result.to_dict()))
-        _save(saved, design, as_json=True)
         return
     from accelsim.cli.screen import show_result
 
-    show_result(result, by_layer=by_layer)
-    for path in (target, recording):
+    show_result(result, by_layer=by_layer, every_warning=warnings == "all")
+    _tell([target, recording, saved])
+
+
+def _tell(paths: "Sequence[Path | None]") -> None:
+    """Say what was written."""
+    for path in paths:
         if path is not None:
             click.echo(f"written: {path}")
-    _save(saved, design, as_json=False)
 
 
 def _run_of(
@@ -139,7 +147,7 @@ def _run_of(
     return simulate_training(workload, design, **options, **run)
 
 
-def _save(path: Path | None, design: "Design", *, as_json: bool) -> None:
+def _save(path: Path | None, design: "Design") -> None:
     """Write the design where a file is given, which it is named after."""
     if path is None:
         return
@@ -147,5 +155,3 @@ def _save(path: Path | None, design: "Design", *, as_json: bool) -> None:
     from accelsim.hardware.design import design_text
 
     write_atomically(path, design_text(design, path.stem))
-    if not as_json:
-        click.echo(f"written: {path}")

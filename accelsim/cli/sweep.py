@@ -11,9 +11,9 @@ import click
 
 from accelsim.base.errors import InputError
 from accelsim.cli.axes import axis_options, command_line, cores, read_sweep
-from accelsim.cli.fitting import unfit_line
 from accelsim.cli.options import announce_compilation, check_output
 from accelsim.cli.progress import progress_bar
+from accelsim.sweep.unfit import unfit_line
 
 if TYPE_CHECKING:
     from accelsim.sweep.run import Outcome
@@ -47,6 +47,8 @@ def sweep_command(sources: tuple[str, ...], output: str, jobs: int | None, dask:
     if jobs is not None and dask is not None:
         raise InputError("--jobs: with --dask, its workers do the work, as many as there are")
     sweep = read_sweep(sources, given)
+    for remark in sweep.remarks:
+        click.echo(f"note: {remark}", err=True)
     again = command_line("sweep", sources, output, {**given, "jobs": jobs, "dask": dask})
     announce_compilation(sweep=True)
     done = 0

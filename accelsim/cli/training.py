@@ -130,7 +130,7 @@ def read_run(run: Mapping[str, Any], mode: str, of_a_step: Mapping[str, str | No
     return dict(run)
 
 
-def show_run(training: "TrainingResult", target: Path | None, as_json: bool) -> None:
+def show_run(training: "TrainingResult", target: Path | None, as_json: bool, *, every_warning: bool = False) -> None:
     """Write a training run to `target` and show it."""
     from accelsim.results.training import write_training
 
@@ -149,7 +149,9 @@ def show_run(training: "TrainingResult", target: Path | None, as_json: bool) -> 
         out.print("\n[yellow]notes[/yellow]")
     for note in training.notes:
         out.print(f"  {note}", soft_wrap=True, markup=False)
-    show_notes(out, dict.fromkeys(note for phase in training.phases for note in phase.result.notes))
+    show_notes(
+        out, dict.fromkeys(note for phase in training.phases for note in phase.result.notes), every=every_warning
+    )
     if target is not None:
         click.echo(f"written: {target}")
 
@@ -209,6 +211,7 @@ def _phases(out: "Console", training: "TrainingResult") -> None:
 def _totals(out: "Console", training: "TrainingResult") -> None:
     from accelsim.base.units import show_duration
     from accelsim.cli.screen import table_of, words
+    from accelsim.results.wording import run_sentence
 
     totals = training.totals
     rows = {
@@ -222,11 +225,7 @@ def _totals(out: "Console", training: "TrainingResult") -> None:
     out.print()
     out.print(table)
     if not dense:
-        out.print(
-            f"\n{training.title} takes {rows['training time'][1]} instead of {rows['training time'][0]}:"
-            f" [bold]{totals.speedup:.2f}x[/bold] faster for {totals.energy_gain:.2f}x less energy.",
-            soft_wrap=True,
-        )
+        out.print(f"\n{run_sentence(training)}", soft_wrap=True, markup=False)
 
 
 def _energy(joules: float) -> str:

@@ -297,6 +297,10 @@ def override(value: Sourced, changes: Mapping[str, Any], *, origin: str = "--set
         if path not in legal:
             raise InputError(f"{origin} {path}: {_no_such(path, legal)}")
     given = {path: read_scalar(new) if isinstance(new, str) else new for path, new in changes.items()}
+    for path, new in given.items():
+        if isinstance(value_at(value, path), tuple) and not isinstance(new, list | tuple):
+            items = ", ".join(map(str.strip, str(new).split(",")))
+            raise InputError(f"{origin} {path}={changes[path]}: a list is needed, as in '{path}=[{items}]'")
     built = validate(type(value), _replaced(value, given), origin)
     return _changed(value, built, {path: f"{origin} {path}={text_of(new)}" for path, new in changes.items()})
 

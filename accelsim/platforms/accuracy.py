@@ -7,13 +7,14 @@ how rows are read, was chosen with all shipped rows in sight: only its fitted va
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from accelsim.base.errors import InputError
+from accelsim.base.progress import Progress, heard, silent
 from accelsim.hardware.platform import Behaviour, load_behaviour, load_platform, platform_names
 from accelsim.platforms.predictions import predict_pairs, prepare
 from accelsim.platforms.published_rows import (
@@ -25,7 +26,16 @@ from accelsim.platforms.published_rows import (
     read_throughput,
 )
 
-__all__ = ["PLATFORM_CHECKS", "Accuracy", "Compared", "Spread", "check_platforms", "describe_check", "error_band"]
+__all__ = [
+    "PLATFORM_CHECKS",
+    "Accuracy",
+    "Compared",
+    "Signs",
+    "Spread",
+    "check_platforms",
+    "describe_check",
+    "error_band",
+]
 
 
 Wanted = Callable[[ThroughputCase | SparseCase], bool]
@@ -61,6 +71,23 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Signs:
+    """Of ratios, whether a gain or a loss was measured and predicted: rows, how many right, losses, and those seen."""
+
+    rows: int
+    right: int
+    losses: int
+    losses_seen: int
+
+    def __str__(self) -> str:
+        """Return it as a sentence."""
+        return (
+            f"whether it gains or loses is right in {self.right} of {self.rows} rows, and in {self.losses_seen} of the"
+            f" {self.losses} where it loses"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
     """Outcome of a check of platform estimates: compared rows, and those that cannot be, with platform and reason."""
 
@@ -72,6 +99,19 @@ class Accuracy:
     def overall(self) -> Spread | None:
         """The errors of all compared rows; None where there are none."""
         return _spread(self.compared)
+
+    @property
+    def signs(self) -> Signs | None:
+        """Whether predicted gains are gains, of the check that compares gains."""
+        rows = self.compared
+        if self.check != "sparse-gemm" or not rows:
+            return None
+        return Signs(
+            rows=len(rows),
+            right=sum((row.measured > 1) == (row.predicted > 1) for row in rows),
+            losses=sum(row.measured <= 1 for row in rows),
+            losses_seen=sum(row.measured <= 1 and row.predicted <= 1 for row in rows),
+        )
 
     @property
     def by_platform(self) -> dict[str, Spread]:
@@ -97,6 +137,7 @@ class Accuracy:
             "worst_relative_error": overall.worst.relative_error if overall else None,
             "median_relative_error": overall.median if overall else None,
             "p90_relative_error": overall.p90 if overall else None,
+            "signs": None if self.signs is None else asdict(self.signs),
             "unsupported": self.reasons,
             "platforms": {
                 name: {
@@ -122,9 +163,9 @@ def _spread(rows: Sequence[Compared]) -> Spread | None:
     )
 
 
-def _throughput(path: Path | None, wanted: Wanted) -> tuple[list[Compared], list[Unsupported]]:
+def _throughput(path: Path | None, wanted: Wanted, progress: Progress) -> tuple[list[Compared], list[Unsupported]]:
     compared, unsupported = [], []
-    for case in read_throughput(path):
+    for case in heard(read_throughput(path), progress):
         if isinstance(case, Unsupported):
             unsupported.append(case)
             continue
@@ -139,9 +180,9 @@ def _throughput(path: Path | None, wanted: Wanted) -> tuple[list[Compared], list
     return compared, unsupported
 
 
-def _sparse(path: Path | None, wanted: Wanted) -> tuple[list[Compared], list[Unsupported]]:
+def _sparse(path: Path | None, wanted: Wanted, progress: Progress) -> tuple[list[Compared], list[Unsupported]]:
     compared, unsupported = [], []
-    for case in read_sparse(path):
+    for case in heard(read_sparse(path), progress):
         if isinstance(case, Unsupported):
             unsupported.append(case)
             continue
@@ -176,7 +217,7 @@ def _compared(case: ThroughputCase | SparseCase, measured: float, predicted: flo
     )
 
 
-PLATFORM_CHECKS: Mapping[str, Callable[[Path | None, Wanted], tuple[list[Compared], list[Unsupported]]]] = {
+PLATFORM_CHECKS: Mapping[str, Callable[[Path | None, Wanted, Progress], tuple[list[Compared], list[Unsupported]]]] = {
     "throughput": _throughput,
     "sparse-gemm": _sparse,
 }
@@ -195,13 +236,16 @@ def describe_check(name: str, *, shipped: bool) -> str:
     return f"{_TITLES[name]}; {rows}"
 
 
-def check_platforms(name: str, path: Path | None = None, *, everything: bool = False) -> Accuracy:
-    """Compare the rows of a check: every row of the file `path`, else the held-out shipped ones, or `everything`.
+def check_platforms(
+    name: str, path: Path | None = None, *, everything: bool = False, progress: Progress = silent
+) -> Accuracy:
+    """Compare the rows of a check: every row of the file `path`, else the held-out shipped ones, or `everything`;
+    `progress` hears of each row.
 
     Raises `InputError` naming file, line and column for a file that lacks columns, has no rows or holds bad values.
     """
     all_rows = path is not None or everything
-    compared, unsupported = PLATFORM_CHECKS[name](path, lambda case: all_rows or held_out(case))
+    compared, unsupported = PLATFORM_CHECKS[name](path, lambda case: all_rows or held_out(case), progress)
     return Accuracy(check=name, compared=tuple(compared), unsupported=tuple(unsupported))
 
 

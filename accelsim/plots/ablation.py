@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from accelsim.plots.style import bar_style, legend_above, spread
-from accelsim.plots.text import broken
+from accelsim.plots.text import BEHIND_TEXT, above_lines, broken
 from accelsim.results.ablation import BASE, LADDER, OS_BASE, AblationRow, Variant, VariantSummary, summarise
 from accelsim.sparsity.methods import case_name
 
@@ -58,7 +58,9 @@ def plot_ladder(frame: pd.DataFrame, ax: Axes) -> None:
         ax.bar(places, gains, width * 0.92, label=rung, **bar_style(which))
         if which in {0, len(rungs) - 1}:
             for place, gain in zip(places, gains, strict=True):
-                ax.annotate(f"{gain:.2f}", (place, gain), (-1, 2), textcoords="offset points", ha="center", fontsize=6)
+                tall = above_lines(gain, (1.0,), 1.12 * frame["gain"].max())
+                ax.annotate(f"{gain:.2f}", (place, tall), (-1, 2), textcoords="offset points", ha="center", fontsize=6,
+                            bbox=BEHIND_TEXT)  # fmt: skip
     ax.axhline(1, color="black", linewidth=0.8)
     ax.set_xticks(range(len(workloads)), [broken(name, 0, 7) for name in workloads])
     spread(ax, len(workloads), len(rungs))
@@ -92,7 +94,8 @@ def plot_grid(frame: pd.DataFrame, ax: Axes) -> None:
         for place, top, index in zip(places, tops, own, strict=True):
             if crowded and top < best[patterns[index]]:
                 continue
-            ax.annotate(f"{top:.2f}", (place, top), (0, 2), textcoords="offset points", ha="center", fontsize=6)
+            tall = above_lines(top, (1.0,), 1.12 * frame["speedup"].max())
+            ax.annotate(f"{top:.2f}", (place, tall), (0, 2), textcoords="offset points", ha="center", fontsize=6)
     ax.axhline(1, color="black", linewidth=0.8)
     ax.set_xticks(range(len(patterns)), patterns)
     spread(ax, len(patterns), len(methods))

@@ -1,13 +1,17 @@
 """Bars by workload and case: speedups side by side, and stacks of what a step consists of."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 from matplotlib.axes import Axes
 
-from accelsim.plots.style import bar_style, spread
-from accelsim.plots.text import BEHIND_TEXT, broken, number, ratio_axis
+from accelsim.plots.style import bar_style, spread, stage_style
+from accelsim.plots.text import BEHIND_TEXT, above_lines, broken, number, ratio_axis
 
-__all__ = ["plot_speedup", "plot_stacks"]
+__all__ = ["broken_names", "plot_lying_speedup", "plot_lying_stacks", "plot_speedup", "plot_stacks"]
 
+_WRITTEN_IN = 0.3  # narrower parts carry no share
+_CASE_IN = 1.1  # longer names of cases stand in two lines
 _GROUP = 0.84  # of the place of a workload; the rest is the gap to the next
 
 
@@ -32,7 +36,8 @@ def plot_speedup(frame: pd.DataFrame, ax: Axes, limits: tuple[float, float] | No
         ax.bar(places, heights, width * 0.92, bottom=foot, label=case, **bar_style(which))
         for place, name, value in zip(places, rows["workload"], rows["speedup"], strict=True):
             if len(cases) <= 2 or best_cases[name] == case:
-                ax.annotate(number(value), (place, max(value, foot)), (0, 2), textcoords="offset points", ha="center",
+                tall = max(value, foot) if logarithmic else above_lines(value, (1.0,), 1.13 * max(high, 1))
+                ax.annotate(number(value), (place, tall), (0, 2), textcoords="offset points", ha="center",
                             fontsize=6, bbox=BEHIND_TEXT)  # fmt: skip
     ax.axhline(1, color="black", linewidth=0.9, linestyle="--")
     ax.set_xticks(range(len(workloads)), workloads)
@@ -43,6 +48,57 @@ def plot_speedup(frame: pd.DataFrame, ax: Axes, limits: tuple[float, float] | No
         ax.set_ylim(0.8 * min(low, 1), 1.6 * max(high, 1))
     else:
         ax.set_ylim(0, 1.13 * max(high, 1))
+
+
+def plot_lying_speedup(frame: pd.DataFrame, ax: Axes) -> None:
+    """Draw a lying bar of `speedup` with its value for each case of one workload, from the top, and a line at 1."""
+    cases, values = frame["case"].tolist(), frame["speedup"].tolist()
+    logarithmic = ratio_axis(ax.xaxis, min(values), max(values))
+    foot = 1.0 if logarithmic else 0.0
+    for place, (case, value) in enumerate(zip(cases, values, strict=True)):
+        ax.barh(place, value - foot, 0.72, left=foot, label=case, **bar_style(place))
+        ax.annotate(f"{number(value)}x", (max(value, 1), place), (3, 0), textcoords="offset points", va="center",
+                    fontsize=6)  # fmt: skip
+    ax.axvline(1, color="black", linewidth=0.9, linestyle="--")
+    _lay(ax, cases)
+    ax.set_xlabel(f"speedup over {frame['over'].iloc[0]} (x)")
+    ax.set_xlim(0.8 * min(*values, 1) if logarithmic else 0, 1.12 * max(*values, 1))
+
+
+def _lay(ax: Axes, names: Sequence[str]) -> None:
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(visible=False, axis="y")
+    ax.grid(visible=True, axis="x")
+
+
+def plot_lying_stacks(frame: pd.DataFrame, ax: Axes, part: str) -> None:
+    """Draw lying stacks of `share` by `part` for the cases of one workload, from the top.
+
+    `frame` as for `plot_stacks`; parts carry their share of the bar where there is room, and bars their gain.
+    """
+    bars = frame.drop_duplicates("case")
+    cases = bars["case"].tolist()
+    totals = frame.groupby("case")["share"].sum()
+    left = dict.fromkeys(cases, 0.0)
+    room = ax.figure.get_figwidth() - 1.2  # type: ignore[union-attr]
+    top = max(*totals, 1)
+    for index, name in enumerate(dict.fromkeys(frame[part])):
+        style = stage_style(str(name)) if part == "stage" else bar_style(index)
+        rows = frame[frame[part] == name]
+        for place, (case, share) in enumerate(zip(rows["case"], rows["share"], strict=True)):
+            ax.barh(cases.index(case), share, 0.72, left=left[case], label=str(name) if place == 0 else None, **style)
+            if share / top * room > _WRITTEN_IN:
+                ax.text(left[case] + share / 2, cases.index(case), f"{share / totals[case]:.0%}", ha="center",
+                        va="center", fontsize=6, bbox=BEHIND_TEXT)  # fmt: skip
+            left[case] += share
+    for place, (case, gain) in enumerate(zip(cases, bars["gain"], strict=True)):
+        if place:
+            ax.annotate(f"{number(gain)}x", (left[case], place), (3, 0), textcoords="offset points", va="center",
+                        fontsize=6)  # fmt: skip
+    _lay(ax, [broken(case, _CASE_IN, 7) for case in cases])
+    ax.set_xlim(0, 1.08 * top)
 
 
 def plot_stacks(frame: pd.DataFrame, ax: Axes, part: str, turned: bool = False) -> None:
@@ -61,7 +117,7 @@ def plot_stacks(frame: pd.DataFrame, ax: Axes, part: str, turned: bool = False) 
         keys = list(map(tuple, rows[["workload", "case"]].to_numpy()))
         ax.bar(
             [places[key] for key in keys], rows["share"].tolist(), 0.84, bottom=[bottom[key] for key in keys],
-            label=str(name), **bar_style(index),
+            label=str(name), **(stage_style(str(name)) if part == "stage" else bar_style(index)),
         )  # fmt: skip
         bottom |= {key: bottom[key] + share for key, share in zip(keys, rows["share"], strict=True)}
     for key, gain, first in zip(places, bars["gain"], firsts, strict=True):

@@ -3,6 +3,7 @@
 Each function draws one frame into an empty figure (`accelsim.plots.style.new_figure`) and gives it its height.
 """
 
+import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,27 +15,42 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 from matplotlib.ticker import NullFormatter
 
 from accelsim.plots.ablation import plot_grid, plot_ladder
-from accelsim.plots.bars import broken_names, plot_speedup, plot_stacks
+from accelsim.plots.bars import (
+    broken_names,
+    plot_lying_speedup,
+    plot_lying_stacks,
+    plot_speedup,
+    plot_stacks,
+)
 from accelsim.plots.course import MOST_NAMED, plot_course
-from accelsim.plots.layers import UTILISATION, plot_layer_speedup, plot_mapping, plot_utilisation
+from accelsim.plots.layers import (
+    UTILISATION,
+    plot_layer_map,
+    plot_layer_speedup,
+    plot_mapping,
+    plot_utilisation,
+    speedup_scale,
+)
 from accelsim.plots.paper import plot_speedups, plot_tornado
 from accelsim.plots.points import plot_platforms, plot_predicted
-from accelsim.plots.roofline import plot_roofline
-from accelsim.plots.sources import as_text
-from accelsim.plots.style import explain, new_figure, width_of
+from accelsim.plots.roofline import plot_roofline, write_on_slope
+from accelsim.plots.style import explain, fitted, new_figure, width_of
 from accelsim.plots.sweep import plot_pareto, plot_sweep, plot_sweep_map
 from accelsim.plots.text import (
     LARGER_IS_BETTER,
+    PARAMETERS,
     broken,
     factor_of,
+    in_words,
     label_axis,
     log_axis,
     place_labels,
+    said,
     short_names,
-    words_of,
 )
 from accelsim.results.course import ALL
 
@@ -63,11 +79,15 @@ Draw = Callable[[pd.DataFrame, Figure, str], None]
 
 _AXIS_IN = 0.62  # left of the axes: their label and numbers
 _LEGEND_IN = 0.42
+_TITLE_LINE_IN = 0.15
 _LAYER_IN = 0.112  # least width of a layer whose name stands upright
 _CASE_IN = 0.9  # longer names of cases stand in two lines
 _WIDEST_STACK_IN = 0.6
 _ASSUMPTION_IN = 1.2
+_MOST_MARKS = 100  # of layers and cases
+_FEW_BARS = 4  # of one workload lie, as there is more room along a line of text than across
 _NAMED_LAYERS = 5  # of a roofline
+_NAMED_WORST = 5  # of predictions
 _NAMED_PLATFORMS = 40
 _MOST_NAMED = 6  # points of a front
 _MOST_AVOIDED = 400  # dominated points that names keep clear of
@@ -86,7 +106,8 @@ class Drawing:
 def make_figure(drawing: Drawing, width: str = "double", title: str | None = None) -> Figure:
     """Return the figure in a column width (``single`` or ``double``), with a `title` instead of its own."""
     with new_figure(width) as figure:
-        drawing.draw(drawing.frame, figure, drawing.title if title is None else title)
+        text = drawing.title if title is None else title
+        drawing.draw(drawing.frame, figure, fitted(text, figure.get_figwidth() - 0.1))
     return figure
 
 
@@ -110,7 +131,8 @@ def _in_rows(names: Sequence[str], each_in: float, figure: Figure) -> list[list[
 
 
 def _panels(figure: Figure, rows: int, height_in: float, title: str) -> list[Axes]:
-    figure.set_figheight(rows * height_in + _LEGEND_IN + (0.15 if title else 0))
+    lines = len(title.split("\n")) if title else 0
+    figure.set_figheight(rows * height_in + _LEGEND_IN + _TITLE_LINE_IN * lines)
     return list(figure.subplots(rows, 1, squeeze=False)[:, 0])
 
 
@@ -118,6 +140,12 @@ def draw_speedup(frame: pd.DataFrame, figure: Figure, title: str = "") -> None:
     """Draw the frame of `speedup_frame`."""
     cases = frame["case"].nunique()
     names = list(dict.fromkeys(frame["workload"]))
+    if len(names) == 1 and cases <= _FEW_BARS:
+        (ax,) = _panels(figure, 1, 0.45 + 0.24 * cases - _LEGEND_IN + 0.1, title)
+        plot_lying_speedup(frame, ax)
+        if title:
+            figure.suptitle(title, fontsize=8, x=0.01, ha="left")
+        return
     widest = max(width_of(broken(name, 0, 7), 7) for name in names)
     each = max((0.27 if cases <= 2 else 0.13) * cases + 0.1, widest + 0.08)
     rows = _in_rows(names, each, figure)
@@ -135,6 +163,12 @@ def draw_speedup(frame: pd.DataFrame, figure: Figure, title: str = "") -> None:
 def draw_stacks(frame: pd.DataFrame, figure: Figure, title: str = "", *, part: str, label: str) -> None:
     """Draw the frame of `stage_frame`, `energy_frame` or `training_frame`: stacks by `part`, the axis says `label`."""
     cases = frame.groupby("workload", sort=False)["case"].nunique()
+    if len(cases) == 1 and cases.max() <= _FEW_BARS:
+        (ax,) = _panels(figure, 1, 0.5 + 0.28 * cases.max(), title)
+        plot_lying_stacks(frame, ax, part)
+        ax.set_xlabel(label.format(frame["case"].iloc[0]))
+        _finish(figure, [ax], title)
+        return
     frame = frame.assign(case=[broken(str(case), _CASE_IN, 6) for case in frame["case"]])
     widest = max(width_of(case, 6) for case in frame["case"])
     same = len(set(frame.drop_duplicates("workload")["case"])) == 1
@@ -185,12 +219,30 @@ def draw_mapping(frame: pd.DataFrame, figure: Figure, title: str = "") -> None:
 
 
 def draw_layer_speedup(frame: pd.DataFrame, figure: Figure, title: str = "") -> None:
-    """Draw the frame of `layer_speedup_frame`."""
+    """Draw the frame of `layer_speedup_frame`: marks, or of many layers and cases a map."""
+    if len(frame) > _MOST_MARKS and len(set(frame["case"])) > 1:
+        _draw_layer_map(frame, figure, title)
+        return
     limits = (frame["speedup"].min(), frame["speedup"].max())
     panels = _layer_panels(frame, figure, title, 1.25)
     for part, ax in panels:
         plot_layer_speedup(part, ax, limits)
     _finish(figure, [ax for _, ax in panels], title)
+
+
+def _draw_layer_map(frame: pd.DataFrame, figure: Figure, title: str) -> None:
+    panels = _layer_panels(frame, figure, title, 0.25 + 0.18 * frame["case"].nunique())
+    scale = speedup_scale(frame["speedup"])
+    for part, ax in panels:
+        plot_layer_map(part, ax, scale)
+    axes = [ax for _, ax in panels]
+    shrink = 0.5 if figure.get_figwidth() > 5 else 1.0
+    bar = figure.colorbar(scale, ax=axes, location="top", shrink=shrink, aspect=40, pad=0.02, anchor=(1.0, 0.5))
+    bar.set_label(f"speedup over {frame['over'].iloc[0]} (x); crossed: slower", fontsize=6.5)
+    bar.ax.tick_params(labelsize=6)
+    figure.set_figheight(figure.get_figheight() + 0.15)
+    if title:
+        figure.suptitle(title, fontsize=8, x=0.01, ha="left")
 
 
 def draw_course(frame: pd.DataFrame, figure: Figure, title: str = "", *, layer: str | None = None) -> None:
@@ -224,6 +276,8 @@ def draw_roofline(frame: pd.DataFrame, figure: Figure, title: str = "") -> None:
     (ax,) = _panels(figure, 1, 2.9, title)
     plot_roofline(frame, ax)
     _finish(figure, [ax], f"{title}\narea of a point: its time" if title else "area of a point: its time")
+    figure.draw_without_rendering()  # places the axes, which the slope's angle depends on
+    write_on_slope(frame, ax)
     points = frame[frame["kind"] == "layer"].nlargest(_NAMED_LAYERS, "latency_s")
     names = [
         f"{layer} {stage}" for layer, stage in zip(short_names(points["layer"].tolist()), points["stage"], strict=True)
@@ -270,15 +324,12 @@ def draw_pareto(frame: pd.DataFrame, figure: Figure, title: str = "", *, x: str,
 
 
 def _configuration(row: Mapping[str, Any]) -> Iterator[str]:
-    """Say in lines what distinguishes a point of a sweep: ``bdwp 2:8``, ``rows 32, cols 64``, ``bandwidth 20 GB/s``."""
+    """Say in lines what distinguishes a point of a sweep: ``bdwp 2:8``, ``PE rows 32, PE columns 64``."""
     known = {column: value for column, value in row.items() if not pd.isna(value)}
     texts = [value for value in known.values() if isinstance(value, str)]
     if texts:
         yield " ".join(texts)
-    numbers = []
-    for column, value in known.items():
-        words, unit = words_of(column.rpartition(".")[2])
-        numbers += [] if isinstance(value, str) else [f"{words} {as_text(value)} {unit}".rstrip()]
+    numbers = [said(column, value) for column, value in known.items() if not isinstance(value, str)]
     yield from (", ".join(numbers[start : start + 2]) for start in range(0, len(numbers), 2))
 
 
@@ -318,6 +369,13 @@ def draw_predicted(frame: pd.DataFrame, figure: Figure, title: str = "", *, word
     ax.set_aspect("equal")
     explained = "in brackets: rows, median error"
     _finish(figure, [ax], f"{title}\n{explained}" if title else explained)
+    if "platform" in frame and frame["platform"].nunique() > len(groups):
+        worst = frame.loc[frame["relative_error"].abs().nlargest(_NAMED_WORST).index]
+        names = [f"{row.platform} {row.relative_error:+.0%}" for row in worst.itertuples()]
+        others = list(frame[["measured", "predicted"]].itertuples(index=False, name=None))
+        ends = ax.get_xlim()
+        line = [(value, value) for value in np.geomspace(*ends, 60)]
+        _name_points(figure, ax, worst, "measured", "predicted", names, [*others, *line])
 
 
 def _name_points(
@@ -338,6 +396,7 @@ def draw_tornado(
 ) -> None:
     """Draw the frame of `tornado_frame` or `effects_frame`; the axis says `label`, or what a `column` holds."""
     narrow = figure.get_figwidth() < 5
+    frame = _in_words(frame)
     frame = frame.assign(assumption=[broken(name, _ASSUMPTION_IN if narrow else 3, 7) for name in frame["assumption"]])
     (ax,) = _panels(figure, 1, 0.45 + (0.27 if narrow else 0.2) * len(frame), title)
     published = frame["published"].iloc[0] if "published" in frame else None
@@ -353,6 +412,45 @@ def draw_tornado(
             text.set_text(broken(text.get_text(), 0.7, 5))
             text.set_fontsize(5)
     _make_room(figure, ax)
+    _clear_of_lines(figure, ax, [frame["base"].iloc[0], *([] if published is None else [published])])
+    _make_room(figure, ax)
+
+
+def _clear_of_lines(figure: Figure, ax: Axes, lines: Sequence[float]) -> None:
+    """Move texts beside bars that stand on a line to its other side."""
+    figure.draw_without_rendering()
+    for line in sorted(lines):
+        at = ax.transData.transform((line, 0))[0]
+        for text in ax.texts:
+            box = text.get_window_extent()
+            if not isinstance(text, Annotation) or not box.x0 - 1 < at < box.x1 + 1:
+                continue
+            away = (at - 4 - box.x1) if text.get_horizontalalignment() == "right" else (at + 4 - box.x0)
+            right, up = text.xyann
+            text.xyann = (right + away * 72 / figure.dpi, up)
+
+
+def _in_words(frame: pd.DataFrame) -> pd.DataFrame:
+    """Names of assumptions and values at their ends in words: ``clock`` and ``300 MHz``."""
+    paths = [str(name).partition(",")[0] for name in frame["assumption"]]
+    words = [
+        str(name).replace(path, PARAMETERS[path][0]) if path in PARAMETERS else str(name)
+        for path, name in zip(paths, frame["assumption"], strict=True)
+    ]
+    ends = {
+        end: [_end_in_words(path, value) for path, value in zip(paths, frame[end], strict=True)]
+        for end in ("low_value", "high_value")
+        if end in frame
+    }
+    return frame.assign(assumption=words, **ends)
+
+
+def _end_in_words(path: str, value: object) -> str:
+    text = str(value)
+    plain = text.replace(",", "")
+    if path not in PARAMETERS or not re.fullmatch(r"[\d.]+(e[+-]?\d+)?", plain):
+        return text
+    return in_words(path, float(plain))
 
 
 def _make_room(figure: Figure, ax: Axes) -> None:

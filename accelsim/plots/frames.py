@@ -16,9 +16,11 @@ import pandas as pd
 from accelsim.base.errors import InputError
 from accelsim.base.ratios import geometric_mean
 from accelsim.base.units import GIGA
+from accelsim.hardware.platform import load_platform, platform_names
 from accelsim.lowering.summary import merge_names
 from accelsim.lowering.tasks import Stage
-from accelsim.plots.text import words_of
+from accelsim.plots.sources import as_text
+from accelsim.plots.text import PARAMETERS, said
 from accelsim.results.course import course_of
 from accelsim.results.step import LayerResult, Result
 from accelsim.results.training import TrainingResult
@@ -27,6 +29,7 @@ from accelsim.sparsity.pattern import Pattern
 from accelsim.sweep.pareto import pareto_front
 
 __all__ = [
+    "MOST_GROUPS",
     "contenders_frame",
     "course_frame",
     "effects_frame",
@@ -359,7 +362,7 @@ def roofline_frame(results: Sequence[Result]) -> pd.DataFrame:
 
 def sweep_axes(frame: pd.DataFrame) -> list[str]:
     """Return the inputs that vary in a table of a sweep: paths of the design, and workload, method and so on."""
-    inputs = [name for name in frame.columns if "." in name or name in _AXES]
+    inputs = [name for name in frame.columns if "." in name or name in (*_AXES, *PARAMETERS)]
     return [name for name in inputs if len(frame[name].unique()) > 1]
 
 
@@ -390,19 +393,13 @@ def _knee(front: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
 
 def series_of(frame: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
     """Name the line that each point belongs to by its values of `columns`."""
-    words = [words_of(name) for name in columns]
-    texts = [
-        [f"{text} {_as_text(value)} {unit}".rstrip() for value in frame[name]]
-        for name, (text, unit) in zip(columns, words, strict=True)
-    ]
-    names = [", ".join(row) for row in zip(*texts, strict=True)] or [""] * len(frame)
+    names = []
+    for row in frame[list(columns)].to_dict("records"):
+        pattern = row.pop("pattern", None) if "method" in row else None
+        words = [said(str(name), value) for name, value in row.items()]
+        names.append(", ".join(words).replace(str(row.get("method")), case_name(str(row.get("method")), pattern), 1)
+                     if isinstance(pattern, str) else ", ".join(words))  # fmt: skip
     return pd.Series(names, index=frame.index, dtype=str)
-
-
-def _as_text(value: Any) -> str:
-    if pd.isna(value):
-        return "none"
-    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 def effects_frame(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -414,7 +411,7 @@ def effects_frame(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for name in sweep_axes(frame):
         parts = frame.groupby(name, dropna=False)[metric]
-        means = [(geometric_mean(part), _as_text(value)) for value, part in parts]
+        means = [(geometric_mean(part), as_text(value) or "none") for value, part in parts]
         (low, low_value), (high, high_value) = min(means), max(means)
         rows.append({"assumption": name, "low": low, "high": high, "low_value": low_value, "high_value": high_value,
                      "base": base})  # fmt: skip
@@ -513,13 +510,21 @@ def contenders_frame(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+MOST_GROUPS = 8
+"""Of more platforms, those of one architecture are drawn as one group."""
+
+
 def predicted_frame(frame: pd.DataFrame, by: str | None) -> pd.DataFrame:
     """Add to a table of `measured` and `predicted` the `relative_error` of each row and its `group`.
 
-    The name of a group says how many rows it has and the median of their errors, whatever their sign.
+    The name of a group says how many rows it has and the median of their errors, whatever their sign. Where `by` is
+    platform and there are many, a group holds the platforms of one architecture.
     """
     errors = frame["predicted"] / frame["measured"] - 1
     names = frame[by].astype(str) if by else pd.Series(["all"] * len(frame), index=frame.index)
+    if by == "platform" and names.nunique() > MOST_GROUPS and set(names) <= set(platform_names()):
+        architectures = {name: load_platform(name).behaviour or name for name in set(names)}
+        names = names.map(architectures).str.replace("_", " ")
     medians = errors.abs().groupby(names).median()
     counts = names.value_counts()
     groups = [f"{name} ({counts[name]}, {100 * medians[name]:.1f} %)" for name in names]

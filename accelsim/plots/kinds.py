@@ -15,8 +15,8 @@ from accelsim.hardware.design import check_same
 from accelsim.plots import compose, frames
 from accelsim.plots.ablation import panel_frame
 from accelsim.plots.compose import Draw, Drawing
-from accelsim.plots.sources import FORMS, PlotSource, as_text, checked, joined, kept
-from accelsim.plots.text import LARGER_IS_BETTER
+from accelsim.plots.sources import FORMS, Condition, PlotSource, as_text, checked, joined, kept
+from accelsim.plots.text import LARGER_IS_BETTER, said
 from accelsim.plots.timeline import MOST_JOBS, draw_timeline, timeline_frame
 from accelsim.results.ablation import read_rows
 from accelsim.results.published import SPEEDUP as PUBLISHED_SPEEDUP
@@ -30,14 +30,14 @@ __all__ = ["KINDS", "Choice", "Kind", "find_kind", "guess_kinds", "prepare"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What to show of the files; `where` are column and value of rows to keep, `settings` changes of the design."""
+    """What to show of the files; `where` are conditions of rows to keep, `settings` changes of the design."""
 
     layer: str | None = None
     x: str | None = None
     y: str | None = None
     value: str | None = None
     by: str | None = None
-    where: tuple[tuple[str, str], ...] = ()
+    where: tuple[Condition, ...] = ()
     hw: str | None = None
     settings: tuple[tuple[str, str], ...] = ()
 
@@ -109,7 +109,7 @@ _OPTIONS = {"layer": "--layer", "x": "-x", "y": "-y", "value": "--value", "by": 
 # Results
 
 
-def _results(sources: Sequence[PlotSource], where: Sequence[tuple[str, str]]) -> list[Result]:
+def _results(sources: Sequence[PlotSource], where: Sequence[Condition]) -> list[Result]:
     results = [result for source in sources for result in source.data]
     heads = pd.DataFrame([result.head for result in results])
     return [results[index] for index in kept(heads, where, sources[0].path).index]
@@ -228,6 +228,19 @@ def _known(frame: pd.DataFrame, column: str, option: str, path: str) -> str:
     return column
 
 
+def _fixed(table: pd.DataFrame, besides: Sequence[str]) -> str:
+    """What all points of a sweep have in common, in words: workload, machine, method, batch, and fixed values."""
+    same = {name: table[name].iloc[0] for name in table.columns if len(table[name].unique()) == 1}
+    about = [str(same[name]) for name in ("workload", "design") if name in same]
+    method = str(same["method"]) if isinstance(same.get("method"), str) else ""
+    pattern = str(same["pattern"]) if isinstance(same.get("pattern"), str) else ""
+    words = [" on ".join(about), f"{method} {pattern}".strip()]
+    words += [f"batch {same['batch']}"] if "batch" in same else []
+    words += [f"engine {same['engine']}"] if same.get("engine", "closed") != "closed" else []
+    words += [said(name, value) for name, value in same.items() if "." in name and name not in besides]
+    return ", ".join(word for word in words if word)
+
+
 def _sweep(sources: Sequence[PlotSource], choice: Choice) -> Drawing:
     table, path = joined(sources, choice.where), sources[0].path
     axes = frames.sweep_axes(table)
@@ -258,7 +271,7 @@ def _sweep(sources: Sequence[PlotSource], choice: Choice) -> Drawing:
             f" --where {others[0]}={as_text(frame[others[0]].iloc[0])}"
         )
     shown = frame.assign(series=series)[list(dict.fromkeys(["series", *axes, x, y]))]
-    return Drawing(frame=shown, draw=partial(compose.draw_sweep, x=x, y=y), notes=notes)
+    return Drawing(frame=shown, draw=partial(compose.draw_sweep, x=x, y=y), title=_fixed(table, (x,)), notes=notes)
 
 
 _MOST_SERIES = 12
@@ -285,7 +298,8 @@ def _sweep_map(sources: Sequence[PlotSource], choice: Choice) -> Drawing:
         )
     shown = table.assign(**{value: table[value].where(table.index.isin(done.index))})
     columns = [x, y, value, *(["status"] if "status" in table else [])]
-    return Drawing(frame=shown[columns], draw=partial(compose.draw_sweep_map, x=x, y=y, value=value))
+    draw = partial(compose.draw_sweep_map, x=x, y=y, value=value)
+    return Drawing(frame=shown[columns], draw=draw, title=_fixed(table, (x, y)))
 
 
 def _pareto(sources: Sequence[PlotSource], choice: Choice) -> Drawing:
@@ -301,7 +315,8 @@ def _pareto(sources: Sequence[PlotSource], choice: Choice) -> Drawing:
     front = shown[shown["on_front"]]
     if len(front[[x, y]].drop_duplicates()) == 1:
         notes = (*notes, f"the front is {why_one_point(len(shown), len(front) - 1, (x, y))}")
-    return Drawing(frame=shown, draw=partial(compose.draw_pareto, x=x, y=y, named=axes), notes=notes)
+    draw = partial(compose.draw_pareto, x=x, y=y, named=axes)
+    return Drawing(frame=shown, draw=draw, title=_fixed(table, (x, y)), notes=notes)
 
 
 def _objective(frame: pd.DataFrame, text: str, option: str, path: str, *, given: bool) -> tuple[str, pd.DataFrame]:
@@ -364,7 +379,7 @@ def _sensitivity(sources: Sequence[PlotSource], choice: Choice) -> Drawing:
         table, _ = _feasible(joined(sources, choice.where))
         checked(table, "sensitivity", path, (), (y,))
         frame = frames.effects_frame(table, y)
-        return Drawing(frame=frame, draw=partial(compose.draw_tornado, column=y))
+        return Drawing(frame=frame, draw=partial(compose.draw_tornado, column=y), title=_fixed(table, ()))
     if "low" in moved:
         frame = checked(moved, "sensitivity", path, ("assumption",), ("low", "high", "base"))
         return Drawing(

@@ -14,13 +14,14 @@ from accelsim.lowering.tasks import Stage
 from accelsim.plots.style import COLOURS, marker_style, width_of
 from accelsim.plots.text import number, ratio_axis, short_names
 
-__all__ = ["UTILISATION", "plot_layer_speedup", "plot_mapping", "plot_utilisation"]
+__all__ = ["UTILISATION", "plot_layer_map", "plot_layer_speedup", "plot_mapping", "plot_utilisation", "speedup_scale"]
 
 UTILISATION = ScalarMappable(Normalize(0, 1), colormaps["cividis"])
 """Colours of utilisation, from 0 to 1: even steps of lightness, so that they print in grey."""
 
 _WRITTEN = 16  # cells of more layers are too narrow for numbers
 _DATAFLOWS = {"os": (COLOURS[0], "", "OS"), "ws": (COLOURS[3], "///", "WS"), "is": (COLOURS[2], "...", "IS")}
+_SLOWER = 0.995
 _MIXED = ("#dddddd", "xx", "several")
 
 
@@ -60,8 +61,8 @@ def plot_mapping(frame: pd.DataFrame, ax: Axes) -> None:
                 label=f"sparse, {pattern}")  # fmt: skip
 
 
-def _cell_axes(frame: pd.DataFrame, ax: Axes) -> tuple[list[str], list[str]]:
-    layers, found = (list(dict.fromkeys(frame[name])) for name in ("layer", "stage"))
+def _cell_axes(frame: pd.DataFrame, ax: Axes, up: str = "stage") -> tuple[list[str], list[str]]:
+    layers, found = (list(dict.fromkeys(frame[name])) for name in ("layer", up))
     stages = [stage.value for stage in Stage if stage in found] + [name for name in found if name not in set(Stage)]
     ax.set_xlim(-0.5, len(layers) - 0.5)
     ax.set_ylim(len(stages) - 0.5, -0.5)
@@ -81,6 +82,26 @@ def _name_layers(ax: Axes, layers: Sequence[str]) -> None:
     room = (ax.figure.get_figwidth() - 0.9) / len(names)  # type: ignore[union-attr]
     upright = max(width_of(name, 5.5) for name in names) > room
     ax.tick_params(axis="x", labelsize=5.5, labelrotation=90 if upright else 0)
+
+
+def speedup_scale(values: pd.Series) -> ScalarMappable:
+    """Return colours of speedups, even steps of lightness from the least to the largest."""
+    return ScalarMappable(Normalize(min(values.min(), 1.0), max(values.max(), 1.0)), colormaps["cividis"])
+
+
+def plot_layer_map(frame: pd.DataFrame, ax: Axes, scale: ScalarMappable) -> None:
+    """Draw a cell per layer and case, coloured by `speedup` on a scale, crossed where the case is slower.
+
+    `frame`: columns layer, case, speedup; layers and cases stand in order of appearance.
+    """
+    layers, cases = _cell_axes(frame, ax, "case")
+    for row in frame.itertuples():
+        x, y = layers.index(row.layer), cases.index(row.case)
+        ax.add_patch(
+            Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=scale.to_rgba(row.speedup), edgecolor="white", linewidth=0.5)
+        )
+        if row.speedup < _SLOWER:
+            ax.plot([x], [y], marker="x", markersize=3.2, color="white", markeredgewidth=0.8)
 
 
 def plot_layer_speedup(frame: pd.DataFrame, ax: Axes, limits: tuple[float, float] | None = None) -> None:

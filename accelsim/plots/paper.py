@@ -4,10 +4,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from accelsim.plots.style import COLOURS, bar_style, spread
+from accelsim.plots.text import BEHIND_TEXT, above_lines
 
 __all__ = ["plot_speedups", "plot_tornado"]
-
-_BEHIND_TEXT = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
 
 
 def plot_speedups(frame: pd.DataFrame, ax: Axes, published: float) -> None:
@@ -22,8 +21,9 @@ def plot_speedups(frame: pd.DataFrame, ax: Axes, published: float) -> None:
         places = [index + (which - (len(engines) - 1) / 2) * width for index in range(len(workloads))]
         ax.bar(places, tops, width * 0.92, label=engine, **bar_style(which))
         for place, top in zip(places, tops, strict=True):
-            ax.annotate(f"{top:.2f}", (place, top), (0, 3), textcoords="offset points", ha="center", fontsize=6,
-                        bbox=_BEHIND_TEXT)  # fmt: skip
+            tall = above_lines(top, (1.0, published), 1.12 * frame["speedup"].max())
+            ax.annotate(f"{top:.2f}", (place, tall), (0, 3), textcoords="offset points", ha="center", fontsize=6,
+                        bbox=BEHIND_TEXT)  # fmt: skip
     ax.axhline(published, color="black", linestyle="--", linewidth=0.9, label=f"published average {published:g}x")
     ax.axhline(1, color="black", linewidth=0.8)
     ax.set_xticks(range(len(workloads)), [name.replace("_", "\n") for name in workloads])
@@ -46,7 +46,7 @@ def plot_tornado(frame: pd.DataFrame, ax: Axes, base: float, published: float | 
         for end, value, side in ((row.low, row.low_value, -1), (row.high, row.high_value, 1)):
             if value:
                 ax.annotate(str(value), (end, place), (3 * side, 0), textcoords="offset points", va="center",
-                            fontsize=6, ha="right" if side < 0 else "left", bbox=_BEHIND_TEXT)  # fmt: skip
+                            fontsize=6, ha="right" if side < 0 else "left", bbox=BEHIND_TEXT)  # fmt: skip
     ax.axvline(base, color="black", linewidth=0.9, label=f"as shipped {base:.2f}x" if published else "mean")
     if published is not None:
         ax.axvline(published, color="black", linestyle="--", linewidth=0.9, label=f"published {published:g}x")

@@ -9,7 +9,7 @@ import pandas as pd
 from accelsim.base.errors import InputError
 from accelsim.plots.compose import make_figure
 from accelsim.plots.kinds import Choice, guess_kinds, prepare
-from accelsim.plots.sources import PlotSource, read_source
+from accelsim.plots.sources import Condition, PlotSource, read_source
 from accelsim.results.step import Result, Results
 from accelsim.results.training import TrainingResult
 
@@ -27,7 +27,7 @@ def plot(
     *,
     width: str = "double",
     title: str | None = None,
-    where: Mapping[str, str] | None = None,
+    where: Mapping[str, str] | str | None = None,
     settings: Mapping[str, str] | None = None,
     **choice: str,
 ) -> "Figure":
@@ -38,7 +38,7 @@ def plot(
         kind: one of `accelsim.plots.kinds.KINDS`; None: the most obvious for the data.
         width: a column of a paper, ``single`` or ``double``.
         title: what stands above the figure; None: what the data have in common.
-        where: columns, each with the value of the rows to keep.
+        where: columns, each with the value of the rows to keep; or an expression over columns.
         settings: changes of the design, by path, for kinds that draw its limits.
         choice: `layer`, `x`, `y`, `value`, `by` and `hw`, as the options of ``accelsim plot`` that are called alike.
 
@@ -56,7 +56,8 @@ def plot(
     kinds = [kind] if kind else guess_kinds(sources)
     if not kinds:
         raise InputError(f"{sources[0].path}: say which kind of figure to draw")
-    chosen = Choice(where=tuple((where or {}).items()), settings=tuple((settings or {}).items()), **choice)
+    kept: tuple[Condition, ...] = (where,) if isinstance(where, str) else tuple((where or {}).items())
+    chosen = Choice(where=kept, settings=tuple((settings or {}).items()), **choice)
     return make_figure(prepare(kinds[0], sources, chosen), width, title)
 
 

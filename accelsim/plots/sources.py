@@ -1,7 +1,7 @@
 """Files that figures are drawn from: what other commands write, and tables of the same columns."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -15,8 +15,9 @@ from accelsim.base.files import parse_json, read_text
 from accelsim.results.result_file import load_results
 from accelsim.results.timeline_file import load_timeline
 from accelsim.results.training import read_training
+from accelsim.sweep.results_table import read_formula
 
-__all__ = ["FORMS", "PlotSource", "as_text", "checked", "joined", "kept", "read_source"]
+__all__ = ["FORMS", "Condition", "PlotSource", "as_text", "checked", "joined", "kept", "read_source", "table_source"]
 
 FORMS = {
     "results": "results",
@@ -34,6 +35,11 @@ class PlotSource:
     path: str
     form: str
     data: Any
+
+
+def table_source(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> PlotSource:
+    """Return rows that were read of a file as what figures are drawn from."""
+    return PlotSource(path=str(path), form="table", data=pd.DataFrame(list(rows)))
 
 
 def read_source(path: str | Path) -> PlotSource:
@@ -106,7 +112,11 @@ def _table(name: str, text: str) -> pd.DataFrame:
     return pd.read_csv(StringIO(text), dtype={"workload": str, "version": str, "pattern": str}, keep_default_na=True)
 
 
-def joined(sources: Sequence[PlotSource], where: Sequence[tuple[str, str]] = ()) -> pd.DataFrame:
+Condition = tuple[str, str] | str
+"""Rows to keep: a column with one of its values, or an expression over columns, as in ``array.rows >= 16``."""
+
+
+def joined(sources: Sequence[PlotSource], where: Sequence[Condition] = ()) -> pd.DataFrame:
     """Return the rows of all tables that are asked for. Raises `InputError` for tables of different columns."""
     first = sources[0].data
     for source in sources[1:]:
@@ -122,13 +132,16 @@ def joined(sources: Sequence[PlotSource], where: Sequence[tuple[str, str]] = ())
     return kept(frame, where, sources[0].path)
 
 
-def kept(frame: pd.DataFrame, where: Sequence[tuple[str, str]], path: str) -> pd.DataFrame:
-    """Return the rows that have, in each column of `where`, one of its values there.
+def kept(frame: pd.DataFrame, where: Sequence[Condition], path: str) -> pd.DataFrame:
+    """Return the rows that have, in each column of `where`, one of its values there, and for which expressions hold.
 
-    Raises `InputError` for a column or value that is not there.
+    Raises `InputError` for a column or value that is not there, and where nothing is left.
     """
     wanted: dict[str, list[str]] = {}
-    for column, value in where:
+    for text in where:
+        if isinstance(text, str):
+            frame = _holding(frame, text, path)
+    for column, value in (pair for pair in where if not isinstance(pair, str)):
         wanted.setdefault(column, []).append(value)
     for column, values in wanted.items():
         if column not in frame:
@@ -143,6 +156,20 @@ def kept(frame: pd.DataFrame, where: Sequence[tuple[str, str]], path: str) -> pd
                 raise InputError(f"--where {column}={value}: no such row{hint}; there are: {shown}")
         frame = frame[texts.isin(values)]
     return frame
+
+
+def _holding(frame: pd.DataFrame, text: str, path: str) -> pd.DataFrame:
+    formula = read_formula(text, list(frame.columns), "--where")
+    rows = frame[list(formula.names)].astype(object).where(frame[list(formula.names)].notna(), None).to_dict("records")
+    found = []
+    for line, row in zip(frame.index, rows, strict=True):
+        try:
+            found.append(formula.holds({str(name): value for name, value in row.items()}))
+        except InputError as error:
+            raise InputError(f"{path}: row {line + 1}: --where {error}") from None
+    if not any(found):
+        raise InputError(f"{path}: --where {text}: holds for none of {len(frame):,} rows")
+    return frame[found]
 
 
 def as_text(value: object) -> str:

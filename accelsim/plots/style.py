@@ -1,5 +1,7 @@
 """One look for all figures: sizes, colours that survive colour blindness, hatches that survive grey printing."""
 
+import re
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -14,6 +16,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from accelsim.base.files import write_atomically, write_bytes_atomically
+from accelsim.lowering.tasks import Stage
 
 __all__ = [
     "COLOURS",
@@ -22,6 +25,7 @@ __all__ = [
     "WIDTHS_IN",
     "bar_style",
     "explain",
+    "fitted",
     "legend_above",
     "marker_style",
     "new_figure",
@@ -29,6 +33,8 @@ __all__ = [
     "save_figure",
     "save_with_data",
     "spread",
+    "stage_marker",
+    "stage_style",
     "width_of",
 ]
 
@@ -37,6 +43,7 @@ COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#F
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++", "oo", "--")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 
+_STAGES = tuple(stage.value for stage in Stage)
 _PDF_TRUETYPE = 42  # fonts are embedded whole, so that their text can be searched and edited
 _WIDEST_BAR_IN = 0.45
 _CHARACTER_EM = 0.62  # mean width of a character of the font
@@ -69,6 +76,37 @@ def new_figure(width: str = "double", height_in: float = 2.4) -> Iterator[Figure
     """Give an empty figure of a column width (`WIDTHS_IN`); what is drawn inside the block has the common style."""
     with mpl.rc_context(_RC):
         yield Figure(figsize=(WIDTHS_IN[width], height_in), layout="constrained")
+
+
+def stage_style(stage: str) -> dict[str, Any]:
+    """Colour, hatch and edge of a stage, the same in every figure."""
+    return bar_style(_STAGES.index(stage)) if stage in _STAGES else bar_style(len(_STAGES))
+
+
+def stage_marker(stage: str) -> tuple[str, str]:
+    """Colour and marker of a stage, the same in every figure."""
+    at = _STAGES.index(stage) if stage in _STAGES else len(_STAGES)
+    return COLOURS[at], MARKERS[at]
+
+
+def fitted(title: str, width_in: float, size_pt: float = 8) -> str:
+    """Break a title into lines that fit, after its commas where they let it.
+
+    >>> fitted("resnet18 on sat_vcu1525, batch 64", 2.0)
+    'resnet18 on sat_vcu1525,\\nbatch 64'
+    """
+    lines: list[str] = []
+    for part in (piece for line in title.split("\n") for piece in (*re.split(r"(?<=,) ", line), None)):
+        if part is None:
+            lines.append("")
+        elif lines and lines[-1] and width_of(f"{lines[-1]} {part}", size_pt) <= width_in:
+            lines[-1] += f" {part}"
+        elif lines and not lines[-1]:
+            lines[-1] = part
+        else:
+            lines.append(part)
+    most = max(8, int(width_in / width_of("m", size_pt)))
+    return "\n".join(textwrap.fill(line, most) for line in lines if line)
 
 
 def bar_style(index: int) -> dict[str, Any]:

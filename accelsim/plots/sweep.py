@@ -38,9 +38,7 @@ def plot_sweep(frame: pd.DataFrame, ax: Axes, x: str, y: str) -> None:
         ax.set_xticks(range(len(names)), names)
         ax.set_xlabel(words_of(x)[0])
     else:
-        label_axis(ax.xaxis, x, frame[x].tolist())
-        ax.set_xlabel(_labelled(x))
-        value_axis(ax.xaxis, frame[x])
+        value_axis(ax.xaxis, x, frame[x])
     if _is_wide(frame[y]):
         log_axis(ax.yaxis, y, frame[y].tolist())
     elif frame[y].min() >= 0:
@@ -49,11 +47,6 @@ def plot_sweep(frame: pd.DataFrame, ax: Axes, x: str, y: str) -> None:
 
 def _is_wide(values: pd.Series) -> bool:
     return bool(values.min() > 0 and values.max() / values.min() > _WIDE_SPAN)
-
-
-def _labelled(column: str) -> str:
-    words, unit = words_of(column)
-    return f"{words} ({unit})" if unit else words
 
 
 def plot_sweep_map(frame: pd.DataFrame, ax: Axes, x: str, y: str, value: str) -> QuadMesh:
@@ -80,12 +73,14 @@ def plot_sweep_map(frame: pd.DataFrame, ax: Axes, x: str, y: str, value: str) ->
                 ink = "black" if np.mean(mesh.to_rgba(found)[:3]) > 0.45 else "white"
                 ax.text(column + 0.5, row + 0.5, number(found), ha="center", va="center", fontsize=5.5, color=ink)
     for axis, values, name in ((ax.xaxis, across, x), (ax.yaxis, up, y)):
-        words = [_tick(step) for step in values]
+        numbers = [step for step in values if isinstance(step, int | float)]
+        factor, label = factor_of(name, numbers) if len(numbers) == len(values) else (1.0, words_of(name)[0])
+        words = [f"{step / factor:g}" if isinstance(step, int | float) else str(step) for step in values]
         room = ax.figure.get_figwidth() - 1.3  # type: ignore[union-attr]
         most = int(room / (max(width_of(word, 7) for word in words) + 0.08)) if axis is ax.xaxis else 20
         shown = range(0, len(words), -(-len(words) // max(1, most)))
         axis.set_ticks([index + 0.5 for index in shown], [words[index] for index in shown])
-        axis.set_label_text(_labelled(name))
+        axis.set_label_text(label)
     ax.tick_params(length=0)
     ax.grid(visible=False)
     return mesh
@@ -94,10 +89,6 @@ def plot_sweep_map(frame: pd.DataFrame, ax: Axes, x: str, y: str, value: str) ->
 def _steps(values: pd.Series) -> list[object]:
     found = list(dict.fromkeys(values))
     return sorted(found) if pd.api.types.is_numeric_dtype(values) else found
-
-
-def _tick(value: object) -> str:
-    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 def plot_pareto(frame: pd.DataFrame, ax: Axes, x: str, y: str, larger: Sequence[str] = LARGER_IS_BETTER) -> None:

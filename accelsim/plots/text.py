@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise, product
+from typing import SupportsFloat
 
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -17,13 +18,17 @@ from accelsim.results.step import MORE_IS_BETTER
 __all__ = [
     "BEHIND_TEXT",
     "LARGER_IS_BETTER",
+    "PARAMETERS",
+    "above_lines",
     "broken",
     "factor_of",
+    "in_words",
     "label_axis",
     "log_axis",
     "number",
     "place_labels",
     "ratio_axis",
+    "said",
     "short_names",
     "value_axis",
     "words_of",
@@ -47,21 +52,70 @@ _KNOWN = {
     "speedup": ("speedup over dense", "x"),
     "array_utilisation": ("utilisation of the array", "share"),
     "batch": ("batch", "samples"),
-    "clock_hz": ("clock", "Hz"),
+    "dsp": ("DSP slices", ""),
+    "lut": ("LUTs", ""),
+    "bram36": ("BRAM36", ""),
+    "uram288": ("URAM288", ""),
 }
+PARAMETERS = {
+    "clock_hz": ("clock", "Hz"),
+    "array.rows": ("PE rows", ""),
+    "array.cols": ("PE columns", ""),
+    "array.macs_per_pe": ("MACs per PE", ""),
+    "array.adder_latency_cycles": ("adder latency", "cycles"),
+    "array.accumulators_per_pe": ("accumulators per PE", ""),
+    "array.overlap_tiles": ("overlap of tiles", ""),
+    "array.dataflows": ("dataflows", ""),
+    "array.stationary_variants": ("variants of WS and IS", ""),
+    "array.patterns": ("N:M modes", ""),
+    "array.metadata_bits_per_value": ("index of a kept value", "bits"),
+    "array.row_port_elements_per_cycle": ("port of a PE row", "elements/cycle"),
+    "array.col_port_elements_per_cycle": ("port of a PE column", "elements/cycle"),
+    "buffers.x_bytes": ("X buffer", "bytes"),
+    "buffers.w_bytes": ("W buffer", "bytes"),
+    "buffers.y_bytes": ("Y buffer", "bytes"),
+    "buffers.resident_bytes": ("store for whole tensors", "bytes"),
+    "dram.channels": ("DRAM channels", ""),
+    "dram.bandwidth_gb_per_s": ("DRAM bandwidth", "GB/s"),
+    "dram.efficiency": ("DRAM efficiency", ""),
+    "dram.dma_channels": ("DMA channels", ""),
+    "precision.operand_bits": ("operands", "bits"),
+    "precision.accumulator_bits": ("accumulators", "bits"),
+    "precision.master_bits": ("master weights", "bits"),
+    "sore.lanes": ("SORE lanes", ""),
+    "wuve.lanes": ("WUVE lanes", ""),
+    "vector.lanes": ("vector lanes", ""),
+    "vector.fuse_activations": ("fused activations", ""),
+    "resources.dsp": ("DSP slices of the device", ""),
+    "resources.lut": ("LUTs of the device", ""),
+    "resources.bram36": ("BRAM36 of the device", ""),
+    "resources.uram288": ("URAM288 of the device", ""),
+    "schedule.dataflow": ("dataflow", ""),
+    "schedule.interleave": ("interleaving", ""),
+    "schedule.pregenerate": ("pre-generation", ""),
+    "schedule.overlap": ("overlap of units", ""),
+    "schedule.scheduler": ("scheduler", ""),
+    "energy": ("energy table", ""),
+}
+"""Values of a design in words, with their unit: all that ``accelsim list parameters`` has."""
+
+_KNOWN |= PARAMETERS
 _UNITS = {"gb_per_s": "GB/s", "per_w": "1/W", "per_s": "1/s", "bytes": "B", "cycles": "cycles", "hz": "Hz",
           "mm2": "mm2", "bits": "bits", "s": "s", "j": "J", "w": "W", "gops": "GOPS", "pct": "%"}  # fmt: skip
+_PLAIN = {"batch", "array_utilisation"}  # values that say what they are without a unit
 _SCALED = {"s", "J", "W", "B", "Hz"}
+_BINARY = ((2**30, "Gi"), (2**20, "Mi"), (2**10, "Ki"), (1, ""))
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"))
 _MOST_TICKS = 10
 _LOG_SPAN = 8.0
+_LABEL_SHARE = 0.09  # of an axis: how high the label of a bar stands above it
 
 
 def words_of(column: str) -> tuple[str, str]:
     """What a column holds, in words, and its unit; empty where it has none.
 
     >>> words_of("latency_s"), words_of("dram.bandwidth_gb_per_s"), words_of("array.rows")
-    (('step latency', 's'), ('dram.bandwidth', 'GB/s'), ('array.rows', ''))
+    (('step latency', 's'), ('DRAM bandwidth', 'GB/s'), ('PE rows', ''))
     """
     if column in _KNOWN:
         return _KNOWN[column]
@@ -117,9 +171,44 @@ def factor_of(column: str, values: Sequence[float]) -> tuple[float, str]:
     words, unit = words_of(column)
     top = max(map(abs, values), default=0.0)
     factor, prefix = 1.0, ""
+    if unit == "bytes" and column in PARAMETERS:
+        factor, prefix = next(pair for pair in _BINARY if top >= pair[0] or pair[0] == 1)
+        return float(factor), f"{words} ({prefix}B)"
     if unit in _SCALED and top > 0:
         factor, prefix = next((pair for pair in _PREFIXES if top >= pair[0]), _PREFIXES[-1])
     return factor, f"{words} ({prefix}{unit})" if unit else words
+
+
+def in_words(column: str, value: object) -> str:
+    """Return a value of a column with its unit: ``300 MHz``, ``2 MiB``, ``19.2 GB/s``, ``32``.
+
+    >>> in_words("clock_hz", 3e8), in_words("buffers.x_bytes", 2**21), in_words("array.rows", 32)
+    ('300 MHz', '2 MiB', '32')
+    """
+    if value is None or value != value:  # noqa: PLR0124 - NaN is what a table holds of nothing
+        return "none"
+    if isinstance(value, bool | str) or not isinstance(value, SupportsFloat):
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    number_of, unit = float(value), words_of(column)[1]
+    if column in _PLAIN or column not in _KNOWN:
+        return f"{number_of:,.12g}"
+    if unit not in _SCALED and unit != "bytes":
+        exact = column in PARAMETERS
+        shown = f"{number_of:,.12g}" if exact else f"{float(f'{number_of:.4g}'):,.12g}"
+        return f"{shown}x" if unit == "x" else f"{shown} {unit}".rstrip()
+    factor, label = factor_of(column, [number_of])
+    return f"{number_of / factor:,.4g} {label.rpartition('(')[2].rstrip(')')}"
+
+
+def said(column: str, value: object) -> str:
+    """Return a value of a column with what it is: ``PE rows 32``, ``clock 300 MHz``, ``bdwp``, ``pattern 2:8``.
+
+    >>> said("array.rows", 32), said("clock_hz", 3e8), said("method", "bdwp")
+    ('PE rows 32', 'clock 300 MHz', 'bdwp')
+    """
+    if column in {"method", "workload", "design"}:
+        return str(value)
+    return f"{words_of(column)[0]} {in_words(column, value)}"
 
 
 def _divided(factor: float) -> FuncFormatter:
@@ -131,7 +220,7 @@ def _tick(value: float) -> str:
     return f"{value / factor:,.6g}{prefix}"
 
 
-def value_axis(axis: Axis, values: Iterable[float]) -> None:
+def value_axis(axis: Axis, column: str, values: Iterable[float]) -> None:
     """Ticks at the values of a varied number, logarithmic where they grow by factors."""
     ticks = sorted(set(values))
     steps = [after / before for before, after in pairwise(ticks)] if ticks[0] > 0 else []
@@ -140,7 +229,9 @@ def value_axis(axis: Axis, values: Iterable[float]) -> None:
     shown = ticks[:: -(-len(ticks) // _MOST_TICKS)]
     axis.set_major_locator(FixedLocator(shown))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(_divided(1.0))
+    factor, label = factor_of(column, ticks)
+    axis.set_major_formatter(_divided(factor))
+    axis.set_label_text(label)
 
 
 def ratio_axis(axis: Axis, low: float, high: float) -> bool:
@@ -149,6 +240,20 @@ def ratio_axis(axis: Axis, low: float, high: float) -> bool:
         return False
     log_axis(axis, None, (min(low, 1), max(high, 1)))
     return True
+
+
+def above_lines(value: float, lines: Iterable[float], span: float) -> float:
+    """Return where the label of a bar starts so that it stands on no line: at its top, or on a line just above it.
+
+    `span` is what the axis shows.
+
+    >>> above_lines(1.73, (1.0, 1.75), 2.0), above_lines(1.2, (1.0, 1.75), 2.0)
+    (1.75, 1.2)
+    """
+    for line in sorted(lines):
+        if value <= line < value + _LABEL_SHARE * span:
+            value = line
+    return value
 
 
 def broken(name: str, room_in: float, size_pt: float) -> str:
@@ -185,6 +290,7 @@ _OFFSETS = ((5, 0), (-5, 0), (0, 5), (0, -5), (4, 4), (-4, 4), (4, -4), (-4, -4)
 _REACHES = (1, 2.5, 4, 6, 9)
 _BESIDE_PT = 8  # a text farther away has a line to its point
 _POINT_PX = 3
+_APART_PX = 1.5  # of texts from each other and from points
 
 
 def place_labels(
@@ -209,7 +315,7 @@ def place_labels(
             note = _note(ax, point, text, size_pt, (offset[0] * reach, offset[1] * reach))
             note.get_window_extent()  # moves the text to its place
             box = Text.get_window_extent(note)  # without the line to the point
-            if _within(box, inside) and not any(box.overlaps(other) for other in taken):
+            if _within(box, inside) and not any(box.padded(_APART_PX).overlaps(other) for other in taken):
                 taken.append(box)
                 break
             note.remove()

@@ -11,15 +11,19 @@ from matplotlib.patches import Patch
 
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.lowering.tasks import Stage
-from accelsim.plots.style import COLOURS, HATCHES, put_legend
+from accelsim.plots.style import put_legend, stage_style
 from accelsim.results.timeline_file import BANDWIDTH, TRACKS, Slice, Timeline
 from accelsim.schedule.overlap import Unit
 
-__all__ = ["MOST_JOBS", "draw_timeline", "plot_bandwidth", "plot_timeline", "timeline_frame"]
+__all__ = ["MOST_JOBS", "STREAMS", "draw_timeline", "plot_bandwidth", "plot_timeline", "timeline_frame"]
 
 MOST_JOBS = 300
 """Jobs that a panel shows at most: of more, none is drawn."""
 
+STREAMS = "DRAM in tasks"
+"""The lane of what tasks read and write while they run."""
+
+_STREAM_ALPHA = 0.55
 _US_PER_S = 10**6
 _UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
 _MARGIN = 0.05  # of what a panel is about, on both sides of it
@@ -27,18 +31,18 @@ _HIGH = 0.8
 _JOBS_HIGH = 0.28
 _BLOCK_HIGH = 0.09
 _NARROW = 1 / 200  # of a panel: narrower bars have no edge and no hatch, which would hide their colour
-_STYLES = {stage.value: (COLOURS[index], HATCHES[index]) for index, stage in enumerate(Stage)}
 _BOX = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.5}
 
 
 def timeline_frame(timeline: Timeline, layer: str | None = None) -> pd.DataFrame:
     """Return what a Gantt figure of the whole step shows, or one of a layer with a panel around each of its stages.
 
-    Columns: `panel`, its title, and `panel_start_s`, `panel_end_s`, the part of the step that it shows; `lane`, a track
-    or ``DRAM``; `kind`: task, transfer (of a GEMM's first tiles or last result), job (one or several, inside a task),
-    bandwidth, or block (tasks of neighbouring layers on the array, in the whole step only); `stage`; `layer`; `name`;
-    `start_s` and `end_s` from the start of the step; `chosen`, whether it belongs to the layer asked for, or none was;
-    `share` of the DRAM bandwidth in use, for the kind bandwidth. Raises `InputError` for a layer that the step lacks.
+    Columns: `panel`, its title, and `panel_start_s`, `panel_end_s`, the part of the step that it shows; `lane`, a
+    track or ``DRAM``; `kind`: task, transfer (of a GEMM's first tiles or last result), stream (what a task moves
+    while it runs), job (one or several, inside a task), bandwidth, or block (tasks of neighbouring layers on the
+    array, in the whole step only); `stage`; `layer`; `name`; `start_s` and `end_s` from the start of the step;
+    `chosen`, whether it belongs to the layer asked for, or none was; `share` of the DRAM bandwidth in use, for the
+    kind bandwidth. Raises `InputError` for a layer that the step lacks.
     """
     rows = [*_slice_rows(timeline.slices, layer), *_bandwidth_rows(timeline)]
     if layer is None:
@@ -54,7 +58,7 @@ def _slice_rows(slices: Iterable[Slice], layer: str | None) -> Iterator[dict[str
     units = set(Unit)
     for item in slices:
         kind = "transfer" if item.track not in units else "task" if item.args.jobs is None else "job"
-        yield {
+        row = {
             "lane": item.track,
             "kind": kind,
             "stage": item.cat.value,
@@ -64,6 +68,9 @@ def _slice_rows(slices: Iterable[Slice], layer: str | None) -> Iterator[dict[str
             "end_s": (item.ts + item.dur) / _US_PER_S,
             "chosen": layer in {None, item.args.layer},
         }
+        yield row
+        if kind == "task" and item.args.dram_bytes:
+            yield row | {"lane": STREAMS, "kind": "stream"}
 
 
 def _bandwidth_rows(timeline: Timeline) -> Iterator[dict[str, Any]]:
@@ -132,7 +139,7 @@ def _group_of(item: Slice) -> str:
 def draw_timeline(frame: pd.DataFrame, figure: Figure, title: str) -> None:
     """Draw the frame of `timeline_frame` with all its panels, side by side."""
     panels = [rows for _, rows in frame.groupby("panel", sort=False)]
-    lanes = [track for track in TRACKS if track in set(frame["lane"])]
+    lanes = [track for track in (*TRACKS, STREAMS) if track in set(frame["lane"])]
     figure.set_figheight(3.1)
     axes = figure.subplots(2, len(panels), squeeze=False, sharex="col", sharey="row", height_ratios=[len(lanes), 1.8])
     for rows, above, below in zip(panels, *axes, strict=True):
@@ -149,10 +156,13 @@ def draw_timeline(frame: pd.DataFrame, figure: Figure, title: str) -> None:
 
 
 def _explain(figure: Figure, stages: Sequence[str], title: str) -> None:
-    styles = {stage: _STYLES[stage] for stage in stages}
-    patches = {stage: Patch(facecolor=colour, hatch=hatch, edgecolor="black", linewidth=0.4)
-               for stage, (colour, hatch) in styles.items()}  # fmt: skip
+    patches = {stage: _patch(stage) for stage in stages}
     put_legend(figure, patches, title)
+
+
+def _patch(stage: str) -> Patch:
+    style = stage_style(stage)
+    return Patch(facecolor=style.pop("color"), **style)
 
 
 def plot_timeline(frame: pd.DataFrame, ax: Axes, lanes: Sequence[str]) -> None:
@@ -164,6 +174,8 @@ def plot_timeline(frame: pd.DataFrame, ax: Axes, lanes: Sequence[str]) -> None:
     for (kind, lane), rows in frame.groupby(["kind", "lane"], sort=False):
         if kind in {"task", "transfer"}:
             _plot_tasks(rows, ax, lanes.index(lane))
+        elif kind == "stream":
+            _plot_streams(rows, ax, lanes.index(lane))
         elif kind == "job" and len(rows) <= MOST_JOBS:
             below = (lanes.index(lane) + _HIGH / 2 - _JOBS_HIGH, _JOBS_HIGH)
             ax.broken_barh(_ranges(rows), below, facecolor="white", edgecolor="black", linewidth=0.3, label="jobs")
@@ -181,7 +193,8 @@ def _plot_tasks(rows: pd.DataFrame, ax: Axes, place: int) -> None:
     start, end, _, _ = _time_of(rows)
     narrow = (rows["end_s"] - rows["start_s"] < _NARROW * (end - start)).rename("narrow")
     for (stage, chosen, thin), some in rows.groupby(["stage", "chosen", narrow], sort=False):
-        colour, hatch = _STYLES[stage]
+        style = stage_style(str(stage))
+        colour, hatch = style["color"], style["hatch"]
         ax.broken_barh(
             _ranges(some),
             (place - _HIGH / 2, _HIGH),
@@ -192,6 +205,15 @@ def _plot_tasks(rows: pd.DataFrame, ax: Axes, place: int) -> None:
             alpha=1.0 if chosen else 0.3,
             label=f"{some['lane'].iloc[0]} {stage}",
         )
+
+
+def _plot_streams(rows: pd.DataFrame, ax: Axes, place: int) -> None:
+    """What tasks move while they run, thin and pale: how much that is, the bandwidth below says."""
+    for (stage, chosen), some in rows.groupby(["stage", "chosen"], sort=False):
+        colour = stage_style(str(stage))["color"]
+        alpha = _STREAM_ALPHA if chosen else 0.3 * _STREAM_ALPHA
+        ax.broken_barh(_ranges(some), (place - _HIGH / 4, _HIGH / 2), facecolor=colour, edgecolor="none", alpha=alpha,
+                       label=f"{STREAMS} {stage}")  # fmt: skip
 
 
 def plot_bandwidth(frame: pd.DataFrame, ax: Axes) -> None:

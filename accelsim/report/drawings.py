@@ -9,8 +9,9 @@ from accelsim.plots.compose import Drawing
 from accelsim.plots.kinds import prepare
 from accelsim.plots.sources import PlotSource
 from accelsim.results.step import Result, Results
+from accelsim.results.training import TrainingResult
 
-__all__ = ["ReportFigure", "comparing_figures", "layer_figures", "shown_case"]
+__all__ = ["ReportFigure", "comparing_figures", "layer_figures", "shown_case", "training_figure"]
 
 
 _FEW_BARS = 4
@@ -53,6 +54,13 @@ def comparing_figures(results: Results) -> Iterator[ReportFigure]:
             yield _figure(f"{stem}layer-speedup", f"Speedup by layer: {workload}", caption, own)
 
 
+def training_figure(runs: Sequence[TrainingResult]) -> ReportFigure:
+    """The phases of training runs beside dense training."""
+    drawing = prepare("training", [PlotSource(path="training runs", form="training", data=tuple(runs))])
+    caption = "Time of each phase, relative to dense training of the same length; the factor is the gain of the run."
+    return ReportFigure(name="training", heading="Time by phase", caption=caption, drawing=drawing, width="double")
+
+
 def layer_figures(results: Results) -> Iterator[tuple[Result, list[ReportFigure]]]:
     """For each workload the result whose layers are shown; roofline, utilisation and mapping where it has products."""
     workloads = list(dict.fromkeys(result.workload for result in results))
@@ -61,7 +69,11 @@ def layer_figures(results: Results) -> Iterator[tuple[Result, list[ReportFigure]
         found = []
         if _has_products(result):
             what = f"{workload}, {result.case}"
-            roof = Drawing(frame=frames.roofline_frame([result]), draw=compose.draw_roofline, title=what)
+            roof = Drawing(
+                frame=frames.roofline_frame([result]),
+                draw=compose.draw_roofline,
+                title=f"{workload} on {result.design}, {result.case}, batch {result.batch}",
+            )
             caption = (
                 "Each point is a layer in one stage: dense-equivalent throughput over operations per byte of DRAM"
                 " traffic, larger where it takes longer. Lines are what array and DRAM allow, dense and at the pattern."

@@ -1,24 +1,27 @@
 """Writing a report: a folder with the page, its figures as SVG and PNG, and what they and the tables show as CSV."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from accelsim.base.errors import InputError
 from accelsim.base.files import replacing_folder, write_atomically
 from accelsim.base.markup import Html
+from accelsim.base.progress import Progress, heard, silent
 from accelsim.hardware.design import Design, differences
 from accelsim.plots.compose import make_figure
 from accelsim.plots.style import save_figure, save_with_data
-from accelsim.report.drawings import ReportFigure, comparing_figures, layer_figures
-from accelsim.report.page import Contents, make_page, parameters_of
+from accelsim.report.drawings import ReportFigure, comparing_figures, layer_figures, training_figure
+from accelsim.report.origins import parameters_of
+from accelsim.report.page import Contents, make_page
 from accelsim.report.svg import inline_svg
 from accelsim.results.result_file import write_results, write_rows
 from accelsim.results.step import Result, Results
+from accelsim.results.training import TrainingResult
 from accelsim.workload.trace import Trace
 
-__all__ = ["check_replaceable", "write_report"]
+__all__ = ["check_replaceable", "draw_into", "write_report"]
 
 _PAGE = "index.html"
 _MADE_HERE = '<meta name="generator" content="accelsim '
@@ -30,16 +33,20 @@ def write_report(
     designs: Sequence[Design] = (),
     *,
     traces: Sequence[Trace] = (),
+    runs: Sequence[TrainingResult] = (),
     command: str = "",
+    progress: Progress = silent,
 ) -> Path:
     """Write a report on results and return its page, ``index.html``.
 
     Args:
         folder: where it goes; it is complete or as it was before, and a report that it holds is replaced.
-        results: what is shown, one or more, of one version of the model; each holds the design that it was made on.
+        results: what is shown, one or more with the `runs`, of one version of the model; each holds its design.
         designs: may be named, and are then those of the results.
         traces: what was simulated, where that is known.
+        runs: training runs, of which each different step is shown as a result, too.
         command: what makes the report again; empty: nothing is said of it.
+        progress: hears of each figure.
 
     Raises `InputError` for no results, results of several versions, two that are alike, designs that are others than
     those of the results, and a folder that holds anything else than a report.
@@ -52,28 +59,54 @@ def write_report(
     """
     folder = Path(folder)
     check_replaceable(folder)
+    results = [*results, *_steps_of(runs, results)]
     chosen = _checked(results, designs)
+    run_figures = (training_figure(runs),) if runs else ()
     comparing = tuple(comparing_figures(Results(results)))
     detailed = tuple((result, tuple(figures)) for result, figures in layer_figures(Results(results)))
     with replacing_folder(folder) as new:
-        figures = [*comparing, *(figure for _, own in detailed for figure in own)]
+        figures = [*run_figures, *comparing, *(figure for _, own in detailed for figure in own)]
         contents = Contents(
             results=Results(results),
             designs=chosen,
             tables=tuple(dict.fromkeys(result.basis.energy_table for result in results)),
             traces=tuple(traces),
+            runs=tuple(runs),
+            run_figures=run_figures,
             comparing=comparing,
             detailed=detailed,
-            svgs={figure.name: _draw(figure, new) for figure in figures},
+            svgs={figure.name: draw_into(figure, new) for figure in heard(figures, progress)},
             command=command,
         )
         write_rows(new / "steps.csv", [{**result.head, **asdict(result.step)} for result in results])
         write_results(new / "layers.csv", list(results))
+        if runs:
+            write_rows(new / "phases.csv", [row for run in runs for row in run.phase_rows()])
         rows = [asdict(item) for owner in contents.owners for item in parameters_of(owner)]
         write_rows(new / "parameters.csv", rows)
         write_atomically(new / _PAGE, make_page(contents))
         check_replaceable(folder)
     return folder / _PAGE
+
+
+def _steps_of(runs: Sequence[TrainingResult], besides: Sequence[Result]) -> Iterator[Result]:
+    """Yield the different steps of training runs, dense first; equal ones of several phases once.
+
+    A phase of its own trace is called by its name where another step is called alike.
+    """
+    known = {result.identity for result in besides}
+    called = {(result.workload, *result.head.values()) for result in besides}
+    for run in runs:
+        named = [("", run.dense), *((phase.name, phase.result) for phase in run.phases)]
+        for name, result in named:
+            if result.identity in known:
+                continue
+            known.add(result.identity)
+            head = (result.workload, *result.head.values())
+            alike = head in called
+            called.add(head)
+            basis = replace(result.basis, workload=f"{result.workload}, {name}") if alike else result.basis
+            yield replace(result, basis=basis)
 
 
 def check_replaceable(folder: Path) -> None:
@@ -123,7 +156,7 @@ def _check_named(found: Sequence[Design], named: Sequence[Design]) -> None:
             raise InputError(f"design '{near.label}': the results are of {design.label}: {apart}")
 
 
-def _draw(figure: ReportFigure, folder: Path) -> Html:
+def draw_into(figure: ReportFigure, folder: Path) -> Html:
     """Write a figure as SVG, PNG and CSV, and return it as an element of the page."""
     drawn = make_figure(figure.drawing, figure.width)
     save_figure(drawn, folder / f"{figure.name}.png")

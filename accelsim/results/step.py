@@ -146,7 +146,7 @@ class Basis:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Result:
     """A simulated step: what it rests on, identity, totals, stages, layers, energy by component, and notes.
 
@@ -164,9 +164,9 @@ class Result:
     energy: Energy
     notes: tuple[Note, ...]
     operations: tuple[SeenOperation, ...]
-    dense: "Result | None" = field(default=None, compare=False, repr=False)
-    plan: "Plan | None" = field(default=None, compare=False, repr=False)
-    label: str = field(default="", compare=False, repr=False)
+    dense: "Result | None" = field(default=None, compare=False)
+    plan: "Plan | None" = field(default=None, compare=False)
+    label: str = field(default="", compare=False)
 
     @property
     def workload(self) -> str:
@@ -279,6 +279,12 @@ class Result:
 
         return pd.DataFrame(list(self.layer_rows()))
 
+    def __repr__(self) -> str:
+        """What was simulated, the step beside the dense one, and its stages, as a terminal shows them."""
+        from accelsim.results.wording import summary  # noqa: PLC0415  which imports this module
+
+        return summary(self)
+
     def _repr_html_(self) -> str:
         """Two tables for notebooks: the step, and its stages."""
         title = f"{self.workload} on {self.design}: {self.case}, batch {self.batch}"
@@ -306,6 +312,12 @@ class Results(tuple[Result, ...]):
         import pandas as pd  # noqa: PLC0415  as above
 
         return pd.DataFrame([{**result.head, **asdict(result.step)} for result in self])
+
+    def __repr__(self) -> str:
+        """A row per result."""
+        from accelsim.results.wording import comparison_summary  # noqa: PLC0415  as above
+
+        return comparison_summary(self)
 
     def _repr_html_(self) -> str:
         """A table for notebooks, a row per result."""

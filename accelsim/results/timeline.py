@@ -92,7 +92,7 @@ def _about(
     step, buffers = plan.step, design.buffers
     return About(
         workload=step.model,
-        design=design.name,
+        design=design.label,
         method=step.method,
         pattern=None if step.pattern is None else str(step.pattern),
         batch=step.batch,

@@ -29,6 +29,7 @@ from accelsim.base.markup import Number, data_table
 from accelsim.base.units import show
 from accelsim.results.result_file import contradictions, result_form, result_of, write_rows
 from accelsim.results.step import Result, identity_of
+from accelsim.results.wording import training_summary
 from accelsim.sparsity.methods import case_name
 from accelsim.sparsity.recipes import Share
 
@@ -123,7 +124,7 @@ class PhaseResult:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class TrainingResult:
     """A simulated training run: a recipe with its method, pattern and shares, phases in order, and the `dense` step.
 
@@ -219,6 +220,10 @@ class TrainingResult:
         import pandas as pd  # noqa: PLC0415  heavy, and only needed here
 
         return pd.DataFrame(list(self.phase_rows()))
+
+    def __repr__(self) -> str:
+        """What was simulated, its phases, and what it gains."""
+        return training_summary(self)
 
     def _repr_html_(self) -> str:
         """A table for notebooks."""

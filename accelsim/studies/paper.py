@@ -11,9 +11,10 @@ else its row says, and so is what is not training.
 import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 
+from accelsim.base.progress import Progress, silent
 from accelsim.hardware.design import Design, load_design
 from accelsim.hardware.energy_table import EnergyTable, load_energy_table
 from accelsim.hardware.sourced import override
@@ -125,15 +126,21 @@ class Paper:
         return _mean(item.speedup for item in self.workloads if item.engine == engine)
 
 
-def compare_with_paper() -> Paper:
-    """Simulate the five workloads at 2:8 under both engines, and compare with everything that is published."""
+def compare_with_paper(progress: Progress = silent) -> Paper:
+    """Simulate the five workloads at 2:8 under both engines, and compare with everything that is published.
+
+    `progress` hears of each workload.
+    """
     design, base = load_design(DESIGN), Setting(label="as shipped")
     table = load_energy_table(design.energy)
-    workloads = tuple(
-        _workload(name, result, table)
-        for engine in ENGINES_COMPARED
-        for name, result in zip(WORKLOADS, run_setting(design, base, engine), strict=True)
-    )
+    cases = [(engine, name) for engine in ENGINES_COMPARED for name in WORKLOADS]
+    found = []
+    for done, (engine, name) in enumerate(cases):
+        progress(done, len(cases), f"{name}, {engine}")
+        (result,) = run_setting(design, replace(base, workloads=(name,)), engine)
+        found.append(_workload(name, result, table))
+    progress(len(cases), len(cases), "")
+    workloads = tuple(found)
     earlier = tuple(accelerators())
     ratios = tuple(_ratios(workloads, earlier))
     averages = [_mean(item.speedup for item in workloads if item.engine == engine) for engine in ENGINES_COMPARED]

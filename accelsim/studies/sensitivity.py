@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from accelsim.base.progress import Progress, silent
 from accelsim.hardware.design import Design, load_design
 from accelsim.hardware.sourced import Provenance
 from accelsim.studies.paper import DESIGN, WORKLOADS, Setting, run_setting
@@ -69,20 +70,25 @@ def average(design: Design, setting: Setting, engine: str) -> Average:
     )
 
 
-def sensitivities(chosen: Sequence[Assumption] | None = None) -> tuple[Sensitivity, ...]:
-    """Run every value of every assumption, or of those `chosen`, on the shipped design."""
+def sensitivities(chosen: Sequence[Assumption] | None = None, progress: Progress = silent) -> tuple[Sensitivity, ...]:
+    """Run every value of every assumption, or of those `chosen`, on the shipped design; `progress` hears of each."""
     design = load_design(DESIGN)
-    return tuple(
-        Sensitivity(
-            assumption=assumption.name,
-            value=value.label,
-            reason=assumption.reason,
-            closed=average(design, value, "closed"),
-            event=average(design, value, "event"),
-        )
+    values = [
+        (assumption, value)
         for assumption in (assumptions(design) if chosen is None else chosen)
         for value in assumption.settings
-    )
+    ]
+    found = []
+    for done, (assumption, value) in enumerate(values):
+        progress(done, len(values), f"{assumption.name} {value.label}")
+        closed, event = (average(design, value, engine) for engine in ("closed", "event"))
+        found.append(
+            Sensitivity(
+                assumption=assumption.name, value=value.label, reason=assumption.reason, closed=closed, event=event
+            )
+        )
+    progress(len(values), len(values), "")
+    return tuple(found)
 
 
 def bandwidth_for(target: float, engine: str) -> float | None:

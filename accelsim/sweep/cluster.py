@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from importlib.util import find_spec
 
-from accelsim.base.errors import InputError
+from accelsim.base.errors import InputError, to_install
 
 __all__ = ["cluster_executor"]
 
@@ -20,7 +20,7 @@ def cluster_executor(address: str) -> Iterator[tuple[Executor, int]]:
     `address`, and where no worker is connected.
     """
     if find_spec("distributed") is None:
-        raise InputError("--dask needs Dask: pip install 'accelsim[dask]'")
+        raise InputError(f"--dask needs Dask: {to_install('dask')}")
     from distributed import Client  # noqa: PLC0415  an extra
 
     try:

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from accelsim.base.errors import InputError
+from accelsim.base.errors import InputError, to_install
 from accelsim.base.files import replacing
 from accelsim.base.overwriting import note_input
 from accelsim.hardware.design import load_design
@@ -25,7 +25,7 @@ _BLOCK_BYTES = 1 << 22
 def check_parquet() -> None:
     """Refuse to go on without the library that writes Parquet."""
     if find_spec("pyarrow") is None:
-        raise InputError("results as .parquet need pyarrow: pip install 'accelsim[parquet]'; .csv needs nothing")
+        raise InputError(f"results as .parquet need pyarrow: {to_install('parquet')}; .csv needs nothing")
 
 
 def parquet_columns(path: Path) -> tuple[str, ...]:

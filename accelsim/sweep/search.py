@@ -23,7 +23,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from accelsim.base.errors import InputError, did_you_mean
+from accelsim.base.errors import InputError, did_you_mean, to_install
 from accelsim.base.version import __version__
 from accelsim.hardware.design import load_design
 from accelsim.hardware.resources import RESOURCES, has_device
@@ -113,7 +113,7 @@ def run_search(
 
 def _check(sweep: Sweep, trials: int, sampler: str) -> None:
     if find_spec("optuna") is None:
-        raise InputError("a search needs Optuna: pip install 'accelsim[dse]'")
+        raise InputError(f"a search needs Optuna: {to_install('dse')}")
     if sampler not in SAMPLERS:
         raise InputError(f"sampler '{sampler}' is not known{did_you_mean(sampler, SAMPLERS)}; allowed: nsga2, tpe")
     if trials < 1:

@@ -15,8 +15,8 @@ from functools import lru_cache
 from typing import Literal
 
 from accelsim.base.errors import InputError
-from accelsim.hardware.design import load_design
-from accelsim.hardware.sourced import text_of
+from accelsim.hardware.design import GO_WITH, load_design
+from accelsim.hardware.sourced import text_of, value_at
 from accelsim.lowering.case import LARGEST_BATCH, case_of
 from accelsim.results.step import identity_of
 from accelsim.sparsity.methods import METHODS
@@ -77,6 +77,18 @@ class Sweep:
     fits: bool
     sampling: Sampling | None
     inputs: Inputs
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What stays as it is where a value is varied that it goes with, as the bandwidth where the channels are."""
+        changed = {item.path for item in (*self.axes, *self.links)}
+        design = load_design(self.inputs.design)
+        return tuple(
+            f"{path} stays {value:g} while {leader} varies; --link '{path} = {value / value_at(design, leader):g} *"
+            f" {leader}' changes it in proportion"
+            for leader, path in GO_WITH
+            if leader in changed and path not in changed and (value := value_at(design, path)) is not None
+        )
 
     @property
     def changed(self) -> tuple[str, ...]:

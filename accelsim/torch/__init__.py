@@ -8,12 +8,14 @@ LeftDense(layer='conv1', stage='FF', reason='first layer')
 Train it as ever, and trace it: the operands of its products are N:M where the method says so.
 """
 
+from accelsim.base.errors import to_install
+
 try:
     import torch  # noqa: F401 - asked for first, for the sake of the message
 except ModuleNotFoundError as error:
     if error.name != "torch":
         raise
-    raise ModuleNotFoundError("sparse training needs PyTorch: pip install 'accelsim[torch]'", name="torch") from None
+    raise ModuleNotFoundError(f"sparse training needs PyTorch: {to_install('torch')}", name="torch") from None
 
 from accelsim.torch.decay import Schedule, mask_decay, stepwise_decay
 from accelsim.torch.methods import (

@@ -51,7 +51,7 @@ def test_claims_as_json(run) -> None:
 def test_a_folder_gets_the_report(run, tmp_path: Path, monkeypatch) -> None:
     known = Average(speedup=1.5, gops=1.0)
     moved = Sensitivity(assumption="batch", value="1", reason="least", closed=known, event=known)
-    monkeypatch.setattr("accelsim.studies.reports.paper.sensitivities", lambda: (moved,))
+    monkeypatch.setattr("accelsim.studies.reports.paper.sensitivities", lambda progress: (moved,))
     monkeypatch.setattr("accelsim.studies.reports.paper.bandwidth_for", lambda *_: None)
     folder = tmp_path / "new" / "paper"
     code, out, err = run("validate", "--paper", "-o", str(folder))

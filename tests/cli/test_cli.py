@@ -25,7 +25,9 @@ def test_simulate_shows_dense_beside_sparse(run) -> None:
     assert (code, err) == (0, "")
     want = acs.simulate(acs.load_trace(TRACE), acs.load_design("sat_vcu1525"), batch=32)
     assert f"{want.step.speedup:.2f}x faster" in out
-    for expected in ("step time", "throughput", "energy", "the 5 slowest of", "warnings", "kept dense, first layer: conv1",
+    layers = len({layer.operation for layer in want.layers})
+    slowest = f"\nthe 5 slowest of {layers} layers, and the longest stage of each\n"
+    for expected in ("step time", "throughput", "energy", slowest, "warnings", "kept dense, first layer: conv1",
                      *want.stages):  # fmt: skip
         assert expected in out
 
@@ -146,7 +148,7 @@ def test_shipped_files_pass_the_check(run) -> None:
          "error: --set array.rows=9: array.rows is set twice\n"),
         (["simulate", TRACE, "--set", "energy=fpga"], "error: energy table 'fpga': neither a file nor a shipped energy table"),
         (["simulate", TRACE, "--dense", "nothing*"], "error: --dense nothing*: matches no operation with a weight"),
-        (["simulate", TRACE, "--sparse", "fc=8:2"], "error: pattern 8:2: N of every M elements are kept"),
+        (["simulate", TRACE, "--sparse", "fc=8:2"], "error: --sparse fc=8:2: pattern 8:2: N of every M elements are kept"),
         (["simulate", TRACE, "-o", "result.xlsx"], "error: -o result.xlsx: got suffix '.xlsx'; allowed: .json, .csv\n"),
         (["simulate", TRACE, "-o", "no/where.csv"], "error: -o no/where.csv: no directory no\n"),
         (["simulate", TRACE, "--hww", "x"], "error: No such option"),

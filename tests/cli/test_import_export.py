@@ -96,11 +96,18 @@ def test_a_failed_import_is_exit_code_2_and_leaves_what_was_there(run, arguments
     assert sorted(path.name for path in Path().iterdir()) == ["net.csv", "t.json"]
 
 
-def test_simulate_says_how_a_topology_is_imported(run) -> None:
+def test_simulate_reads_a_topology_as_import_does(run) -> None:
     Path("net.csv").write_text(ALEXNET)
-    assert run("simulate", "net.csv") == (
-        2, "", "error: net.csv: not a trace; make one with: accelsim import net.csv -o net.json\n",
+    imported = run("import", "net.csv", "-o", "net.json")[2]
+    assert imported.startswith("note: the file holds the forward pass alone; BP and WU are derived from it\n")
+    assert run("simulate", "net.json", "--batch", "8", "-o", "of_trace.json")[2] == ""
+    code, out, err = run("simulate", "net.csv", "--batch", "8", "-o", "of_file.json")
+    assert (code, err, out.splitlines()[0]) == (
+        0, imported, "net, one training step of 8 samples on sat_vcu1525 (closed engine)",
     )  # fmt: skip
+    assert Path("of_file.json").read_text() == Path("of_trace.json").read_text()
+    assert run("compare", "net.csv", "--batch", "8")[2] == imported
+    assert run("simulate", "nothing.csv")[0] == 2
 
 
 def test_export_of_convolutions_comes_back_as_it_was(run) -> None:

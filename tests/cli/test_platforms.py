@@ -198,6 +198,7 @@ def test_validate_throughput_of_a_file(run, tmp_path: Path) -> None:
         "worst_relative_error",
         "median_relative_error",
         "p90_relative_error",
+        "signs",
         "unsupported",
         "platforms",
     ]

@@ -154,7 +154,7 @@ def test_a_front_over_expressions_of_designs_that_fit(run, tmp_path: Path) -> No
     assert [row["on_front"] for row in rows] == ["True", "True"]
     text = figure.read_text()
     assert all(
-        f">{words}</text>" in text for words in ("rows 8", "rows 16", "array.rows * array.cols", "2 * latency_s")
+        f">{words}</text>" in text for words in ("PE rows 8", "PE rows 16", "array.rows * array.cols", "2 * latency_s")
     )
 
 
@@ -237,7 +237,7 @@ SWEEP = "array.rows,status,latency_s\n"
          "--where array.rows=9: no such row; there are: 8, 16"),
         (["sweep", "f.csv", "--where", "rows=9"], f"{SWEEP}8,ok,1\n16,ok,2\n",
          "--where rows=9: f.csv has no such column; did you mean 'array.rows'?"),
-        (["sweep", "f.csv", "--where", "rows"], SWEEP, "--where rows: expected NAME=VALUE, as in method=bdwp"),
+        (["sweep", "f.csv", "--where", "rows"], f"{SWEEP}8,ok,1\n", "--where rows: there is no such column; did you mean 'array.rows'?"),
         (["platforms", "f.csv"], "name,kind,gops_per_w\nSAT,FPGA,41\n",
          "f.csv: column throughput_gops missing; platforms needs name, kind, throughput_gops, gops_per_w"),
         (["predicted", "f.csv"], "measured,predicted\n1,0\n",

@@ -75,6 +75,9 @@ def files(tmp_path: Path, sat: acs.Design, monkeypatch: pytest.MonkeyPatch) -> P
         Path(name).write_text(json.dumps(data))
     Path("broken.json").write_text('{"format": ')
     Path("layers.csv").write_text("name,stage\nconv1,FF\n")
+    Path("rows.csv").write_text(
+        "batch,status,latency_s,samples_per_s,energy_j,identity,sweep,version\n8,ok,1,8,1,a,b,c\n"
+    )
     Path("notes.txt").write_text("hello")
     Path("taken").mkdir()
     (Path("taken") / "thesis.txt").write_text("mine")
@@ -97,16 +100,19 @@ def files(tmp_path: Path, sat: acs.Design, monkeypatch: pytest.MonkeyPatch) -> P
          " out, or simulate again"),
         (["good.json", "--batch", "16"], "--batch: good.json holds results, which say so already"),
         ([TRACE, "good.json"], "resnet9_cifar10: a trace is to be simulated, good.json holds results; report on either"),
-        (["layers.csv"], "layers.csv: results are read from .json; a .csv holds their layers alone"),
+        (["layers.csv"], "layers.csv: is not of accelsim sweep or search; a report is made of their rows, and of results as .json"),
         (["timeline.json"],
          "timeline.json: format: got null; allowed: accelsim-result/2, accelsim-comparison/2"),
         (["absent.json"], "absent.json: no such file"),
         (["broken.json"], "broken.json: not valid JSON: Expecting value at line 1, column 12 (the file ends there: truncated?)"),
-        (["notes.txt"], "notes.txt: got suffix '.txt'; traces and results are .json or .json.gz"),
+        (["notes.txt"], "notes.txt: got suffix '.txt'; traces and results are .json or .json.gz, sweeps .csv"),
         (["resnet9"], "trace 'resnet9': neither a file nor a shipped trace; did you mean 'resnet9_cifar10'?"),
         ([TRACE, "--method", "bdpw"], "method 'bdpw' is not known; did you mean 'bdwp'?; allowed: dense,"),
         ([TRACE, "-o", "taken"], "taken: holds thesis.txt, which no report wrote; name a folder that is new or empty"),
         ([TRACE, "-o", "good.json"], "-o good.json: good.json is no directory"),
+        (["rows.csv"], "rows.csv: rows.basis.json is missing: it holds the design; make the rows again"),
+        (["rows.csv", "good.json"], "good.json: a report on a sweep is about one file, as rows.csv"),
+        (["rows.csv", "--set", "array.rows=8"], "--set: rows.csv holds a sweep, which says so already"),
         (["--only", "paper"], "--only paper: belongs to --all, which makes the shipped reports again"),
         (["--all", "--only", "papers"],
          f"report 'papers': not known; did you mean 'paper'?; allowed: {', '.join(REPORTS)}"),

@@ -369,5 +369,5 @@ def test_bad_input(
 
 def test_parquet_without_pyarrow(run: Run, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("accelsim.sweep.parquet.find_spec", lambda _: None)
-    message = "error: results as .parquet need pyarrow: pip install 'accelsim[parquet]'; .csv needs nothing\n"
+    message = "error: results as .parquet need pyarrow: pip install -e '.[parquet]' in the folder of accelsim; .csv needs nothing\n"
     assert run("results", "r.parquet") == (2, "", message)

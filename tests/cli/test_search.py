@@ -90,5 +90,5 @@ def test_bad_input(run: Run, tmp_path: Path, arguments: tuple[str, ...], message
 
 def test_without_optuna(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("accelsim.sweep.search.find_spec", lambda _: None)
-    message = "error: a search needs Optuna: pip install 'accelsim[dse]'\n"
+    message = "error: a search needs Optuna: pip install -e '.[dse]' in the folder of accelsim\n"
     assert run("search", *SPACE, "-o", str(tmp_path / "r.csv")) == (2, "", message)

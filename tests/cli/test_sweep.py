@@ -105,6 +105,23 @@ def test_designs_that_their_device_cannot_hold_are_not_simulated(run, tmp_path: 
     assert rows[1]["cycles"] == ""
 
 
+def test_what_stays_while_its_leader_varies_is_noted_with_the_link_that_changes_it(run, tmp_path: Path) -> None:
+    options = ["sweep", TRACE, "--batch", "8", "--vary", "array.macs_per_pe=1,2"]
+    links = [
+        "array.row_port_elements_per_cycle = 4 * array.macs_per_pe",
+        "array.col_port_elements_per_cycle = 1 * array.macs_per_pe",
+    ]
+    code, _, err = run(*options, "-o", str(tmp_path / "a.csv"))
+    assert (code, err) == (
+        0, "".join(f"note: {link.split()[0]} stays {stays} while array.macs_per_pe varies; --link '{link}' changes it in"
+                   " proportion\n" for link, stays in zip(links, (8, 2), strict=True)),
+    )  # fmt: skip
+    code, _, err = run(*options, *(word for link in links for word in ("--link", link)), "-o", str(tmp_path / "b.csv"))
+    assert (code, err) == (0, "")
+    one, two = rows_of(tmp_path / "b.csv")
+    assert [one["array.row_port_elements_per_cycle"], two["array.row_port_elements_per_cycle"]] == ["4", "8"]
+
+
 def test_sampling(run, tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
     arguments = ["sweep", *QUICK, "--vary", "dram.bandwidth_gb_per_s=10..80 log", "--sample", "3", "--sampling"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from accelsim.platforms.accuracy import Accuracy, Compared, check_platforms, describe_check, error_band
+from accelsim.platforms.accuracy import Accuracy, Compared, Signs, check_platforms, describe_check, error_band
 from accelsim.platforms.published_rows import Unsupported
 
 AIMS = {"throughput": 0.15, "sparse-gemm": 0.10}
@@ -55,6 +55,18 @@ def compared(platform: str, measured: float, predicted: float, line: int = 2) ->
     )
 
 
+def test_signs_worked_by_hand() -> None:
+    # gains seen, a gain taken for a loss, a loss seen, and two taken for gains
+    pairs = [(1.5, 1.2), (1.1, 1.9), (1.2, 0.9), (0.8, 0.7), (0.9, 1.1), (1.0, 1.3)]
+    rows = tuple(compared("a", *pair, line) for line, pair in enumerate(pairs))
+    found = Accuracy(check="sparse-gemm", compared=rows, unsupported=())
+    assert found.signs == Signs(rows=6, right=3, losses=3, losses_seen=1)
+    assert str(found.signs) == "whether it gains or loses is right in 3 of 6 rows, and in 1 of the 3 where it loses"
+    assert found.to_dict()["signs"] == {"rows": 6, "right": 3, "losses": 3, "losses_seen": 1}
+    assert Accuracy(check="throughput", compared=rows, unsupported=()).signs is None
+    assert Accuracy(check="sparse-gemm", compared=(), unsupported=()).signs is None
+
+
 def test_spreads_worked_by_hand() -> None:
     # errors 0, 0.1, 0.2, ... 1.0: the median 0.5, nine tenths at 0.9
     rows = tuple(compared("b" if i % 2 else "a", 10.0, 10.0 + i, i) for i in range(11))
@@ -73,6 +85,7 @@ def test_spreads_worked_by_hand() -> None:
         "worst_relative_error": 1.0,
         "median_relative_error": 0.5,
         "p90_relative_error": pytest.approx(0.9),
+        "signs": None,
         "unsupported": {"c: no profile of this platform": 2},
         "platforms": {
             "a": {

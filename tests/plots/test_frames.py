@@ -179,7 +179,7 @@ def test_sweep_axes_are_inputs_that_vary() -> None:
     )
     assert frames.sweep_axes(frame) == ["array.rows", "pattern"]
     assert frames.series_of(frame, ["array.rows", "pattern"]).tolist() == [
-        "array.rows 8, pattern 2:8", "array.rows 16, pattern none",
+        "PE rows 8, pattern 2:8", "PE rows 16, pattern none",
     ]  # fmt: skip
 
 

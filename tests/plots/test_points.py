@@ -1,14 +1,17 @@
 """Points, roofs, lines, cells and fronts are the values of the frame."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import PathCollection
+from matplotlib.colors import to_rgba
 
 from accelsim.plots.compose import draw_pareto, draw_platforms, draw_roofline
 from accelsim.plots.points import plot_platforms, plot_predicted
 from accelsim.plots.roofline import plot_roofline
-from accelsim.plots.style import COLOURS, new_figure
+from accelsim.plots.style import COLOURS, new_figure, stage_marker, stage_style
 from accelsim.plots.sweep import plot_pareto, plot_sweep, plot_sweep_map
 
 ROOFLINE = pd.DataFrame(
@@ -48,8 +51,36 @@ def test_roofline_has_a_point_per_layer_and_stage_its_area_by_time() -> None:
 def test_roofline_names_the_layers_that_take_longest() -> None:
     with new_figure() as figure:
         draw_roofline(ROOFLINE, figure)
-    assert [text.get_text() for text in figure.axes[0].texts] == ["conv2 FF", "conv1 FF", "conv2 WU"]
-    assert [text.xy for text in figure.axes[0].texts] == [(50.0, 2000.0), (20.0, 700.0), (5.0, 300.0)]
+    slope, *names = figure.axes[0].texts
+    assert [text.get_text() for text in names] == ["conv2 FF", "conv1 FF", "conv2 WU"]
+    assert [text.xy for text in names] == [(50.0, 2000.0), (20.0, 700.0), (5.0, 300.0)]
+    assert slope.get_text() == "DRAM 80 GB/s"
+
+
+def test_the_bandwidth_stands_along_the_slope_beside_the_line() -> None:
+    with new_figure() as figure:
+        draw_roofline(ROOFLINE, figure)
+    ax = figure.axes[0]
+    (slope,) = (text for text in ax.texts if text.get_text() == "DRAM 80 GB/s")
+    (x0, y0), (x1, y1) = (ax.transData.transform((x, 80 * x)) for x in (3.0, 30.0))
+    assert slope.get_rotation() == pytest.approx(math.degrees(math.atan2(y1 - y0, x1 - x0)))
+    x, y = ax.transData.transform(slope.get_position())
+    across = ((x1 - x0) * (y - y0) - (y1 - y0) * (x - x0)) / math.hypot(x1 - x0, y1 - y0)
+    assert across == pytest.approx(7)  # pixels above it
+
+
+def test_stages_look_the_same_in_every_figure() -> None:
+    with new_figure() as figure:
+        ax = figure.subplots()
+        turned = ROOFLINE.iloc[::-1]  # whichever stage comes first
+        plot_roofline(turned, ax)
+    for points in ax.collections:
+        stage, sparse = points.get_label().split()
+        colour = to_rgba(stage_marker(stage)[0])
+        shown = points.get_facecolor()[0] if sparse == "sparse" else points.get_edgecolor()[0]
+        assert tuple(shown[:3]) == pytest.approx(colour[:3])
+        assert stage_style(stage)["color"] == stage_marker(stage)[0]
+    assert len({stage_marker(stage) for stage in ("FF", "BP", "WU", "GENERATE", "UPDATE", "VECTOR")}) == 6
 
 
 def test_sweep_lines_run_over_the_values_in_order() -> None:
@@ -65,7 +96,7 @@ def test_sweep_lines_run_over_the_values_in_order() -> None:
         plot_sweep(frame, ax, "array.rows", "latency_s")
     lines = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in ax.lines}
     assert lines == {"a": ([8, 16, 32], [7e-3, 3e-3, 2e-3]), "b": ([8, 16], [8e-3, 4e-3])}
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("array.rows", "step latency (ms)")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("PE rows", "step latency (ms)")
     assert ax.get_ylim()[0] == 0
     figure.draw_without_rendering()
     assert [label.get_text() for label in ax.get_xticklabels()] == ["8", "16", "32"]
@@ -136,7 +167,8 @@ def test_points_of_the_front_say_which_they_are_the_knee_first() -> None:
         named = ["pattern", "array.rows", "dram.bandwidth_gb_per_s"]
         draw_pareto(frame, figure, x="latency_s", y="energy_j", named=named)
     assert [text.get_text() for text in figure.axes[0].texts] == [
-        "1:8\nrows 32, bandwidth 40 GB/s", "2:8\nrows 16, bandwidth 20.5 GB/s", "2:4\nrows 8, bandwidth 10 GB/s",
+        "1:8\nPE rows 32, DRAM bandwidth 40 GB/s", "2:8\nPE rows 16, DRAM bandwidth 20.5 GB/s",
+        "2:4\nPE rows 8, DRAM bandwidth 10 GB/s",
     ]  # fmt: skip
 
 

@@ -123,7 +123,7 @@ def test_every_slice_of_a_step_is_drawn_once(request: pytest.FixtureRequest, nam
     above, below = figure.axes
     scale = {"s": 1, "ms": 1e3, "us": 1e6}[below.get_xlabel().removeprefix("time (").removesuffix(")")]
     for lane in set(frame["lane"]) - {"DRAM"}:
-        bars = frame[(frame["lane"] == lane) & frame["kind"].isin(["task", "transfer"])]
+        bars = frame[(frame["lane"] == lane) & frame["kind"].isin(["task", "transfer", "stream"])]
         drawn = [box for stage in Stage for box in boxes(above, f"{lane} {stage}")]
         assert sorted(box[0] for box in drawn) == pytest.approx(sorted(bars["start_s"] * scale), abs=1e-8)
         assert sorted(box[1] for box in drawn) == pytest.approx(sorted(bars["end_s"] * scale), abs=1e-8)
@@ -186,7 +186,7 @@ def test_frame_of_a_layer_has_a_panel_around_each_stage(resnet: Timeline) -> Non
     for panel, rows in frame.groupby("panel"):
         own = rows[(rows["layer"] == "layer2.0.conv1") & (rows["stage"] == panel)]
         start, end = rows["panel_start_s"].iloc[0], rows["panel_end_s"].iloc[0]
-        assert set(own["kind"]) == {"task", "transfer", "job"}
+        assert set(own["kind"]) == {"task", "transfer", "stream", "job"}
         assert own["start_s"].min() - start == pytest.approx(end - own["end_s"].max())
         assert 0 < own["start_s"].min() - start < 0.06 * (end - start)
         assert (rows["start_s"] < end).all()

@@ -120,7 +120,7 @@ def test_the_keyboard_skips_to_the_content(page: Page, small: Path) -> None:
 def test_tables_sort_by_the_keyboard_and_say_so(page: Page, small: Path, small_results) -> None:
     page.open(small / "index.html")
     page.evaluate(
-        """window.table = [...document.querySelectorAll("table")].find((item) => item.caption.textContent.startsWith("Layers"));
+        """window.table = [...document.querySelectorAll("table")].find((item) => item.caption.textContent.endsWith("stage by stage"));
            window.column = (name) => [...table.tHead.rows[0].cells].find((item) => item.textContent === name);
            window.values = (name) => [...table.tBodies[0].rows].map((row) => {
              const cell = row.cells[column(name).cellIndex];
@@ -148,6 +148,65 @@ def test_tables_sort_by_the_keyboard_and_say_so(page: Page, small: Path, small_r
     first = [values.index(name) for name in ("layer1.0", "layer2.0", "layer3.0")]
     assert first == sorted(first)
     assert page.evaluate("table.querySelectorAll('[aria-sort]').length") == 1
+
+
+def test_a_filter_shows_rows_that_hold_its_words_and_adds_them_up(page: Page, small: Path, small_results) -> None:
+    page.open(small / "index.html")
+    page.evaluate(
+        """window.table = [...document.querySelectorAll("table")].find((item) => item.caption.textContent.endsWith("stage by stage"));
+           window.label = [...document.querySelectorAll(".filter")][[...document.querySelectorAll("table.filtered")].indexOf(table)];
+           window.choose = (text) => {
+             label.querySelector("input").value = text;
+             label.querySelector("input").dispatchEvent(new Event("input"));
+             const shown = [...table.tBodies[0].rows].filter((row) => !row.hidden).map((row) => row.cells[0].textContent);
+             return [shown, [...table.tFoot.rows[0].cells].map((cell) => cell.textContent), label.querySelector("output").textContent];
+           };"""
+    )
+    dense, result, _ = small_results
+    all_names, all_totals, _ = page.evaluate("choose('')")
+    assert all_names == [layer.name for layer in result.layers]
+    names, totals, count = page.evaluate("choose('LAYER1.0 wu')")
+    own = [layer for layer in result.layers if layer.name == "layer1.0" and layer.stage == "WU"]
+    before = sum(layer.latency_s for layer in dense.layers if layer.name == "layer1.0" and layer.stage == "WU")
+    time = sum(layer.latency_s for layer in own)
+    assert names == ["layer1.0"]
+    assert count == f"1 of {len(result.layers)} rows"
+    assert totals[0] == "rows shown"
+    assert totals[5:9] == [f"{own[0].cycles:,}", f"{time * 1e6:,.1f}", f"{before * 1e6:,.1f}", f"{before / time:.2f}x"]
+    assert page.evaluate("choose('nothing of this name')")[:2] == [
+        [],
+        ["rows shown", *[""] * 4, "0", "0.0", "0.0", "", "0.00%", "", "0", "0", "0.000", ""],
+    ]
+    assert page.evaluate("choose('')") == [all_names, all_totals, ""]
+
+
+def test_what_is_wider_than_its_box_says_that_it_scrolls(page: Page, large: Path) -> None:
+    for width in (DESK, PHONE):
+        page.open(large / "index.html", width=width)
+        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        signs = page.evaluate(
+            """[...document.querySelectorAll(".box")].map((box) => [
+                 box.scrollWidth > box.clientWidth + 1, !box.previousElementSibling.hidden, box.previousElementSibling.textContent])"""
+        )
+        assert all(wide == shown for wide, shown, _ in signs)
+        assert {text for _, _, text in signs} == {"scrolls sideways \u2192"}
+        assert any(wide for wide, _, _ in signs) or width == DESK
+
+
+def test_the_first_column_stays_where_a_table_scrolls(page: Page, large: Path) -> None:
+    page.open(large / "index.html", width=PHONE)
+    moved = page.evaluate(
+        """(() => {
+             const table = [...document.querySelectorAll("table.filtered")][0], box = table.closest(".box");
+             const cells = [table.tHead.rows[0].cells[0], table.tBodies[0].rows[0].cells[0], table.tFoot.rows[0].cells[0]];
+             const at = () => cells.map((cell) => cell.getBoundingClientRect().left);
+             const before = at();
+             box.scrollLeft = 200;
+             return [box.scrollLeft, ...at().map((left, index) => left - before[index])];
+           })()"""
+    )
+    assert moved[0] == 200
+    assert max(map(abs, moved[1:])) < 2
 
 
 def test_a_screen_reader_finds_landmarks_tables_and_pictures(page: Page, small: Path) -> None:

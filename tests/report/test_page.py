@@ -9,8 +9,9 @@ from html_checks import read_page, table_called
 
 import accelsim as acs
 from accelsim.hardware.energy_table import load_energy_table
-from accelsim.report.page import parameters_of
+from accelsim.report.origins import parameters_of
 from accelsim.report.svg import inline_svg
+from accelsim.results.glossary import GLOSSARY
 
 
 def page_of(folder: Path):
@@ -71,12 +72,13 @@ def test_nothing_is_asked_of_a_network(large: Path) -> None:
 def test_every_layer_is_there_with_its_numbers(small: Path, small_results: acs.Results) -> None:
     result = small_results[1]
     assert result.method == "bdwp"
-    head, *rows = table_called(page_of(small), "Layers of resnet9_cifar10 under bdwp 2:8")
+    head, *rows, total = table_called(page_of(small), "Layers of resnet9_cifar10 under bdwp 2:8, stage by stage")
     assert [cell.text for cell in head] == [
-        "layer", "stage", "m x n x k", "pattern", "mapping", "cycles", "time (us)", "share", "utilisation", "MACs",
-        "DRAM bytes", "energy (mJ)", "bound",
+        "layer", "stage", "m x n x k", "pattern", "mapping", "cycles", "time (us)", "dense (us)", "gain", "share",
+        "utilisation", "MACs", "DRAM bytes", "energy (mJ)", "bound",
     ]  # fmt: skip
     assert len(rows) == len(result.layers)
+    dense_s = {(layer.name, layer.stage): layer.latency_s for layer in small_results[0].layers}
     for cells, layer in zip(rows, result.layers, strict=True):
         shape = "" if layer.m is None else f"{layer.m} x {layer.n} x {layer.k}"
         assert [cell.text for cell in cells[:3]] == [
@@ -84,18 +86,72 @@ def test_every_layer_is_there_with_its_numbers(small: Path, small_results: acs.R
         ]  # fmt: skip
         assert cells[3].text == (layer.pattern or ("dense" if layer.m is not None else ""))
         assert (layer.dataflow or "") == (cells[4].text.split() or [""])[0]
-        values = [layer.cycles, layer.latency_s, layer.cycles / result.step.cycles, layer.utilisation,
-                  layer.macs_executed, layer.dram_bytes, layer.energy_j]  # fmt: skip
-        scales, digits = [1, 1e6, 100, 100, 1, 1, 1e3], [0, 1, 2, 1, 0, 0, 3]
-        for cell, value, scale, places in zip(cells[5:12], values, scales, digits, strict=True):
+        before = dense_s.get((layer.name, layer.stage))
+        values = [layer.cycles, layer.latency_s, before, before and before / layer.latency_s,
+                  layer.cycles / result.step.cycles, layer.utilisation, layer.macs_executed, layer.dram_bytes,
+                  layer.energy_j]  # fmt: skip
+        scales, digits = [1, 1e6, 1e6, 1, 100, 100, 1, 1, 1e3], [0, 1, 1, 2, 2, 1, 0, 0, 3]
+        for cell, value, scale, places in zip(cells[5:14], values, scales, digits, strict=True):
             if value is None:
                 assert cell.text == ""
                 continue
             assert float(cell.attributes["data-v"]) == value
-            assert float(cell.text.replace(",", "").rstrip("%")) == pytest.approx(
+            assert float(cell.text.replace(",", "").rstrip("%x")) == pytest.approx(
                 value * scale, abs=0.501 * 10**-places
             )
-        assert cells[12].text == layer.bound
+        assert cells[14].text == layer.bound
+    step, before = result.step, small_results[0].step.latency_s
+    sums = [float(cell.attributes["data-v"]) for cell in total if "data-v" in cell.attributes]
+    assert sums == [
+        step.cycles, step.latency_s, before, before / step.latency_s, 1.0, step.macs_executed, step.dram_bytes, step.energy_j
+    ]  # fmt: skip
+
+
+def test_layers_stand_with_all_their_stages_and_the_dense_time_beside(small: Path, small_results: acs.Results) -> None:
+    dense, result, _ = small_results
+    head, *rows, total = table_called(page_of(small), "Layers of resnet9_cifar10 under bdwp 2:8, all stages together")
+    assert [cell.text for cell in head] == [
+        "layer", "FF (us)", "BP (us)", "WU (us)", "other (us)", "time (us)", "dense (us)", "gain", "share", "energy (mJ)",
+    ]  # fmt: skip
+    names = list(dict.fromkeys(layer.operation for layer in result.layers))
+    assert [row[0].text for row in rows] == names
+    for cells in rows:
+        own, before = ([layer for layer in each.layers if layer.operation == cells[0].text] for each in (result, dense))
+        values = {cell.text: float(value.attributes["data-v"]) for cell, value in zip(head[1:], cells[1:], strict=True)}
+        time = sum(layer.latency_s for layer in own)
+        assert values["time (us)"] == pytest.approx(time)
+        assert values["dense (us)"] == pytest.approx(sum(layer.latency_s for layer in before))
+        assert values["gain"] == pytest.approx(values["dense (us)"] / time)
+        assert sum(values[f"{name} (us)"] for name in ("FF", "BP", "WU", "other")) == pytest.approx(time)
+        assert values["share"] == sum(layer.cycles for layer in own) / result.step.cycles
+    assert float(total[5].attributes["data-v"]) == pytest.approx(result.step.latency_s)
+    assert total[7].text == f"{result.step.speedup:.2f}x"
+
+
+def test_the_machine_stands_in_the_summary(tmp_path: Path) -> None:
+    design = acs.load_design("sat_vcu1525", {"dram.bandwidth_gb_per_s": 9.6, "array.rows": 16})
+    result = acs.simulate(acs.load_trace("resnet9_cifar10"), design, batch=8)
+    page = page_of(acs.write_report(tmp_path / "r", [result]).parent)
+    head, row = table_called(page, "The machine")
+    assert [cell.text for cell in head] == [
+        "machine", "array", "clock", "peak, dense", "DRAM", "X, W, Y buffer, whole tensors", "energy table",
+        "changed of its file",
+    ]  # fmt: skip
+    assert [cell.text for cell in row] == [
+        design.label, "16 x 32 PEs x 2 MACs", "200 MHz", "410 GOP/s", "9.6 GB/s", "4 MiB, 2 MiB, 2 MiB, 8 MiB", "fpga_vu9p",
+        "DRAM bandwidth 9.6 GB/s (was 76.8 GB/s), PE rows 16 (was 32)",
+    ]  # fmt: skip
+    assert page.all("h1")[0].text == f"resnet9_cifar10 on {design.label}"
+    assert "2:8 takes" in page.all("p")[1].text  # the dense step that simulate handed back is compared with
+
+
+def test_the_words_of_the_tables_are_explained(small: Path) -> None:
+    page = page_of(small)
+    (details,) = page.all("details")
+    words = [item.text for item in details.all("dt")]
+    assert {"FF", "VECTOR", "compute", "os", "interleave", "N:M", "m x n x k"} <= set(words)
+    meanings = {word.name: word.meaning for word in GLOSSARY}
+    assert [item.text for item in details.all("dd")] == [meanings[name] for name in words]
 
 
 def test_the_summary_says_how_sparse_compares_with_dense(small: Path, small_results: acs.Results) -> None:
@@ -160,7 +216,7 @@ def test_names_are_texts_wherever_they_come_from(tmp_path: Path, make_trace, sat
     page = page_of(acs.write_report(tmp_path / "r", acs.compare(trace, sat, batch=32), [sat], traces=[trace]).parent)
     assert len(page.all("script")) == 1
     assert page.all("h1")[0].text == f"{EVIL} on sat_vcu1525"
-    rows = table_called(page, "Layers of")[1:]
+    rows = table_called(page, f"Layers of {EVIL} under bdwp 2:8, stage")[1:]
     assert rows[0][0].text == EVIL
     assert sorted(path.name for path in (tmp_path / "r").iterdir())[:2] == ["energy.csv", "energy.png"]
 

@@ -68,4 +68,4 @@ def test_without_dask(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("accelsim.sweep.cluster.find_spec", lambda _: None)
     with pytest.raises(InputError) as caught, cluster_executor("tcp://127.0.0.1:9"):
         pass
-    assert str(caught.value) == "--dask needs Dask: pip install 'accelsim[dask]'"
+    assert str(caught.value) == "--dask needs Dask: pip install -e '.[dask]' in the folder of accelsim"

@@ -396,7 +396,9 @@ def test_linked_counts_in_parquet(tmp_path: Path, link: str, kind: str) -> None:
 
 def test_parquet_without_pyarrow(sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("accelsim.sweep.parquet.find_spec", lambda _: None)
-    message = "results as .parquet need pyarrow: pip install 'accelsim[parquet]'; .csv needs nothing"
+    message = (
+        "results as .parquet need pyarrow: pip install -e '.[parquet]' in the folder of accelsim; .csv needs nothing"
+    )
     with pytest.raises(InputError, match=rf"^{re.escape(message)}$"):
         run_sweep(sweep, tmp_path / "r.parquet")
     assert list(tmp_path.iterdir()) == []

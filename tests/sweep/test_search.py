@@ -302,6 +302,8 @@ def test_files_of_other_searches(sweep: Sweep, whole: bytes, tmp_path: Path) -> 
 
 def test_without_optuna(sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("accelsim.sweep.search.find_spec", lambda _: None)
-    with pytest.raises(InputError, match=r"^a search needs Optuna: pip install 'accelsim\[dse\]'$"):
+    with pytest.raises(
+        InputError, match=r"^a search needs Optuna: pip install -e '\.\[dse\]' in the folder of accelsim$"
+    ):
         found(sweep, tmp_path / "r.csv")
     assert list(tmp_path.iterdir()) == []

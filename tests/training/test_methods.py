@@ -789,5 +789,5 @@ def test_without_torch_it_says_what_to_install():
     code = "import sys; sys.modules['torch'] = None; import accelsim; accelsim.torch"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.splitlines()[-1] == (
-        "ModuleNotFoundError: sparse training needs PyTorch: pip install 'accelsim[torch]'"
+        "ModuleNotFoundError: sparse training needs PyTorch: pip install -e '.[torch]' in the folder of accelsim"
     )

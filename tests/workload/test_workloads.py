@@ -197,5 +197,7 @@ def test_without_torch_the_command_says_what_to_install(monkeypatch, capsys, tmp
     monkeypatch.delitem(sys.modules, "accelsim.workload.tracer", raising=False)
     output = tmp_path / "out.json"
     assert main(["trace", "models.py:tiny", "--input", "4", "-o", str(output)]) == 2
-    assert capsys.readouterr().err == "error: tracing needs PyTorch: pip install 'accelsim[torch]'\n"
+    assert (
+        capsys.readouterr().err == "error: tracing needs PyTorch: pip install -e '.[torch]' in the folder of accelsim\n"
+    )
     assert not output.exists()

@@ -1,6 +1,6 @@
 """Opening the device that a user names, through the framework that is there."""
 
-from accelsim.base.errors import InputError
+from accelsim.base.errors import InputError, to_install
 from accelsim.calibration.devices.device import Device
 
 __all__ = ["open_device"]
@@ -20,7 +20,7 @@ def open_device(where: str, framework: str | None) -> Device:
             if error.name != "torch":
                 raise
             if framework == "torch" or where == "cuda":
-                raise InputError("measuring with torch needs PyTorch: pip install 'accelsim[torch]'") from None
+                raise InputError(f"measuring with torch needs PyTorch: {to_install('torch')}") from None
         else:
             return TorchDevice(where)
     from accelsim.calibration.devices.numpy_device import NumpyDevice  # noqa: PLC0415  heavy

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from accelsim.base.files import write_atomically
+from accelsim.base.progress import Progress, silent
 from accelsim.hardware.design import load_design
 from accelsim.plots import frames
 from accelsim.plots.compose import draw_claims, draw_tornado
@@ -20,12 +21,12 @@ TORNADO_LABEL = "average speedup of BDWP 2:8 over dense, closed form"
 """What the axis of the figure on sensitivity says."""
 
 
-def write_paper(folder: Path) -> Paper:
+def write_paper(folder: Path, progress: Progress = silent) -> Paper:
     """Write ``report.md``, ``speedups.csv``, ``ratios.csv``, ``sensitivity.csv`` and two figures into `folder`.
 
-    Returns what was compared with the paper.
+    Returns what was compared with the paper; `progress` hears of each workload, and of each assumption then.
     """
-    paper, moved = compare_with_paper(), sensitivities()
+    paper, moved = compare_with_paper(progress), sensitivities(progress=progress)
     target = paper.claims[0].published[0]
     needed = {engine: bandwidth_for(target, engine) for engine in ENGINES_COMPARED}
     folder.mkdir(parents=True, exist_ok=True)

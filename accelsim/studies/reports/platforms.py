@@ -159,6 +159,9 @@ def _accuracy_lines(found: Accuracy, *, shipped: bool) -> Iterator[str]:
     if overall is not None:
         yield _spread_line("**all**", overall)
     yield ""
+    if found.signs is not None:
+        yield f"{str(found.signs).capitalize()}."
+        yield ""
     for reason, count in found.reasons.items():
         yield f"- unsupported: {count} {'row' if count == 1 else 'rows'} of {reason}"
 

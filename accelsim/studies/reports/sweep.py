@@ -34,7 +34,7 @@ def write_bandwidth(folder: Path) -> None:
         needs = needs_frame(source.data)
         choice = Choice(where=(("method", "bdwp"),), x=_BANDWIDTH, y="samples_per_s")
         drawing = prepare("sweep", [source], choice)
-        figure = make_figure(drawing, title="resnet50_imagenet, bdwp 2:8, batch 512")
+        figure = make_figure(drawing)
         save_with_data(drawing.frame, figure, new / "bandwidth.svg")
         save_figure(figure, new / "bandwidth.png")
         write_atomically(new / "needs.csv", needs.to_csv(index=False, lineterminator="\n"))

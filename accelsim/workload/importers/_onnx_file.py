@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from accelsim.base.errors import InputError
+from accelsim.base.errors import InputError, to_install
 from accelsim.workload.importers._onnx_body import node_of
 from accelsim.workload.importers._onnx_expansions import EXPANSIONS
 from accelsim.workload.importers._onnx_graph import STANDARD, Graph, Node, Stored
@@ -107,7 +107,7 @@ def _package() -> ModuleType:
             importlib.import_module(f"onnx.{part}")
         return importlib.import_module("onnx")
     except ModuleNotFoundError:
-        raise InputError("an ONNX model needs onnx: pip install 'accelsim[onnx]'") from None
+        raise InputError(f"an ONNX model needs onnx: {to_install('onnx')}") from None
 
 
 def _loaded(onnx: Any, path: Path) -> Any:

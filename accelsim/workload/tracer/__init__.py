@@ -2,8 +2,10 @@
 
 from importlib.util import find_spec
 
+from accelsim.base.errors import to_install
+
 if find_spec("torch") is None:
-    raise ModuleNotFoundError("tracing needs PyTorch: pip install 'accelsim[torch]'", name="torch")
+    raise ModuleNotFoundError(f"tracing needs PyTorch: {to_install('torch')}", name="torch")
 
 from accelsim.workload.tracer.api import Tracing, trace, trace_model
 from accelsim.workload.tracer.sampling import Sampler, tracing

@@ -44,7 +44,7 @@ class InputSpec:
         if match is None:
             raise InputError(
                 f"input '{text}': SIZExSIZE as in 3x64x64 (float32, without the batch) or SIZE:int64:BOUND as in"
-                " 128:int64:30522 (tokens below 30522) is needed"
+                " 128:int64:30522 (128 tokens below 30522, the size of the vocabulary) is needed"
             )
         shape = tuple(int(size) for size in match[1].split("x"))
         return cls(shape, "int64", int(match[2])) if match[2] else cls(shape)

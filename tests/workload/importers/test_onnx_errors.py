@@ -245,5 +245,7 @@ def test_without_onnx_the_reader_says_what_to_install(monkeypatch, tmp_path):
     file = tmp_path / "m.onnx"
     file.write_bytes(built(node("Relu", "x"), ROWS).SerializeToString())
     monkeypatch.setitem(sys.modules, "onnx.inliner", None)
-    with pytest.raises(InputError, match=r"^an ONNX model needs onnx: pip install 'accelsim\[onnx\]'$"):
+    with pytest.raises(
+        InputError, match=r"^an ONNX model needs onnx: pip install -e '\.\[onnx\]' in the folder of accelsim$"
+    ):
         import_trace(file)
