@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from accelsim.base.errors import InputError
@@ -17,7 +17,7 @@ from accelsim.report.origins import parameters_of
 from accelsim.report.page import Contents, make_page
 from accelsim.report.svg import inline_svg
 from accelsim.results.result_file import write_results, write_rows
-from accelsim.results.step import Result, Results
+from accelsim.results.step import Result, Results, named
 from accelsim.results.training import TrainingResult
 from accelsim.workload.trace import Trace
 
@@ -97,16 +97,14 @@ def _steps_of(runs: Sequence[TrainingResult], besides: Sequence[Result]) -> Iter
     known = {result.identity for result in besides}
     called = {(result.workload, *result.head.values()) for result in besides}
     for run in runs:
-        named = [("", run.dense), *((phase.name, phase.result) for phase in run.phases)]
-        for name, result in named:
+        for name, result in (("", run.dense), *((phase.name, phase.result) for phase in run.phases)):
             if result.identity in known:
                 continue
             known.add(result.identity)
             head = (result.workload, *result.head.values())
             alike = head in called
             called.add(head)
-            basis = replace(result.basis, workload=f"{result.workload}, {name}") if alike else result.basis
-            yield replace(result, basis=basis)
+            yield named(result, f"{result.workload}, {name}") if alike else result
 
 
 def check_replaceable(folder: Path) -> None:

@@ -38,6 +38,7 @@ __all__ = [
     "StepResult",
     "group_notes",
     "identity_of",
+    "named",
     "step_cells",
     "told_apart",
     "with_dense_steps",
@@ -353,16 +354,14 @@ def told_apart(results: Sequence[Result]) -> Results:
         labels.setdefault(key, set()).add(result.label)
     doubtful = {key[0] for key, own in labels.items() if len(own) > 1}
     return Results(
-        _named(result, f"{result.workload} ({result.label})")
-        if result.workload in doubtful and result.label
-        else result
+        named(result, f"{result.workload} ({result.label})") if result.workload in doubtful and result.label else result
         for result in results
     )
 
 
-def _named(result: Result, workload: str) -> Result:
+def named(result: Result, workload: str) -> Result:
     """A result, and its dense step, under another name of the workload."""
-    dense = None if result.dense is None else _named(result.dense, workload)
+    dense = None if result.dense is None else named(result.dense, workload)
     return replace(result, basis=replace(result.basis, workload=workload), dense=dense)
 
 
