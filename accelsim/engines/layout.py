@@ -16,7 +16,7 @@ from accelsim.schedule.offline import kept_edges
 from accelsim.schedule.plan import Plan
 from accelsim.sparsity.pattern import Pattern
 
-__all__ = ["GemmRow", "Layout", "OnlineRow", "TaskRow", "lay_out"]
+__all__ = ["GemmRow", "Layout", "OnlineRow", "TaskRow", "executed_macs", "lay_out"]
 
 
 class TaskRow(NamedTuple):
@@ -84,7 +84,7 @@ def lay_out(plan: Plan, design: Design, optimizer: Optimizer, gemms: dict[GemmNu
             if index in plan.online:
                 online.append(OnlineRow(len(rows), place))
                 rows.append(_online_row(index, task))
-            products.append(GemmRow(len(rows), place, _executed_macs(task)))
+            products.append(GemmRow(len(rows), place, executed_macs(task)))
             rows.append(TaskRow(index, task.name, task.operation, task.stage, task.pattern))
         elif isinstance(task, VectorWork):
             work, name = vector_numbers(task, resident=resident), f"{task.name}[{task.direction}]"
@@ -115,7 +115,7 @@ def _online_row(index: int, gemm: Gemm) -> TaskRow:
     return TaskRow(index, name, gemm.operation, Stage.GENERATE, gemm.pattern, sore_elements=gemm.w_elements)
 
 
-def _executed_macs(gemm: Gemm) -> int:
+def executed_macs(gemm: Gemm) -> int:
     """Return the multiply-accumulates that the array does: kept weights, padding of whole groups and borders."""
     if gemm.pattern is None:
         return gemm.count * gemm.m * gemm.n * gemm.k

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from functools import reduce
 from operator import add, attrgetter
-from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,34 +36,49 @@ Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Joules(Generic[Amount]):
-    mac_j: Amount
-    register_j: Amount
-    buffer_j: Amount
-    sore_j: Amount
-    wuve_j: Amount
-    vector_j: Amount
-    dram_j: Amount
-    static_j: Amount
-
-    @property
-    def total_j(self) -> Amount:
-        """Sum of the components."""
-        dynamic = self.mac_j + self.register_j + self.buffer_j + self.sore_j + self.wuve_j + self.vector_j
-        return dynamic + self.dram_j + self.static_j
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Energy(_Joules[float]):
+class Energy:
     """Joules by component."""
 
+    mac_j: float = 0.0
+    register_j: float = 0.0
+    buffer_j: float = 0.0
+    sore_j: float = 0.0
+    wuve_j: float = 0.0
+    vector_j: float = 0.0
+    dram_j: float = 0.0
+    static_j: float = 0.0
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnergyArrays(_Joules[Floats]):
-    """Joules by component, arrays by row and design."""
+    @property
+    def total_j(self) -> float:
+        """Sum of the components."""
+        total: float = _total(_components_of(self))
+        return total
 
 
 COMPONENTS = tuple(item.name for item in fields(Energy))
+_components_of = attrgetter(*COMPONENTS)
+
+
+class EnergyArrays(NamedTuple):
+    """Joules by component, as `Energy` has them: arrays by row and design."""
+
+    mac_j: Floats
+    register_j: Floats
+    buffer_j: Floats
+    sore_j: Floats
+    wuve_j: Floats
+    vector_j: Floats
+    dram_j: Floats
+    static_j: Floats
+
+    @property
+    def total_j(self) -> Floats:
+        """Sum of the components."""
+        return _total(self)
+
+
+def _total(components: Iterable[Amount]) -> Amount:
+    return reduce(add, components)
 
 
 class _Counts(Protocol[Read_co]):
