@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.base.errors import AccelsimError, InfeasibleError
+from accelsim.base.files import Scalar
 from accelsim.cost.charges import charge_units, issued, unit_table
 from accelsim.cost.compiled import bandwidth_search
 from accelsim.cost.compiled.values import mapping_table
@@ -49,7 +50,7 @@ from accelsim.workload.trace import load_trace
 
 __all__ = ["BatchEvaluator", "evaluate_points"]
 
-Row = dict[str, object]
+Row = dict[str, Scalar]
 Value = TypeVar("Value")
 
 _AT_ONCE = 512
