@@ -279,8 +279,9 @@ def _by_key(rows: Iterable[tuple[Key, Any]]) -> dict[Key, Any]:
 def _result_rows(result: Result) -> Iterator[tuple[str, Sequence[str], dict[Key, Row]]]:
     """Yield what is compared of a result: a title, the columns of the keys, and the rows."""
     basis, options = result.basis, result.basis.case.to_dict()
-    sparse = tuple("=".join(filter(None, pair)) for pair in options["sparse"])
-    forced = {"dense": tuple(options["dense"]), "sparse": sparse}
+    overrides = basis.case.overrides
+    sparse = tuple(glob if pattern is None else f"{glob}={pattern}" for glob, pattern in overrides.sparse)
+    forced = {"dense": overrides.dense, "sparse": sparse}
     about = {
         "trace": basis.trace_sha256,
         "plan": basis.plan_sha256,

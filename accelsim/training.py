@@ -83,7 +83,7 @@ def simulate_training(
     return TrainingResult(
         recipe=recipe.name,
         method=recipe.method.name,
-        pattern=case.head["pattern"],
+        pattern=None if case.pattern is None else str(case.pattern),
         epochs=epochs,
         dataset_size=dataset_size,
         dense_share=recipe.dense,

@@ -41,6 +41,7 @@ REGISTER_OS = "accelsim/arrays/compiled/register_os.py"
 REGISTER_STATIONARY = "accelsim/arrays/compiled/register_stationary.py"
 REGISTER = "accelsim/arrays/register.py"
 GEMM = "accelsim/cost/gemm.py"
+CHARGES = "accelsim/cost/charges.py"
 BUILDER = "accelsim/lowering/builder.py"
 RULES = "accelsim/lowering/rules.py"
 PHASES = "accelsim/lowering/phases.py"
@@ -58,7 +59,7 @@ RATIOS = "accelsim/base/ratios.py"
 PARETO = "accelsim/sweep/pareto.py"
 FRONTS = "accelsim/sweep/fronts.py"
 EXPRESSION = "accelsim/sweep/expression.py"
-FAMILIES = "accelsim/sweep/families.py"
+BATCHED = "accelsim/sweep/batched.py"
 RUN_SWEEP = "accelsim/sweep/run.py"
 MEASURE = "accelsim/workload/tracer/measure.py"
 WORKS = "accelsim/workload/tracer/works.py"
@@ -97,7 +98,7 @@ SUITES = {
     ),
     "buffer level": Suite((NUMBERS, "tests/cost/test_buffer_level.py"), "not search"),
     "mapping search": Suite(("tests/cost/test_buffer_level.py", "tests/cost/test_search.py"), compiled=True),
-    "step": Suite((NUMBERS, "tests/lowering/test_step.py", "tests/test_simulation.py")),
+    "step": Suite((NUMBERS, "tests/cost/test_charges.py", "tests/lowering/test_step.py", "tests/test_simulation.py")),
     "lowering": Suite(("tests/lowering",)),
     "platforms": Suite(
         tuple(
@@ -290,6 +291,18 @@ FAULTS = (
         "bits.accumulator_bits / 8,", "bits.operand_bits / 8,",
     ),
     Fault(
+        "step", UNIT_PACE, "with_copy", "SORE starts a copy beside the one before",
+        "sore = pace.sore + copy.passes *", "sore = copy.passes *",
+    ),
+    Fault(
+        "step", CHARGES, "vector_numbers", "vector work is charged for what it reads alone",
+        "elements = work.reads + work.writes", "elements = work.reads",
+    ),
+    Fault(
+        "step", PIPELINE, "edge_word_bytes", "a kept weight is as wide as its share of a dense one",
+        "of.buffered_w * (shape.group / shape.kept) if shape.kept > 0", "of.buffered_w if shape.kept > 0",
+    ),
+    Fault(
         "step", UNIT_PACE, "sore_cycles", "a group takes as many cycles as there are lanes",
         "return ceil_div(ceil_div(elements, group), lanes) * group",
         "return ceil_div(ceil_div(elements, group), lanes) * lanes",
@@ -384,7 +397,7 @@ FAULTS = (
         "worst=rows[int(errors.argmax())]", "worst=rows[int(errors.argmin())]",
     ),
     Fault(
-        "results", ENERGY, "energy_of", "register words are paid for as multiply-accumulates",
+        "results", ENERGY, "_spent", "register words are paid for as multiply-accumulates",
         "register_j=events.register_words * table.pj_per_register_word", "register_j=events.register_words * table.pj_per_mac",
     ),
     Fault(
@@ -425,8 +438,8 @@ FAULTS = (
         'decided = word == "or"', 'decided = word == "and"',
     ),
     Fault(
-        "sweep", FAMILIES, "_laid_out", "vector work is charged for what it reads alone",
-        "vectors.append((len(rows), task.reads + task.writes))", "vectors.append((len(rows), task.reads))",
+        "sweep", BATCHED, "_costs", "vector work is paid for as weights that are updated",
+        "vector_elements=step.vector_elements[:, None]", "vector_elements=step.wuve_weights[:, None]",
     ),
     Fault(
         "sweep", RUN_SWEEP, "_check_order", "rows of another point are gone on with",

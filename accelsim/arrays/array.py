@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.base.errors import InputError, did_you_mean
@@ -50,8 +51,8 @@ def gemm_on_array(
     ports: tuple[int | None, int | None] | None = None,
     timing: str = "sat",
     array_model: str = "closed",
-    x: NDArray[Any] | None = None,
-    w: NDArray[Any] | None = None,
+    x: NDArray[np.generic] | None = None,
+    w: NDArray[np.generic] | None = None,
     engine: str | None = None,
 ) -> ArrayCounts:
     """Return what ``Y[m, n] = X[m, k] W[k, n]`` takes on an array of PEs, operands always at hand.

@@ -6,7 +6,7 @@ repeats the arithmetic of PyTorch's SGD and Adam in mixed precision, operation b
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,8 @@ __all__ = [
 
 _Float32 = NDArray[np.float32]
 _State = TypeVar("_State")
+_Item = TypeVar("_Item", bound=np.generic)
+Gradient = NDArray[np.float16] | NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +45,7 @@ class SoreReduction:
     cycles: int
 
 
-def sore_reduce(values: NDArray[Any], pattern: Pattern, lanes: int, axis: int = -1) -> SoreReduction:
+def sore_reduce(values: NDArray[np.floating], pattern: Pattern, lanes: int, axis: int = -1) -> SoreReduction:
     """Reduce every group of M along `axis` to its N largest magnitudes with `lanes` streaming top-N sorters.
 
     `values` is float16, float32 or float64 of any shape. Each cycle every lane takes one element of its group into an
@@ -78,23 +80,23 @@ def sore_reduce(values: NDArray[Any], pattern: Pattern, lanes: int, axis: int = 
     slots = np.arange(pattern.kept)
     positions = np.where(slots < held[:, None], positions, slots)
 
-    def placed(per_group: NDArray[Any], width: int, dtype: Any) -> NDArray[Any]:
-        return np.moveaxis(per_group.astype(dtype).reshape(*moved.shape[:-1], per_axis * width), -1, axis)
+    def placed(per_group: NDArray[_Item], width: int) -> NDArray[_Item]:
+        return np.moveaxis(per_group.reshape(*moved.shape[:-1], per_axis * width), -1, axis)
 
     return SoreReduction(
         packed=Packed(
             pattern=pattern,
             axis=axis,
             shape=values.shape,
-            values=placed(np.take_along_axis(stream, positions, axis=1), pattern.kept, stream.dtype),
-            indices=placed(positions, pattern.kept, np.min_scalar_type(pattern.group - 1)),
-            filled=placed(held, 1, np.uint16),
+            values=placed(np.take_along_axis(stream, positions, axis=1), pattern.kept),
+            indices=placed(positions.astype(np.min_scalar_type(pattern.group - 1)), pattern.kept),
+            filled=placed(held.astype(np.uint16), 1),
         ),
         cycles=int(cycles),
     )
 
 
-def _check_sore(values: NDArray[Any], lanes: int, axis: int) -> None:
+def _check_sore(values: NDArray[np.floating], lanes: int, axis: int) -> None:
     """Refuse what the sorters cannot reduce."""
     if values.dtype.kind != "f" or values.dtype.itemsize > 8:
         raise InputError(f"values: element type {values.dtype}; float16, float32 or float64 is allowed")
@@ -201,7 +203,7 @@ class WuveStep(Generic[_State]):
     skipped: bool
 
 
-def wuve_sgd_step(state: SgdState, gradient: NDArray[Any], rule: SgdRule, loss_scale: float) -> WuveStep[SgdState]:
+def wuve_sgd_step(state: SgdState, gradient: Gradient, rule: SgdRule, loss_scale: float) -> WuveStep[SgdState]:
     """Update FP32 master weights by SGD and round them to FP16: bit for bit what PyTorch's SGD gives under AMP.
 
     `gradient` is float16 or float32 in the shape of the weights and carries `loss_scale`, which is divided out in FP32
@@ -224,7 +226,7 @@ def wuve_sgd_step(state: SgdState, gradient: NDArray[Any], rule: SgdRule, loss_s
     return WuveStep(state=updated, weights_fp16=_rounded_to_half(weights), skipped=False)
 
 
-def wuve_adam_step(state: AdamState, gradient: NDArray[Any], rule: AdamRule, loss_scale: float) -> WuveStep[AdamState]:
+def wuve_adam_step(state: AdamState, gradient: Gradient, rule: AdamRule, loss_scale: float) -> WuveStep[AdamState]:
     """Update FP32 master weights by Adam and round them to FP16, in PyTorch's order of operations under AMP.
 
     As `wuve_sgd_step`. The bias corrections are computed in double precision, once per update, and rounded. From equal
@@ -286,7 +288,7 @@ def _rounded_to_half(weights: _Float32) -> NDArray[np.float16]:
     return half
 
 
-def _unscale(gradient: NDArray[Any], weights: _Float32, loss_scale: float) -> _Float32 | None:
+def _unscale(gradient: Gradient, weights: _Float32, loss_scale: float) -> _Float32 | None:
     """Return the gradient in FP32 without its loss scale, or None where it is not finite throughout."""
     if gradient.dtype not in {np.dtype(np.float16), np.dtype(np.float32)} or gradient.shape != weights.shape:
         raise InputError(

@@ -34,7 +34,7 @@ only the throughput of a port is modelled, not the arrival of the first word.
 import numbers
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -304,9 +304,12 @@ def _stationary_machine(
     )
 
 
+_Machine = TypeVar("_Machine", register_os.OsMachine, register_stationary.StationaryMachine)
+
+
 def _run(
-    step: Callable[[Any, NDArray[np.int64], NDArray[np.int32]], int],
-    machine: register_os.OsMachine | register_stationary.StationaryMachine,
+    step: Callable[[_Machine, NDArray[np.int64], NDArray[np.int32]], int],
+    machine: _Machine,
     state: NDArray[np.int64],
     progress: Progress | None,
 ) -> NDArray[np.int32]:

@@ -21,6 +21,8 @@ from accelsim.base.overwriting import note_input, refuse_inputs
 __all__ = [
     "FileModel",
     "Plain",
+    "Scalar",
+    "Value",
     "check_format",
     "errors_of",
     "form_of",
@@ -39,8 +41,14 @@ __all__ = [
 ]
 
 _SHOWN_ERRORS = 20
+Scalar = bool | int | float | str | None
+"""A single value."""
+
 Plain = typing.Union[None, bool, int, float, str, Sequence["Plain"], Mapping[str, "Plain"]]  # noqa: UP007
 """Data as JSON and YAML have it."""
+
+Value = typing.Union[Scalar, tuple["Value", ...]]  # noqa: UP007
+"""A single value, or a tuple of values."""
 
 Model = typing.TypeVar("Model", bound=BaseModel)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from accelsim.base.errors import InputError, did_you_mean
-from accelsim.base.files import validate
+from accelsim.base.files import Plain, validate
 from accelsim.calibration.behaviour import Calibration
 from accelsim.hardware.platform import PRECISIONS, Behaviour, Platform, rate_field
 from accelsim.hardware.sourced import leaf_paths, read_scalar
@@ -32,7 +32,7 @@ class Identity:
     aliases: tuple[str, ...] = ()
 
     @property
-    def plain(self) -> dict[str, object]:
+    def plain(self) -> dict[str, Plain]:
         """The keys of the platform that need no source."""
         aliases = list(dict.fromkeys([*self.aliases, self.device]))
         return {
@@ -99,7 +99,7 @@ def calibrated_files(identity: Identity, calibration: Calibration) -> dict[str, 
     order = [path for path in leaf_paths(Platform) if path in calibration.platform]
     platform = {path: calibration.platform[path] for path in order}
     behaviour = {path: calibration.behaviour[path] for path in leaf_paths(Behaviour)}
-    plain: dict[str, object] = {
+    plain: dict[str, Plain] = {
         "format": "accelsim-behaviour/1",
         "name": identity.name,
         "description": f"{identity.device}, measured by accelsim calibrate",

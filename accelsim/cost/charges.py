@@ -9,12 +9,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import ceil
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, TypeVar
 
-from accelsim.base.jit import plain
+import numpy as np
+from numpy.typing import NDArray
+
 from accelsim.cost.compiled import pipeline, unit_pace
-from accelsim.cost.compiled.values import GemmNumbers, MachineNumbers, MappingNumbers
-from accelsim.cost.gemm import sore_cycles
+from accelsim.cost.compiled.unit_pace import CopyNumbers, UnitNumbers, UpdateNumbers, VectorNumbers
+from accelsim.cost.compiled.values import (
+    COSTS,
+    Costs,
+    GemmNumbers,
+    MachineNumbers,
+    MappingNumbers,
+    gemm_table,
+    tiled_mapping_table,
+)
 from accelsim.hardware.design import Design
 from accelsim.lowering.optimizers import Optimizer
 from accelsim.lowering.tasks import Generation, Update, VectorWork
@@ -22,17 +32,26 @@ from accelsim.lowering.tasks import Generation, Update, VectorWork
 __all__ = [
     "Bound",
     "Charge",
-    "EdgeWork",
     "Events",
     "GemmCharge",
-    "WordBytes",
-    "charge_gemm",
+    "UnitCharges",
+    "UnitRows",
+    "charge_gemms",
     "charge_online",
-    "charge_update",
-    "charge_vector",
-    "gemm_events",
-    "word_bytes",
+    "charge_units",
+    "copy_numbers",
+    "issued",
+    "unit_numbers",
+    "unit_table",
+    "update_cycles",
+    "update_numbers",
+    "vector_cycles",
+    "vector_numbers",
 ]
+
+Ints = NDArray[np.int64]
+Records = NDArray[np.void]
+Count = TypeVar("Count", int, Ints)
 
 
 class Bound(StrEnum):
@@ -76,69 +95,25 @@ class GemmCharge(Charge):
     fetches: int
 
 
-def charge_gemm(numbers: GemmNumbers, mapping: MappingNumbers, machine: MachineNumbers, design: Design) -> GemmCharge:
-    """Return what a GEMM costs with a mapping, without the generation of its weight operand."""
-    costs = plain(pipeline.evaluate(numbers, machine, mapping))
-    dram_bytes = costs.x_bytes + costs.w_bytes + costs.y_bytes
-    dram = dram_bytes / machine.bytes_per_cycle
+def charge_gemms(gemms: Sequence[tuple[GemmNumbers, MappingNumbers]], machine: MachineNumbers) -> list[GemmCharge]:
+    """Return what GEMMs cost with their mappings, without the generation of their weight operands."""
+    numbers, mappings = [own for own, _ in gemms], [own for _, own in gemms]
+    costs = np.zeros(len(gemms), COSTS)
+    pipeline.evaluate_all(gemm_table(numbers), machine, tiled_mapping_table(mappings), costs)
+    return [_gemm_charge(Costs._make(own), machine) for own in costs.tolist()]
+
+
+def _gemm_charge(costs: Costs, machine: MachineNumbers) -> GemmCharge:
+    dram = costs.dram_bytes / machine.bytes_per_cycle
+    macs, words = issued(costs.op_slots, machine.array.macs_per_pe)
     limits = {Bound.COMPUTE: costs.issue_cycles, Bound.DRAIN: costs.drain_cycles, Bound.PORT: costs.port_cycles}
     return GemmCharge(
         serial=costs.cycles,
         unit=costs.array_cycles,
         dram=ceil(dram),
         bound=Bound.DRAM if dram > costs.array_cycles else max(limits, key=lambda kind: limits[kind]),
-        events=gemm_events(costs, dram_bytes, word_bytes(numbers, design), design.array.macs_per_pe),
+        events=Events(macs=macs, register_words=words, buffer_bytes=costs.buffer_bytes, dram_bytes=costs.dram_bytes),
         fetches=costs.fetches,
-    )
-
-
-class EdgeWork(Protocol):
-    """Op slots and words at the array's edge, of a GEMM or in arrays of many."""
-
-    @property
-    def op_slots(self) -> Any:
-        """Ops, empty ones included."""
-
-    @property
-    def x_words(self) -> Any:
-        """Words of x."""
-
-    @property
-    def w_words(self) -> Any:
-        """Words of w."""
-
-    @property
-    def y_words(self) -> Any:
-        """Words of y."""
-
-
-class WordBytes(NamedTuple):
-    """Bytes of a word of x, w and y at the array's edge."""
-
-    x: Any
-    w: Any
-    y: Any
-
-
-def word_bytes(numbers: GemmNumbers, design: Design) -> WordBytes:
-    """Return the bytes of the words of a GEMM at the array's edge."""
-    shape, of = numbers.shape, numbers.element_bytes
-    # w words count kept values; a compact operand's width is per dense element
-    w_width = of.buffered_w * (shape.group / shape.kept) if shape.kept else of.buffered_w
-    return WordBytes(x=of.buffered_x, w=w_width, y=design.precision.accumulator_bits / 8)
-
-
-def gemm_events(costs: EdgeWork, dram_bytes: Any, word: WordBytes, macs_per_pe: Any) -> Events:
-    """Return the events of a GEMM from what passes the array's edge, the bytes of its words, and its DRAM traffic.
-
-    Works on arrays of GEMMs and designs as well.
-    """
-    edge_bytes = costs.x_words * word.x + costs.w_words * word.w + costs.y_words * word.y
-    return Events(
-        macs=costs.op_slots * macs_per_pe,
-        register_words=3 * costs.op_slots * macs_per_pe,
-        buffer_bytes=edge_bytes + dram_bytes,
-        dram_bytes=dram_bytes,
     )
 
 
@@ -150,65 +125,93 @@ def charge_online(elements: int, fetches: int, fetch_cycles: int) -> Charge:
     )
 
 
-def charge_update(
-    update: Update,
-    copies: Sequence[Generation],
-    design: Design,
-    optimizer: Optimizer,
-    *,
-    dense: int,
-    resident: int = 0,
-) -> list[Charge]:
-    """Return what an update costs, and what each compact copy adds that SORE makes of it in the same stream.
-
-    WUVE, SORE and DRAM work side by side, and the slowest sets the pace. `dense` elements are written in the operands'
-    precision; the gradients of `resident` elements are on the chip already.
-    """
-    bits, per_cycle = design.precision, design.dram_bytes_per_cycle
-    words = update.elements * optimizer.words - resident
-    moved = float(unit_pace.update_bytes(words, dense, bits.master_bits, bits.operand_bits))
-    wuve = -(-update.elements // design.wuve.lanes)
-    dram = moved / per_cycle
-    pace = int(unit_pace.stream_pace(wuve, 0, moved, per_cycle))
-    charges = [
-        Charge(
-            serial=pace,
-            unit=wuve,
-            dram=ceil(dram),
-            bound=Bound.DRAM if dram > wuve else Bound.COMPUTE,
-            events=Events(wuve_weights=update.elements, dram_bytes=moved),
-        )
-    ]
-    sore = 0
-    for copy in copies:
-        written = float(unit_pace.compact_bytes(copy.elements, design.compact_bits(copy.pattern)))
-        own = copy.passes * sore_cycles(copy.elements, copy.pattern.group, design.sore.lanes)
-        sore += own
-        before, moved = ceil(dram), moved + written
-        dram = moved / per_cycle
-        slowest = int(unit_pace.stream_pace(wuve, sore, moved, per_cycle))
-        charges.append(
-            Charge(
-                serial=slowest - pace,
-                unit=own,
-                dram=ceil(dram) - before,
-                bound=Bound.COMPUTE if sore > dram else Bound.DRAM,
-                events=Events(sore_elements=copy.passes * copy.elements, dram_bytes=written),
-            )
-        )
-        pace = slowest
-    return charges
+def issued(op_slots: Count, macs_per_pe: Count) -> tuple[Count, Count]:
+    """Return the multiply-accumulates of ops, those of empty slots included, and the words that these take from
+    registers and leave there, of one GEMM or of arrays of many."""
+    macs = op_slots * macs_per_pe
+    return macs, 3 * macs
 
 
-def charge_vector(work: VectorWork, design: Design, *, resident: int = 0) -> Charge:
-    """Return what vector work costs; `resident` of the elements that it reads are on the chip already."""
-    elements, per_cycle = work.reads + work.writes, design.dram_bytes_per_cycle
-    moved = float(unit_pace.vector_bytes(elements - resident, design.precision.operand_bits))
-    unit, dram = -(-elements // design.vector.lanes), moved / per_cycle
-    return Charge(
-        serial=int(unit_pace.stream_pace(unit, 0, moved, per_cycle)),
-        unit=unit,
-        dram=ceil(dram),
-        bound=Bound.DRAM if dram > unit else Bound.COMPUTE,
-        events=Events(vector_elements=elements, dram_bytes=moved),
+def unit_numbers(design: Design) -> UnitNumbers:
+    """Return the numbers of a design's units beside its array."""
+    return UnitNumbers(
+        wuve_lanes=design.wuve.lanes,
+        sore_lanes=design.sore.lanes,
+        vector_lanes=design.vector.lanes,
+        master_bits=design.precision.master_bits,
+        operand_bits=design.precision.operand_bits,
+        bytes_per_cycle=design.dram_bytes_per_cycle,
     )
+
+
+def update_numbers(update: Update, optimizer: Optimizer, *, dense: int, resident: int = 0) -> UpdateNumbers:
+    """Return the numbers of an update; `dense` elements are written in the operands' precision, and the gradients of
+    `resident` elements are on the chip already."""
+    return UpdateNumbers(elements=update.elements, words=update.elements * optimizer.words - resident, dense=dense)
+
+
+def copy_numbers(copy: Generation, design: Design) -> CopyNumbers:
+    """Return the numbers of a compact copy that SORE makes in the stream of an update."""
+    bits = design.compact_bits(copy.pattern)
+    return CopyNumbers(elements=copy.elements, passes=copy.passes, group=copy.pattern.group, compact_bits=bits)
+
+
+def vector_numbers(work: VectorWork, *, resident: int = 0) -> VectorNumbers:
+    """Return the numbers of vector work; `resident` of the elements that it reads are on the chip already."""
+    elements = work.reads + work.writes
+    return VectorNumbers(elements=elements, moved=elements - resident)
+
+
+def update_cycles(update: UpdateNumbers, copies: Sequence[CopyNumbers], units: UnitNumbers) -> int:
+    """Return the cycles of an update with the copies that are made in its stream."""
+    pace = unit_pace.update_pace(update, units)
+    for copy in copies:
+        pace = unit_pace.with_copy(pace, copy, units)
+    return int(pace.slowest)
+
+
+def vector_cycles(work: VectorNumbers, units: UnitNumbers) -> int:
+    """Return the cycles of vector work."""
+    return int(unit_pace.vector_pace(work, units).slowest)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UnitRows:
+    """Rows that WUVE, SORE behind it and the vector unit work on, each with its place among all rows of a step: arrays
+    of `UPDATES`, `COPIES` and `VECTORS` of `accelsim.cost.compiled.unit_pace`."""
+
+    updates: Records
+    copies: Records
+    vectors: Records
+
+
+class UnitCharges(NamedTuple):
+    """What WUVE, SORE behind it and the vector unit take, as `Charge` has it of one row: arrays by row and design.
+
+    `waits_for_dram`: whether the bound is DRAM, or else compute. Rows of others are 0.
+    """
+
+    serial: Ints
+    unit: Ints
+    dram: Ints
+    waits_for_dram: NDArray[np.bool_]
+    dram_bytes: NDArray[np.float64]
+
+
+def unit_table(designs: Sequence[Design]) -> Records:
+    """Return the numbers of designs as an array of `UNITS` of `accelsim.cost.compiled.unit_pace`."""
+    return np.array([unit_numbers(design) for design in designs], unit_pace.UNITS)
+
+
+def charge_units(own: UnitRows, rows: int, units: Records) -> UnitCharges:
+    """Return what some of the `rows` of a step take on each of some designs, as of `unit_table`.
+
+    WUVE, SORE behind it and the DRAM work side by side as a stream whose slowest sets the pace; a copy is charged with
+    what it adds. So are the vector unit and the DRAM.
+    """
+    shape = rows, len(units)
+    serial, unit, dram = (np.zeros(shape, np.int64) for _ in range(3))
+    charges = UnitCharges(serial, unit, dram, np.zeros(shape, np.bool_), np.zeros(shape))
+    unit_pace.charge_updates(own.updates, own.copies, units, charges)
+    unit_pace.charge_vectors(own.vectors, units, charges)
+    return charges

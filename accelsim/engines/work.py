@@ -1,20 +1,32 @@
 """What the tasks of a plan cost, in the form that engines execute: rows as they would run alone, grouped by task."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
 
-from accelsim.cost.charges import Charge, charge_gemm, charge_online, charge_update, charge_vector
-from accelsim.cost.compiled.values import GemmNumbers, MachineNumbers, MappingNumbers
-from accelsim.cost.gemm import gemm_numbers, machine_numbers
+from accelsim.cost.charges import (
+    Bound,
+    Charge,
+    Events,
+    GemmCharge,
+    charge_gemms,
+    charge_online,
+    charge_units,
+    unit_table,
+)
+from accelsim.cost.compiled.values import GemmNumbers, MappingNumbers
+from accelsim.cost.gemm import machine_numbers
+from accelsim.engines.layout import Layout, TaskRow, lay_out
 from accelsim.engines.timing import TaskTiming
 from accelsim.hardware.design import Design
 from accelsim.lowering.optimizers import Optimizer
-from accelsim.lowering.tasks import Gemm, Generation, Stage, Update, VectorWork
+from accelsim.lowering.tasks import Gemm, Stage
 from accelsim.schedule.edges import Edge
 from accelsim.schedule.offline import kept_edges
 from accelsim.schedule.plan import Mapping, Plan
 
-__all__ = ["TaskWork", "executed_macs", "works_of"]
+__all__ = ["TaskWork", "works_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,117 +53,105 @@ class TaskWork:
 
 def works_of(plan: Plan, design: Design, optimizer: Optimizer) -> Iterator[TaskWork]:
     """Yield the tasks of `plan` as they were lowered; generations come with their update."""
-    machine, tasks = machine_numbers(design), plan.step.tasks
+    gemms: dict[GemmNumbers, Gemm] = {}
+    layout = lay_out(plan, design, optimizer, gemms)
+    unit_charge, products = _unit_charges(layout, design), _products(plan, design, layout, list(gemms))
     kept = kept_edges(plan, design)
     taken = {edge.consumer: edge for edge in kept.values()}
-    known: dict[tuple[GemmNumbers, MappingNumbers], tuple[Charge, int]] = {}
-    for index, task in enumerate(tasks):
-        comes_in, stays = taken.get(index), kept.get(index)
-        if isinstance(task, Gemm):
-            yield _gemm_work(index, task, plan, design, machine, known, comes_in, stays)
-        elif isinstance(task, Update):
-            yield _update_work(index, task, plan, design, optimizer, comes_in)
-        elif isinstance(task, VectorWork):
-            resident = 0 if comes_in is None else comes_in.elements
-            charge = charge_vector(task, design, resident=resident)
-            row = _row(f"{task.name}[{task.direction}]", task.operation, Stage.VECTOR, charge)
-            yield TaskWork(task=index, rows=(row,), charges=(charge,), taken=comes_in, handed=stays)
+    for start, end in pairwise((*layout.starts, len(layout.rows))):
+        own, product = layout.rows[start:end], None
+        if isinstance(plan.step.tasks[own[0].task], Gemm):
+            product = next(products)
+            charges = *product.online(own[:-1]), product.charge
+            rows = *map(_row, own[:-1], charges), product.row(own[-1])
+        else:
+            charges = tuple(map(unit_charge, range(start, end)))
+            rows = tuple(map(_row, own, charges))
+        index = own[0].task
+        yield TaskWork(
+            task=index, rows=rows, charges=charges, gemm=product and product.numbers, taken=taken.get(index),
+            handed=kept.get(index),
+        )  # fmt: skip
 
 
-def _row(name: str, operation: str, stage: Stage, charge: Charge) -> TaskTiming:
-    return TaskTiming(
-        name=name, operation=operation, stage=stage, count=1, cycles=charge.serial, bound=charge.bound,
-        events=charge.events,
-    )  # fmt: skip
+class _MappedGemm(NamedTuple):
+    """A GEMM with its mapping and what it costs."""
+
+    gemm: Gemm
+    mapping: Mapping
+    macs_executed: int
+    numbers: tuple[GemmNumbers, MappingNumbers]
+    charge: GemmCharge
+
+    def online(self, rows: Iterable[TaskRow]) -> Iterator[Charge]:
+        """Yield what the generation in front of it costs, if it has a row."""
+        for row in rows:
+            yield charge_online(row.sore_elements, self.charge.fetches, self.numbers[0].fetch_cycles)
+
+    def row(self, row: TaskRow) -> TaskTiming:
+        """Return its own row, timed."""
+        gemm, charge = self.gemm, self.charge
+        return TaskTiming(
+            name=row.name,
+            operation=row.operation,
+            stage=row.stage,
+            m=gemm.m,
+            n=gemm.n,
+            k=gemm.k,
+            count=gemm.count,
+            pattern=row.pattern,
+            mapping=self.mapping,
+            cycles=charge.serial,
+            array_cycles=charge.unit,
+            bound=charge.bound,
+            macs_dense=gemm.macs,
+            macs_executed=self.macs_executed,
+            events=charge.events,
+        )
 
 
-def _gemm_work(
-    index: int,
-    gemm: Gemm,
-    plan: Plan,
-    design: Design,
-    machine: MachineNumbers,
-    known: dict[tuple[GemmNumbers, MappingNumbers], tuple[Charge, int]],
-    taken: Edge | None,
-    handed: Edge | None,
-) -> TaskWork:
-    mapping, online = plan.mappings[index], index in plan.online
+def _products(plan: Plan, design: Design, layout: Layout, gemms: Sequence[GemmNumbers]) -> Iterator[_MappedGemm]:
+    """Yield the GEMMs; those with equal numbers and mappings are charged once."""
+    mapped = [_mapped(plan, layout.rows[own.row].task) for own in layout.gemms]
+    keys = [(own.place, mapping) for own, (_, mapping) in zip(layout.gemms, mapped, strict=True)]
+    numbers = {(place, mapping): (gemms[place], mapping.numbers) for place, mapping in dict.fromkeys(keys)}
+    charges = dict(zip(numbers, charge_gemms(list(numbers.values()), machine_numbers(design)), strict=True))
+    for own, key, (gemm, mapping) in zip(layout.gemms, keys, mapped, strict=True):
+        yield _MappedGemm(gemm, mapping, own.macs, numbers[key], charges[key])
+
+
+def _mapped(plan: Plan, task: int) -> tuple[Gemm, Mapping]:
+    gemm, mapping = plan.step.tasks[task], plan.mappings[task]
+    assert isinstance(gemm, Gemm), "GEMMs only"
     assert mapping is not None, f"the plan maps no GEMM {gemm.name}"
-    y_resident = handed is not None and not handed.stored
-    numbers = gemm_numbers(gemm, design, online=online, x_resident=taken is not None, y_resident=y_resident)
-    key = numbers, mapping.numbers
-    if key not in known:
-        made = charge_gemm(numbers, mapping.numbers, machine, design)
-        known[key] = made, made.fetches
-    charge, fetches = known[key]
-    rows, charges = [_gemm_row(gemm, mapping, charge)], [charge]
-    if online:
-        in_front = charge_online(gemm.w_elements, fetches, numbers.fetch_cycles)
-        rows.insert(
-            0,
-            TaskTiming(
-                name=f"{gemm.name}[{gemm.stage} online]",
-                operation=gemm.operation,
-                stage=Stage.GENERATE,
-                count=1,
-                pattern=gemm.pattern,
-                cycles=in_front.serial,
-                bound=in_front.bound,
-                events=in_front.events,
+    return gemm, mapping
+
+
+def _unit_charges(layout: Layout, design: Design) -> Callable[[int], Charge]:
+    """Return what gives the charge of a row of WUVE, SORE behind it, or the vector unit."""
+    charges = charge_units(layout.units, len(layout.rows), unit_table([design]))
+    serial, unit, dram, waits_for_dram, dram_bytes = (column[:, 0].tolist() for column in charges)
+
+    def charge(at: int) -> Charge:
+        row = layout.rows[at]
+        return Charge(
+            serial=serial[at],
+            unit=unit[at],
+            dram=dram[at],
+            bound=Bound.DRAM if waits_for_dram[at] else Bound.COMPUTE,
+            events=Events(
+                sore_elements=row.sore_elements,
+                wuve_weights=row.wuve_weights,
+                vector_elements=row.vector_elements,
+                dram_bytes=dram_bytes[at],
             ),
         )
-        charges.insert(0, in_front)
-    return TaskWork(task=index, rows=tuple(rows), charges=tuple(charges), gemm=key, taken=taken, handed=handed)
+
+    return charge
 
 
-def _gemm_row(gemm: Gemm, mapping: Mapping, charge: Charge) -> TaskTiming:
+def _row(row: TaskRow, charge: Charge) -> TaskTiming:
     return TaskTiming(
-        name=gemm.name,
-        operation=gemm.operation,
-        stage=gemm.stage,
-        m=gemm.m,
-        n=gemm.n,
-        k=gemm.k,
-        count=gemm.count,
-        pattern=gemm.pattern,
-        mapping=mapping,
-        cycles=charge.serial,
-        array_cycles=charge.unit,
-        bound=charge.bound,
-        macs_dense=gemm.macs,
-        macs_executed=executed_macs(gemm),
-        events=charge.events,
-    )
-
-
-def executed_macs(gemm: Gemm) -> int:
-    """Return the multiply-accumulates that the array does: kept weights, padding of whole groups and borders."""
-    if gemm.pattern is None:
-        return gemm.count * gemm.m * gemm.n * gemm.k
-    groups, rest = divmod(gemm.k, gemm.pattern.group)
-    return gemm.count * gemm.m * gemm.n * (groups * gemm.pattern.kept + min(rest, gemm.pattern.kept))
-
-
-def _update_work(
-    index: int, update: Update, plan: Plan, design: Design, optimizer: Optimizer, taken: Edge | None
-) -> TaskWork:
-    behind = [plan.step.tasks[copy] for copy in plan.copies_behind(index)]
-    copies = [copy for copy in behind if isinstance(copy, Generation)]
-    charges = charge_update(
-        update, copies, design, optimizer, dense=plan.reads_dense(index), resident=taken.elements if taken else 0
-    )
-    rows = [_row(update.name, update.operation, Stage.UPDATE, charges[0])]
-    for copy, charge in zip(copies, charges[1:], strict=True):
-        rows.append(
-            TaskTiming(
-                name=copy.name,
-                operation=copy.operation,
-                stage=Stage.GENERATE,
-                count=1,
-                pattern=copy.pattern,
-                cycles=charge.serial,
-                bound=charge.bound,
-                events=charge.events,
-            )
-        )
-    return TaskWork(task=index, rows=tuple(rows), charges=tuple(charges), taken=taken)
+        name=row.name, operation=row.operation, stage=row.stage, count=1, pattern=row.pattern, cycles=charge.serial,
+        bound=charge.bound, events=charge.events,
+    )  # fmt: skip

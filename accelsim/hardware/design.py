@@ -13,12 +13,12 @@ file of one's own may also start from another, and give what differs::
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from accelsim.base.errors import InputError
-from accelsim.base.files import FileModel, packaged_names, shipped_or_file
+from accelsim.base.files import FileModel, Plain, packaged_names, shipped_or_file
 from accelsim.base.units import GIGA, MEGA
 from accelsim.hardware.sourced import SourcedModel, leaf_paths, load_sourced, override, text_of, value_at
 from accelsim.hardware.sourced_text import SourcedValue, sourced_text
@@ -166,7 +166,7 @@ class Design(SourcedModel):
             )
         return self
 
-    def with_(self, changes: Mapping[str, Any]) -> Self:
+    def with_(self, changes: Mapping[str, Plain]) -> Self:
         """Return the design with other values at dotted paths, as ``--set`` does; their source says so.
 
         Args:
@@ -247,7 +247,7 @@ GO_WITH = (
 """Values and others that a designer changes along with them."""
 
 
-def _in_words(value: Any) -> str:
+def _in_words(value: Plain) -> str:
     return "/".join(map(_in_words, value)) if isinstance(value, tuple) else text_of(value)
 
 
@@ -270,7 +270,7 @@ def design_names() -> list[str]:
     return list(packaged_names("hw_configs", (".yaml",)))
 
 
-def load_design(name_or_path: str | Path, changes: Mapping[str, Any] | None = None) -> Design:
+def load_design(name_or_path: str | Path, changes: Mapping[str, Plain] | None = None) -> Design:
     """Return a shipped design by name, or the design in a YAML file.
 
     Args:

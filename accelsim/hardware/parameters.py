@@ -1,7 +1,8 @@
 """What there is to change in a design: every value by its path, what it can be, and what it means."""
 
 from dataclasses import dataclass
-from typing import Any
+
+from pydantic.json_schema import JsonSchemaValue
 
 from accelsim.hardware.design import Design
 from accelsim.hardware.sourced import leaf_paths, text_of, value_at
@@ -57,7 +58,7 @@ def parameters_of(design: Design) -> tuple[DesignValue, ...]:
     return tuple(found)
 
 
-def _entry(schema: dict[str, Any], path: str) -> dict[str, Any]:
+def _entry(schema: JsonSchemaValue, path: str) -> JsonSchemaValue:
     """What the JSON Schema of a design says of the value at a path."""
     here = schema
     for name in path.split("."):
@@ -67,7 +68,7 @@ def _entry(schema: dict[str, Any], path: str) -> dict[str, Any]:
     return here
 
 
-def _allowed(entry: dict[str, Any]) -> str:
+def _allowed(entry: JsonSchemaValue) -> str:
     """What a value can be, in words."""
     if "anyOf" in entry:
         return " or ".join(map(_allowed, entry["anyOf"]))

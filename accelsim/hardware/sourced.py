@@ -6,6 +6,7 @@ validates the values; `override` changes single values by dotted path. A file ma
 gives the values that differ, plain ones too, whose source is that file.
 """
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,9 +19,10 @@ from typing import Any, ClassVar, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, Field
+from pydantic.json_schema import JsonSchemaValue
 
 from accelsim.base.errors import InputError, did_you_mean
-from accelsim.base.files import FileModel, read_text, validate
+from accelsim.base.files import FileModel, Plain, read_text, validate
 
 __all__ = [
     "CONFIDENCES",
@@ -101,7 +103,7 @@ def load_sourced(
 
 
 def _validated(
-    model: type[Sourced], values: dict[str, Any], lines: Mapping[str, int], source: str, problems: list[str]
+    model: type[Sourced], values: dict[str, Plain], lines: Mapping[str, int], source: str, problems: list[str]
 ) -> Sourced:
     """Return the model of these values, or raise what is wrong with them behind the other `problems`."""
     try:
@@ -114,7 +116,7 @@ def _validated(
 
 
 def _load_base(
-    model: type[Sourced], path: Path, name: Any, bases: Mapping[str, Path], within: tuple[Path, ...], where: str
+    model: type[Sourced], path: Path, name: Plain, bases: Mapping[str, Path], within: tuple[Path, ...], where: str
 ) -> Sourced:
     """Return what the file at `path` starts from: one of `bases` by its name, or a file beside it."""
     if not isinstance(name, str):
@@ -130,11 +132,11 @@ def _load_base(
     return load_sourced(model, found, bases, (*within, here))
 
 
-def _based(base: Sourced, data: dict[str, Any], lines: Mapping[str, int], source: str) -> Sourced:
+def _based(base: Sourced, data: dict[str, Plain], lines: Mapping[str, int], source: str) -> Sourced:
     """Return `base` with the values in `data`; with a name of its own it is no longer a change of `base`."""
-    about: dict[str, Any] = {key: data.pop(key) for key in ("format", "name", "description") if key in data}
+    about: dict[str, Plain] = {key: data.pop(key) for key in ("format", "name", "description") if key in data}
     problems: list[str] = []
-    values: dict[str, Any] = {}
+    values: dict[str, Plain] = {}
     sources: dict[str, str | Provenance] = {}
 
     def place(path: str) -> str:
@@ -152,8 +154,8 @@ def _based(base: Sourced, data: dict[str, Any], lines: Mapping[str, int], source
 
 
 def _entries(
-    data: Mapping[str, Any], legal: Sequence[str], prefix: str, problems: list[str], place: Callable[[str], str]
-) -> Iterator[tuple[str, Any]]:
+    data: Mapping[str, Plain], legal: Sequence[str], prefix: str, problems: list[str], place: Callable[[str], str]
+) -> Iterator[tuple[str, Plain]]:
     """Yield dotted paths of values and what stands there; sections may also be written as ``array.rows: 64``."""
     for key, entry in data.items():
         path = f"{prefix}{key}"
@@ -181,20 +183,20 @@ _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 class _Loader(_SafeLoader):  # type: ignore[misc]
     """YAML without its numbers to the base of sixty: 2:8 is a pattern and 10:50:10 a range, not 128 and 38,410."""
 
-    def resolve(self, kind: type[yaml.Node], value: str | None, implicit: Any) -> str:
+    def resolve(self, kind: type[yaml.Node], value: str | None, implicit: tuple[bool, bool]) -> str:
         tag: str = super().resolve(kind, value, implicit)
         return "tag:yaml.org,2002:str" if value and ":" in value and tag.endswith((":int", ":float")) else tag
 
 
-def parse_yaml(text: str, source: str) -> tuple[Any, dict[str, int]]:
+def parse_yaml(text: str, source: str) -> tuple[Plain, dict[str, int]]:
     """Plain data and the line of each dotted path; duplicate keys are refused."""
     loader = _Loader(text)
     lines: dict[str, int] = {}
 
-    def build(node: yaml.Node, path: str) -> Any:
+    def build(node: yaml.Node, path: str) -> Plain:
         lines[path] = node.start_mark.line + 1
         if isinstance(node, yaml.MappingNode):
-            result: dict[str, Any] = {}
+            result: dict[str, Plain] = {}
             for key_node, value_node in node.value:
                 key = str(loader.construct_object(key_node))
                 if key in result:
@@ -203,7 +205,8 @@ def parse_yaml(text: str, source: str) -> tuple[Any, dict[str, int]]:
             return result
         if isinstance(node, yaml.SequenceNode):
             return [build(item, f"{path}[{i}]") for i, item in enumerate(node.value)]
-        return loader.construct_object(node)
+        value: Plain = loader.construct_object(node)
+        return value
 
     try:
         root = loader.get_single_node()
@@ -224,16 +227,16 @@ def _section(model: type[BaseModel], key: str) -> type[BaseModel] | None:
 
 def _split(
     model: type[BaseModel],
-    data: Mapping[str, Any],
+    data: Mapping[str, Plain],
     prefix: str,
     lines: Mapping[str, int],
     source: str,
     problems: list[str],
     origins: list[Provenance],
-) -> dict[str, Any]:
+) -> dict[str, Plain]:
     """Strip ``{value, source, confidence}`` down to values, collecting origins and what is wrong with them."""
     plain = getattr(model, "plain", ())
-    values: dict[str, Any] = {}
+    values: dict[str, Plain] = {}
     for key, entry in data.items():
         path = f"{prefix}{key}"
         where = f"{source}:{lines.get(path, 1)}: {path}"
@@ -253,7 +256,7 @@ def _split(
     return values
 
 
-def _leaf_problems(entry: Mapping[str, Any]) -> Iterator[str]:
+def _leaf_problems(entry: Mapping[str, Plain]) -> Iterator[str]:
     for key in entry:
         if key not in _LEAF_KEYS:
             yield f"unknown key '{key}'{did_you_mean(str(key), _LEAF_KEYS)}; allowed: {', '.join(_LEAF_KEYS)}"
@@ -286,7 +289,7 @@ def value_at(value: BaseModel, path: str) -> Any:
     return attrgetter(path)(value)
 
 
-def override(value: Sourced, changes: Mapping[str, Any], *, origin: str = "--set") -> Sourced:
+def override(value: Sourced, changes: Mapping[str, Plain], *, origin: str = "--set") -> Sourced:
     """Return `value` with the fields at dotted paths replaced; texts are read as YAML scalars or lists.
 
     A value that is changed says so in its provenance, and stands in `overrides`; one that stays as it was does neither.
@@ -311,7 +314,7 @@ def _no_such(path: str, legal: Sequence[str]) -> str:
     return f"no such field{near}; allowed: {', '.join(inside or legal)}"
 
 
-def _replaced(value: BaseModel, changes: Mapping[str, Any]) -> dict[str, Any]:
+def _replaced(value: BaseModel, changes: Mapping[str, Plain]) -> dict[str, Plain]:
     """The plain data of `value` with the values at dotted paths replaced."""
     data = value.model_dump(mode="json")
     for path, new in changes.items():
@@ -351,7 +354,7 @@ def _changed(old: Sourced, new: Sourced, sources: Mapping[str, str | Provenance]
     return new.model_copy(update={"provenance": tuple(origins.values()), "overrides": tuple(overrides.values())})
 
 
-def text_of(value: Any) -> str:
+def text_of(value: Plain) -> str:
     """Return a value as `override` takes it as a text."""
     if isinstance(value, str):
         return value
@@ -361,20 +364,20 @@ def text_of(value: Any) -> str:
 _PLAIN_NUMBER = re.compile(r"(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")  # as YAML reads it, without the time that takes
 
 
-def read_scalar(text: str) -> Any:
+def read_scalar(text: str) -> Plain:
     """Return what `text` is in YAML: a number (also ``1e6``), truth value, list or else the text itself."""
     if _PLAIN_NUMBER.fullmatch(text):
         return float(text) if "." in text else int(text)
+    value: Plain = text
     try:
-        return float(text) if "e" in text.lower() else yaml.load(text, _Loader)
+        value = float(text) if "e" in text.lower() else yaml.load(text, _Loader)
     except (ValueError, yaml.YAMLError):
-        try:
-            return yaml.load(text, _Loader)
-        except yaml.YAMLError:
-            return text
+        with contextlib.suppress(yaml.YAMLError):
+            value = yaml.load(text, _Loader)
+    return value
 
 
-def sourced_schema(model: type[SourcedModel]) -> dict[str, Any]:
+def sourced_schema(model: type[SourcedModel]) -> JsonSchemaValue:
     """JSON Schema of the file form of `model`: every value of a sourced section with its source and confidence."""
     schema = model.model_json_schema()
     for name in _ABOUT:
@@ -392,7 +395,7 @@ def sourced_schema(model: type[SourcedModel]) -> dict[str, Any]:
     return schema
 
 
-def _leaf_schema(inner: dict[str, Any]) -> dict[str, Any]:
+def _leaf_schema(inner: JsonSchemaValue) -> JsonSchemaValue:
     number = {"type": "number"}
     return {
         "type": "object",

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from accelsim.base.files import Plain
+
 __all__ = ["SourcedValue", "sourced_text", "values_alone"]
 
 
@@ -19,7 +21,7 @@ class SourcedValue:
     high: float | None = None
 
 
-def sourced_text(comment: str, plain: Mapping[str, Any], values: Mapping[str, SourcedValue]) -> str:
+def sourced_text(comment: str, plain: Mapping[str, Plain], values: Mapping[str, SourcedValue]) -> str:
     """Return the text of a file: `plain` keys as they are, then a section of `values` for each first part
     of a dotted path.
 
@@ -46,7 +48,7 @@ def sourced_text(comment: str, plain: Mapping[str, Any], values: Mapping[str, So
     return "\n".join(lines) + "\n"
 
 
-def values_alone(plain: Mapping[str, Any], values: Mapping[str, SourcedValue]) -> dict[str, Any]:
+def values_alone(plain: Mapping[str, Plain], values: Mapping[str, SourcedValue]) -> dict[str, Plain]:
     """Return the same as plain nested data, to be validated."""
     data: dict[str, Any] = dict(plain)
     for path, item in values.items():
@@ -61,7 +63,7 @@ def _ends(item: SourcedValue) -> str:
     )
 
 
-def _scalar(value: Any) -> str:
+def _scalar(value: Plain) -> str:
     """JSON is YAML, but for numbers such as 1e-05, which YAML wants with a point."""
     text = json.dumps(value, ensure_ascii=False)
     if isinstance(value, float) and "e" in text and "." not in text:

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, get_args
 from pydantic import Field
 
 from accelsim.base.errors import did_you_mean
-from accelsim.base.files import FileModel, errors_of, validate
+from accelsim.base.files import FileModel, Plain, errors_of, validate
 from accelsim.hardware.sourced import CONFIDENCES, Override, Provenance, SourcedModel, leaf_paths
 
 __all__ = ["StoredModel", "restored", "stored"]
@@ -44,7 +44,7 @@ class StoredModel(FileModel):
     values: dict[str, StoredValue] = Field(description="all values, by path")
 
 
-def stored(model: SourcedModel, *, sources: bool = True) -> dict[str, Any]:
+def stored(model: SourcedModel, *, sources: bool = True) -> dict[str, Plain]:
     """Return a model as plain data, see `StoredModel`, with or without `sources`."""
     data = model.model_dump(mode="json")
     origins = {origin.path: origin for origin in model.provenance} if sources else {}

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from accelsim.base.errors import InputError, did_you_mean
-from accelsim.base.files import FileModel
+from accelsim.base.files import FileModel, Plain, Scalar
 from accelsim.lowering.optimizers import Optimizer, find_optimizer
 from accelsim.lowering.tasks import Overrides
 from accelsim.sparsity.methods import METHODS, Method, case_name, find_method
@@ -75,7 +75,7 @@ class Case:
         return replace(self, method=method, pattern=pattern if method.takes_pattern else None)
 
     @property
-    def head(self) -> dict[str, Any]:
+    def head(self) -> dict[str, Scalar]:
         """The case in flat form, without its overrides."""
         return {
             "method": self.method.name,
@@ -86,10 +86,10 @@ class Case:
             "optimizer": self.optimizer.name,
         }
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Plain]:
         """The case as plain data, of which `case_from` makes it again."""
         sparse = [[glob, None if pattern is None else str(pattern)] for glob, pattern in self.overrides.sparse]
-        forced = {"dense": list(self.overrides.dense), "sparse": sparse}
+        forced: dict[str, Plain] = {"dense": list(self.overrides.dense), "sparse": sparse}
         return {**self.head, **forced, "link_gb_per_s": self.link_gb_per_s}
 
 

@@ -7,10 +7,9 @@ third. So FF, BP, WU and the whole step have one intensity.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from math import prod
-from typing import Any
 
 from accelsim.base.files import Plain
 from accelsim.hardware.design import Design
@@ -349,7 +348,7 @@ def _span(numbers: Sequence[str]) -> str:
 
 def group_layers(layers: Sequence[LayerSummary]) -> tuple[LayerGroup, ...]:
     """Group layers that are equal but for numbers in their names and for measured densities, by first appearance."""
-    groups: dict[tuple[Any, ...], list[LayerSummary]] = {}
+    groups: dict[Hashable, list[LayerSummary]] = {}
     for layer in layers:
         seen = tuple((entry.stage, entry.operand, entry.pattern, entry.axis) for entry in layer.observed)
         key = (

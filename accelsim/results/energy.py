@@ -1,10 +1,13 @@
-"""Energy of a task: counted events times the energy table, plus static power over its time."""
+"""Energy of a task, or of arrays of many: counted events times the energy table, plus static power over the time."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from functools import reduce
 from operator import add, attrgetter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from accelsim.base.units import PICO
 from accelsim.hardware.energy_table import EnergyTable
@@ -12,7 +15,24 @@ from accelsim.hardware.energy_table import EnergyTable
 if TYPE_CHECKING:
     from accelsim.engines.timing import TaskTiming  # compiled kernels, which readers of results do not need
 
-__all__ = ["COMPONENTS", "Energy", "add_up", "energy_at", "energy_of", "total_energy"]
+__all__ = [
+    "COMPONENTS",
+    "Energy",
+    "EnergyArrays",
+    "EventArrays",
+    "PriceArrays",
+    "add_rows",
+    "add_up",
+    "energy_at",
+    "energy_of",
+    "energy_of_many",
+    "total_energy",
+]
+
+Floats = NDArray[np.float64]
+Amount = TypeVar("Amount", float, Floats)
+Read_co = TypeVar("Read_co", float, Floats, covariant=True)
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,17 +51,115 @@ class Energy:
     @property
     def total_j(self) -> float:
         """Sum of the components."""
-        dynamic = self.mac_j + self.register_j + self.buffer_j + self.sore_j + self.wuve_j + self.vector_j
-        return dynamic + self.dram_j + self.static_j
+        total: float = _total(_components_of(self))
+        return total
 
 
 COMPONENTS = tuple(item.name for item in fields(Energy))
+_components_of = attrgetter(*COMPONENTS)
+
+
+class EnergyArrays(NamedTuple):
+    """Joules by component, as `Energy` has them: arrays by row and design."""
+
+    mac_j: Floats
+    register_j: Floats
+    buffer_j: Floats
+    sore_j: Floats
+    wuve_j: Floats
+    vector_j: Floats
+    dram_j: Floats
+    static_j: Floats
+
+    @property
+    def total_j(self) -> Floats:
+        """Sum of the components."""
+        return _total(self)
+
+
+def _total(components: Iterable[Amount]) -> Amount:
+    return reduce(add, components)
+
+
+class _Counts(Protocol[Read_co]):
+    """Events, by the names that `accelsim.cost.charges.Events` has for them."""
+
+    @property
+    def macs(self) -> Read_co: ...
+    @property
+    def register_words(self) -> Read_co: ...
+    @property
+    def buffer_bytes(self) -> Read_co: ...
+    @property
+    def sore_elements(self) -> Read_co: ...
+    @property
+    def wuve_weights(self) -> Read_co: ...
+    @property
+    def vector_elements(self) -> Read_co: ...
+    @property
+    def dram_bytes(self) -> Read_co: ...
+
+
+class _Prices(Protocol[Read_co]):
+    """Entries of `EnergyTable`."""
+
+    @property
+    def pj_per_mac(self) -> Read_co: ...
+    @property
+    def pj_per_register_word(self) -> Read_co: ...
+    @property
+    def pj_per_buffer_byte(self) -> Read_co: ...
+    @property
+    def pj_per_sore_element(self) -> Read_co: ...
+    @property
+    def pj_per_wuve_weight(self) -> Read_co: ...
+    @property
+    def pj_per_vector_element(self) -> Read_co: ...
+    @property
+    def pj_per_dram_byte(self) -> Read_co: ...
+    @property
+    def static_w(self) -> Read_co: ...
+
+
+class EventArrays(NamedTuple):
+    """Events, arrays by row and design (or by row alone, of one column)."""
+
+    macs: Floats
+    register_words: Floats
+    buffer_bytes: Floats
+    sore_elements: Floats
+    wuve_weights: Floats
+    vector_elements: Floats
+    dram_bytes: Floats
+
+
+class PriceArrays(NamedTuple):
+    """Entries of the energy tables of many designs."""
+
+    pj_per_mac: Floats
+    pj_per_register_word: Floats
+    pj_per_buffer_byte: Floats
+    pj_per_sore_element: Floats
+    pj_per_wuve_weight: Floats
+    pj_per_vector_element: Floats
+    pj_per_dram_byte: Floats
+    static_w: Floats
 
 
 def energy_of(row: "TaskTiming", table: EnergyTable, clock_hz: float) -> Energy:
     """Return the energy of one task: event counts times picojoules per event, static power times its latency."""
-    events = row.events
-    return Energy(
+    return _spent(Energy, row.events, row.cycles, table, clock_hz)
+
+
+def energy_of_many(events: EventArrays, cycles: Floats, tables: PriceArrays, clock_hz: Floats) -> EnergyArrays:
+    """Return the energy of tasks on designs, each as `energy_of` has it; `tables` and `clock_hz` are by design."""
+    return _spent(EnergyArrays, events, cycles, tables, clock_hz)
+
+
+def _spent(
+    make: Callable[..., Made], events: _Counts[Amount], cycles: Amount, table: _Prices[Amount], clock_hz: Amount
+) -> Made:
+    return make(
         mac_j=events.macs * table.pj_per_mac * PICO,
         register_j=events.register_words * table.pj_per_register_word * PICO,
         buffer_j=events.buffer_bytes * table.pj_per_buffer_byte * PICO,
@@ -49,7 +167,7 @@ def energy_of(row: "TaskTiming", table: EnergyTable, clock_hz: float) -> Energy:
         wuve_j=events.wuve_weights * table.pj_per_wuve_weight * PICO,
         vector_j=events.vector_elements * table.pj_per_vector_element * PICO,
         dram_j=events.dram_bytes * table.pj_per_dram_byte * PICO,
-        static_j=table.static_w * row.cycles / clock_hz,
+        static_j=table.static_w * cycles / clock_hz,
     )
 
 
@@ -75,7 +193,7 @@ def energy_at(energy: Energy, table: EnergyTable, end: Literal["low", "high"]) -
     for component, entry in _ENTRIES.items():
         joules, value, limit = getattr(energy, component), getattr(table, entry), ends.get(entry)
         parts.append(joules if limit is None or value == 0 else joules * limit / value)
-    return float(add_up(parts))
+    return add_up(parts)
 
 
 def total_energy(parts: list[Energy]) -> Energy:
@@ -83,7 +201,12 @@ def total_energy(parts: list[Energy]) -> Energy:
     return Energy(**{name: add_up(map(attrgetter(name), parts)) for name in COMPONENTS})
 
 
-def add_up(values: Iterable[Any]) -> Any:
-    """Sum numbers, or arrays element by element, from the first to the last: `sum` does so for floats only before
-    Python 3.12, and results are the same on all versions."""
+def add_up(values: Iterable[float]) -> float:
+    """Sum numbers from the first to the last: `sum` does so for floats only before Python 3.12, and results are the
+    same on all versions."""
     return reduce(add, values, 0.0)
+
+
+def add_rows(values: Floats) -> Floats:
+    """Sum the rows of an array as `add_up` sums numbers."""
+    return reduce(add, values, np.zeros(values.shape[1:]))

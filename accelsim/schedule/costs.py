@@ -1,6 +1,13 @@
 """What the tasks of a step cost alone under the decisions of a plan, with the best mapping of every GEMM."""
 
-from accelsim.cost.charges import charge_update, charge_vector
+from accelsim.cost.charges import (
+    copy_numbers,
+    unit_numbers,
+    update_cycles,
+    update_numbers,
+    vector_cycles,
+    vector_numbers,
+)
 from accelsim.cost.compiled.values import GemmNumbers
 from accelsim.cost.gemm import gemm_numbers
 from accelsim.hardware.design import Design
@@ -19,6 +26,7 @@ class TaskCosts:
 
     def __init__(self, step: Step, design: Design, optimizer: Optimizer, searcher: Searcher) -> None:
         self._step, self._design, self._optimizer, self._searcher = step, design, optimizer, searcher
+        self._units = unit_numbers(design)
 
     def numbers(
         self, index: int, *, online: bool, taken: Edge | None = None, handed: Edge | None = None
@@ -44,12 +52,10 @@ class TaskCosts:
         """Return the cycles of an update with the copies that are generated behind it."""
         task, behind = self._step.tasks[index], [self._step.tasks[copy] for copy in plan.copies_behind(index)]
         assert isinstance(task, Update), "updates only"
-        copies = [copy for copy in behind if isinstance(copy, Generation)]
+        copies = [copy_numbers(copy, self._design) for copy in behind if isinstance(copy, Generation)]
         resident = 0 if taken is None else taken.elements
-        charges = charge_update(
-            task, copies, self._design, self._optimizer, dense=plan.reads_dense(index), resident=resident
-        )
-        return sum(charge.serial for charge in charges)
+        own = update_numbers(task, self._optimizer, dense=plan.reads_dense(index), resident=resident)
+        return update_cycles(own, copies, self._units)
 
     def of(self, plan: Plan, index: int, taken: Edge | None, handed: Edge | None) -> int:
         """Return the cycles of a task; generations run within their update."""
@@ -59,5 +65,5 @@ class TaskCosts:
         if isinstance(task, Update):
             return self.update(plan, index, taken)
         if isinstance(task, VectorWork):
-            return charge_vector(task, self._design, resident=0 if taken is None else taken.elements).serial
+            return vector_cycles(vector_numbers(task, resident=0 if taken is None else taken.elements), self._units)
         return 0

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, combinations
 
 from accelsim.base.errors import InfeasibleError, InputError, did_you_mean
-from accelsim.cost.charges import Bound, charge_gemm, charge_online
+from accelsim.cost.charges import Bound, charge_gemms, charge_online
 from accelsim.cost.compiled.values import GemmNumbers
 from accelsim.cost.gemm import machine_numbers
 from accelsim.hardware.design import Design
@@ -201,7 +201,7 @@ class _Judge:
 
     def _cost(self, index: int, mapping: Mapping) -> Alternative:
         numbers = self._numbers(index)
-        charge = charge_gemm(numbers, mapping.numbers, self.machine, self.design)
+        (charge,) = charge_gemms([(numbers, mapping.numbers)], self.machine)
         generation = charge_online(self._gemm(index).w_elements, charge.fetches, numbers.fetch_cycles).serial
         return Alternative(
             mapping=mapping,

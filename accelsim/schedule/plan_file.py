@@ -32,12 +32,12 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from accelsim.base.errors import did_you_mean
-from accelsim.base.files import FileModel, check_format, parse_json, read_text, validate, write_atomically
+from accelsim.base.files import FileModel, Plain, check_format, parse_json, read_text, validate, write_atomically
 from accelsim.hardware.design import Design, differences
 from accelsim.hardware.stored import StoredModel, restored, stored
 from accelsim.lowering.optimizers import Optimizer
@@ -107,10 +107,10 @@ class PlanFile(FileModel):
 
 def plan_text(plan: Plan, design: Design, optimizer: Optimizer) -> str:
     """Return the text of the file of a plan; the same for equal plans."""
-    decisions, made_for = decisions_of(plan), _made_for(plan.step, design, optimizer.name)
-    head = {"format": FORMAT, "made_for": made_for.model_dump(), "overlap": decisions["overlap"]}
+    made_for = _made_for(plan.step, design, optimizer.name)
+    head: dict[str, Plain] = {"format": FORMAT, "made_for": made_for.model_dump(), "overlap": plan.overlap}
     lines = [f" {_json(key)}: {_json(value)}" for key, value in head.items()]
-    tasks = ",\n".join(f"  {_json(task)}" for task in decisions["tasks"])
+    tasks = ",\n".join(f"  {_json(task)}" for task in _entries(plan))
     last = f' "design": {_json(stored(design, sources=False))}'
     return "{\n" + ",\n".join([*lines, f' "tasks": [\n{tasks}\n ]', last]) + "\n}\n"
 
@@ -127,21 +127,21 @@ def _made_for(step: Step, design: Design, optimizer: str) -> MadeFor:
     )
 
 
-def _json(value: Any) -> str:
+def _json(value: Plain) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def decisions_of(plan: Plan) -> dict[str, Any]:
+def decisions_of(plan: Plan) -> dict[str, Plain]:
     """Return all that was decided, as plain data: the content of a plan file without what it was made for."""
     return {"overlap": plan.overlap, "tasks": list(_entries(plan))}
 
 
-def _entries(plan: Plan) -> Iterator[dict[str, Any]]:
+def _entries(plan: Plan) -> Iterator[dict[str, Plain]]:
     names = task_names(plan.step)
     for index in plan.order:
         name, stage = names[index]
         mapping = plan.mappings[index]
-        entry: dict[str, Any] = {"name": name, "stage": stage}
+        entry: dict[str, Plain] = {"name": name, "stage": stage}
         if mapping is not None:
             entry["mapping"] = _mapping_data(mapping)
         if index in plan.online:
@@ -156,7 +156,7 @@ def _entries(plan: Plan) -> Iterator[dict[str, Any]]:
         yield entry
 
 
-def _mapping_data(mapping: Mapping) -> dict[str, Any]:
+def _mapping_data(mapping: Mapping) -> dict[str, Plain]:
     variant = {} if mapping.variant is None else {"variant": mapping.variant}
     return {
         "dataflow": mapping.dataflow,

@@ -51,7 +51,7 @@ def ablate(
             workload=trace.model,
             design=design.label,
             method=case.method.name,
-            pattern=case.head["pattern"],
+            pattern=None if case.pattern is None else str(case.pattern),
             batch=batch,
             variant=variant,
             cycles=timed[variant][case].cycles,

@@ -7,8 +7,8 @@ order of the tasks could be; what it hides of the closed form is the error of th
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
+from accelsim.base.files import Scalar
 from accelsim.engines import ENGINES
 from accelsim.engines.bound import step_bound
 from accelsim.engines.timing import TaskTiming, Timing
@@ -74,7 +74,7 @@ class EngineComparison:
         """What has to be equal: all rows without overlap, and cycles below the bound to none."""
         return [(self.equal_rows, self.rows), (max(self.bound_cycles - self.event_cycles, 0), 0)]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Scalar]:
         """The comparison as in JSON and CSV."""
         return {**asdict(self), "relative_error": self.relative_error, "gap": self.gap}
 

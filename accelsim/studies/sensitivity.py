@@ -6,11 +6,10 @@ values belong together: ports follow the MACs per PE as the design says they do,
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from accelsim.base.progress import Progress, silent
 from accelsim.hardware.design import Design, load_design
-from accelsim.hardware.sourced import Provenance
+from accelsim.hardware.sourced import Provenance, value_at
 from accelsim.studies.paper import DESIGN, WORKLOADS, Setting, run_setting
 
 __all__ = [
@@ -122,9 +121,7 @@ def assumptions(design: Design) -> tuple[Assumption, ...]:
 
 def _stated(design: Design, origin: Provenance) -> Assumption:
     """An assumption with the ends that the design states, where they differ from its value."""
-    value: Any = design
-    for name in origin.path.split("."):
-        value = getattr(value, name)
+    value = value_at(design, origin.path)
     whole = isinstance(value, int) or value > 1
     ends = [int(end) if whole else end for end in (origin.low, origin.high) if end is not None and end != value]
     ports = origin.path == "array.macs_per_pe"

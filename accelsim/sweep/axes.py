@@ -14,9 +14,10 @@ from decimal import Decimal
 from typing import Any
 
 from pydantic import BaseModel, create_model
+from pydantic.fields import FieldInfo
 
 from accelsim.base.errors import InputError, did_you_mean
-from accelsim.base.files import FileModel, validate
+from accelsim.base.files import FileModel, Plain, validate
 from accelsim.hardware.design import Design
 from accelsim.hardware.sourced import leaf_paths, read_scalar, text_of
 from accelsim.lowering.case import LARGEST_BATCH, case_of
@@ -39,7 +40,7 @@ __all__ = [
 RESERVED = ("workload", "method", "pattern", "batch", "optimizer", "engine")
 """Axes that are no field of the design."""
 
-Value = Any  # a number, text, truth value, None, or a tuple of them
+Value = Any  # a number, text, truth value, None, or a tuple of them: which, depends on the path
 
 _MOST_LEVELS = 100_000
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -98,7 +99,7 @@ def check_path(path: str) -> None:
     raise InputError(f"no such field{near}; allowed: {', '.join(inside or RESERVED)}{others}")
 
 
-def read_axis(path: str, given: Any) -> Axis:
+def read_axis(path: str, given: Plain) -> Axis:
     """Return the axis that a list, a mapping or a text describes. Raises `InputError` for values it cannot take."""
     check_path(path)
     if isinstance(given, Mapping):
@@ -124,7 +125,7 @@ def is_batch(value: Value) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST_BATCH
 
 
-def _from_mapping(path: str, given: Mapping[str, Any]) -> Axis:
+def _from_mapping(path: str, given: Mapping[str, Plain]) -> Axis:
     keys = set(given)
     if keys not in _FORMS:
         raise InputError(
@@ -135,13 +136,14 @@ def _from_mapping(path: str, given: Mapping[str, Any]) -> Axis:
     for key, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise InputError(f"{key}: got {value!r}; a number is needed")
-    if not isinstance(given.get("log", False), bool):
-        raise InputError(f"log: got {given['log']!r}; true or false is needed")
+    log = given.get("log", False)
+    if not isinstance(log, bool):
+        raise InputError(f"log: got {log!r}; true or false is needed")
     texts = {key: repr(value) for key, value in numbers.items()}
     if not _is_number(path):
         raise InputError(f"takes no range; list its values{_AS_IN.get(path, '')}")
     if "low" in given:
-        return _interval(path, texts["low"], texts["high"], log=given.get("log", False))
+        return _interval(path, texts["low"], texts["high"], log=log)
     by = texts.get("step") or f"*{texts['factor']}"
     return Levels(path=path, values=tuple(_range(f"{texts['start']}:{texts['stop']}:{by}")))
 
@@ -167,7 +169,7 @@ def _counts(path: str) -> bool:
     return path == "batch" or float not in _types_of(path)
 
 
-def _types_of(path: str) -> set[Any]:
+def _types_of(path: str) -> set[type]:
     return _types_in(_field_of(path)[1].annotation)
 
 
@@ -175,7 +177,7 @@ def _types_in(annotation: Any) -> set[Any]:
     return {annotation}.union(*(_types_in(inner) for inner in getattr(annotation, "__args__", ())))
 
 
-def _levels(path: str, given: Any) -> Iterator[Value]:
+def _levels(path: str, given: Plain) -> Iterator[Value]:
     parts = given if isinstance(given, list | tuple) else _split(given) if isinstance(given, str) else [given]
     if not parts:
         raise InputError("has no value")
@@ -277,7 +279,7 @@ def _check_pattern(value: Value) -> str:
     return str(Pattern.parse(str(value)))
 
 
-def _field_of(path: str) -> tuple[str, Any]:
+def _field_of(path: str) -> tuple[str, FieldInfo]:
     model: type[BaseModel] = Design
     *sections, last = path.split(".")
     for section in sections:

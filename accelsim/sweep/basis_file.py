@@ -8,10 +8,10 @@ when a sweep or a search begins.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from accelsim.base.errors import InputError
-from accelsim.base.files import FileModel, check_format, parse_json, read_text, validate, write_atomically
+from accelsim.base.files import FileModel, Plain, check_format, parse_json, read_text, validate, write_atomically
 from accelsim.base.version import __version__
 from accelsim.hardware.design import Design, load_design
 from accelsim.hardware.energy_table import EnergyTable, load_energy_table
@@ -48,7 +48,7 @@ def basis_path(rows: Path) -> Path:
     return rows.with_suffix(".basis.json")
 
 
-def basis_of(inputs: Inputs, sweep: str) -> dict[str, Any]:
+def basis_of(inputs: Inputs, sweep: str) -> dict[str, Plain]:
     """Return what the rows of this `sweep` rest on as plain data."""
     return {
         "format": FORMAT,

@@ -13,15 +13,15 @@ are safe stand at `search` and `search_bandwidths` in `accelsim.cost.compiled`.
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.base.errors import AccelsimError, InfeasibleError
-from accelsim.cost.charges import Events, WordBytes, gemm_events
-from accelsim.cost.compiled import bandwidth_search, unit_pace
+from accelsim.base.files import Scalar
+from accelsim.cost.charges import charge_units, issued, unit_table
+from accelsim.cost.compiled import bandwidth_search
 from accelsim.cost.compiled.values import mapping_table
 from accelsim.cost.gemm import machine_numbers
 from accelsim.engines.timing import check_laws
@@ -31,17 +31,26 @@ from accelsim.hardware.sourced import override
 from accelsim.lowering.builder import lower_case
 from accelsim.lowering.case import Case
 from accelsim.lowering.tasks import Stage, Step
-from accelsim.results.energy import COMPONENTS, Energy, add_up, energy_of
+from accelsim.results.energy import COMPONENTS, Energy, EventArrays, PriceArrays, add_rows, energy_of_many
 from accelsim.results.performance import stage_result, step_result
 from accelsim.schedule.forms import bordered
 from accelsim.schedule.mapping import array_mappings, why_nothing_fits
-from accelsim.sweep.families import BESIDE_SEARCH, BESIDE_STEP, Family, Ints, Layout, Records, values_besides
+from accelsim.sweep.families import (
+    BESIDE_SEARCH,
+    BESIDE_STEP,
+    Family,
+    Floats,
+    Ints,
+    Records,
+    StepArrays,
+    values_besides,
+)
 from accelsim.sweep.point import Point, evaluate_one, failed, flat_metrics
 from accelsim.workload.trace import load_trace
 
 __all__ = ["BatchEvaluator", "evaluate_points"]
 
-Row = dict[str, object]
+Row = dict[str, Scalar]
 Value = TypeVar("Value")
 
 _AT_ONCE = 512
@@ -196,7 +205,7 @@ def _search(family: Family, designs: Sequence[Design]) -> _Found:
 
 
 def _nothing_found(gemms: int, designs: int) -> _Found:
-    costs, seen = np.zeros((gemms, designs), bandwidth_search.COSTS), np.zeros(designs, bandwidth_search.SEEN)
+    costs, seen = np.zeros((gemms, designs), bandwidth_search.BEST), np.zeros(designs, bandwidth_search.SEEN)
     return _Found(costs, seen)
 
 
@@ -210,32 +219,33 @@ def _infeasible(family: Family, found: _Found, p: int, design: Design) -> Infeas
 
 def _rows(family: Family, members: Sequence[_Member], found: _Found) -> list[Row | None]:
     """Return the rows of members for which every GEMM has a mapping; None where counts may not fit 64 bits."""
-    cycles, events = _costs(family, family.layout, members, found)
-    dense = cycles if family.dense_layout is family.layout else _costs(family, family.dense_layout, members, found)[0]
-    columns = {name: np.array([getattr(member.table, name) for member in members]) for name in _PER_EVENT}
-    task: Any = SimpleNamespace(events=events, cycles=cycles)
-    table: Any = SimpleNamespace(**columns)
-    clock_hz: Any = np.array([member.design.clock_hz for member in members])
-    joules = energy_of(task, table, clock_hz)
+    designs, layout = [member.design for member in members], family.step.layout
+    units, macs_per_pe = unit_table(designs), np.array([design.array.macs_per_pe for design in designs], np.int64)
+    cycles, events = _costs(family, family.step, units, macs_per_pe, found)
+    dense = cycles if family.dense is family.step else _costs(family, family.dense, units, macs_per_pe, found)[0]
+    entries = [[getattr(member.table, name) for member in members] for name in PriceArrays._fields]
+    prices = PriceArrays._make(np.array(entries, np.float64))
+    clocks_hz = np.array([design.clock_hz for design in designs], np.float64)
+    joules = energy_of_many(events, cycles.astype(np.float64), prices, clocks_hz)
     spent = joules.total_j
     by_stage = {}
     for stage in Stage:
-        rows = [row for row, own in enumerate(family.layout.stages) if own is stage]
-        parts = cycles[rows].sum(axis=0).tolist(), _down(events.dram_bytes, rows), _down(spent, rows)
+        rows = [row for row, own in enumerate(layout.rows) if own.stage is stage]
+        parts = cycles[rows].sum(axis=0).tolist(), _down(events.dram_bytes[rows]), _down(spent[rows])
         by_stage[stage.value] = list(zip(*parts, strict=True))
     energies = zip(*(_down(getattr(joules, name)) for name in COMPONENTS), strict=True)
     totals = zip(cycles.sum(axis=0).tolist(), dense.sum(axis=0).tolist(), _down(events.dram_bytes), strict=True)
-    executed = sum(family.layout.gemms["macs"].tolist())
-    in_update = sum(macs for row, _, macs in family.layout.gemms.tolist() if family.layout.stages[row] is Stage.UPDATE)
-    small = _counts_fit(family, members, found, cycles, dense)
+    executed = sum(own.macs for own in layout.gemms)
+    in_update = sum(own.macs for own in layout.gemms if layout.rows[own.row].stage is Stage.UPDATE)
+    small = _counts_fit(family, macs_per_pe, found, cycles, dense)
     if small.all():
-        _check(family.layout, members, found, cycles, events)
+        _check(family.step, designs, found, cycles, events)
     result: list[Row | None] = []
     for p, (own, total_energy) in enumerate(zip(totals, energies, strict=True)):
         if not small[p]:
             result.append(None)
             continue
-        design, energy = members[p].design, Energy(**dict(zip(COMPONENTS, total_energy, strict=True)))
+        design, energy = designs[p], Energy(**dict(zip(COMPONENTS, total_energy, strict=True)))
         stages = {name: stage_result(*values[p], clock_hz=design.clock_hz) for name, values in by_stage.items()}
         step = step_result(
             design, stages, energy, batch=family.batch, cycles=own[0], dense_cycles=own[1],
@@ -246,94 +256,65 @@ def _rows(family: Family, members: Sequence[_Member], found: _Found) -> list[Row
     return result
 
 
-_PER_EVENT = (*(name for name in EnergyTable.model_fields if name.startswith("pj_")), "static_w")
-
-
-def _down(values: Any, rows: Any = slice(None)) -> list[float]:
-    """Add up some rows of an array, in their order, for each design."""
-    totals: list[float] = np.broadcast_to(add_up(values[rows]), values.shape[1:]).tolist()
+def _down(values: Floats) -> list[float]:
+    """Add up the rows of an array, in their order, for each design."""
+    totals: list[float] = add_rows(values).tolist()
     return totals
 
 
-def _costs(family: Family, layout: Layout, members: Sequence[_Member], found: _Found) -> tuple[Ints, Events]:
-    """Return the cycles and the events of a step, each as an array by row and design."""
-    designs = [member.design for member in members]
-    bandwidths = np.array([design.dram_bytes_per_cycle for design in designs])
-    shape = len(layout.stages), len(designs)
-    cycles, moved, buffered = np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape)
-    macs, words, sore = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    wuve, vector = np.zeros((shape[0], 1), np.int64), np.zeros((shape[0], 1), np.int64)
-    rows, places = layout.gemms["row"], layout.gemms["place"]
-    costs: Any = found.costs[places].view(np.recarray)
-    word = WordBytes(*(width[places, None] for width in family.word_bytes))
-    gemms: Any = gemm_events(costs, costs.dram_bytes, word, _macs_per_pe(members))
-    cycles[rows], moved[rows], buffered[rows] = costs.cycles, gemms.dram_bytes, gemms.buffer_bytes
-    macs[rows], words[rows] = gemms.macs, gemms.register_words
-    rows, places = layout.online["row"], layout.online["place"]
+def _costs(
+    family: Family, step: StepArrays, units: Records, macs_per_pe: Ints, found: _Found
+) -> tuple[Ints, EventArrays]:
+    """Return the cycles of a step by row and design, and its events; `units` and `macs_per_pe` are by design."""
+    charges = charge_units(step.layout.units, len(step.layout.rows), units)
+    cycles, moved = charges.serial, charges.dram_bytes
+    macs, words, buffered = (np.zeros(cycles.shape) for _ in range(3))
+    rows, costs = step.gemms["row"], found.costs[step.gemms["place"]]
+    cycles[rows], moved[rows], buffered[rows] = costs["cycles"], costs["dram_bytes"], costs["buffer_bytes"]
+    macs[rows], words[rows] = issued(costs["op_slots"], macs_per_pe)
+    sore = np.repeat(step.sore_elements[:, None].astype(np.float64), len(units), axis=1)
+    rows, places = step.online["row"], step.online["place"]
     fetches = found.costs["fetches"][places]
     cycles[rows] = fetches * family.numbers["fetch_cycles"][places, None]
-    sore[rows] = fetches * layout.online["elements"][:, None]
-    unit_pace.update_rows(
-        layout.updates,
-        layout.copies,
-        family.master_bits,
-        family.operand_bits,
-        np.array([design.wuve.lanes for design in designs], dtype=np.int64),
-        family.sore_lanes,
-        bandwidths,
-        cycles,
-        moved,
+    sore[rows] = fetches * step.sore_elements[rows, None]
+    return cycles, EventArrays(
+        macs=macs,
+        register_words=words,
+        buffer_bytes=buffered,
+        sore_elements=sore,
+        wuve_weights=step.wuve_weights[:, None].astype(np.float64),
+        vector_elements=step.vector_elements[:, None].astype(np.float64),
+        dram_bytes=moved,
     )
-    wuve[layout.updates["row"], 0] = layout.updates["elements"]
-    sore[layout.copies["row"]] = (layout.copies["elements"] * layout.copies["passes"])[:, None]
-    lanes = np.array([design.vector.lanes for design in designs], dtype=np.int64)
-    unit_pace.vector_rows(layout.vectors, family.operand_bits, lanes, bandwidths, cycles, moved)
-    vector[layout.vectors["row"], 0] = layout.vectors["elements"]
-    events: dict[str, Any] = {
-        "macs": macs,
-        "register_words": words,
-        "buffer_bytes": buffered,
-        "sore_elements": sore,
-        "wuve_weights": wuve,
-        "vector_elements": vector,
-        "dram_bytes": moved,
-    }
-    return cycles, Events(**events)
 
 
-def _check(layout: Layout, members: Sequence[_Member], found: _Found, cycles: Ints, events: Any) -> None:
+def _check(step: StepArrays, designs: Sequence[Design], found: _Found, cycles: Ints, events: EventArrays) -> None:
     """Check the conservation laws, as `simulate` does."""
     array_cycles, executed = np.zeros(cycles.shape), np.zeros((len(cycles), 1))
-    rows = layout.gemms["row"]
-    array_cycles[rows] = found.costs["array_cycles"][layout.gemms["place"]]
-    executed[rows, 0] = layout.gemms["macs"]
+    rows = step.gemms["row"]
+    array_cycles[rows] = found.costs["array_cycles"][step.gemms["place"]]
+    executed[rows, 0] = step.gemms["macs"]
     check_laws(
-        layout.names,
+        [row.name for row in step.layout.rows],
         cycles=cycles.astype(np.float64),
         array_cycles=array_cycles,
         executed=executed,
         issued=events.macs,
         moved=events.dram_bytes,
-        hidden=np.array([[stage is Stage.GENERATE] for stage in layout.stages]),
-        peak=np.array([float(member.design.peak_macs_per_cycle) for member in members]),
-        per_cycle=np.array([member.design.dram_bytes_per_cycle for member in members]),
+        hidden=np.array([[row.stage is Stage.GENERATE] for row in step.layout.rows]),
+        peak=np.array([float(design.peak_macs_per_cycle) for design in designs]),
+        per_cycle=np.array([design.dram_bytes_per_cycle for design in designs]),
     )
 
 
-def _macs_per_pe(members: Sequence[_Member]) -> Ints:
-    return np.array([member.design.array.macs_per_pe for member in members], dtype=np.int64)
-
-
-def _counts_fit(
-    family: Family, members: Sequence[_Member], found: _Found, cycles: Ints, dense: Ints
-) -> NDArray[np.bool_]:
+def _counts_fit(family: Family, macs_per_pe: Ints, found: _Found, cycles: Ints, dense: Ints) -> NDArray[np.bool_]:
     """Say for each design whether no count of its tasks can exceed 64 bits; the largest are checked as floats."""
-    words = 3.0 * found.costs["op_slots"] * _macs_per_pe(members)
+    words = 3.0 * found.costs["op_slots"] * macs_per_pe
     fits: NDArray[np.bool_] = np.all(words < _LARGEST_COUNT, axis=0)
     for total in (cycles, dense):
         fits &= total.sum(axis=0, dtype=np.float64) < _LARGEST_COUNT
-    online = family.layout.online
-    fetches = found.costs["fetches"][online["place"]].astype(np.float64)
-    for factors in (online["elements"], family.numbers["fetch_cycles"][online["place"]]):
+    rows, places = family.step.online["row"], family.step.online["place"]
+    fetches = found.costs["fetches"][places].astype(np.float64)
+    for factors in (family.step.sore_elements[rows], family.numbers["fetch_cycles"][places]):
         fits &= np.all(fetches * factors[:, None] < _LARGEST_COUNT, axis=0)
     return fits

@@ -1,6 +1,7 @@
 """What the design of each point of a sweep takes on its device, estimated once per distinct design."""
 
 from accelsim.base.errors import InputError
+from accelsim.base.files import Scalar
 from accelsim.hardware.design import Design, load_design
 from accelsim.hardware.resources import (
     RESOURCES,
@@ -31,7 +32,7 @@ class Fit:
         self.use, self.shortfalls = use, shortfalls
 
     @property
-    def cells(self) -> dict[str, object]:
+    def cells(self) -> dict[str, Scalar]:
         """Values of the columns `FIT`."""
         return {"fits": not self.shortfalls, **{name: getattr(self.use, name) for name in RESOURCES}}
 

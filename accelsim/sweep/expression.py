@@ -8,13 +8,12 @@ import ast
 import operator
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from accelsim.base.errors import InputError, did_you_mean
+from accelsim.base.files import Value
 
 __all__ = ["Expression", "parse_expression", "shown"]
 
-Value = Any  # a number, text, truth value, None, or a tuple of them
 _Function = Callable[[Mapping[str, Value]], Value]
 
 _LONGEST = 2000
@@ -22,7 +21,7 @@ _DEEPEST = 50
 _ALLOWED = "numbers, texts, names, + - * / // % **, comparisons, in [...], and, or, not"
 _WORDS = {"true": True, "false": False, "null": None}
 
-_ARITHMETIC: dict[type[ast.operator], tuple[str, Callable[[Any, Any], Any]]] = {
+_ARITHMETIC: dict[type[ast.operator], tuple[str, Callable[[float, float], float]]] = {
     ast.Add: ("+", operator.add),
     ast.Sub: ("-", operator.sub),
     ast.Mult: ("*", operator.mul),
@@ -31,17 +30,17 @@ _ARITHMETIC: dict[type[ast.operator], tuple[str, Callable[[Any, Any], Any]]] = {
     ast.Mod: ("%", operator.mod),
     ast.Pow: ("**", operator.pow),
 }
-_ORDER: dict[type[ast.cmpop], tuple[str, Callable[[Any, Any], bool]]] = {
+_ORDER: dict[type[ast.cmpop], tuple[str, Callable[[float, float], bool]]] = {
     ast.Lt: ("<", operator.lt),
     ast.LtE: ("<=", operator.le),
     ast.Gt: (">", operator.gt),
     ast.GtE: (">=", operator.ge),
 }
-_EQUALITY: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+_EQUALITY: dict[type[ast.cmpop], Callable[[Value, Value], bool]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
-    ast.In: lambda value, several: value in several,
-    ast.NotIn: lambda value, several: value not in several,
+    ast.In: lambda value, several: value in _listed(several),
+    ast.NotIn: lambda value, several: value not in _listed(several),
 }
 _REFUSED = {
     ast.Call: "a call",
@@ -188,7 +187,7 @@ def _connective(word: str, parts: list[_Function]) -> _Function:
     return value
 
 
-def _arithmetic(sign: str, apply: Callable[[Any, Any], Any], left: _Function, right: _Function) -> _Function:
+def _arithmetic(sign: str, apply: Callable[[float, float], float], left: _Function, right: _Function) -> _Function:
     def value(values: Mapping[str, Value]) -> Value:
         first, second = _number(sign, left(values)), _number(sign, right(values))
         if sign == "**" and (abs(second) > 64 or abs(first) > 2**64 or (first < 0 and second != int(second))):
@@ -223,7 +222,12 @@ def _several(parts: list[_Function]) -> _Function:
     return lambda values: tuple(part(values) for part in parts)
 
 
-def _check(op: ast.cmpop) -> Callable[[Any, Any], bool]:
+def _listed(several: Value) -> tuple[Value, ...]:
+    assert isinstance(several, tuple), "in takes a list"
+    return several
+
+
+def _check(op: ast.cmpop) -> Callable[[Value, Value], bool]:
     if type(op) in _EQUALITY:
         return _EQUALITY[type(op)]
     if type(op) not in _ORDER:
@@ -232,7 +236,7 @@ def _check(op: ast.cmpop) -> Callable[[Any, Any], bool]:
     return lambda first, second: apply(_number(sign, first), _number(sign, second))
 
 
-def _number(sign: str, value: Value) -> Any:
+def _number(sign: str, value: Value) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _NoValueError(f"{sign} needs numbers, got {shown(value)}")
     return value

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from accelsim.base.errors import InputError
 from accelsim.sweep.expression import Expression
@@ -121,7 +122,7 @@ def find_fronts(
     return tuple(fronts), counts
 
 
-def _volume(front: "np.ndarray[Any, np.dtype[np.float64]]", corner: "np.ndarray[Any, Any]") -> dict[str, float | None]:
+def _volume(front: "NDArray[np.float64]", corner: "NDArray[np.float64]") -> dict[str, float | None]:
     if len(corner) > 3 and len(front) > _MOST_IN_VOLUME:
         return {"hypervolume": None, "share": None}
     volume, box = hypervolume(front, corner), float(np.prod(corner - front.min(axis=0)))

@@ -9,12 +9,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from accelsim.base.errors import InputError
+from accelsim.base.files import Plain, Value
 from accelsim.hardware.design import Design, load_design
 from accelsim.hardware.energy_table import load_energy_table
-from accelsim.hardware.sourced import leaf_paths, read_scalar
+from accelsim.hardware.sourced import leaf_paths, read_scalar, value_at
 from accelsim.sweep.point import Point
 from accelsim.workload.names import workloads_of
 from accelsim.workload.trace import load_trace
@@ -72,14 +72,11 @@ def check_inputs(inputs: Inputs) -> None:
         )
 
 
-def base_values(design: Design) -> dict[str, Any]:
+def base_values(design: Design) -> dict[str, Value]:
     """Return the values of a design by dotted path, lists as tuples; its name and description are none of them."""
-    values: dict[str, Any] = {}
+    values: dict[str, Value] = {}
     for path in leaf_paths(Design):
-        here: Any = design
-        for name in path.split("."):
-            here = getattr(here, name)
-        values[path] = here
+        values[path] = value_at(design, path)
     return values
 
 
@@ -96,13 +93,13 @@ class Identities:
 
     def of(self, point: Point) -> str:
         """Return the identity of a point."""
-        texts, energy = dict(self._texts), self._base["energy"]
+        texts, energy = dict(self._texts), str(self._base["energy"])
         for path, text in point.changes:
             value = read_scalar(text)
             if isinstance(self._base[path], float) and isinstance(value, int):
                 value = float(value)
             texts[path] = json.dumps([path, value])
-            energy = value if path == "energy" else energy
+            energy = str(value) if path == "energy" else energy
         head = point.case.head
         step = [head[name] for name in ("method", "pattern", "batch", "optimizer", "engine")]
         parts = (self._traces[point.workload], self._tables[energy], json.dumps(step), *texts.values())
@@ -113,5 +110,5 @@ def _trace_digest(name: str) -> str:
     return _digest(load_trace(name).model_dump(mode="json", exclude={"origin"}, exclude_defaults=True))
 
 
-def _digest(values: Any) -> str:
+def _digest(values: Plain) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

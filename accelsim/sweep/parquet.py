@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from accelsim.base.errors import InputError, to_install
-from accelsim.base.files import replacing
+from accelsim.base.files import Value, replacing
 from accelsim.base.overwriting import note_input
 from accelsim.hardware.design import load_design
-from accelsim.sweep.axes import Interval, Value
+from accelsim.sweep.axes import Interval
 from accelsim.sweep.device_fit import FIT
 from accelsim.sweep.inputs import base_values
 from accelsim.sweep.point import METRICS
@@ -34,7 +34,7 @@ def parquet_columns(path: Path) -> tuple[str, ...]:
         return tuple(file.schema_arrow.names)
 
 
-def parquet_rows(path: Path, columns: Collection[str]) -> Iterator[dict[str, Any]]:
+def parquet_rows(path: Path, columns: Collection[str]) -> Iterator[dict[str, Value]]:
     """Yield the rows of a file, as values by column. Raises `InputError` for one that cannot be read."""
     with _open_parquet(path) as file:
         for batch in file.iter_batches(columns=list(columns)):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from accelsim.base.errors import AccelsimError, InfeasibleError
+from accelsim.base.files import Scalar
 from accelsim.hardware.design import load_design
 from accelsim.hardware.sourced import override
 from accelsim.lowering.case import Case
@@ -37,12 +38,12 @@ METRICS = (*_STEP, *COMPONENTS, *(f"{stage.lower()}_{name}" for stage in Stage f
 """Names of what is known of a point: the step, its energy by component, and each stage as in ``ff_latency_s``."""
 
 
-def metrics_of(result: Result) -> dict[str, object]:
+def metrics_of(result: Result) -> dict[str, Scalar]:
     """Return the metrics of a result, in the order of `METRICS`."""
     return flat_metrics(result.step, result.energy, result.stages)
 
 
-def flat_metrics(step: StepResult, energy: Energy, stages: Mapping[str, StageResult]) -> dict[str, object]:
+def flat_metrics(step: StepResult, energy: Energy, stages: Mapping[str, StageResult]) -> dict[str, Scalar]:
     """Return the metrics of a step, in the order of `METRICS`."""
     return {
         **{name: getattr(step, name) for name in _STEP},
@@ -51,7 +52,7 @@ def flat_metrics(step: StepResult, energy: Energy, stages: Mapping[str, StageRes
     }
 
 
-def evaluate_one(point: Point) -> dict[str, object]:
+def evaluate_one(point: Point) -> dict[str, Scalar]:
     """Simulate a point: ``status`` ``ok`` with its metrics, or what `failed` makes of the error."""
     try:
         design = override(load_design(point.design), dict(point.changes), origin="vary")
@@ -61,6 +62,6 @@ def evaluate_one(point: Point) -> dict[str, object]:
     return {"status": "ok", **metrics_of(result)}
 
 
-def failed(error: AccelsimError) -> dict[str, object]:
+def failed(error: AccelsimError) -> dict[str, Scalar]:
     """Return what a point is worth that cannot be simulated: ``status`` ``infeasible`` or ``error``, and ``reason``."""
     return {"status": "infeasible" if isinstance(error, InfeasibleError) else "error", "reason": str(error)}

@@ -13,10 +13,9 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from accelsim.base.errors import InputError, did_you_mean
-from accelsim.base.files import parse_json, read_text, write_atomically
+from accelsim.base.files import Value, parse_json, read_text, write_atomically
 from accelsim.base.overwriting import note_input
 from accelsim.hardware.sourced import text_of
 from accelsim.results.result_file import read_results
@@ -40,7 +39,6 @@ __all__ = [
     "write_table",
 ]
 
-Value = Any  # a number, text, truth value, None, or a tuple of them
 Row = dict[str, Value]
 
 _NAMES = {"workload", "design", "method", "pattern", "optimizer", "engine", "mode", "status", "reason", "identity",

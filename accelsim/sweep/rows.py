@@ -12,9 +12,9 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
 
 from accelsim.base.errors import InputError
+from accelsim.base.files import Scalar
 from accelsim.base.version import __version__
 from accelsim.lowering.case import Case
 from accelsim.sweep.batched import BatchEvaluator
@@ -102,7 +102,7 @@ class _Evaluator(threading.local):
         self._batch = BatchEvaluator()
         self._fits: Fits
 
-    def evaluate(self, chunk: Chunk) -> list[dict[str, Any]]:
+    def evaluate(self, chunk: Chunk) -> list[dict[str, Scalar]]:
         """Return what is known of each point, with what its design takes; without `fits` all are simulated."""
         steps = {(point.workload, point.case) for point in chunk.points}
         if self._inputs != chunk.inputs or len(self._steps | steps) > _MOST_STEPS:
@@ -114,7 +114,9 @@ class _Evaluator(threading.local):
         reasons = [fit.reason if fit and chunk.fits else None for fit in found]
         wanted = [point for point, reason in zip(chunk.points, reasons, strict=True) if reason is None]
         done = iter(self._batch.evaluate(wanted))
-        rows = [next(done) if reason is None else {"status": "infeasible", "reason": reason} for reason in reasons]
+        rows: list[dict[str, Scalar]] = [
+            next(done) if reason is None else {"status": "infeasible", "reason": reason} for reason in reasons
+        ]
         return [
             {**row, **fit.cells} if fit and row["status"] != "error" else row
             for row, fit in zip(rows, found, strict=True)
@@ -134,7 +136,7 @@ def inputs_of(point: Point, inputs: Inputs) -> list[str]:
     ]
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Scalar) -> str:
     """One line per row, whatever a reason says; a float has all its digits."""
     if value is None:
         return ""

@@ -135,7 +135,7 @@ class Sweep:
         patterns = next(axis.values for axis in self.axes if isinstance(axis, Levels) and axis.path == "pattern")
 
         def setting(combination: tuple[Value, ...]) -> dict[str, Value] | None:
-            values = {**base, **dict(zip(paths, combination, strict=True))}
+            values: dict[str, Value] = {**base, **dict(zip(paths, combination, strict=True))}
             if not METHODS[values["method"]].takes_pattern:
                 if values["pattern"] != patterns[0]:
                     return None

@@ -25,9 +25,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 from pydantic import Field, WithJsonSchema
+from pydantic.json_schema import JsonSchemaValue
 
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.files import FileModel, Plain, errors_of, packaged_names, read_text, shipped_or_file, validate
@@ -47,7 +48,7 @@ _MOST_SAMPLES = 1_000_000
 
 _NUMBER = {"type": "number"}
 _SCALAR = {"type": ["number", "string", "boolean", "null"]}
-_AXIS_SCHEMA: dict[str, Any] = {
+_AXIS_SCHEMA: JsonSchemaValue = {
     "anyOf": [
         {"description": "one value, a comma-separated list, start:stop:step, start:stop:*factor, low..high", **_SCALAR},
         {"type": "array", "minItems": 1, "items": {"anyOf": [_SCALAR, {"type": "array"}]}},
@@ -143,7 +144,7 @@ def _from_folder(folder: Path, name: str, shipped: Mapping[str, Path]) -> str:
     return str(folder / name) if is_path else name
 
 
-def _axis_from_folder(folder: Path, axis: str, given: Any) -> Any:
+def _axis_from_folder(folder: Path, axis: str, given: Plain) -> Plain:
     parts = given.split(",") if isinstance(given, str) else given
     if axis not in _SHIPPED_AXES or not isinstance(parts, list):
         return given
@@ -156,7 +157,7 @@ def make_sweep(
     workloads: Sequence[str],
     design: str = "sat_vcu1525",
     *,
-    vary: Mapping[str, Any] | Sequence[tuple[str, Any]],
+    vary: Mapping[str, Plain] | Sequence[tuple[str, Plain]],
     link: Mapping[str, str] | Sequence[tuple[str, str]] = (),
     where: Sequence[str] = (),
     fits: bool = False,
@@ -213,6 +214,7 @@ def _option(section: str, key: str | int) -> str:
 
 
 _Item = TypeVar("_Item")
+_Arguments = ParamSpec("_Arguments")
 
 
 class _Reader:
@@ -221,9 +223,16 @@ class _Reader:
     def __init__(self, place: Callable[[str, str | int], str], source: str) -> None:
         self._place, self._source, self._problems = place, source, list[str]()
 
-    def _try(self, section: str, key: str | int, read: Callable[..., _Item], *arguments: Any) -> _Item | None:
+    def _try(
+        self,
+        section: str,
+        key: str | int,
+        read: Callable[_Arguments, _Item],
+        *arguments: _Arguments.args,
+        **options: _Arguments.kwargs,
+    ) -> _Item | None:
         try:
-            return read(*arguments)
+            return read(*arguments, **options)
         except InputError as error:
             self._problems.append(f"{self._place(section, key)}: {error}")
             return None
@@ -238,7 +247,7 @@ class _Reader:
         name: str,
         description: str,
         design: str,
-        vary: tuple[tuple[str, Any], ...],
+        vary: tuple[tuple[str, Plain], ...],
         link: tuple[tuple[str, str], ...],
         where: tuple[str, ...],
         fits: bool,
@@ -265,7 +274,7 @@ class _Reader:
         self._check_points(sweep)
         return sweep
 
-    def _axes(self, vary: tuple[tuple[str, Any], ...], sampling: Sampling | None) -> tuple[Axis, ...]:
+    def _axes(self, vary: tuple[tuple[str, Plain], ...], sampling: Sampling | None) -> tuple[Axis, ...]:
         given = [path for path, _ in vary]
         read: list[Axis] = []
         for index, (path, values) in enumerate(vary):

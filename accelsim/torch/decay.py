@@ -12,13 +12,12 @@ The published recipes prune FF without the term of SR-STE::
 
 from collections.abc import Callable
 from math import exp
-from typing import Any
 
 from torch import nn
 
 from accelsim.base.errors import InputError
 from accelsim.sparsity.recipes import stepwise_patterns
-from accelsim.torch.methods import adjust, target
+from accelsim.torch.methods import Changes, adjust, target
 
 __all__ = ["Schedule", "mask_decay", "stepwise_decay"]
 
@@ -26,7 +25,7 @@ __all__ = ["Schedule", "mask_decay", "stepwise_decay"]
 class Schedule:
     """What is in force in a model after `done` steps of training."""
 
-    def __init__(self, model: nn.Module, at: Callable[[int], dict[str, Any]], done: int) -> None:
+    def __init__(self, model: nn.Module, at: Callable[[int], Changes], done: int) -> None:
         self.done = done
         self._model, self._at = model, at
         adjust(model, **at(done))
@@ -64,7 +63,7 @@ def stepwise_decay(model: nn.Module, steps: int, *, done: int = 0) -> Schedule:
     _check(steps, done)
     frames = stepwise_patterns(target(model))
 
-    def at(step: int) -> dict[str, Any]:
+    def at(step: int) -> Changes:
         return {"pattern": frames[min(step * len(frames) // steps, len(frames) - 1)]}
 
     return Schedule(model, at, done)
@@ -91,7 +90,7 @@ def mask_decay(model: nn.Module, steps: int, *, rate: float | None = None, done:
     if rate is not None and not rate > 0:
         raise InputError(f"rate {rate}: a number above 0 is needed")
 
-    def at(step: int) -> dict[str, Any]:
+    def at(step: int) -> Changes:
         scale = 1 - step / steps if rate is None else exp(-rate * step)
         return {"leak": scale if step < steps else 0.0}
 

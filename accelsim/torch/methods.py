@@ -7,7 +7,7 @@ stay as they are, a dense checkpoint loads, and the model can be copied, pickled
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import isfinite
-from typing import Any
+from typing import TypedDict, Unpack
 
 from torch import nn
 
@@ -48,8 +48,24 @@ class LeftDense:
     reason: str
 
 
+class Changes(TypedDict, total=False):
+    """What `adjust` changes."""
+
+    pattern: Pattern
+    leak: float
+
+
+class Options(TypedDict, total=False):
+    """Options of methods."""
+
+    decay: float
+    every: int
+    candidates: int
+    rescale: bool
+
+
 def _apply(
-    model: nn.Module, name: str, pattern: str | Pattern, exclude: str | Iterable[str] | None, **options: Any
+    model: nn.Module, name: str, pattern: str | Pattern, exclude: str | Iterable[str] | None, **options: Unpack[Options]
 ) -> nn.Module:
     """Put a method on the layers of a model, and return the model."""
     method = METHODS[name]
@@ -73,7 +89,7 @@ def _apply(
     return model
 
 
-def _check_model(model: Any) -> list[nn.Module]:
+def _check_model(model: nn.Module) -> list[nn.Module]:
     """Return the layers with a weight of a model that a method can be put on."""
     if not isinstance(model, nn.Module):
         raise InputError(f"model: got {type(model).__name__}; a torch.nn.Module is needed")
@@ -90,7 +106,7 @@ def _check_model(model: Any) -> list[nn.Module]:
     return list(layers.values())
 
 
-def _check_options(decay: float = 0.0, every: int = 1, candidates: int = 1, **_: Any) -> None:
+def _check_options(decay: float = 0.0, every: int = 1, candidates: int = 1, **_: bool) -> None:
     for name, value in (("every", every), ("candidates", candidates)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise InputError(f"{name} {value}: a whole number of at least 1 is needed")
@@ -111,7 +127,7 @@ def target(model: nn.Module) -> Pattern:
     return _states(model)[0][2].target
 
 
-def adjust(model: nn.Module, **changes: Any) -> None:
+def adjust(model: nn.Module, **changes: Unpack[Changes]) -> None:
     """Change the `pattern` in force, or the `leak` of pruned weights, in all layers of a model."""
     for _, layer, state in _states(model):
         put_on(layer, replace(state, kept=None if "pattern" in changes else state.kept, **changes))

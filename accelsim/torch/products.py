@@ -7,11 +7,10 @@ very operands that the multiplications read.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional
 
 __all__ = ["Convolution", "Matrix", "Operands", "Prune", "masked", "prepared", "product", "refined"]
@@ -79,11 +78,16 @@ class Convolution:
         """Return dW, one product; of the weight only the shape counts."""
         return self._backward(gradient, x, weight, (False, True, False))[1]
 
-    def _backward(self, gradient: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, bool, bool]) -> Any:
-        return torch.ops.aten.convolution_backward(gradient, x, weight, None, *self._geometry, wanted)
+    def _backward(
+        self, gradient: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, bool, bool]
+    ) -> Sequence[Tensor]:
+        found: Sequence[Tensor] = torch.ops.aten.convolution_backward(
+            gradient, x, weight, None, *self._geometry, wanted
+        )
+        return found
 
     @property
-    def _geometry(self) -> tuple[Any, ...]:
+    def _geometry(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], bool, tuple[int, ...], int]:
         return self.stride, self.padding, self.dilation, self.transposed, self.output_padding, self.groups
 
 
@@ -136,14 +140,14 @@ class _Refined(torch.autograd.Function):  # type: ignore[misc]
     """The identity; its gradient pulls pruned weights towards zero."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, mask: Tensor, decay: float) -> Tensor:
+    def forward(ctx: FunctionCtx, weight: Tensor, mask: Tensor, decay: float) -> Tensor:
         ctx.save_for_backward(weight, mask)
         ctx.decay = decay
         return weight.view_as(weight)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
         weight, mask = ctx.saved_tensors
         return gradient + ctx.decay * weight.masked_fill(mask, 0), None, None
 
@@ -158,8 +162,8 @@ class _Product(torch.autograd.Function):  # type: ignore[misc]
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, ff: Tensor, bp: Tensor | None, order: Tensor | None,
-        products: Matrix | Convolution, prune_bp: Prune | None, prune_wu: Prune | None,
+        ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor | None, ff: Tensor, bp: Tensor | None,
+        order: Tensor | None, products: Matrix | Convolution, prune_bp: Prune | None, prune_wu: Prune | None,
     ) -> Tensor:  # fmt: skip
         ctx.save_for_backward(x, ff if bp is None else bp, order)
         ctx.products, ctx.prune_bp, ctx.prune_wu = products, prune_bp, prune_wu
@@ -167,7 +171,7 @@ class _Product(torch.autograd.Function):  # type: ignore[misc]
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, bp, order = ctx.saved_tensors
         products, axis = ctx.products, ctx.products.channels
         dx = dw = db = None

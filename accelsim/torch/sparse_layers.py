@@ -4,10 +4,10 @@ Weights stay dense. What is read is pruned anew in every pass from the weights a
 reduction (SORE). Where a method prunes nothing for BP, BP reads the weight that FF read, as autograd does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ from accelsim.torch.products import Operands, masked, prepared, product, refined
 __all__ = ["State", "groups_along", "put_on", "sparse_operands", "state_of", "take_off", "weight_axis"]
 
 _ATTRIBUTE = "_accelsim"
+Masks = tuple[Tensor | None, Tensor | None]
+Chosen = TypeVar("Chosen")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -89,7 +91,7 @@ def take_off(layer: nn.Module) -> None:
         del layer.forward
 
 
-def _forward(layer: nn.Module, input: Tensor, output_size: Any = None) -> Tensor:  # noqa: A002 - the name torch uses
+def _forward(layer: nn.Module, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:  # noqa: A002 - the name torch uses
     """Return what a layer computes, its operands pruned."""
     state: State = getattr(layer, _ATTRIBUTE)
     x, products = prepared(layer, input, output_size)
@@ -108,10 +110,10 @@ def _as_autocast(tensor: Tensor) -> Tensor:
     return tensor.to(torch.get_autocast_dtype(device)) if on and tensor.dtype != torch.float64 else tensor
 
 
-def _masks(layer: nn.Module, state: State) -> tuple[Tensor | None, Tensor | None]:
+def _masks(layer: nn.Module, state: State) -> Masks:
     """Return what FF and BP keep of the weight, None where that is all of it; in evaluation always anew."""
 
-    def choose() -> tuple[Tensor | None, Tensor | None]:
+    def choose() -> Masks:
         weight = layer.weight.detach()
         if state.method.one_mask and "FF" in state.sparse:
             mask = transposable_mask(weight, state.pattern)
@@ -128,7 +130,7 @@ def _masks(layer: nn.Module, state: State) -> tuple[Tensor | None, Tensor | None
     return choose() if anew else _lasting(layer, choose)
 
 
-def _lasting(layer: nn.Module, choose: Callable[[], Any]) -> Any:
+def _lasting(layer: nn.Module, choose: Callable[[], Chosen]) -> Chosen:
     """Return what `choose` finds, chosen every `every` training passes."""
     state: State = getattr(layer, _ATTRIBUTE)
     kept, age = state.kept, state.age
@@ -138,7 +140,8 @@ def _lasting(layer: nn.Module, choose: Callable[[], Any]) -> Any:
     if kept is None or (counts and age >= state.every):
         kept, age = choose(), 0
     setattr(layer, _ATTRIBUTE, replace(state, kept=kept, age=age + counts))
-    return kept
+    chosen: Chosen = kept
+    return chosen
 
 
 def _operands(layer: nn.Module, state: State, weight: Tensor, ff: Tensor | None, bp: Tensor | None) -> Operands:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import accelsim as acs
 from accelsim.base.files import validate
-from accelsim.engines.work import executed_macs
+from accelsim.engines.layout import executed_macs
 from accelsim.lowering.builder import lower
 from accelsim.lowering.tasks import Gemm, Generation, Overrides, Stage, Update, VectorWork
 from accelsim.sparsity.methods import METHODS, Operand, find_method

@@ -81,3 +81,16 @@ def test_a_training_run_becomes_a_page_with_its_phases(tmp_path: Path, sat: acs.
     assert f"{run.totals.speedup:.2f}x faster for {run.totals.energy_gain:.2f}x less energy." in leads[-1]
     assert (tmp_path / "page" / "training.svg").is_file()
     assert len((tmp_path / "page" / "phases.csv").read_text().splitlines()) == 4
+
+
+def test_phases_of_one_model_become_a_page_each_beside_its_own_dense_step(tmp_path: Path) -> None:
+    phases = ["--phase", "resnet9_digits_pruned:200", "--phase", "resnet9_digits_2of4:400"]
+    run, page = str(tmp_path / "run.json"), str(tmp_path / "page")
+    assert main(["simulate", *phases, "--batch", "8", "-o", run]) == 0
+    assert main(["report", run, "-o", page]) == 0
+    steps = csv.DictReader((tmp_path / "page" / "stages.csv").open(newline=""))
+    assert {(row["workload"], row["case"]) for row in steps} == {
+        (name, case)
+        for name in ("resnet9_digits_pruned", "resnet9_digits_pruned, resnet9_digits_2of4")
+        for case in ("dense", "traced")
+    }

@@ -16,18 +16,13 @@ the same register stand side by side and are stepped in one loop (see `name_regi
 Kernels work on numbers and arrays, return a status and never raise.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.base.jit import borrowing
-
-_F = TypeVar("_F", bound=Callable[..., Any])
+from accelsim.base.jit import Kernel, borrowing
 
 
-def inlined(function: _F) -> _F:
+def inlined(function: Kernel) -> Kernel:
     """Compile into every caller: a call that hands a machine over copies its 40 fields."""
     return borrowing(function, forceinline=True)
 
@@ -103,7 +98,7 @@ def set_bit(bits: NDArray[np.uint64], i: int, j: int, value: int) -> None:
 
 
 @inlined
-def next_place(ring: NDArray[Any], head: int, span: int) -> int:
+def next_place(ring: NDArray[np.generic], head: int, span: int) -> int:
     """Move a ring (fields x places) on by one cycle; the place of the entering word comes back."""
     if head == 0:
         top = ring.shape[1] - span

@@ -1,16 +1,18 @@
 """SORE stepped literally: one element per lane and cycle enters a sorted list of registers."""
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import NDArray
 
 from accelsim.base.jit import jit
 
 __all__ = ["enter", "step_lanes"]
 
+Floats = NDArray[np.float32 | np.float64]
+Ints = NDArray[np.int64]
+
 
 @jit
-def enter(magnitude: float, position: int, registers: Any, positions: Any, held: int) -> int:
+def enter(magnitude: float, position: int, registers: Floats, positions: Ints, held: int) -> int:
     """One cycle of one lane: an element enters the sorted registers. Returns how many are held afterwards.
 
     It passes every register that is strictly smaller, and these shift down by one; the last falls out of a full list.
@@ -29,7 +31,7 @@ def enter(magnitude: float, position: int, registers: Any, positions: Any, held:
 
 
 @jit
-def step_lanes(stream: Any, lengths: Any, lanes: int, positions: Any, held: Any) -> int:
+def step_lanes(stream: Floats, lengths: Ints, lanes: int, positions: Ints, held: Ints) -> int:
     """Feed groups (rows of `stream`, `lengths` of them real) to the lanes, one element per lane and cycle.
 
     A lane takes its next group when all lanes are done. Fills `positions` and `held` per group; returns the cycles.

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from statistics import median, quantiles
-from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812  the idiom of the field
@@ -29,7 +28,7 @@ COLUMNS = (
 """Columns of ``training_throughput.csv``."""
 
 
-Loss = Callable[[Any], Tensor]
+Loss = Callable[[Tensor], Tensor]
 
 
 def cross_entropy(out: Tensor) -> Tensor:

@@ -21,11 +21,11 @@ CHOICES = records(whole(("row", "m", "n", "k", "order", "cycles", "evaluated", "
 """By bandwidth the fastest mapping: row, tile and order, cycles (-1 where nothing fits); candidates evaluated and
 pruned."""
 
-COSTS = records([
-    *whole(("cycles", "array_cycles", "fetches", "op_slots", "x_words", "w_words", "y_words")),
-    ("dram_bytes", np.float64),
+BEST = records([
+    *whole(("cycles", "array_cycles", "fetches", "op_slots")),
+    ("dram_bytes", np.float64), ("buffer_bytes", np.float64),
 ])  # fmt: skip
-"""What a GEMM costs at a bandwidth (`Costs`); the cycles are -1 where nothing fits."""
+"""What a GEMM costs at a bandwidth with its best mapping, as in `Costs`; the cycles are -1 where nothing fits."""
 
 SEEN = records(whole(("evaluated", "pruned")))
 """Candidates evaluated and pruned at a bandwidth."""
@@ -181,7 +181,7 @@ def search_bandwidths(gemm, machine, bandwidths, mappings, kept, choices):
 @jit
 def search_step(gemms, machine, bandwidths, dense_mappings, sparse_mappings, costs, seen):
     """Search and evaluate the GEMMs of a step (`GEMMS`) at rising `bandwidths`: `search_bandwidths` and `evaluate` for
-    each. Fills in `costs` (`COSTS`, by GEMM and bandwidth) and `seen` (`SEEN`, by bandwidth)."""
+    each. Fills in `costs` (`BEST`, by GEMM and bandwidth) and `seen` (`SEEN`, by bandwidth)."""
     total = bandwidths.shape[0]
     kept, choices = np.empty(ROOM, CANDIDATES), np.empty(total, CHOICES)
     for g in range(gemms.shape[0]):
@@ -206,6 +206,4 @@ def search_step(gemms, machine, bandwidths, dense_mappings, sparse_mappings, cos
             )
             made = evaluate(gemm, at_bandwidth(machine, bandwidths[index]), mapping)
             own.cycles, own.array_cycles, own.fetches = made.cycles, made.array_cycles, made.fetches
-            own.op_slots, own.x_words = made.op_slots, made.x_words
-            own.w_words, own.y_words = made.w_words, made.y_words
-            own.dram_bytes = made.x_bytes + made.w_bytes + made.y_bytes
+            own.op_slots, own.dram_bytes, own.buffer_bytes = made.op_slots, made.dram_bytes, made.buffer_bytes

@@ -25,7 +25,7 @@ from accelsim.cost.compiled.loop_nest import (
     traffic_bytes,
     transfer_cycles,
 )
-from accelsim.cost.compiled.values import Costs, LoopOrder, M, Mnk, records, whole
+from accelsim.cost.compiled.values import Costs, LoopOrder, M, Mnk, gemm_at, records, tiled_mapping_at, whole
 
 JOBS = records([("number", np.int64), ("array_cycles", np.int64), ("beside_bytes", np.float64)])
 """Equal jobs: how many, the array cycles of each, and the DRAM bytes that pass beside each."""
@@ -45,6 +45,14 @@ class JobClasses(NamedTuple):
     classes: NDArray[np.void]
     first_load: int
     last_store: int
+
+
+class WordBytes(NamedTuple):
+    """Bytes of a word of x, w and y."""
+
+    x: float
+    w: float
+    y: float
 
 
 @borrowing
@@ -186,6 +194,14 @@ def job_table(shape, tiling, array, mapping, compute):
 
 
 @jit
+def edge_word_bytes(shape, of):
+    """Bytes of a word of x, w and y at the edge of the array. Words of w are kept values, while the width of a compact
+    operand is by dense element."""
+    w = of.buffered_w * (shape.group / shape.kept) if shape.kept > 0 else of.buffered_w
+    return WordBytes(x=of.buffered_x, w=w, y=of.psum)
+
+
+@jit
 def evaluate(gemm, machine, mapping):
     """What one mapping costs (`Costs`)."""
     shape, array, order = gemm.shape, machine.array, mapping.order
@@ -214,6 +230,9 @@ def evaluate(gemm, machine, mapping):
                 y_words += alike * counts.y_words
                 jobs += alike
     traffic = traffic_bytes(shape, tiling.trips, order, gemm.element_bytes)
+    dram_bytes = count * traffic.x + count * traffic.w + count * traffic.y
+    edge = edge_word_bytes(shape, gemm.element_bytes)
+    edge_bytes = x_words * edge.x + w_words * edge.w + y_words * edge.y
     return Costs(
         cycles=cycles,
         array_cycles=count * total,
@@ -222,11 +241,23 @@ def evaluate(gemm, machine, mapping):
         port_cycles=port,
         fetches=count * loads_of(M, tiling.trips, order),
         op_slots=op_slots,
-        x_words=x_words,
-        w_words=w_words,
-        y_words=y_words,
         jobs=jobs,
         x_bytes=count * traffic.x,
         w_bytes=count * traffic.w,
         y_bytes=count * traffic.y,
+        dram_bytes=dram_bytes,
+        buffer_bytes=edge_bytes + dram_bytes,
     )
+
+
+@jit
+def evaluate_all(gemms, machine, mappings, costs):
+    """Fill in what each of `GEMMS` costs with its own of `TILED_MAPPINGS`, as an array of `COSTS`."""
+    for g in range(gemms.shape[0]):
+        own, made = costs[g], evaluate(gemm_at(gemms, g), machine, tiled_mapping_at(mappings, g))
+        own.cycles, own.array_cycles, own.issue_cycles = made.cycles, made.array_cycles, made.issue_cycles
+        own.drain_cycles, own.port_cycles, own.fetches = made.drain_cycles, made.port_cycles, made.fetches
+        own.op_slots, own.jobs, own.dram_bytes, own.buffer_bytes = (
+            made.op_slots, made.jobs, made.dram_bytes, made.buffer_bytes
+        )  # fmt: skip
+        own.x_bytes, own.w_bytes, own.y_bytes = made.x_bytes, made.w_bytes, made.y_bytes

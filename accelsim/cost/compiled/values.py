@@ -126,7 +126,8 @@ class MappingNumbers(NamedTuple):
 
 class Costs(NamedTuple):
     """What all copies of a GEMM cost with a mapping: cycles in all and of the array; those of its issues, drains and
-    ports if there were nothing else; full fetches of w; op slots; words at the edge of the array; jobs; DRAM bytes."""
+    ports if there were nothing else; full fetches of w; op slots; jobs; DRAM bytes, of each operand and in all; bytes
+    that pass the buffers, to and from DRAM and at the edge of the array."""
 
     cycles: int
     array_cycles: int
@@ -135,13 +136,12 @@ class Costs(NamedTuple):
     port_cycles: int
     fetches: int
     op_slots: int
-    x_words: int
-    w_words: int
-    y_words: int
     jobs: int
     x_bytes: float
     w_bytes: float
     y_bytes: float
+    dram_bytes: float
+    buffer_bytes: float
 
 
 def records(fields: Iterable[tuple[str, *tuple[Any, ...]]]) -> np.dtype[np.void]:
@@ -158,14 +158,21 @@ def whole(names: Iterable[str]) -> list[tuple[str, type]]:
 
 
 MAPPINGS = records(whole(ArrayMapping._fields))
+TILED_MAPPINGS = records(whole((*ArrayMapping._fields, *Mnk._fields, *LoopOrder._fields)))
 GEMMS = records([
     *whole(GemmShape._fields), *((name, np.float64) for name in ElementBytes._fields), ("fetch_cycles", np.int64),
 ])  # fmt: skip
+COSTS = records((name, np.float64 if name.endswith("_bytes") else np.int64) for name in Costs._fields)
 
 
 def mapping_table(mappings: Sequence[ArrayMapping]) -> NDArray[np.void]:
     """Array mappings as an array of `MAPPINGS`."""
     return np.array([tuple(mapping) for mapping in mappings], dtype=MAPPINGS)
+
+
+def tiled_mapping_table(mappings: Sequence[MappingNumbers]) -> NDArray[np.void]:
+    """Mappings with their tiles as an array of `TILED_MAPPINGS`."""
+    return np.array([(*item.array, *item.tile, *item.order) for item in mappings], dtype=TILED_MAPPINGS)
 
 
 def gemm_table(gemms: Sequence[GemmNumbers]) -> NDArray[np.void]:
@@ -178,6 +185,17 @@ def mapping_at(mappings, index):
     """One of an array of `MAPPINGS`."""
     own = mappings[index]
     return ArrayMapping(dataflow=own.dataflow, variant=own.variant, ia=own.ia, ib=own.ib, split_k=own.split_k)
+
+
+@jit
+def tiled_mapping_at(mappings, index):
+    """One of an array of `TILED_MAPPINGS`."""
+    own = mappings[index]
+    return MappingNumbers(
+        array=mapping_at(mappings, index),
+        tile=Mnk(m=own.m, n=own.n, k=own.k),
+        order=LoopOrder(outer=own.outer, mid=own.mid, inner=own.inner),
+    )
 
 
 @jit
