@@ -1,6 +1,7 @@
 """The script that makes the shipped traces, as a module."""
 
 import importlib.util
+import sys
 from types import ModuleType
 
 from accelsim.base.files import packaged_path
@@ -8,8 +9,17 @@ from accelsim.base.files import packaged_path
 
 def export_all() -> ModuleType:
     """Return ``workloads/models/export_all.py``."""
-    path = packaged_path("workloads") / "models" / "export_all.py"
-    spec = importlib.util.spec_from_file_location("export_all", path)
+    return definitions("export_all")
+
+
+def definitions(file: str) -> ModuleType:
+    """Return ``workloads/models/FILE.py``, which may import its neighbours."""
+    path = packaged_path("workloads") / "models" / f"{file}.py"
+    spec = importlib.util.spec_from_file_location(file, path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.parent))
     return module
