@@ -158,7 +158,7 @@ def test_relative_places_of_sam_are_weights_that_all_samples_share():
     """torch multiplies the rows of all samples by one stack of matrices, computed from a parameter; twice per block."""
     torch = pytest.importorskip("torch", reason="tracing needs the torch extra")
     from macs_counter import Stacks
-    from shipped_exporter import definitions
+    from operations import definitions
 
     with torch.device("meta"), Stacks() as stacks:
         definitions("sam").sam_vit_l()(torch.empty(3, 3, 1024, 1024)).sum().backward()

@@ -151,7 +151,12 @@ def parameters_of(row: Row) -> Mapping[int, str]:
 
 
 def takes_input(row: Row, tensor: Tensor, batch: int) -> bool:
-    """Whether a call takes an operand with a gradient as data: its rows are the samples, and those of no other are."""
+    """Whether a call takes an operand with a gradient as data: its rows are the samples, and those of no other are.
+
+    A vector that is added to a product is its bias.
+    """
+    if PRODUCTS.get(row.word) and tensor is row.inputs[0] and len(tensor.shape) == 1:
+        return False
     others = [other for other in row.tensors if other is not tensor]
     return tensor.shape[:1] == (batch,) and not any(batch in other.shape[:1] for other in others)
 

@@ -51,7 +51,8 @@ def in_order(step: StepSeen) -> list[Record]:
         for record, repeated in zip(records[start:], run, strict=False):
             record.recomputed = True
             record.with_gradient = True
-            record.requires_gradient |= repeated.requires_gradient
+            if repeated.requires_gradient and not record.requires_gradient:
+                record.requires_gradient, record.seq = True, repeated.seq
             record.gradients.update(repeated.gradients)
             record.measured.update({key: seen for key, seen in repeated.measured.items() if key[0] != "FF"})
     step.again.clear()
@@ -292,7 +293,8 @@ def _gradient_flags(record: Record, step: StepSeen, entry: Mapping[str, Any]) ->
     """Which gradients the backward pass computes, and how often where more than once: as seen where it ran, else as the
     operands require them. What an entry says by default is left out."""
     if not record.work.is_product:
-        has_one = record.requires_gradient or (record.with_gradient and record.seq in step.nodes)
+        can_have_one = record.requires_gradient or record.inside_function
+        has_one = can_have_one and (record.seq in step.nodes or not step.nodes)
         return {} if has_one is not record.backward_only else {"input_gradient": has_one}
     if record.backward_only and not record.gradients:
         return {}

@@ -34,7 +34,7 @@ from accelsim.workload.torch_words import (
     SELECTS,
     SHOWN_AS,
 )
-from accelsim.workload.tracer.autograd import last_node, running_node
+from accelsim.workload.tracer.autograd import last_node, noting_backward, running_node
 from accelsim.workload.tracer.collectives import message_of
 from accelsim.workload.tracer.counting import MacCounter
 from accelsim.workload.tracer.linking import Linker
@@ -98,6 +98,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         self._calls = 0
         self._claimed = last_node()  # the last autograd node whose own operation was seen
         self._makes_node = False  # whether the operation that runs can be differentiated
+        self._node = self._claimed  # the autograd node of the operation that runs
+        self._copied: tuple[int, int] | None = None  # storage and node of what the operation before copied
         self._run_open = False
         self._last_product: set[int] = set()  # storages of its result, while it is the last operation
         self.roles = Roles({plain(name): self._seen_as(buffer) for name, buffer in model.named_buffers()})
@@ -173,7 +175,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             for name, parameter in self.parameters.items():
                 if parameter.is_leaf and parameter.requires_grad:
                     hooks.append(parameter.register_post_accumulate_grad_hook(partial(self._trained, name)))
-            with self._counter, Opening(self.unseen), self:
+            with self._counter, Opening(self.unseen), noting_backward(self._runs_backward), self:
                 yield
         finally:
             for hook in hooks:
@@ -214,6 +216,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             yield
         finally:
             self.paused = before
+
+    def _runs_backward(self, nodes: set[int]) -> None:
+        self.step.nodes |= nodes
 
     def _trained(self, name: str, _: Tensor) -> None:
         self.step.trained.add(name)
@@ -300,6 +305,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         self._run_open &= node is not None and not in_backward
         self.step.differentiated |= node is not None
         self._makes_node = last_node() > self._claimed
+        self._find_node(call, writes=writes)
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in call.tensors):
             self._claimed = last_node()
         held: Sequence[Held] = [self.roles.of(tensor) for tensor in call.tensors]
@@ -314,13 +320,21 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         elif (not writes and self._is_view(call)) or call.word in CASTS | RESHAPED:
             self._pass_on(call, held, in_backward=False)
         elif node is not None and in_backward:
-            self.step.nodes.add(node)
             self.step.late.clear()
             if not self._linker.link(call, node):
                 self._add_extra(call, node)
             self._pass_on(call, held, in_backward=True)
         else:
             self._see_forward(call, held, again=node is not None)
+
+    def _find_node(self, call: Call, *, writes: bool) -> None:
+        """Find the autograd node of an operation: the last one made, unless that is of a copy saved beforehand.
+
+        Work in place makes its node and then copies what it overwrites and its backward needs.
+        """
+        of_operand = (self.roles.key(call.tensors[0]), last_node()) if call.tensors else None
+        self._node = last_node() - (writes and of_operand is not None and of_operand == self._copied)
+        self._copied = of_operand if call.word == "clone" else None
 
     def _see_message(self, call: Call, held: Sequence[Held], *, in_backward: bool) -> None:
         """Note a collective. In the backward pass it grows with the batch unless it moves gradients of parameters."""
@@ -409,8 +423,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         work = work_of(call, self.roles, self.here)
         own = work.weight.parameters if work.weight else ()
         used = [name for role in held if isinstance(role, Source) for name in role.parameters if name not in own]
-        seq = last_node()
-        active = torch.is_grad_enabled() or seq > self._claimed  # or inside the forward of a custom function
+        active = torch.is_grad_enabled() or self._node > self._claimed  # or inside the forward of a custom function
         named = work.kind == "dropout" or work.is_product
         modules, calls = self._place(again=again)
         record = Record(
@@ -419,7 +432,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             modules=modules,
             calls=calls,
             parameters=tuple(dict.fromkeys(used)),
-            seq=seq,
+            seq=self._node,
             with_gradient=active,
             inside_function=active and not torch.is_grad_enabled(),
             requires_gradient=active and any(tensor.requires_grad for tensor in call.tensors),

@@ -71,7 +71,7 @@ class StepSeen:
     records: list[Record] = field(default_factory=list)
     again: list[list[Record]] = field(default_factory=list)
     trained: set[str] = field(default_factory=set)
-    nodes: set[int] = field(default_factory=set)  # autograd nodes whose backward executed an operation
+    nodes: set[int] = field(default_factory=set)  # autograd nodes whose backward ran
     left_out: Counter[str] = field(default_factory=Counter)  # multiply-accumulates of products that are no work of it
     late: list[Record] = field(default_factory=list)  # outside of the model, after the last backward pass so far
     updates: list[Record] = field(default_factory=list)  # products of the optimizer
