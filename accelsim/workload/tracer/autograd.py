@@ -79,7 +79,7 @@ def _node_of(value: Tensor | GradientEdge) -> Node | None:
 
 
 def _numbers(node: Node) -> tuple[int, ...]:
-    """The number of a node; that of work in place on a slice holds the node of the work, which was made right before."""
+    """The number of a node; that of work in place on a slice holds the one of the work, which was made right before."""
     number = _number(node)
     return (number - 1, number) if node.name() == "torch::autograd::CopySlices" else (number,)
 
