@@ -81,7 +81,8 @@ class Meter:
         Groups run along `dimension` of `view(tensor)`, which may copy and is made only where zeros are frequent.
         A pattern counts where it keeps at most half of each group and zeros that fall independently, with the same
         density, would obey it in all groups with a probability below one in a million. Lines of groups that have their
-        zeros at the same places (whole rows or columns of zeros) are one observation.
+        zeros at the same places (whole rows or columns of zeros) are one observation; places that are zero in all lines,
+        as all tokens but the class token behind the last attention, are no pattern at all.
         """
         dense = self.density(tensor, key)
         if not 0 < dense.nonzeros <= dense.elements // 2:
@@ -105,8 +106,12 @@ class Meter:
             }
             if not groups:
                 return dense
+        live = group_histograms(_live_places(nonzero, dimension), 0, list(groups))
         share = _share_of_distinct_lines(nonzero, dimension)
-        meant = {group: counts for group, counts in groups.items() if not _by_chance(counts, dense, share)}
+        meant = {
+            group: counts for group, counts in groups.items()
+            if _most(counts) < _most(live[group]) and not _by_chance(counts, dense, share)
+        }  # fmt: skip
         return Measured(dense.nonzeros, dense.elements, axis, meant) if meant else dense
 
 
@@ -123,6 +128,17 @@ def _flattened(nonzero: NDArray[np.bool_], groups: Mapping[int, NDArray[np.int64
     return str(found) if tighter else None
 
 
+def _live_places(nonzero: NDArray[np.bool_], dimension: int) -> NDArray[np.bool_]:
+    """Where along `dimension` any line has a nonzero."""
+    live: NDArray[np.bool_] = np.moveaxis(nonzero, dimension, 0).reshape(nonzero.shape[dimension], -1).any(axis=1)
+    return live
+
+
+def _most(counts: NDArray[np.int64]) -> int:
+    """The most nonzeros that a group has."""
+    return int(np.flatnonzero(counts)[-1])
+
+
 def _share_of_distinct_lines(nonzero: NDArray[np.bool_], dimension: int) -> float:
     """Share of the lines along `dimension` that differ from each other in where their zeros are."""
     lines = np.moveaxis(nonzero, dimension, -1).reshape(-1, nonzero.shape[dimension])
@@ -135,8 +151,7 @@ def _by_chance(counts: NDArray[np.int64], dense: Measured, share: float) -> bool
     `share` of the groups are observations of their own.
     """
     group, density = len(counts) - 1, dense.nonzeros / dense.elements
-    most = int(np.flatnonzero(counts)[-1])
-    one = sum(math.comb(group, i) * density**i * (1 - density) ** (group - i) for i in range(most + 1))
+    one = sum(math.comb(group, i) * density**i * (1 - density) ** (group - i) for i in range(_most(counts) + 1))
     return one >= 1 or share * int(counts.sum()) * math.log(one) > math.log(_BY_CHANCE)
 
 
