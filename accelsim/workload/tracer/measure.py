@@ -81,7 +81,7 @@ class Meter:
         Groups run along `dimension` of `view(tensor)`, which may copy and is made only where zeros are frequent.
         A pattern counts where it keeps at most half of each group and zeros that fall independently, with the same
         density, would obey it in all groups with a probability below one in a million. Lines of groups that have their
-        zeros at the same places (whole rows or columns of zeros) are one observation. Places that are zero in all lines,
+        zeros at the same places (whole rows or columns of zeros) are one observation. Places zero in all lines,
         as tokens behind the last attention that nothing reads, are no pattern at all.
         """
         dense = self.density(tensor, key)
