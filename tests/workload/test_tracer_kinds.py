@@ -107,6 +107,50 @@ def test_experts_get_as_many_rows_as_they_are_sent_and_those_without_any_do_noth
     assert macs_of(seen, 14) == {stage: 2 * macs for stage, macs in macs_of(seen).items()}
 
 
+def test_steps_that_send_other_rows_to_experts_are_their_mean(tmp_path):
+    """8 rows over 4 experts: 4, 4, none, none in the first step; 1, 2, 5, none in the second; 8 for one in the third."""
+    counts = iter([(4, 4, 0, 0), (1, 2, 5, 0), (0, 0, 8, 0)])
+
+    def route(m, x):
+        parts = x.split(next(counts))
+        return m.head(torch.cat([expert(part) for expert, part in zip(m.experts, parts, strict=True) if len(part)]))
+
+    experts = nn.ModuleList([nn.Linear(6, 6) for _ in range(4)])
+    with torch.no_grad():
+        experts[1].weight[0] = 0.0  # 5/6 of it are left
+    model = Apply(route, experts=experts, head=nn.Linear(6, 2))
+    made = trace(lambda: model(torch.randn(8, 6)).square().sum(), model, steps=3, masks=tmp_path / "m.npz")
+    assert {op.name: (op.rows, op.samples) for op in made.operations if op.macs} == {
+        "experts.0": (5, 24), "experts.1": (1, 4), "experts.2": (13, 24), "head": (1, 1),
+    }  # fmt: skip
+    assert {op.name: (op.reads, op.writes) for op in made.operations if op.kind == "copy"} == {"cat": (6, 6)}
+    assert made.origin.assumptions == (
+        "the 3 steps send different rows to experts.0, experts.1, experts.2: their mean counts",
+        "samples have different numbers of rows in experts.0, experts.1, experts.2: the rows are counted over several"
+        " samples",
+    )
+    assert sum(op.macs_at(24) for op in made.operations) == 24 * (6 * 6 + 6 * 2)
+    assert made.operations[1].observed.FF.weight.density == pytest.approx(5 / 6)
+    assert made.operations[1].observed.FF.weight.mask == "m.npz#experts.1.weight"
+    assert made.origin.steps == 3
+
+
+def test_steps_that_do_more_or_less_have_no_mean():
+    """Rows that are dropped in one step: 8, then 7."""
+    counts = iter([(4, 4), (4, 3)])
+
+    def route(m, x):
+        a, b = next(counts)
+        return torch.cat([m.a(x[:a]), m.b(x[a : a + b])])
+
+    model = Apply(route, a=nn.Linear(6, 6), b=nn.Linear(6, 6))
+    with pytest.raises(InputError) as caught:
+        trace(lambda: model(torch.randn(8, 6)).sum(), model, steps=2)
+    assert str(caught.value) == (
+        "b: rows is 1 in step 1 and 3 in step 2, per sample; a trace needs steps that do the same work"
+    )
+
+
 def test_grouped_products_are_one_per_expert():
     model = Apply(lambda m, x: m.b(F.grouped_mm(m.a(x), m.w, offs=ENDS)), a=nn.Linear(8, 16), w=(4, 16, 32),
                   b=nn.Linear(32, 8))  # fmt: skip

@@ -51,6 +51,7 @@ from accelsim.workload.tracer.recorder import Recorder
 from accelsim.workload.tracer.records import Record, StepSeen
 from accelsim.workload.tracer.roles import inputs_in, numbers_in
 from accelsim.workload.tracer.running import left_as_it_was, opened
+from accelsim.workload.tracer.several import are_routed, check_same, in_line, mean_of
 from accelsim.workload.tracer.specs import InputSpec
 
 __all__ = ["Tracing", "trace", "trace_model", "tracing"]
@@ -112,17 +113,26 @@ class Tracing:
             entries_of(self._recorder, step, [OneBatch(record, batch) for record in records])
             for step, records, batch in zip(steps, ordered, batches, strict=True)
         ]
-        for number, (records, entries) in enumerate(zip(ordered, made, strict=True), 1):
-            same_operations(ordered[0], records, "in step 1", f"in step {number}")
-            _same_entries(made[0], entries, number)
-        shapes = [_per_sample(shape, steps[0], batches[0]) for shape in steps[0].inputs]
+        if routed := are_routed(made):
+            lines = in_line(ordered)
+            entries, note = mean_of(lines, ordered, made, batches)
+            notes.append(note)
+        else:
+            check_same(ordered, made)
+            lines, entries = [[at] * len(steps) for at in range(len(made[0]))], made[0]
         if batches[0] == 1:
-            notes += _unknown_growth(made[0])
-        measured = ordered if self._measured else []
+            notes += _unknown_growth(entries)
         header = replace(self._header, assumptions=(*self._header.assumptions, *notes))
-        trace = _finish(self._recorder, steps[0], made[0], measured, masks, header, shapes, batches[0])
-        for step, batch in zip(steps, batches, strict=True):
-            check_complete(trace, step, batch, self._recorder.dispatched(step))
+        shapes = [_per_sample(shape, steps[0], batches[0]) for shape in steps[0].inputs]
+        measured = [
+            [step[at] for step, at in zip(ordered, line, strict=True) if at is not None and self._measured]
+            for line in lines
+        ]
+        count = len(steps) if self._measured else 0
+        trace = _finish(self._recorder, steps[0], entries, measured, count, masks, header, shapes, batches[0])
+        for own, step, batch in zip(made, steps, batches, strict=True):
+            of_step = _trace_of(self._recorder, step, own, header, shapes, batch) if routed else trace
+            check_complete(of_step, step, batch, self._recorder.dispatched(step))
         return trace
 
 
@@ -187,17 +197,6 @@ def _batch_of(step: StepSeen) -> int:
             " samples a step has"
         )
     return sizes[0] if sizes else 1
-
-
-def _same_entries(first: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]], number: int) -> None:
-    for one, two in zip(first, other, strict=True):
-        different = [key for key in one if one[key] != two.get(key)]
-        if different:
-            key = different[0]
-            raise InputError(
-                f"{one['name']}: {key} is {one[key]} in step 1 and {two.get(key)} in step {number}, per sample;"
-                " a trace needs steps that do the same work"
-            )
 
 
 @contextmanager
@@ -326,15 +325,17 @@ def trace_model(
         )
     records, larger = in_order(first.steps[0]), in_order(second.steps[0])
     same_operations(records, larger, f"at batch {batch}", f"at batch {batch + 1}")
-    measured = [in_order(step) for step in real.steps if step.records] if real else []
-    for step in measured:
+    steps_measured = [in_order(step) for step in real.steps if step.records] if real else []
+    for step in steps_measured:
         same_operations(records, step, "on shapes alone", "on real tensors")
+    measured = [[step[at] for step in steps_measured] for at in range(len(records))]
     sizes: list[Sizes] = [TwoBatches(*both, batch) for both in zip(records, larger, strict=True)]
     entries = entries_of(first, first.steps[0], sizes)
     unread = [] if steps else _unread(model, first.steps[0])
     header = _Header(name=name, source=source, assumptions=(*assumptions, *unread), command=command)
     file, shapes = None if masks is None else Path(masks), [spec.shape for spec in inputs]
-    trace = _finish(first, first.steps[0], entries, measured, file, header, shapes, batch)
+    count = len(steps_measured)
+    trace = _finish(first, first.steps[0], entries, measured, count, file, header, shapes, batch)
     check_complete(trace, first.steps[0], batch, first.dispatched(first.steps[0]))
     return trace
 
@@ -369,15 +370,33 @@ def _finish(
     step: StepSeen,
     entries: list[dict[str, Any]],
     measured: Sequence[Sequence[Record]],
+    steps: int,
     masks: Path | None,
     header: _Header,
     shapes: Sequence[Sequence[int]],
     batch: int,
 ) -> Trace:
-    """Add what was measured and the header; write the masks, if any are wanted."""
+    """Add what was measured, in the records of each entry over so many steps, and write the masks that are wanted."""
     observe(entries, measured)
-    notes = [*notes_of_entries(step, entries, measured[0] if measured else ())]
-    found = take_masks(entries, measured[-1], masks.name) if masks is not None and measured else {}
+    notes = [*notes_of_entries(step, entries, [own[0] for own in measured if own])]
+    found = take_masks(entries, [own[-1] for own in measured], masks.name) if masks is not None and steps else {}
+    header = replace(header, assumptions=(*header.assumptions, *notes))
+    made = _trace_of(recorder, step, entries, header, shapes, batch, steps)
+    if masks is not None:
+        save_masks(masks, found)
+    return made
+
+
+def _trace_of(
+    recorder: Recorder,
+    step: StepSeen,
+    entries: list[dict[str, Any]],
+    header: _Header,
+    shapes: Sequence[Sequence[int]],
+    batch: int,
+    steps: int = 0,
+) -> Trace:
+    """Return the trace with these entries and this header, and what the step does besides."""
     left_out = [
         f"matrix products of {what} are left out: {macs:,} multiply-accumulates in a step"
         for what, macs in sorted(step.left_out.items()) if macs
@@ -394,17 +413,14 @@ def _finish(
                 f"torch {torch.__version__.partition('+')[0]}",
                 f"python {'.'.join(platform.python_version_tuple()[:2])}",
             ],
-            "assumptions": [*header.assumptions, *notes, *left_out],
+            "assumptions": [*header.assumptions, *left_out],
             "command": header.command,
             "batch": batch,
-            "steps": len(measured),
+            "steps": steps,
         },
         "operations": [*entries, *entries_beyond(step, batch, recorder.parameters, entries)],
     }
-    made = validate(Trace, data, header.source)
-    if masks is not None:
-        save_masks(masks, found)
-    return made
+    return validate(Trace, data, header.source)
 
 
 def _run(

@@ -17,10 +17,22 @@ from accelsim.workload.tracer.recorder import Recorder
 from accelsim.workload.tracer.records import AFTERWARDS, WEIGHT, Record, StepSeen
 from accelsim.workload.tracer.roles import numbers_in
 
-__all__ = ["OneBatch", "Sizes", "TwoBatches", "entries_of", "in_order", "observe", "same_operations", "take_masks"]
+__all__ = [
+    "OneBatch",
+    "Sizes",
+    "TwoBatches",
+    "entries_of",
+    "identity",
+    "in_order",
+    "names_of",
+    "observe",
+    "same_operations",
+    "take_masks",
+]
 
 
-def _identity(record: Record) -> tuple[Any, ...]:
+def identity(record: Record) -> tuple[Any, ...]:
+    """Return what an operation is, whatever it runs on."""
     work = record.work
     return record.word, work.kind, work.fixed, work.weight.label if work.weight else None
 
@@ -37,9 +49,9 @@ def in_order(step: StepSeen) -> list[Record]:
         records.remove(record)
         step.left_out.update({AFTERWARDS: record.work.macs} if record.work.is_product else {})
     step.late.clear()
-    keys = [(*_identity(record), record.work.counts) for record in records]
+    keys = [(*identity(record), record.work.counts) for record in records]
     for run in step.again:
-        wanted = [(*_identity(record), record.work.counts) for record in run]
+        wanted = [(*identity(record), record.work.counts) for record in run]
         starts = range(len(keys) - len(wanted), -1, -1)
         start = next((s for s in starts if keys[s : s + len(wanted)] == wanted and not records[s].recomputed), None)
         if start is None:
@@ -236,7 +248,7 @@ def same_operations(first: Sequence[Record], second: Sequence[Record], one: str,
             " a trace needs the same ones every time"
         )
     for a, b in zip(first, second, strict=True):
-        if (a.modules, _identity(a)) != (b.modules, _identity(b)):
+        if (a.modules, identity(a)) != (b.modules, identity(b)):
             raise InputError(
                 f"{a.place}: differs {one} and {other} in more than its rows; a trace needs a model that treats samples"
                 " alike"
@@ -252,7 +264,7 @@ def entries_of(recorder: Recorder, step: StepSeen, sizes: Sequence[Sizes]) -> li
     in_parts = {name for weight in weights if weight.label not in recorder.parameters for name in weight.parameters}
     listed = {name: tensor for name, tensor in recorder.parameters.items() if name not in in_parts}
     entries = []
-    for name, size in zip(_names(records), sizes, strict=True):
+    for name, size in zip(names_of(records), sizes, strict=True):
         record = size.record
         entry: dict[str, Any] = {"name": name, "kind": record.work.kind}
         entry |= _FIELDS.get(record.work.kind, _vector_fields)(size)
@@ -357,7 +369,7 @@ _FIELDS: dict[str, Callable[[Sizes], dict[str, Any]]] = {
 }
 
 
-def _names(records: Sequence[Record]) -> list[str]:
+def names_of(records: Sequence[Record]) -> list[str]:
     """Name each operation after its module, with its own name where the module executes several, made unique."""
     sizes = Counter(call for record in records for call in record.calls)
     wanted = [
@@ -367,11 +379,11 @@ def _names(records: Sequence[Record]) -> list[str]:
     return unique_names(wanted)
 
 
-def observe(entries: Sequence[dict[str, Any]], steps: Sequence[Sequence[Record]]) -> None:
-    """Add to `entries` what was measured in all `steps`."""
-    for entry, *seen_in in zip(entries, *steps, strict=True):
+def observe(entries: Sequence[dict[str, Any]], measured: Sequence[Sequence[Record]]) -> None:
+    """Add to `entries` what was measured in the records of each."""
+    for entry, own in zip(entries, measured, strict=True):
         derived = "weight" in entry and entry["weight"].get("derived")
-        records = [_with_weight(record) if derived and record.work.derived else record for record in seen_in]
+        records = [_with_weight(record) if derived and record.work.derived else record for record in own]
         observed: dict[str, dict[str, Any]] = {}
         for stage, operand in dict.fromkeys(key for record in records for key in record.measured):
             seen = [record.measured[stage, operand] for record in records if (stage, operand) in record.measured]
