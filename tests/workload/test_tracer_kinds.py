@@ -19,7 +19,9 @@ from torch.func import functional_call, grad, stack_module_state, vmap  # noqa: 
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 from tracing_cases import Apply, products, traced  # noqa: E402
+from two_ranks import traces_of_both  # noqa: E402
 
+from accelsim.workload.trace import VECTOR_KINDS  # noqa: E402
 from accelsim.workload.tracer import trace, tracing  # noqa: E402
 
 
@@ -619,3 +621,28 @@ def test_a_sum_of_activations_between_ranks_grows_with_the_batch():
     assert (message.operation, message.bytes, message.direction, message.scales_with_batch) == (
         "all_reduce", 4 * 6, "FF", True,
     )  # fmt: skip
+
+
+HALVES = ["0 = linear 16->16 rows 1 0.weight", "2.linear = linear 16->16 rows 1 2.weight"]
+WHOLE = ["0 = linear 16->32 rows 1 0.weight", "2 = linear 32->16 rows 1 2.weight"]
+EACH_WAY = {  # products and parameters of a rank; messages with their bytes, those of activations per sample
+    "tensor_parallel": (HALVES, 16 * 16 + 16 + 16 * 16 + 16, [
+        ("2.all_reduce", "FF", 16 * 4, True), ("all_reduce", "BP", 16 * 4, True),
+    ]),
+    "sharded": (WHOLE, 16 * 32 + 32 + 32 * 16 + 16, [
+        ("all_gather", "FF", 1072 * 4, False), ("reduce_scatter", "BP", 1072 * 4, False),
+    ]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", EACH_WAY)
+def test_one_of_two_ranks_is_what_it_computes_and_sends(tmp_path, way):
+    wanted, parameters, messages = EACH_WAY[way]
+    for made in traces_of_both(way, tmp_path):
+        assert products(made) == wanted
+        assert made.parameters == parameters == sum(elements for elements, _ in made.tensors.values())
+        sent = [op for op in made.operations if op.kind == "collective"]
+        assert [(op.name, op.direction, op.bytes, op.scales_with_batch) for op in sent] == messages
+        assert {op.group for op in sent} == {2}
+        without = [op for op in made.operations if op.kind in VECTOR_KINDS and op.input_gradient is False]
+        assert [op.kind for op in without] == ["collective"] * len(sent)

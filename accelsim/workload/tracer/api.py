@@ -49,7 +49,7 @@ from accelsim.workload.tracer.entries import (
 from accelsim.workload.tracer.measure import Meter
 from accelsim.workload.tracer.recorder import Recorder
 from accelsim.workload.tracer.records import Record, StepSeen
-from accelsim.workload.tracer.roles import inputs_in, numbers_in
+from accelsim.workload.tracer.roles import inputs_in
 from accelsim.workload.tracer.running import left_as_it_was, opened
 from accelsim.workload.tracer.several import are_routed, check_same, in_line, mean_of
 from accelsim.workload.tracer.specs import InputSpec
@@ -405,7 +405,8 @@ def _trace_of(
         "format": FORMAT,
         "model": header.name or type(recorder.model).__name__,
         "input_shapes": [list(shape) for shape in shapes],
-        "parameters": sum(map(numbers_in, recorder.parameters.values())) + sum(recorder.roles.constants.values()),
+        "parameters": sum(map(recorder.roles.numbers.__getitem__, recorder.parameters))
+        + sum(recorder.roles.constants.values()),
         "origin": {
             "exporter": f"accelsim trace {__version__}",
             "source": header.source,

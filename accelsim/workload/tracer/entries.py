@@ -15,7 +15,6 @@ from accelsim.workload.names import unique_names
 from accelsim.workload.tracer.measure import Measured
 from accelsim.workload.tracer.recorder import Recorder
 from accelsim.workload.tracer.records import AFTERWARDS, WEIGHT, Record, StepSeen
-from accelsim.workload.tracer.roles import numbers_in
 
 __all__ = [
     "OneBatch",
@@ -262,7 +261,7 @@ def entries_of(recorder: Recorder, step: StepSeen, sizes: Sequence[Sizes]) -> li
     trained = _trained(recorder, step, records)
     weights = [record.work.weight for record in records if record.work.weight and not record.work.weight.derived]
     in_parts = {name for weight in weights if weight.label not in recorder.parameters for name in weight.parameters}
-    listed = {name: tensor for name, tensor in recorder.parameters.items() if name not in in_parts}
+    listed = {name: recorder.roles.numbers[name] for name in recorder.parameters if name not in in_parts}
     entries = []
     for name, size in zip(names_of(records), sizes, strict=True):
         record = size.record
@@ -273,7 +272,7 @@ def entries_of(recorder: Recorder, step: StepSeen, sizes: Sequence[Sizes]) -> li
             entry["weight"] = {"name": weight.label, "frozen": trained.isdisjoint(weight.parameters or {weight.label})}
             entry["weight"] |= {"derived": True} if weight.derived else {}
         entry["other_parameters"] = [
-            {"name": used, "elements": numbers_in(listed[used]), "frozen": used not in trained}
+            {"name": used, "elements": listed[used], "frozen": used not in trained}
             for used in record.parameters
             if used in listed
         ]

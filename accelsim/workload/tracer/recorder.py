@@ -435,7 +435,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             seq=self._node,
             with_gradient=active,
             inside_function=active and not torch.is_grad_enabled(),
-            requires_gradient=active and any(tensor.requires_grad for tensor in call.tensors),
+            requires_gradient=active and (self._makes_node or any(tensor.requires_grad for tensor in call.tensors)),
         )
         records.append(record)
         if not again and len(self._stack) == 1 and self.step.backward:
