@@ -5,6 +5,7 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.workload.importers._onnx_walk import Call, Role, Value, Weight, Work
@@ -174,13 +175,13 @@ def deformed_convolution(call: Call) -> list[Work]:
     return [gathered, *(replace(work, input_gradient=gathered.input_gradient) for work in works)]
 
 
-def _by_groups(groups: int) -> Callable[[NDArray[Any]], NDArray[Any]]:
+def _by_groups(groups: int) -> Callable[[NDArray[np.generic]], NDArray[np.generic]]:
     return lambda array: array.reshape(groups, array.shape[0] // groups, array.shape[1], -1).swapaxes(1, 2)
 
 
 def _convolution(
     call: Call, kind: str, fixed: Mapping[str, Any], source: Value, kernel: Value,
-    arrange: Callable[[NDArray[Any]], NDArray[Any]], bias: int = 2,
+    arrange: Callable[[NDArray[np.generic]], NDArray[np.generic]], bias: int = 2,
 ) -> Work:  # fmt: skip
     weight: Weight = weight_of(call, kernel, arrange) if kernel.source else constant_weight(call, kernel, 1)
     work = Work(

@@ -1,7 +1,7 @@
 """From the walks over a graph to the operations of a trace: counts per sample, names, sparsity of stored weights."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -34,7 +34,7 @@ def entries(walks: Sequence[Walk], samples: int) -> list[dict[str, Any]]:
     return [_entry(walks[0], name, pair, sparsity) for name, pair in zip(_names(walks[0]), pairs, strict=True)]
 
 
-def _identity(seen: Seen) -> tuple[Any, ...]:
+def _identity(seen: Seen) -> tuple[Hashable, ...]:
     work = seen.work
     return work.kind, work.word, work.fixed, work.weight.label if work.weight else None
 

@@ -29,7 +29,7 @@ class Opened:
     `kinds`: element types of the stored tensors.
     """
 
-    onnx: Any
+    onnx: ModuleType
     path: Path
     model: Any
     opset: int
@@ -70,7 +70,7 @@ def _together(*parts: Iterator[tuple[Stored, int]]) -> Iterator[tuple[Stored, in
         yield from part
 
 
-def _used(onnx: Any, path: Path, model: Any, protos: Sequence[Any]) -> tuple[Sequence[Any], tuple[str, ...]]:
+def _used(onnx: ModuleType, path: Path, model: Any, protos: Sequence[Any]) -> tuple[Sequence[Any], tuple[str, ...]]:
     """Return the nodes that an output depends on, and the names of the others."""
     for proto in protos:
         if not any(proto.output):
@@ -83,7 +83,7 @@ def _used(onnx: Any, path: Path, model: Any, protos: Sequence[Any]) -> tuple[Seq
     return [proto for proto, keep in zip(protos, kept, strict=True) if keep], names
 
 
-def _nodes(onnx: Any, path: Path, model: Any, protos: Sequence[Any], made: set[str]) -> tuple[Node, ...]:
+def _nodes(onnx: ModuleType, path: Path, model: Any, protos: Sequence[Any], made: set[str]) -> tuple[Node, ...]:
     """Return the nodes as plain values; `made` are the names of tensors that are there without them."""
     context = _context(onnx, model)
     nodes = tuple(node_of(onnx, str(path), proto, module=_module(proto)) for proto in protos)
@@ -110,7 +110,7 @@ def _package() -> ModuleType:
         raise InputError("an ONNX model needs onnx: pip install 'accelsim[onnx]'") from None
 
 
-def _loaded(onnx: Any, path: Path) -> Any:
+def _loaded(onnx: ModuleType, path: Path) -> Any:
     """Return the model. Weights that lie outside the file are not looked for."""
     try:
         model = onnx.load_model_from_string(path.read_bytes())
@@ -145,7 +145,7 @@ def _opset(path: Path, model: Any) -> int:
     return int(versions[0])
 
 
-def _inlined(onnx: Any, path: Path, model: Any) -> Sequence[Any]:
+def _inlined(onnx: ModuleType, path: Path, model: Any) -> Sequence[Any]:
     """Return the nodes, those of the functions that the file defines in place of their calls."""
     if not model.functions:
         return tuple(model.graph.node)
@@ -160,14 +160,14 @@ def _inlined(onnx: Any, path: Path, model: Any) -> Sequence[Any]:
         raise InputError(f"{path}: the functions that it defines cannot be opened: {first_line(error)}") from None
 
 
-def _context(onnx: Any, model: Any) -> Any:
+def _context(onnx: ModuleType, model: Any) -> Any:
     context = type(onnx.checker.DEFAULT_CONTEXT)()
     context.ir_version = model.ir_version
     context.opset_imports = {entry.domain: entry.version for entry in model.opset_import}
     return context
 
 
-def _check(onnx: Any, path: Path, node: Node, proto: Any, context: Any) -> None:
+def _check(onnx: ModuleType, path: Path, node: Node, proto: Any, context: Any) -> None:
     """Refuse an operator that is not known, and attributes and numbers of inputs and outputs that it does not have."""
     expanded = (node.domain, node.operator) in EXPANSIONS or node.operator in {"If", "FlexAttention"}
     if not expanded:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from math import prod
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ class Inference:
         small = prod(stored.shape) <= _KNOWN_ELEMENTS and stored.content is not None
         self._set(stored.name, kind, stored.shape, stored.content() if small and stored.content else None)
 
-    def _set(self, name: str, kind: int, shape: tuple[int, ...], known: NDArray[Any] | None = None) -> None:
+    def _set(self, name: str, kind: int, shape: tuple[int, ...], known: NDArray[np.generic] | None = None) -> None:
         self.facts[name] = Fact(shape, kind in self._floating, known)
         self._types[name] = self._onnx.helper.make_tensor_type_proto(kind, shape)
 
@@ -218,17 +219,17 @@ def _elements(kind: Any) -> int:
 
 
 @cache
-def _schema(onnx: Any, operator: str, opset: int, domain: str) -> Any:
+def _schema(onnx: ModuleType, operator: str, opset: int, domain: str) -> Any:
     return onnx.defs.get_schema(operator, opset, domain)
 
 
-def _sizes_of(node: Node, shape: tuple[int, ...]) -> NDArray[Any]:
+def _sizes_of(node: Node, shape: tuple[int, ...]) -> NDArray[np.generic]:
     if node.operator == "Size":
         return np.array(prod(shape), np.int64)
     return np.array(shape[node.attributes.get("start", 0) : node.attributes.get("end", None)], np.int64)
 
 
-def _evaluator(onnx: Any, step: Step) -> Any:
+def _evaluator(onnx: ModuleType, step: Step) -> Any:
     node, proto = step.node, step.proto
     bare = onnx.NodeProto(op_type=proto.op_type, attribute=proto.attribute)
     bare.input.extend(f"i{position}" if name else "" for position, name in enumerate(node.inputs))
@@ -237,7 +238,7 @@ def _evaluator(onnx: Any, step: Step) -> Any:
 
 
 @cache
-def _compiled(onnx: Any, text: bytes, opset: int) -> Any:
+def _compiled(onnx: ModuleType, text: bytes, opset: int) -> Any:
     """Return the reference implementation of a node as a function of its inputs."""
     node = onnx.NodeProto.FromString(text)
     kind = onnx.helper.make_tensor_value_info

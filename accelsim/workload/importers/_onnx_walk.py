@@ -31,7 +31,7 @@ __all__ = [
     "Work",
 ]
 
-_MASKING: Mapping[str, Callable[..., NDArray[Any]]] = {"Mul": np.multiply, "Where": np.where}
+_MASKING: Mapping[str, Callable[..., NDArray[np.generic]]] = {"Mul": np.multiply, "Where": np.where}
 _REARRANGING = frozenset({"Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})
 _ELEMENT_BY_ELEMENT = frozenset({"activation", "add", "multiply", "dropout", "elementwise"})
 
@@ -70,7 +70,7 @@ class Value:
     strides: Strides
     gradient: bool = False
     floating: bool = True
-    known: NDArray[Any] | None = None
+    known: NDArray[np.generic] | None = None
     source: Source | None = None
     content: Content | None = None
     product: int | None = None
@@ -463,8 +463,8 @@ def _joined(call: Call, value: Value, parts: Sequence[Source]) -> Value:
     label = tensors[0] if whole else "+".join(part.label for part in parts)
     contents = [operand.content for operand in call.data if operand.content]
 
-    def content() -> NDArray[Any]:
-        joined: NDArray[Any] = np.concatenate([read() for read in contents], call.node.attributes["axis"])
+    def content() -> NDArray[np.generic]:
+        joined: NDArray[np.generic] = np.concatenate([read() for read in contents], call.node.attributes["axis"])
         return joined
 
     source = Source(label=label, elements=elements, tensors=tensors)

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import prod
-from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.workload.importers._onnx_graph import Content
@@ -13,7 +13,7 @@ from accelsim.workload.importers._onnx_walk import Call, Role, Source, Value, We
 
 __all__ = ["as_matrices", "constant_weight", "linear", "product", "used", "vector", "weight_of", "with_bias"]
 
-Arrange = Callable[[NDArray[Any]], NDArray[Any]]
+Arrange = Callable[[NDArray[np.generic]], NDArray[np.generic]]
 
 
 def used(call: Call, value: Value, leaf: str) -> list[str]:
@@ -72,7 +72,7 @@ def weight_of(call: Call, value: Value, arrange: Arrange, leaf: str = "weight") 
 
 
 def _arranged(content: Content, arrange: Arrange) -> Content:
-    def arranged() -> NDArray[Any]:
+    def arranged() -> NDArray[np.generic]:
         array = arrange(content())
         return array if array.ndim == 4 else array[..., None]
 

@@ -4,7 +4,7 @@ What an operand holds is decided by the importer (`Roles`): an execution trace f
 positions and shapes alone.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Protocol
@@ -590,7 +590,7 @@ def _size(row: Row) -> tuple[int, ...] | None:
     return None if pair is None else (*pair[0].shape, pair[1].shape[-1])
 
 
-def _mask(row: Row) -> tuple[Any, ...] | None:
+def _mask(row: Row) -> tuple[Hashable, ...] | None:
     """Return which results a call of the backward pass computes: its last list of truth values."""
     lists = [value for value in row.inputs if isinstance(value, tuple) and value]
     flags = [value for value in lists if all(isinstance(part, bool) for part in value) and len(value) >= 2]

@@ -8,7 +8,7 @@ with the same sequence number on the same thread.
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -366,7 +366,7 @@ class _Draft:
     backward: list[Row] = field(default_factory=list)
 
     @property
-    def signature(self) -> tuple[Any, ...]:
+    def signature(self) -> tuple[Hashable, ...]:
         """Products with their operands: equal in every step of one training run."""
         products = (leaf.row for leaf in self.forward if is_product(leaf.row))
         return tuple((row.word, tuple(tensor.shape for tensor in row.tensors)) for row in products)

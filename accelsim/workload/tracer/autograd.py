@@ -1,6 +1,6 @@
 """What the tracer needs of autograd and has no public name in torch; tests hold each of these to its meaning."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -88,13 +88,13 @@ def _number(node: Node) -> int:
     return int(node._sequence_nr())  # noqa: SLF001
 
 
-def hooks_of(tensor: Tensor) -> tuple[Any, ...]:
+def hooks_of(tensor: Tensor) -> tuple[Hashable, ...]:
     """Return a copy of the hooks of `tensor`: those on its gradient and on its accumulation; None where it has none."""
     found = (getattr(tensor, name) for name in _HOOKS)
     return tuple(None if hooks is None else hooks.copy() for hooks in found)
 
 
-def set_hooks(tensor: Tensor, hooks: tuple[Any, ...]) -> None:
+def set_hooks(tensor: Tensor, hooks: tuple[Hashable, ...]) -> None:
     """Give `tensor` back the hooks that `hooks_of` returned, where they are other ones now."""
     for name, wanted in zip(_HOOKS, hooks, strict=True):
         present = getattr(tensor, name)

@@ -1,7 +1,7 @@
 """From what the recorder saw to the entries of a trace: per sample, named, with flags and observed sparsity."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import gcd
 from typing import Any, Protocol
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-def identity(record: Record) -> tuple[Any, ...]:
+def identity(record: Record) -> tuple[Hashable, ...]:
     """Return what an operation is, whatever it runs on."""
     work = record.work
     return record.word, work.kind, work.fixed, work.weight.label if work.weight else None

@@ -1,9 +1,8 @@
 """How sparse an operand is: nonzeros, and nonzeros per group of M along an axis."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +42,7 @@ class Meter:
 
     def __init__(self, *, keep_masks: bool) -> None:
         self._keep_masks = keep_masks
-        self._known: dict[tuple[Any, ...], Measured] = {}
+        self._known: dict[tuple[Hashable, ...], Measured] = {}
 
     def forget(self) -> None:
         """Forget all operands: their memory is free for others after the step."""
@@ -130,8 +129,8 @@ def _flattened(nonzero: NDArray[np.bool_], groups: Mapping[int, NDArray[np.int64
 
 def _live_places(nonzero: NDArray[np.bool_], dimension: int) -> NDArray[np.bool_]:
     """Where along `dimension` any line has a nonzero."""
-    live: NDArray[np.bool_] = np.moveaxis(nonzero, dimension, 0).reshape(nonzero.shape[dimension], -1).any(axis=1)
-    return live
+    live = np.moveaxis(nonzero, dimension, 0).reshape(nonzero.shape[dimension], -1).any(axis=1)
+    return np.asarray(live)
 
 
 def _most(counts: NDArray[np.int64]) -> int:

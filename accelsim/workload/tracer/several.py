@@ -4,7 +4,7 @@ A mixture of experts sends other tokens to an expert in every step, or none. Whe
 of each product with a weight are the mean over the steps; a step that lacks a product adds no rows to it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from difflib import SequenceMatcher
 from fractions import Fraction
 from typing import Any
@@ -69,7 +69,7 @@ def _rows(entry: Entry) -> Fraction:
 def in_line(steps: Sequence[Sequence[Record]]) -> Lines:
     """Return the operations of all steps in one order."""
     lines: list[list[int | None]] = []
-    keys: list[tuple[Any, ...]] = []
+    keys: list[tuple[Hashable, ...]] = []
     for number, step in enumerate(steps):
         own = [(record.modules, identity(record)) for record in step]
         merged, merged_keys = [], []
