@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.base.errors import InputError
+from accelsim.workload import rules
 from accelsim.workload.importers._onnx_graph import Content, Fact, Graph, Node, Stored, is_made_up, shown
 from accelsim.workload.importers._onnx_layout import Strides, contiguous, in_order_of
 
@@ -102,18 +103,13 @@ class Weight:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """What a node computes: sizes that must not depend on the batch (`fixed`), and those that may (`counts`).
+class Work(rules.Work):
+    """What a node computes.
 
-    `per_step`: how much of each count does not depend on the inputs. `with_batch`: which count holds the samples of a
-    product of two activations, `gradients` which of these have one.
+    `with_batch`: which count holds the samples of a product of two activations, `gradients` which of these have one.
     """
 
-    kind: str
     word: str
-    counts: tuple[int, ...]
-    fixed: tuple[tuple[str, Any], ...] = ()
-    per_step: tuple[int, ...] = ()
     with_batch: int = 0
     weight: Weight | None = None
     parameters: tuple[str, ...] = ()

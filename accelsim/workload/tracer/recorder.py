@@ -487,7 +487,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         if not isinstance(module, nn.RMSNorm) or records[-1].calls[-1] != number:
             return False
         size = call.results[0].numel()  # of the last step: the whole output
-        records[-1].work = Work("norm", (), (size, size), (0, 0), records[-1].work.from_data)
+        records[-1].work = Work(kind="norm", counts=(size, size), shared=(0, 0), from_data=records[-1].work.from_data)
         records[-1].word = "rms_norm"
         used = [name for role in held if isinstance(role, Source) for name in role.parameters]
         records[-1].parameters = tuple(dict.fromkeys((*records[-1].parameters, *used)))
