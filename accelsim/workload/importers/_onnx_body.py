@@ -7,13 +7,16 @@ alone. The last of them make the results of the node under their own names.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.base.errors import InputError
 from accelsim.workload.importers._onnx_graph import STANDARD, Content, Fact, Graph, Node, Stored
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
 
 __all__ = ["Body", "Expansion", "Step", "node_of"]
 
@@ -29,7 +32,7 @@ class Step:
     """
 
     node: Node
-    proto: Any
+    proto: "NodeProto"
     opset: int
     shapes: tuple[Shape, ...] | None = None
     same: bool = False
@@ -162,7 +165,9 @@ class Body:
 Expansion = Callable[[Body], None]
 
 
-def node_of(onnx: ModuleType, file: str, proto: Any, *, module: str | None = None, origin: Node | None = None) -> Node:
+def node_of(
+    onnx: ModuleType, file: str, proto: "NodeProto", *, module: str | None = None, origin: Node | None = None
+) -> Node:
     """Return a node of the file as plain values."""
     if any(isinstance(text, bytes) for text in (proto.op_type, proto.name, *proto.input, *proto.output)):
         raise InputError(f"{file}: damaged: the name of a node or tensor is not text (UTF-8 expected)")

@@ -5,9 +5,9 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from accelsim.base.errors import InputError
 from accelsim.sparsity.masks import group_histograms, tightest_pattern
@@ -22,7 +22,7 @@ _SHOWN_NAMES = 6
 _AXES = {"FF": ("input", 1), "BP": ("output", 2)}  # of a weight as (groups, inputs, outputs, taps)
 
 
-def entries(walks: Sequence[Walk], samples: int) -> list[dict[str, Any]]:
+def entries(walks: Sequence[Walk], samples: int) -> list[rules.Entry]:
     """Return the operations as plain entries, per sample.
 
     `walks` were done at a batch of `samples`, and at one more where the batch is open.
@@ -123,9 +123,9 @@ class _Sparsity:
 
     def __init__(self, walk: Walk) -> None:
         self._walk = walk
-        self._found: dict[str, dict[str, Any] | None] = {}
+        self._found: dict[str, rules.Entry | None] = {}
 
-    def of(self, weight: Weight) -> dict[str, Any] | None:
+    def of(self, weight: Weight) -> rules.Entry | None:
         """Return what FF and BP see of a weight; None where it is dense, not in the file, or zero all over."""
         if weight.content is None:
             return None
@@ -133,7 +133,7 @@ class _Sparsity:
             self._found[weight.label] = self._measured(weight, weight.content() != 0)
         return self._found[weight.label]
 
-    def _measured(self, weight: Weight, nonzero: Any) -> dict[str, Any] | None:
+    def _measured(self, weight: Weight, nonzero: NDArray[np.bool_]) -> rules.Entry | None:
         count = int(np.count_nonzero(nonzero))
         if count == 0:
             self._walk.note("zeros", weight.label)
@@ -145,7 +145,7 @@ class _Sparsity:
         }
 
 
-def _operand(nonzero: Any, density: float, name: str, axis: int) -> dict[str, Any]:
+def _operand(nonzero: NDArray[np.bool_], density: float, name: str, axis: int) -> rules.Entry:
     pattern = tightest_pattern(nonzero, axis)
     histograms = group_histograms(nonzero, axis)
     return {
@@ -202,9 +202,9 @@ _SENTENCES = {
 }
 
 
-def assumptions(walk: Walk, operations: Sequence[dict[str, Any]]) -> list[str]:
+def assumptions(walk: Walk, operations: Sequence[rules.Entry]) -> list[str]:
     """Return what the file does not say and the trace decides, each in one sentence."""
-    kinds = {entry["kind"] for entry in operations}
+    kinds = {str(entry["kind"]) for entry in operations}
     found = ["an ONNX graph does not say what is trained: all floating-point weights, biases, scales and tables are"]
     if "norm" not in kinds and any(kind.startswith("conv") for kind in kinds):
         found.append("no normalisation is in the file: one that its exporter folded into convolutions cannot be seen")

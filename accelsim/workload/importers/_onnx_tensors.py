@@ -4,13 +4,16 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path, PurePosixPath
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.base.errors import InputError
 from accelsim.workload.importers._onnx_graph import STANDARD, Content, Stored, shown
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, NodeProto, TensorProto
 
 __all__ = ["constant", "floating_kinds", "is_constant", "stored_in", "tensor"]
 
@@ -23,7 +26,7 @@ def floating_kinds(onnx: ModuleType) -> frozenset[int]:
     return frozenset(getattr(onnx.TensorProto, name) for name in _FLOATING if hasattr(onnx.TensorProto, name))
 
 
-def stored_in(onnx: ModuleType, path: Path, graph: Any) -> Iterator[tuple[Stored, int]]:
+def stored_in(onnx: ModuleType, path: Path, graph: "GraphProto") -> Iterator[tuple[Stored, int]]:
     """Return the initializers of a graph, sparse ones included, and their element types."""
     for found in graph.initializer:
         yield tensor(onnx, path, found.name, found), found.data_type
@@ -37,7 +40,7 @@ def stored_in(onnx: ModuleType, path: Path, graph: Any) -> Iterator[tuple[Stored
         )
 
 
-def constant(onnx: ModuleType, path: Path, proto: Any) -> tuple[Stored, int]:
+def constant(onnx: ModuleType, path: Path, proto: "NodeProto") -> tuple[Stored, int]:
     """Return the tensor of a Constant node and its element type; newer opsets also write plain numbers."""
     item, name = next(iter(proto.attribute), None), proto.output[0]
     if item is not None and item.name == "value":
@@ -51,12 +54,12 @@ def constant(onnx: ModuleType, path: Path, proto: Any) -> tuple[Stored, int]:
     return Stored(name=name, shape=array.shape, floating=floating, in_node=True, content=lambda: array), kind
 
 
-def is_constant(proto: Any) -> bool:
+def is_constant(proto: "NodeProto") -> bool:
     """Whether a node holds a tensor."""
     return proto.op_type == "Constant" and proto.domain in STANDARD
 
 
-def tensor(onnx: ModuleType, path: Path, name: str, proto: Any, *, in_node: bool = False) -> Stored:
+def tensor(onnx: ModuleType, path: Path, name: str, proto: "TensorProto", *, in_node: bool = False) -> Stored:
     """Return a tensor of the file under a name."""
     return Stored(
         name=name, shape=tuple(proto.dims), floating=proto.data_type in floating_kinds(onnx), in_node=in_node,
@@ -64,7 +67,7 @@ def tensor(onnx: ModuleType, path: Path, name: str, proto: Any, *, in_node: bool
     )  # fmt: skip
 
 
-def _content(onnx: ModuleType, path: Path, name: str, proto: Any) -> Content | None:
+def _content(onnx: ModuleType, path: Path, name: str, proto: "TensorProto") -> Content | None:
     """Return a reader of the numbers of a tensor; None where the file leaves them out and no file beside it has them.
 
     It raises `InputError` where there are too few.
@@ -89,7 +92,7 @@ def _content(onnx: ModuleType, path: Path, name: str, proto: Any) -> Content | N
     return content
 
 
-def _beside(path: Path, name: str, proto: Any) -> Path | None:
+def _beside(path: Path, name: str, proto: "TensorProto") -> Path | None:
     """Return the file that holds a tensor, None where it is not there.
 
     Raises `InputError` for a place that is not in the folder of the model: what a file says is not to be trusted.
@@ -111,7 +114,7 @@ def _beside(path: Path, name: str, proto: Any) -> Path | None:
     return file
 
 
-def _filled(onnx: ModuleType, file: Path, proto: Any) -> Any:
+def _filled(onnx: ModuleType, file: Path, proto: "TensorProto") -> "TensorProto":
     """Return the tensor with its numbers inside."""
     entries = {entry.key: entry.value for entry in proto.external_data}
     offset = int(entries.get("offset", 0))

@@ -6,7 +6,7 @@ What a profile says of weights and parameters is described in `accelsim.workload
 import contextlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def _rows(source: str, calls: Sequence[Mapping[str, Any]], events: Sequence[Mapp
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{source}: an event is not as profiles have it ({type(error).__name__}: {error})") from None
     tops: list[Row] = []
-    open_rows: dict[Any, list[Row]] = {}
+    open_rows: dict[Hashable, list[Row]] = {}
     for row in made:
         if row.forward_thread is not None:
             if row.forward_thread not in threads:

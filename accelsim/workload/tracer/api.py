@@ -33,13 +33,14 @@ from accelsim.base.files import Plain, validate
 from accelsim.base.version import __version__
 from accelsim.workload.masks_file import beside, save_masks
 from accelsim.workload.names import counted, few
+from accelsim.workload.rules import Entry
 from accelsim.workload.trace import FORMAT, VECTOR_KINDS, Trace, save_trace
 from accelsim.workload.tracer.beyond import entries_beyond, notes_of_entries, settle_updates
 from accelsim.workload.tracer.checking import check_complete
 from accelsim.workload.tracer.entries import (
-    OneBatch,
-    Sizes,
-    TwoBatches,
+    Counted,
+    OneRecord,
+    TwoRecords,
     entries_of,
     in_order,
     observe,
@@ -110,7 +111,7 @@ class Tracing:
         notes = [*_notes_of(steps, self._batch), *without]
         batches = [self._batch or _batch_of(step) for step in steps]
         made = [
-            entries_of(self._recorder, step, [OneBatch(record, batch) for record in records])
+            entries_of(self._recorder, step, [OneRecord(record, batch) for record in records])
             for step, records, batch in zip(steps, ordered, batches, strict=True)
         ]
         if routed := are_routed(made):
@@ -175,9 +176,11 @@ def _per_sample(shape: tuple[int, ...], step: StepSeen, batch: int) -> tuple[int
     return shape[:at] + shape[at + 1 :] if shape[at : at + 1] == (batch,) else shape
 
 
-def _unknown_growth(entries: Sequence[dict[str, Any]]) -> list[str]:
+def _unknown_growth(entries: Sequence[Entry]) -> list[str]:
     """Name the products that a single sample cannot show to grow with the batch."""
-    once = [entry["name"] for entry in entries if entry["kind"] not in VECTOR_KINDS and not entry["scales_with_batch"]]
+    once = [
+        str(entry["name"]) for entry in entries if entry["kind"] not in VECTOR_KINDS and not entry["scales_with_batch"]
+    ]
     said = (
         f"taken as work done once per step: {few(once)}; with one sample, what grows with the batch cannot be told from"
         " what does not, with two it can"
@@ -329,7 +332,7 @@ def trace_model(
     for step in steps_measured:
         same_operations(records, step, "on shapes alone", "on real tensors")
     measured = [[step[at] for step in steps_measured] for at in range(len(records))]
-    sizes: list[Sizes] = [TwoBatches(*both, batch) for both in zip(records, larger, strict=True)]
+    sizes: list[Counted] = [TwoRecords(*both, batch) for both in zip(records, larger, strict=True)]
     entries = entries_of(first, first.steps[0], sizes)
     unread = [] if steps else _unread(model, first.steps[0])
     header = _Header(name=name, source=source, assumptions=(*assumptions, *unread), command=command)
@@ -368,7 +371,7 @@ def _check(model: nn.Module, batch: int | None) -> None:
 def _finish(
     recorder: Recorder,
     step: StepSeen,
-    entries: list[dict[str, Any]],
+    entries: list[Entry],
     measured: Sequence[Sequence[Record]],
     steps: int,
     masks: Path | None,
@@ -390,7 +393,7 @@ def _finish(
 def _trace_of(
     recorder: Recorder,
     step: StepSeen,
-    entries: list[dict[str, Any]],
+    entries: list[Entry],
     header: _Header,
     shapes: Sequence[Sequence[int]],
     batch: int,

@@ -21,9 +21,9 @@ from accelsim.workload.tracer.records import AFTERWARDS, WEIGHT, Record, StepSee
 from accelsim.workload.tracer.works import Work
 
 __all__ = [
-    "OneBatch",
-    "Sizes",
-    "TwoBatches",
+    "Counted",
+    "OneRecord",
+    "TwoRecords",
     "entries_of",
     "identity",
     "in_order",
@@ -74,7 +74,7 @@ def in_order(step: StepSeen) -> list[Record]:
     return records
 
 
-class Sizes(Protocol):
+class Counted(Protocol):
     """One recorded operation and its counts per sample."""
 
     @property
@@ -85,7 +85,7 @@ class Sizes(Protocol):
     def sizes(self) -> rules.Sizes:
         """Its counts."""
 
-    def settled(self) -> "Sizes":
+    def settled(self) -> "Counted":
         """The same, where a factor that is computed from parameters and shared by all samples is a weight."""
 
 
@@ -94,7 +94,7 @@ def _error(record: Record, what: str) -> InputError:
 
 
 @dataclass(frozen=True, slots=True)
-class TwoBatches:
+class TwoRecords:
     """The same operation at `batch` samples and at one more."""
 
     record: Record
@@ -103,18 +103,18 @@ class TwoBatches:
 
     @property
     def sizes(self) -> rules.Sizes:
-        """See `Sizes`."""
+        """See `Counted`."""
         return rules.TwoBatches(self.record.work, self.larger.work, self.batch, partial(_error, self.record))
 
-    def settled(self) -> Sizes:
-        """See `Sizes`; a factor that does not grow with the batch is shared."""
+    def settled(self) -> Counted:
+        """See `Counted`; a factor that does not grow with the batch is shared."""
         one, other = self.record.work.derived, self.larger.work.derived
         shared = one is not None and one == other and self.record.work.counts != self.larger.work.counts
-        return TwoBatches(_with_weight(self.record), _with_weight(self.larger), self.batch) if shared else self
+        return TwoRecords(_with_weight(self.record), _with_weight(self.larger), self.batch) if shared else self
 
 
 @dataclass(frozen=True, slots=True)
-class OneBatch:
+class OneRecord:
     """One operation at the batch of a real step: what is computed from the data grows with the batch."""
 
     record: Record
@@ -122,7 +122,7 @@ class OneBatch:
 
     @property
     def sizes(self) -> rules.Sizes:
-        """See `Sizes`."""
+        """See `Counted`."""
         return self
 
     @property
@@ -183,9 +183,9 @@ class OneBatch:
         reads, writes = (count - shared for count, shared in zip(work.counts, work.shared, strict=True))
         return reads // self.batch, writes // self.batch, True
 
-    def settled(self) -> Sizes:
-        """See `Sizes`; the recorder saw which factors are repeated over the batch."""
-        return OneBatch(_with_weight(self.record), self.batch) if self.work.derived else self
+    def settled(self) -> Counted:
+        """See `Counted`; the recorder saw which factors are repeated over the batch."""
+        return OneRecord(_with_weight(self.record), self.batch) if self.work.derived else self
 
     def _share(self, count: int, what: str) -> int:
         if count % self.batch:
@@ -227,7 +227,7 @@ def same_operations(first: Sequence[Record], second: Sequence[Record], one: str,
             )
 
 
-def entries_of(recorder: Recorder, step: StepSeen, sizes: Sequence[Sizes]) -> list[dict[str, Any]]:
+def entries_of(recorder: Recorder, step: StepSeen, sizes: Sequence[Counted]) -> list[dict[str, Any]]:
     """Return the operations of `step` as plain entries of a trace."""
     sizes = [size.settled() for size in sizes]
     records = [size.record for size in sizes]

@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._ops import HigherOrderOperator
+from torch._ops import HigherOrderOperator, OpOverload
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode  # private by name only: documented for compilers
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.hooks import RemovableHandle
 
 from accelsim.workload.torch_words import (
     CASTS,
@@ -164,7 +165,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
 
         Hooks follow the calls and the parameters that get a gradient; they are removed afterwards.
         """
-        hooks: list[Any] = [
+        hooks: list[RemovableHandle] = [
             register_optimizer_step_pre_hook(self._optimizes),
             register_optimizer_step_post_hook(self._optimized),
         ]
@@ -181,7 +182,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             for hook in hooks:
                 hook.remove()
 
-    def _optimizes(self, *_: Any) -> None:
+    def _optimizes(self, *_: Optimizer) -> None:
         self._optimizing = True
 
     def _optimized(self, optimizer: Optimizer, *_: Any) -> None:
@@ -274,7 +275,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
     def _leave(self, *_: Any) -> None:
         self._stack.pop()
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func: OpOverload, types: Sequence[type], args: Any = (), kwargs: Any = None) -> Any:
         """Execute `func` and record it."""
         kwargs = kwargs or {}
         if isinstance(func, HigherOrderOperator):

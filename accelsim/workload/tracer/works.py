@@ -7,6 +7,7 @@ from math import prod
 from typing import Any
 
 from torch import Tensor
+from torch._ops import OpOverload
 
 from accelsim.base.errors import InputError
 from accelsim.workload import rules
@@ -48,7 +49,7 @@ class Call:
     results: tuple[Tensor, ...]
 
     @classmethod
-    def of(cls, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> "Call":
+    def of(cls, func: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> "Call":
         """Return the call of an operator of torch that returned `out`."""
         word = func.overloadpacket.__name__.strip("_").removeprefix("native_")
         written = {argument.name for argument in func._schema.arguments if argument.is_out}  # noqa: SLF001
