@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from accelsim.sparsity.pattern import Pattern
     from accelsim.sweep.run import run_sweep
     from accelsim.sweep.spec import load_sweep, make_sweep
-    from accelsim.training import simulate_training
+    from accelsim.training import simulate_phases, simulate_training
+    from accelsim.workload.sampled_run import SampledRun, TracePhase, load_run, save_run
     from accelsim.workload.trace import Trace, load_trace, save_trace
     from accelsim.workload.tracer import InputSpec, trace, trace_model, tracing
 
@@ -37,19 +38,24 @@ _HOMES = {
     "Pattern": "accelsim.sparsity.pattern",
     "Result": "accelsim.results.step",
     "Results": "accelsim.results.step",
+    "SampledRun": "accelsim.workload.sampled_run",
     "Trace": "accelsim.workload.trace",
+    "TracePhase": "accelsim.workload.sampled_run",
     "TrainingResult": "accelsim.results.training",
     "compare": "accelsim.simulation",
     "gemm_on_array": "accelsim.arrays.array",
     "load_design": "accelsim.hardware.design",
     "load_results": "accelsim.results.result_file",
+    "load_run": "accelsim.workload.sampled_run",
     "load_sweep": "accelsim.sweep.spec",
     "load_trace": "accelsim.workload.trace",
     "make_sweep": "accelsim.sweep.spec",
     "plot": "accelsim.plots.plot",
     "run_sweep": "accelsim.sweep.run",
+    "save_run": "accelsim.workload.sampled_run",
     "save_trace": "accelsim.workload.trace",
     "simulate": "accelsim.simulation",
+    "simulate_phases": "accelsim.training",
     "simulate_training": "accelsim.training",
     "trace": "accelsim.workload.tracer",
     "trace_model": "accelsim.workload.tracer",
@@ -66,19 +72,24 @@ __all__ = [
     "Pattern",
     "Result",
     "Results",
+    "SampledRun",
     "Trace",
+    "TracePhase",
     "TrainingResult",
     "compare",
     "gemm_on_array",
     "load_design",
     "load_results",
+    "load_run",
     "load_sweep",
     "load_trace",
     "make_sweep",
     "plot",
     "run_sweep",
+    "save_run",
     "save_trace",
     "simulate",
+    "simulate_phases",
     "simulate_training",
     "trace",
     "trace_model",

@@ -2,10 +2,10 @@
 
 Everything compared is a row: named fields under a key. A trace is the row of its head and one row per operation, found
 by its name; a result is a row of inputs, one per parameter of its design and of its energy table, one of step totals,
-and rows of stages, of energy, of layers by name and stage, and of notes; a sweep is the row of the inputs that all its
-points share, one per parameter of its design, and one row per point, found by those inputs that vary; a training run is
-a row of inputs, one of totals, one per phase, and the rows of its steps. Rows found on one side only are added or
-removed, and rows in another order have moved.
+and rows of stages, of energy, of layers by name and stage, of masks, and of notes; a sweep is the row of the inputs
+that all its points share, one per parameter of its design, and one row per point, found by those inputs that vary; a
+training run is a row of inputs, one of totals, one per phase, and the rows of its steps. Rows found on one side only
+are added or removed, and rows in another order have moved.
 """
 
 from bisect import bisect_left
@@ -18,6 +18,7 @@ from typing import Any, Literal
 from accelsim.base.errors import InputError
 from accelsim.base.files import parse_json, read_text, validate
 from accelsim.hardware.sourced import SourcedModel, leaf_paths, value_at
+from accelsim.lowering.seen import SeenOperand, seen_in
 from accelsim.results.result_file import COMPARISON_FORMAT, read_results
 from accelsim.results.step import FORMAT as RESULT_FORMAT
 from accelsim.results.step import LayerResult, Result
@@ -31,6 +32,7 @@ from accelsim.workload.trace import Trace, load_trace, workload_names
 __all__ = [
     "Change",
     "Comparison",
+    "MaskChange",
     "Section",
     "compare_files",
     "compare_results",
@@ -89,11 +91,27 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MaskChange:
+    """How the weight of an operation, as one stage reads it, differs between two traces: patterns in words."""
+
+    operation: str
+    stage: str
+    old: str
+    new: str
+    old_density: float | None
+    new_density: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Two traces, sets of results, sweeps or training runs, section by section."""
+    """Two traces, sets of results, sweeps or training runs, section by section.
+
+    `masks`: of two traces, which weights were seen to be sparse in another way; the sections have the same in numbers.
+    """
 
     kind: Literal["trace", "results", "sweep", "training"]
     sections: tuple[Section, ...]
+    masks: tuple[MaskChange, ...] = ()
 
     @property
     def equal(self) -> bool:
@@ -176,7 +194,34 @@ def compare_traces(old: Trace, new: Trace, *, rtol: float = 0.0) -> Comparison:
             compare_rows("trace", (), *heads, rtol=rtol),
             compare_rows("operations", ("operation",), *operations, rtol=rtol),
         ),
+        masks=tuple(_mask_changes(old, new, rtol)),
     )
+
+
+def _mask_changes(old: Trace, new: Trace, rtol: float) -> Iterator[MaskChange]:
+    before, after = ({operation.name: operation for operation in seen_in(trace, ())} for trace in (old, new))
+    for name in [name for name in before if name in after]:
+        for stage in ("FF", "BP"):
+            one, two = before[name].seen(stage), after[name].seen(stage)
+            first, second = (None if seen is None else seen.density for seen in (one, two))
+            if _mask_words(one) != _mask_words(two) or _differ(first, second, rtol):
+                yield MaskChange(
+                    operation=name,
+                    stage=stage,
+                    old=_mask_words(one),
+                    new=_mask_words(two),
+                    old_density=first,
+                    new_density=second,
+                )
+
+
+def _mask_words(seen: SeenOperand | None) -> str:
+    """The masks of a stage in words."""
+    if seen is None:
+        return "not seen"
+    if seen.unstructured:
+        return "unstructured"
+    return seen.pattern or "dense"
 
 
 def _trace_rows(trace: Trace) -> tuple[dict[Key, Row], dict[Key, Row]]:
@@ -250,6 +295,12 @@ def _result_rows(result: Result) -> Iterator[tuple[str, Sequence[str], dict[Key,
     yield "energy", (), {(): asdict(result.energy)}
     layers = ((_texts(layer, ("name", "stage")), _layer_row(layer)) for layer in result.layers)
     yield "layers", ("layer", "stage"), _by_key(layers)
+    masks: dict[Key, Row] = {
+        (operation.name, seen.stage): {"masks": _mask_words(seen), "density": seen.density}
+        for operation in result.operations
+        for seen in operation.operands
+    }
+    yield "masks", ("operation", "stage"), masks
     notes = ("operation", "stage", "text")
     yield "notes", notes, {_texts(note, notes): {} for note in result.notes}
 

@@ -1,21 +1,25 @@
 """From a trace, a design and a recipe to a training run: the sum of its phases, each distinct step simulated once."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from accelsim.base.errors import InputError
 from accelsim.hardware.design import Design
 from accelsim.lowering.case import Case, case_of, check_batch
 from accelsim.lowering.rules import check_supported
+from accelsim.lowering.seen import seen_in
 from accelsim.lowering.tasks import Overrides
 from accelsim.results.step import Result
-from accelsim.results.training import PhaseResult, TrainingResult
-from accelsim.simulation import simulate_case
+from accelsim.results.training import PHASES, PhaseResult, TrainingResult
+from accelsim.simulation import simulate_case, trace_identity
 from accelsim.sparsity.pattern import Pattern
 from accelsim.sparsity.recipes import Phase, Recipe, find_recipe, phases_of
+from accelsim.workload.sampled_run import TracePhase
 from accelsim.workload.trace import Trace
 
-__all__ = ["simulate_training", "steps_of"]
+__all__ = ["simulate_phases", "simulate_training", "steps_of"]
 
 LARGEST_STEPS = 10**12
 
@@ -88,6 +92,87 @@ def simulate_training(
         dense=dense,
         notes=_notes(design, phases, lacking, batch, dataset_size),
     )
+
+
+def simulate_phases(
+    phases: Sequence[TracePhase],
+    design: Design,
+    *,
+    batch: int = 512,
+    optimizer: str = "sgd",
+    engine: str = "closed",
+    overrides: Overrides | None = None,
+) -> TrainingResult:
+    """Simulate a training run whose masks stand in traces of its steps, phase by phase, as they are.
+
+    Args:
+        phases: traces of one model, each with how many steps it stands for, as of `SampledRun.phases`; the run has the
+            name of the first.
+        design: the machine, as of `accelsim.load_design`.
+        batch: samples of each step, 1 to 1,048,576.
+        optimizer: ``sgd`` (with momentum) or ``adam``.
+        engine: ``closed`` or ``event``, as in `accelsim.simulate`.
+        overrides: operations forced dense or sparse.
+
+    The method is ``traced``. Speedups are over the dense step of the same model. Raises `InputError` for phases that
+    differ in more than what was seen of operands, and as `simulate_training`.
+
+    >>> import accelsim as acs
+    >>> trace = acs.load_trace("resnet9_digits_2of4")
+    >>> dense, sparse = acs.load_trace("resnet9_digits_pruned"), trace
+    >>> phases = [TracePhase(name="warm-up", steps=10, trace=dense), TracePhase(name="2:4", steps=30, trace=sparse)]
+    >>> run = simulate_phases(phases, acs.load_design("sat_vcu1525"), batch=64)
+    >>> run.totals.steps, run.phases[0].result.step.speedup, run.phases[1].result.step.speedup > 1.1
+    (40, 1.0, True)
+    """
+    _check_phases(phases)
+    case = case_of(method="traced", batch=batch, optimizer=optimizer, engine=engine, overrides=overrides)
+    step = partial(simulate_case, design=design, cache={})
+    dense = step(phases[0].trace, case=case.dense)
+    results = []
+    for phase in phases:
+        trace = phase.trace.model_copy(update={"model": phases[0].trace.model})
+        own = replace(dense, basis=replace(dense.basis, trace_sha256=trace_identity(trace)))  # masks are no part of it
+        own = replace(own, identity=own.basis.identity(), operations=seen_in(trace, design.patterns))
+        result = step(trace, case=case, baseline=own)
+        results.append(PhaseResult(name=phase.name, steps=phase.steps, method="traced", pattern=None, result=result))
+    return TrainingResult(
+        recipe=PHASES,
+        method="traced",
+        pattern=None,
+        epochs=None,
+        dataset_size=None,
+        dense_share=None,
+        fine_tune_share=None,
+        phases=tuple(results),
+        dense=dense,
+        notes=(),
+    )
+
+
+def _check_phases(phases: Sequence[TracePhase]) -> None:
+    if not phases:
+        raise InputError("phases: at least one is needed")
+    total = sum(phase.steps for phase in phases)
+    for phase in phases:
+        if not isinstance(phase.steps, int) or phase.steps < 1:
+            raise InputError(f"{phase.name}: got {phase.steps} steps; a whole number of at least 1 is needed")
+    if total > LARGEST_STEPS:
+        raise InputError(f"length of the run: {total} steps; allowed: 1 to {LARGEST_STEPS}")
+    first = _work_of(phases[0].trace)
+    for phase in phases[1:]:
+        own = _work_of(phase.trace)
+        names = [one["name"] for one, two in zip(first, own, strict=False) if one != two]
+        if names or len(own) != len(first):
+            where = f"operation '{names[0]}' is another" if names else f"{len(own)} operations, not {len(first)}"
+            raise InputError(
+                f"{phase.name}: does other work than {phases[0].name}: {where}; phases of a run differ in masks alone"
+            )
+
+
+def _work_of(trace: Trace) -> list[dict[str, Any]]:
+    """The operations of a trace without what was seen of their operands."""
+    return [operation.model_dump(exclude={"observed"}) for operation in trace.operations]
 
 
 def _phase_results(

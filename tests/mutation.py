@@ -437,8 +437,8 @@ FAULTS = (
         "int(counts.sum()) * math.log(one) > math.log(_BY_CHANCE)", "math.log(one) > math.log(_BY_CHANCE)",
     ),
     Fault(
-        "tracer", MEASURE, "_in_memory_order", "an element that a view repeats counts as often as it is seen",
-        "if tensor.stride(dimension) == 0:", "if tensor.stride(dimension) < 0:",
+        "tracer", MEASURE, "density", "elements that a view repeats make an operand sparse",
+        "tensor.numel() if sparse else flat.numel()", "tensor.numel()",
     ),
     Fault(
         "tracer", WORKS, "_pooling_reads", "a window of an adaptive pooling ends before its last element",

@@ -50,7 +50,7 @@ HOMES = {
 }
 # Modules that share a name because they are the same thing at another level.
 SAME_THING = {
-    "ablation", "accuracy", "axes", "compiled", "contenders", "diff", "exporting", "importing", "masks", "methods", "overlap",
+    "ablation", "accuracy", "axes", "compiled", "contenders", "course", "diff", "exporting", "gains", "importing", "masks", "methods", "overlap",
     "paper", "pareto", "platforms", "plot", "report", "results", "rules", "scalesim", "schedule", "search", "sweep",
     "timeline", "trace", "training", "validation",
 }  # fmt: skip

@@ -214,7 +214,10 @@ def test_a_written_run_loads_as_it_was(run: acs.TrainingResult, tmp_path: Path) 
         assert load_training(tmp_path / name) == other
     write_results(tmp_path / "step.json", [run.phases[2].result])
     phase = json.loads((tmp_path / "a.json").read_text())["phases"][2]
-    assert json.loads((tmp_path / "step.json").read_text()) == phase["result"]
+    assert json.loads((tmp_path / "step.json").read_text()) == {
+        **phase["result"],
+        "dense": json.loads(json.dumps(run.dense.to_dict())),
+    }
     assert load_results(tmp_path / "step.json") == (run.phases[2].result,)
     with pytest.raises(acs.InputError, match=r"^run.txt: training runs are written as .json or .csv, got '.txt'$"):
         write_training(Path("run.txt"), run)

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import typing
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import GenericAlias
@@ -15,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from accelsim.base.errors import InputError, did_you_mean
+from accelsim.base.overwriting import note_input, refuse_inputs
 
 __all__ = [
     "FileModel",
@@ -70,6 +72,7 @@ def read_text(path: Path) -> str:
 
     Raises `InputError` when it cannot be read.
     """
+    note_input(path)
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         return raw.decode("utf-8-sig")
@@ -77,7 +80,7 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise InputError(f"{path}: is a directory, a file is needed") from None
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{path}: truncated or damaged gzip file ({error})") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: not a text file (UTF-8 expected)") from None
@@ -243,8 +246,9 @@ def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, to be written; it takes the place of `path` where nothing was raised.
 
-    Raises `InputError` when it cannot be written.
+    Raises `InputError` when it cannot be written, and where it is an input of the command.
     """
+    refuse_inputs(path)
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         os.close(handle)
@@ -269,6 +273,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     it cannot be written.
     """
     folder = folder.absolute()
+    refuse_inputs(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         filled, old = (Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.")) for _ in range(2))

@@ -22,12 +22,14 @@ from threading import RLock
 from typing import Any, TypeVar
 
 import numba
+import numpy as np
 
 from accelsim.base.version import __version__
 
-__all__ = ["borrowing", "compiled_before", "jit", "kernel_files"]
+__all__ = ["borrowing", "compiled_before", "jit", "kernel_files", "plain"]
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+Answer = TypeVar("Answer", bound=tuple[Any, ...])
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _SETTINGS_LOCK = RLock()
@@ -53,6 +55,17 @@ def borrowing(function: Kernel, **options: bool) -> Kernel:
     """Compile `function` without reference counts, for one that makes no array and keeps none: counting each array that
     is handed in or looked at takes longer than much of what such functions do."""
     return jit(function, _nrt=False, **options)
+
+
+def plain(answer: Answer) -> Answer:
+    """Return a kernel's answer in Python's numbers: a compiled one gives these itself, an interpreted one numpy's."""
+    return _plain(answer) if numba.config.DISABLE_JIT else answer
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return type(value)(*map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def compiled_before(function: Any) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 from accelsim.base.errors import AccelsimError, did_you_mean
+from accelsim.base.overwriting import keeping_inputs
 from accelsim.base.version import __version__
 
 __all__ = ["main"]
@@ -73,7 +74,8 @@ def _cli() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 2 bad input, 3 infeasible, 130 interrupted."""
     try:
-        code = _cli.main(args=None if argv is None else list(argv), prog_name="accelsim", standalone_mode=False)
+        with keeping_inputs():
+            code = _cli.main(args=None if argv is None else list(argv), prog_name="accelsim", standalone_mode=False)
     except AccelsimError as error:
         for line in str(error).splitlines():
             click.echo(f"error: {line}", err=True)

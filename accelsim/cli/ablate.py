@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from accelsim.base.errors import InputError
-from accelsim.cli.options import announce_compilation, check_folder, open_design
+from accelsim.cli.heeding import check_heeded, tell_of_masks
+from accelsim.cli.options import announce_compilation, check_folder, open_design, open_traces
 
 if TYPE_CHECKING:
     from accelsim.results.ablation import AblationRow
@@ -64,7 +65,6 @@ def ablate_command(
     scheduler. What the design says of its schedule is replaced.
     """
     from accelsim.studies.ablation import ablate
-    from accelsim.workload.trace import load_trace
 
     for option, given in (("TRACE", traces), ("--method", methods), ("--pattern", patterns)):
         repeated = [item for index, item in enumerate(given) if item in given[:index]]
@@ -73,7 +73,9 @@ def ablate_command(
     ignored = [setting for setting in settings if setting.strip().startswith("schedule.")]
     if ignored:
         raise InputError(f"--set {ignored[0]}: an ablation sets the schedule itself")
-    workloads, design = [load_trace(trace) for trace in traces], open_design(hw, settings)
+    check_heeded(methods)
+    workloads, design = open_traces(traces), open_design(hw, settings)
+    tell_of_masks(workloads)
     folder = check_folder(output)
     announce_compilation()
     rows = [

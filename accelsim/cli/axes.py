@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from accelsim.base.errors import InputError, did_you_mean
+from accelsim.cli.heeding import tell_of_masks
 
 if TYPE_CHECKING:
     from accelsim.sweep.space import Sweep
@@ -58,7 +59,7 @@ def axis_options(function: Function) -> Function:
 def read_sweep(sources: Sequence[str], given: dict[str, Any]) -> "Sweep":
     """Return the sweep of a shipped name or file, or of traces and the options `given`."""
     from accelsim.sweep.spec import load_sweep, make_sweep, sweep_names
-    from accelsim.workload.trace import workload_names
+    from accelsim.workload.trace import load_trace, workload_names
 
     if len(sources) == 1 and (sources[0] in sweep_names() or sources[0].endswith((".yaml", ".yml"))):
         extra = [name for name, value in given.items() if value not in {None, (), False}]
@@ -69,7 +70,7 @@ def read_sweep(sources: Sequence[str], given: dict[str, Any]) -> "Sweep":
     if len(sources) == 1 and any(f"'{name}'" in near for name in sweep_names()) and not Path(sources[0]).exists():
         raise InputError(f"'{sources[0]}': neither a sweep nor a trace{near}; shipped: {', '.join(sweep_names())}")
     axes = [(name, given[name]) for name in _AXES if given[name] is not None]
-    return make_sweep(
+    sweep = make_sweep(
         sources,
         given["hw"] or "sat_vcu1525",
         vary=[*axes, *(_pair("vary", text, "array.rows=16,32,64") for text in given["vary"])],
@@ -80,6 +81,9 @@ def read_sweep(sources: Sequence[str], given: dict[str, Any]) -> "Sweep":
         sampling=_only_with_sample(given, "sampling", "random"),
         seed=_only_with_sample(given, "seed", 0),
     )
+    if not any(text.partition("=")[0].strip() == "method" for text in given["vary"]):
+        tell_of_masks([load_trace(source) for source in sources])
+    return sweep
 
 
 def _pair(option: str, text: str, example: str) -> tuple[str, str]:

@@ -8,11 +8,13 @@ import click
 
 from accelsim.base.errors import InputError
 from accelsim.cli.contenders import check_baseline, echo_contenders
+from accelsim.cli.heeding import check_heeded, tell_of_masks
 from accelsim.cli.options import (
     announce_compilation,
     check_output,
     gathered,
     open_design,
+    open_traces,
     settings_option,
     step_options,
 )
@@ -122,7 +124,6 @@ def compare_command(
     from accelsim.lowering.case import case_of, cases_of
     from accelsim.results.result_file import comparison, write_results
     from accelsim.simulation import compare_cases
-    from accelsim.workload.trace import load_trace
 
     target = check_output(output, (".json", ".csv"))
     cases = cases_of(case_of(method="dense", **step), methods, patterns)
@@ -137,7 +138,9 @@ def compare_command(
         repeated = [item for index, item in enumerate(given) if item in given[:index]]
         if repeated:
             raise InputError(f"{option} {repeated[0]}: is given twice")
-    workloads = [load_trace(trace) for trace in traces]
+    check_heeded(methods, step["mode"])
+    workloads = open_traces(traces)
+    tell_of_masks(workloads)
     machines = [open_design(name, settings) for name in designs]
     rivals = _rivals(platforms)
     names = [*(design.label for design in machines), *(rival.name for rival in rivals)]

@@ -1,21 +1,25 @@
 """``accelsim diff``: what differs between two traces, two sets of results, two sweeps or two training runs."""
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
     from rich.table import Table
 
-    from accelsim.diff import Change, Comparison, Section
+    from accelsim.diff import Change, Comparison, MaskChange, Section
 
 __all__ = ["diff_command"]
 
 _IDENTITY = 12
 _MOST_CHANGES = 200
 _MOST_KEYS = 20
+_OBSERVED = "observed."
 _DIGESTS = ("identity", "trace", "plan")
 
 
@@ -29,8 +33,9 @@ _DIGESTS = ("identity", "trace", "plan")
     show_default=True,
     help="Numbers differ where they are further apart than this share of the larger one.",
 )
+@click.option("--all", "every", is_flag=True, help="Show histograms and densities of all operands of traces, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print the differences as one JSON object.")
-def diff_command(old: str, new: str, rtol: float, as_json: bool) -> int:
+def diff_command(old: str, new: str, rtol: float, every: bool, as_json: bool) -> int:
     """Show every value that differs between A and B: two traces (shipped names or files), two files of results or two
     training runs (as written by -o, simulate --json and compare --json), or two sweeps (.csv or .parquet).
 
@@ -44,25 +49,51 @@ def diff_command(old: str, new: str, rtol: float, as_json: bool) -> int:
     else:
         from accelsim.cli.screen import console
 
-        _show(console(), comparison, old, new)
+        _show(console(), comparison, old, new, every)
     return 0 if comparison.equal else 1
 
 
-def _show(out: "Console", comparison: "Comparison", old: str, new: str) -> None:
+def _show(out: "Console", comparison: "Comparison", old: str, new: str, every: bool) -> None:
     sections = comparison.sections
     compared = sum(section.compared for section in sections)
     if comparison.equal:
         out.print(f"equal: {compared:,} values")
         return
     out.print(f"A: {old}\nB: {new}", markup=False)
+    hidden: list[Change] = []
     for section in sections:
-        if not section.equal:
-            _show_section(out, section)
+        shown = section
+        if comparison.kind == "trace" and not every:
+            seen = [change for change in section.changes if change.field.startswith(_OBSERVED)]
+            hidden += seen
+            shown = replace(section, changes=tuple(change for change in section.changes if change not in seen))
+        if not shown.equal:
+            _show_section(out, shown)
+    _show_masks(out, comparison.masks, hidden)
     parts = [f"{sum(len(section.changes) for section in sections):,} of {compared:,} values differ"]
     for what, words in (("removed", "only in A"), ("added", "only in B"), ("moved", "moved")):
         number = sum(len(getattr(section, what)) for section in sections)
         parts += [f"{number:,} row{'s' * (number > 1)} {words}"] * (number > 0)
     out.print(f"\n{', '.join(parts)}")
+
+
+def _show_masks(out: "Console", masks: "Sequence[MaskChange]", hidden: "Sequence[Change]") -> None:
+    """Print a line for each weight whose mask differs, and how many numbers of operands are not shown."""
+    if masks:
+        out.print("\n[bold]masks[/bold]")
+    for mask in masks:
+        patterns = mask.old if mask.old == mask.new else f"{mask.old} -> {mask.new}"
+        densities = [f"{value:.2f}" if value is not None else "-" for value in (mask.old_density, mask.new_density)]
+        if mask.old_density != mask.new_density and densities[0] == densities[1]:
+            densities = [f"{value:.6g}" for value in (mask.old_density, mask.new_density) if value is not None]
+        density = densities[0] if mask.old_density == mask.new_density else " -> ".join(densities)
+        out.print(f"{mask.operation} {mask.stage} {patterns}, density {density}", markup=False, soft_wrap=True)
+    if hidden:
+        operations = len({change.key for change in hidden})
+        out.print(
+            f"{'histograms and densities' if masks else 'observed numbers'} of operands:"
+            f" {len(hidden):,} values differ in {operations:,} operation{'s' * (operations > 1)}; --all shows them"
+        )
 
 
 def _show_section(out: "Console", section: "Section") -> None:

@@ -112,13 +112,28 @@ def _grouped(choice: GemmChoice) -> list[list[Alternative]]:
     return [sorted(group, key=lambda item: item != chosen) for group in by_cycles]
 
 
+def _without_runs(machines: Sequence[str]) -> list[str]:
+    """Chains of neighbouring depths as one: ``chain 2 to 5``."""
+    told: list[str] = []
+    first = last = 0
+    for machine in machines:
+        depth = int(machine.removeprefix("chain ")) if machine.startswith("chain ") else 0
+        if depth and depth == last + 1 and first:
+            told[-1] = f"chain {first} to {depth}"
+        else:
+            told.append(machine)
+            first = depth
+        last = depth
+    return told
+
+
 def _cells(group: Sequence[Alternative], choice: GemmChoice, *, generation: bool) -> list[str]:
     first = group[0]
-    dataflow, *others = mapping_cells(choice.gemm, first.mapping)
-    more = [f", {_machine_of(choice.gemm, item.mapping)}" for item in group[1:]]
+    _, *others = mapping_cells(choice.gemm, first.mapping)
+    machines = ", ".join(_without_runs([_machine_of(choice.gemm, item.mapping) for item in group]))
     return [
         _CHOSEN if first == choice.chosen else "",
-        "".join((dataflow, *more)),
+        f"{first.mapping.dataflow} {machines}".strip(),
         *others,
         f"{first.cycles:,}",
         f"{first.cycles / choice.chosen.cycles:.3f}x",

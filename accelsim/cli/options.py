@@ -13,6 +13,7 @@ from accelsim.base.errors import InputError
 if TYPE_CHECKING:
     from accelsim.hardware.design import Design
     from accelsim.lowering.tasks import Overrides
+    from accelsim.workload.trace import Trace
 
 __all__ = [
     "announce_compilation",
@@ -20,6 +21,7 @@ __all__ = [
     "check_output",
     "gathered",
     "open_design",
+    "open_traces",
     "plan_option",
     "read_overrides",
     "read_settings",
@@ -115,6 +117,16 @@ def open_design(name: str, settings: Sequence[str]) -> "Design":
     for remark in design.remarks:
         click.echo(f"note: {remark}", err=True)
     return design
+
+
+def open_traces(names: Sequence[str]) -> "list[Trace]":
+    """Load traces; those of one model carry the names of their files, to be told apart."""
+    from accelsim.workload.names import workloads_of
+    from accelsim.workload.trace import load_trace
+
+    traces = [load_trace(name) for name in names]
+    called = workloads_of(names, [trace.model for trace in traces])
+    return [trace.model_copy(update={"model": name}) for trace, name in zip(traces, called, strict=True)]
 
 
 def read_overrides(dense: Sequence[str], sparse: Sequence[str]) -> "Overrides":

@@ -16,6 +16,7 @@ _SHOWS = {
     "stages": "step time by stage",
     "energy": "step energy by component",
     "training": "time of training runs by phase",
+    "phases": "speedup, density and conforming share over the steps of a training run",
     "layer-speedup": "speedup of each layer over the first result",
     "utilisation": "utilisation of the array by layer and stage",
     "mapping": "dataflow of each layer and stage",
@@ -56,9 +57,11 @@ class _Plot(click.Command):
 )
 @click.option("-x", metavar="COLUMN", help="Across: of sweep, sweep-map, pareto and platforms.")
 @click.option("-y", metavar="COLUMN", help="Upward: of sweep, sweep-map and pareto; the metric of sensitivity.")
-@click.option("--value", metavar="COLUMN", help="Metric of the cells of sweep-map.")
+@click.option("--value", metavar="COLUMN", help="Metric of the cells of sweep-map; the N:M of phases.")
 @click.option("--by", metavar="COLUMN", help="A line of sweep, or a group of predicted, for each value of this.")
-@click.option("--layer", metavar="NAME", help="Show this layer in the timeline: a panel around each of its stages.")
+@click.option(
+    "--layer", metavar="NAME", help="Of the timeline: a panel around each stage of this layer. Of phases: name it."
+)
 @click.option("--hw", metavar="NAME|FILE", help="Design of the roofline: results hold theirs, and another is refused.")
 @click.option("--set", "settings", multiple=True, metavar="PATH=VALUE", help="Field of that design.")
 def plot_command(

@@ -9,10 +9,12 @@ import click
 from click.core import ParameterSource
 
 from accelsim.base.errors import InputError
+from accelsim.cli.heeding import check_heeded, tell_of_masks
 from accelsim.cli.options import (
     announce_compilation,
     check_folder,
     open_design,
+    open_traces,
     read_settings,
     settings_option,
     step_options,
@@ -124,7 +126,7 @@ def _read(
     """Results of files, which hold their designs; those that are named have to be the same."""
     from accelsim.hardware.design import check_same
     from accelsim.results.result_file import load_results
-    from accelsim.results.step import Results
+    from accelsim.results.step import told_apart
 
     traces = [source for source in sources if source not in files]
     if traces:
@@ -132,7 +134,7 @@ def _read(
     unused = [name for name in given if name not in {"sources", "--hw", "--set", "-o"}]
     if unused:
         raise InputError(f"{unused[0]}: {files[0]} holds results, which say so already")
-    results = Results(result for file in files for result in load_results(file))
+    results = told_apart([result for file in files for result in load_results(file)])
     if not results:
         raise InputError(f"{files[0]}: no results to report on")
     changes = read_settings(settings)
@@ -149,9 +151,10 @@ def _simulate(
     step: "dict[str, Any]",
 ) -> "tuple[list[Trace], Results]":
     from accelsim.simulation import compare
-    from accelsim.workload.trace import load_trace
 
-    traces = [load_trace(source) for source in sources]
+    check_heeded(methods, step["mode"])
+    traces = open_traces(sources)
+    tell_of_masks(traces)
     return traces, compare(
         traces, machines, methods=tuple(dict.fromkeys(("dense", *methods))), patterns=patterns, **step
     )

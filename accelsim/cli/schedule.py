@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from accelsim.base.errors import InputError
+from accelsim.cli.heeding import check_heeded, tell_of_masks
 from accelsim.cli.options import (
     announce_compilation,
     check_output,
@@ -65,7 +66,9 @@ def schedule_command(
     if every and explain is None:
         raise InputError("--all: shows every mapping of one layer; add --explain LAYER")
     target = check_output(output, (".json",))
+    check_heeded([method], step["mode"])
     workload, design = load_trace(trace), open_design(hw, settings)
+    tell_of_masks([workload])
     case = case_of(method=method, pattern=pattern, **step)
     announce_compilation()
     made = plan_step(workload, design, case, plan=plan)
@@ -123,7 +126,7 @@ def _show_gemms(out: "Console", plan: "Plan", design: "Design", optimizer: "Opti
     )
     if plan.evaluated:
         out.print(
-            f"{plan.evaluated:,} mappings evaluated, {plan.pruned:,} excluded by lower bounds, of the whole space"
+            f"{plan.evaluated:,} mappings evaluated, {plan.pruned:,} excluded singly by lower bounds, others in bulk"
         )
 
 
@@ -140,7 +143,8 @@ def _show_step(out: "Console", plan: "Plan", design: "Design", case: "Case") -> 
     table.show_header = False
     table.add_row("the step", f"{cycles:,} cycles, {how} ({case.engine} engine)")
     table.add_row(
-        "lower bound", f"{bound:,} cycles in any order, set by {limit}; the step is {cycles / bound - 1:.1%} above"
+        "lower bound",
+        f"{bound:,} cycles with any mapping in any order, set by {limit}; the step is {cycles / bound - 1:.1%} above",
     )
     table.add_row("generated ahead", _listed(plan, plan.ahead, "copies behind the update of their weight"))
     table.add_row("generated online", _listed(plan, plan.online, "operands in front of their GEMM"))

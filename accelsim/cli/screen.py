@@ -34,8 +34,8 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else _WIDTH_IN_FILES, highlight=False)
 
 
-def show_result(result: Result) -> None:
-    """Print a result beside the dense step that its speedup is over."""
+def show_result(result: Result, *, by_layer: bool = False) -> None:
+    """Print a result beside the dense step that its speedup is over; with `by_layer`, what each layer gains."""
     out, dense = console(), result.dense or result
     what = "dense, as planned" if result.method == "dense" and result is not dense else result.case
     step = "training step" if result.mode == "train" else "forward pass"
@@ -52,8 +52,15 @@ def show_result(result: Result) -> None:
             f" [bold]{result.step.speedup:.2f}x[/bold] faster for"
             f" {dense.step.energy_j / result.step.energy_j:.2f}x less energy.\n"
         )
+    if result.dense is not None and result.basis.case.method.is_sparse:
+        out.print(f"What limits it: {result.diagnosis()}.\n", soft_wrap=True, markup=False)
     _stages(out, both, ["dense", what])
-    _slowest(out, result)
+    if by_layer:
+        from accelsim.cli.gains import show_gains  # which draws tables with this module
+
+        show_gains(out, result)
+    else:
+        _slowest(out, result)
     show_notes(out, result.notes)
 
 

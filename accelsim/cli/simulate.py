@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from accelsim.cli.heeding import check_heeded, tell_of_link, tell_of_masks
 from accelsim.cli.options import (
     announce_compilation,
     check_output,
@@ -15,16 +16,21 @@ from accelsim.cli.options import (
     step_options,
 )
 from accelsim.cli.recording import check_timeline, record, timeline_options
-from accelsim.cli.training import read_run, run_training, training_options
+from accelsim.cli.training import check_phases, read_phases, read_run, show_run, training_options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from accelsim.hardware.design import Design
+    from accelsim.results.training import TrainingResult
+    from accelsim.workload.sampled_run import TracePhase
+    from accelsim.workload.trace import Trace
 
 __all__ = ["simulate_command"]
 
 
 @click.command("simulate")
-@click.argument("trace")
+@click.argument("trace", required=False)
 @click.option("--hw", default="sat_vcu1525", show_default=True, metavar="NAME|FILE", help="Design to run on.")
 @click.option("--method", default="bdwp", show_default=True, help="Sparse-training method (accelsim list methods).")
 @click.option("--pattern", default="2:8", show_default=True, metavar="N:M", help="N of every M elements are kept.")
@@ -38,11 +44,16 @@ __all__ = ["simulate_command"]
     type=float,
     help="Link of each rank, 10^9 byte/s: charges the messages between ranks of a distributed step.",
 )
+@click.option(
+    "--by-layer",
+    is_flag=True,
+    help="Show what each layer gains over the dense step in FF, BP and WU, the masks in the trace, and why not more.",
+)
 @click.option("--save-design", metavar="FILE", help="Write the design with its --set as a file of its own: .yaml.")
 @click.option("-o", "--output", metavar="FILE", help="Write the result: .json (everything) or .csv (layers).")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def simulate_command(
-    trace: str,
+    trace: str | None,
     hw: str,
     method: str,
     pattern: str,
@@ -53,6 +64,7 @@ def simulate_command(
     timeline: str | None,
     window: str | None,
     link_gb_per_s: float | None,
+    by_layer: bool,
     save_design: str | None,
     output: str | None,
     as_json: bool,
@@ -60,7 +72,8 @@ def simulate_command(
     """Time one training step of TRACE (a shipped name or a file) and say where cycles and energy go.
 
     With --epochs and --dataset-size, or with --steps, time a whole training run: --method may be a recipe then
-    (accelsim list recipes).
+    (accelsim list recipes). So do --phase, and a TRACE that holds a run, as accelsim.tracing writes with every=N: there
+    the masks of the traces run as they are.
     """
     from accelsim.results.result_file import write_results
     from accelsim.results.timeline_file import write_timeline
@@ -68,15 +81,25 @@ def simulate_command(
     from accelsim.workload.trace import load_trace
 
     link = None if link_gb_per_s is None else f"{link_gb_per_s:g}"
-    single = {"--plan": plan, "--timeline": timeline, "--window": window, "--link-gb-per-s": link}
-    whole = read_run(run, step["mode"], single)
+    single = {"--plan": plan, "--timeline": timeline, "--window": window, "--link-gb-per-s": link,
+              "--by-layer": "" if by_layer else None}  # fmt: skip
+    phases = read_phases(trace, run["phases"])
+    if phases:
+        check_phases(run, step["mode"], single, method)
+    else:
+        check_heeded([method], step["mode"])
+    whole = None if phases else read_run(run, step["mode"], single)
     target, recording = check_output(output, (".json", ".csv")), check_timeline(timeline, window, step["engine"])
     saved = check_output(save_design, (".yaml", ".yml"), "--save-design")
-    workload, design = load_trace(trace), open_design(hw, settings)
+    workload = None if phases or trace is None else load_trace(trace)
+    design = open_design(hw, settings)
+    if workload is not None:
+        tell_of_masks([workload])
+        tell_of_link(workload)
     announce_compilation()
-    if whole is not None:
-        del step["mode"]
-        run_training(target, as_json, workload, design, method=method, pattern=pattern, **step, **whole)
+    if workload is None or whole is not None:
+        of_run = {"method": method, "pattern": pattern, **(whole or {})}
+        show_run(_run_of(workload, phases, design, step, of_run), target, as_json)
         _save(saved, design, as_json=as_json)
         return
     result = simulate(workload, design, method=method, pattern=pattern, plan=plan, link_gb_per_s=link_gb_per_s, **step)
@@ -86,16 +109,34 @@ def simulate_command(
     if recording is not None and recorded is not None:
         write_timeline(recording, recorded)
     if as_json:
-        click.echo(json.dumps(result.to_dict()))
+        from accelsim.results.gains import gains_data
+
+        click.echo(json.dumps(gains_data(result) if by_layer else result.to_dict()))
         _save(saved, design, as_json=True)
         return
     from accelsim.cli.screen import show_result
 
-    show_result(result)
+    show_result(result, by_layer=by_layer)
     for path in (target, recording):
         if path is not None:
             click.echo(f"written: {path}")
     _save(saved, design, as_json=False)
+
+
+def _run_of(
+    workload: "Trace | None",
+    phases: "Sequence[TracePhase]",
+    design: "Design",
+    step: dict[str, Any],
+    run: dict[str, Any],
+) -> "TrainingResult":
+    """Simulate a training run, of phases or of a workload; its steps have the mode train."""
+    from accelsim.training import simulate_phases, simulate_training
+
+    options = {name: value for name, value in step.items() if name != "mode"}
+    if workload is None:
+        return simulate_phases(phases, design, **options)
+    return simulate_training(workload, design, **options, **run)
 
 
 def _save(path: Path | None, design: "Design", *, as_json: bool) -> None:

@@ -1,13 +1,14 @@
 """``accelsim simulate`` of a whole training run: its options, and what it looks like on a screen."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from accelsim.base.errors import InputError
+from accelsim.cli.heeding import given
 from accelsim.cli.options import gathered
 
 if TYPE_CHECKING:
@@ -15,10 +16,19 @@ if TYPE_CHECKING:
 
     from accelsim.results.training import TrainingResult
     from accelsim.sparsity.recipes import Share
+    from accelsim.workload.sampled_run import TracePhase
 
-__all__ = ["read_run", "run_training", "training_options"]
+__all__ = ["check_phases", "read_phases", "read_run", "show_run", "training_options"]
 
 _OPTIONS = (
+    click.option(
+        "--phase",
+        "phases",
+        multiple=True,
+        metavar="TRACE:STEPS",
+        help="Simulate a training run from traces of your own, without TRACE: so many steps with the masks of this one,"
+        " as they are. Repeatable, in order.",
+    ),
     click.option("--epochs", type=int, metavar="E", help="Simulate a training run of E epochs (with --dataset-size)."),
     click.option("--dataset-size", type=int, metavar="D", help="Samples of an epoch of a training run."),
     click.option("--steps", type=int, metavar="S", help="Simulate a training run of S steps."),
@@ -41,11 +51,73 @@ training_options = gathered("run", _OPTIONS)
 """Options that make a training run of a step; the argument `run` is a dict of them."""
 
 
+def read_phases(trace: str | None, phases: Sequence[str]) -> "Sequence[TracePhase]":
+    """Return the phases that ``--phase`` names or that a sampled run holds; none where TRACE is a trace."""
+    from accelsim.workload.names import unique_names
+    from accelsim.workload.sampled_run import TracePhase, load_run
+    from accelsim.workload.trace import load_trace
+
+    if not phases:
+        if trace is None:
+            raise click.UsageError("Missing argument 'TRACE'.", click.get_current_context())
+        return load_run(trace).phases() if _holds_run(trace) else ()
+    if trace is not None:
+        raise InputError(f"{trace}: --phase names the traces of a training run; leave TRACE out")
+    pairs = [text.rpartition(":") for text in phases]
+    for (name, _, steps), text in zip(pairs, phases, strict=True):
+        if not name or not steps.isdecimal() or int(steps) < 1:
+            raise InputError(f"--phase {text}: expected TRACE:STEPS, as in pruned.json:334")
+    titles = unique_names([_title_of(name) for name, *_ in pairs])
+    return [
+        TracePhase(name=title, steps=int(steps), trace=load_trace(name))
+        for title, (name, _, steps) in zip(titles, pairs, strict=True)
+    ]
+
+
+def _title_of(name: str) -> str:
+    return Path(name).name.removesuffix(".gz").removesuffix(".json")
+
+
+def _holds_run(name: str) -> bool:
+    """Whether a file holds a sampled run."""
+    from accelsim.base.files import parse_json, read_text
+    from accelsim.workload.sampled_run import FORMAT
+    from accelsim.workload.trace import workload_names
+
+    path = Path(name)
+    if name in workload_names() or not path.name.endswith((".json", ".json.gz")) or not path.is_file():
+        return False
+    data = parse_json(read_text(path), name)
+    return isinstance(data, dict) and str(data.get("format")).partition("/")[0] == FORMAT.partition("/")[0]
+
+
+def check_phases(run: Mapping[str, Any], mode: str, of_a_step: Mapping[str, str | None], method: str) -> None:
+    """Refuse what a run of own phases does not heed; `of_a_step` as in `read_run`."""
+    for name, value in run.items():
+        if name != "phases" and value is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} {value:g}: a run of phases is as long as its phases say; leave it out")
+    if given("method") and method != "traced":
+        raise InputError(f"--method {method}: phases run the masks in their traces; leave it out, or say traced")
+    if given("pattern"):
+        raise InputError("--pattern: phases run the masks in their traces; leave it out")
+    _check_whole(mode, of_a_step, ", and phases make a training run")
+
+
+def _check_whole(mode: str, of_a_step: Mapping[str, str | None], hint: str) -> None:
+    for option, value in of_a_step.items():
+        if value is not None:
+            raise InputError(f"{option} {value}".rstrip() + f": is about one step{hint}")
+    if mode != "train":
+        raise InputError(f"mode: got '{mode}'; the steps of a training run have the mode train")
+
+
 def read_run(run: Mapping[str, Any], mode: str, of_a_step: Mapping[str, str | None]) -> dict[str, Any] | None:
     """Return the arguments of `accelsim.simulate_training` that make a run, None where one step is asked for.
 
     `of_a_step` are options that only a single step has, with their values.
     """
+    run = {name: value for name, value in run.items() if name != "phases"}
     if run["epochs"] is run["steps"] is run["dataset_size"] is None:
         for name in ("dense_share", "fine_tune_share"):
             if run[name] is not None:
@@ -54,20 +126,14 @@ def read_run(run: Mapping[str, Any], mode: str, of_a_step: Mapping[str, str | No
                     f"{option} {run[name]:g}: is a part of a training run; add --epochs and --dataset-size, or --steps"
                 )
         return None
-    for option, value in of_a_step.items():
-        if value is not None:
-            raise InputError(f"{option} {value}: is about one step; leave --epochs, --dataset-size and --steps out")
-    if mode != "train":
-        raise InputError(f"mode: got '{mode}'; the steps of a training run have the mode train")
+    _check_whole(mode, of_a_step, "; leave --epochs, --dataset-size and --steps out")
     return dict(run)
 
 
-def run_training(target: Path | None, as_json: bool, *given: Any, **options: Any) -> None:
-    """Simulate a training run, write it to `target` and show it; the rest is for `accelsim.simulate_training`."""
+def show_run(training: "TrainingResult", target: Path | None, as_json: bool) -> None:
+    """Write a training run to `target` and show it."""
     from accelsim.results.training import write_training
-    from accelsim.training import simulate_training
 
-    training = simulate_training(*given, **options)
     if target is not None:
         write_training(target, training)
     if as_json:
@@ -116,17 +182,22 @@ def _of_run(share: "Share") -> str:
 def _phases(out: "Console", training: "TrainingResult") -> None:
     from accelsim.base.units import show, show_duration
     from accelsim.cli.screen import table_of, words
+    from accelsim.results.course import mask_density
 
+    densities = [mask_density(phase.result.operations) for phase in training.phases]
+    seen = training.method == "traced" and any(density is not None for density in densities)
     table = table_of(
-        words("phase"), words("method"), words("pattern"), "steps", "step time", "phase time", "energy", "speedup"
-    )
-    for phase in training.phases:
+        words("phase"), words("method"), words("pattern"), "steps", *(["density"] * seen), "step time", "phase time",
+        "energy", "speedup",
+    )  # fmt: skip
+    for phase, density in zip(training.phases, densities, strict=True):
         runs_dense = phase.result.method == "dense" != phase.method
         table.add_row(
             phase.name,
             phase.method,
             f"{phase.pattern or '-'}{', runs dense' * runs_dense}",
             f"{phase.steps:,}",
+            *(["-" if density is None else f"{density:.3f}"] * seen),
             show(phase.result.step.latency_s, "s"),
             show_duration(phase.latency_s),
             show(phase.energy_j, "J"),

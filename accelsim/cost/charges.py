@@ -11,6 +11,7 @@ from enum import StrEnum
 from math import ceil
 from typing import Any, NamedTuple, Protocol
 
+from accelsim.base.jit import plain
 from accelsim.cost.compiled import pipeline, unit_pace
 from accelsim.cost.compiled.values import GemmNumbers, MachineNumbers, MappingNumbers
 from accelsim.cost.gemm import sore_cycles
@@ -77,7 +78,7 @@ class GemmCharge(Charge):
 
 def charge_gemm(numbers: GemmNumbers, mapping: MappingNumbers, machine: MachineNumbers, design: Design) -> GemmCharge:
     """Return what a GEMM costs with a mapping, without the generation of its weight operand."""
-    costs = pipeline.evaluate(numbers, machine, mapping)
+    costs = plain(pipeline.evaluate(numbers, machine, mapping))
     dram_bytes = costs.x_bytes + costs.w_bytes + costs.y_bytes
     dram = dram_bytes / machine.bytes_per_cycle
     limits = {Bound.COMPUTE: costs.issue_cycles, Bound.DRAIN: costs.drain_cycles, Bound.PORT: costs.port_cycles}

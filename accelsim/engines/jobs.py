@@ -11,6 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from accelsim.base.jit import plain
 from accelsim.cost.compiled import pipeline
 from accelsim.cost.compiled.values import GemmNumbers, MachineNumbers, MappingNumbers
 
@@ -83,7 +84,7 @@ class GemmJobs:
 
 def gemm_jobs(numbers: GemmNumbers, mapping: MappingNumbers, machine: MachineNumbers) -> GemmJobs:
     """Return the jobs of a GEMM with a mapping; copies follow each other, the next one's tiles loaded ahead."""
-    found = pipeline.job_classes(numbers, machine, mapping)
+    found = plain(pipeline.job_classes(numbers, machine, mapping))
     counts, classes = [_times(found.trips[dimension]) for dimension in mapping.order], found.classes
     count = numbers.shape.count
     if count == 1:

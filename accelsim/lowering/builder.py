@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import Literal
 
 from accelsim.base.errors import InputError
-from accelsim.lowering.case import check_batch
+from accelsim.lowering.case import Case, check_batch
 from accelsim.lowering.passes import Multiple, Passes
 from accelsim.lowering.phases import Weighted, col2im, column_gemm, matmul, positions, weight_gemms, wu_gemm
 from accelsim.lowering.rules import Rules, Target, check_supported, input_gradients
@@ -30,7 +30,7 @@ from accelsim.sparsity.methods import Method, Operand, SparseOperand
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.trace import Collective, Conv, ConvTranspose, Matmul, Trace, Vector
 
-__all__ = ["lower"]
+__all__ = ["lower", "lower_case"]
 
 LARGEST_MACS = 2**60
 
@@ -97,6 +97,21 @@ def lower(
         after=tuple(builder.after),
         notes=tuple(dict.fromkeys(rules.notes)),
         columns=builder.as_columns,
+    )
+
+
+def lower_case(trace: Trace, design: Target, case: Case, *, columns: Collection[Scattered] = ()) -> Step:
+    """Return the step of `trace` in a case, see `lower`; dense training ignores overrides."""
+    return lower(
+        trace,
+        design,
+        case.method,
+        pattern=case.pattern,
+        batch=case.batch,
+        mode=case.mode,
+        overrides=case.overrides if case.method.is_sparse else None,
+        columns=columns,
+        messages_timed=case.link_gb_per_s is not None,
     )
 
 

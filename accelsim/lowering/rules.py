@@ -10,7 +10,7 @@ from accelsim.lowering.tasks import Note, Overrides, Stage
 from accelsim.sparsity.methods import Axis, Method, Operand, SparseOperand
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.names import counted
-from accelsim.workload.observed import OperandSparsity
+from accelsim.workload.observed import OperandSparsity, forward_pattern
 from accelsim.workload.trace import Collective, Trace, Vector
 
 __all__ = ["Rules", "Target", "check_supported", "input_gradients"]
@@ -147,23 +147,36 @@ class Rules:
                 continue
             if entry.density == 0:
                 self._note(operation, stage, f"kept dense, its {operand} was all zero, which is no pattern")
-            elif entry.pattern is None:
-                if entry.density != 1:
-                    self._note(operation, stage, f"kept dense, density {entry.density:.3g} without an N:M pattern")
-            elif entry.axis != axis:
+            elif entry.pattern is not None and entry.axis != axis:
+                self._note(operation, stage, _other_axis(entry.pattern, str(entry.axis), stage, axis))
+            elif entry.pattern is not None and (
+                (mode := self._mode_for(entry)) is not None or self.sparse.get(operation.name)
+            ):
+                if entry.unstructured and mode is not None:
+                    self._note(
+                        operation,
+                        stage,
+                        f"unstructured (density {entry.density:.2f}), but runs as {mode}: all groups fit",
+                    )
+                return SparseOperand(operand=operand, axis=axis), mode or Pattern.parse(entry.pattern)
+            elif stage is Stage.BP and (along_input := forward_pattern(operation.observed)) and entry.unstructured:
+                self._note(operation, stage, _other_axis(along_input, Axis.INPUT, stage, axis))
+            elif entry.unstructured:
                 self._note(
-                    operation, stage, f"kept dense, {entry.pattern} along {entry.axis}, which {stage} does not reduce"
+                    operation,
+                    stage,
+                    f"kept dense, unstructured (density {entry.density:.2f}): the design skips N:M only",
                 )
-            else:
-                return SparseOperand(operand=operand, axis=axis), self._mode_for(entry)
+            elif entry.pattern is not None:
+                self._note(operation, stage, f"kept dense, the design has no {entry.pattern} mode")
         return None, None
 
-    def _mode_for(self, entry: OperandSparsity) -> Pattern:
-        """The sparsest mode of the design that every observed group fits, else the pattern as it was observed."""
+    def _mode_for(self, entry: OperandSparsity) -> Pattern | None:
+        """The sparsest mode of the design that every observed group fits; None where none is fit by all."""
         fitting = [
             mode for mode in self.supported if (most := entry.most_in(mode.group)) is not None and most <= mode.kept
         ]
-        return min(fitting, key=lambda mode: (mode.density, mode.group), default=Pattern.parse(entry.pattern or ""))
+        return min(fitting, key=lambda mode: (mode.density, mode.group), default=None)
 
     def note_collective(self, operation: Collective, batch: int) -> None:
         """Say what is not timed."""
@@ -173,6 +186,10 @@ class Rules:
 
     def _note(self, operation: Weighted, stage: Stage, text: str) -> None:
         self.notes.append(Note(operation=operation.name, stage=stage, text=text))
+
+
+def _other_axis(pattern: Pattern | str, along: str, stage: Stage, axis: Axis) -> str:
+    return f"kept dense, {pattern} along the {along}, and {stage} reduces the {axis}"
 
 
 def _matches(names: Sequence[str], globs: Sequence[str], option: str) -> set[str]:

@@ -18,6 +18,7 @@ from matplotlib.ticker import NullFormatter
 
 from accelsim.plots.ablation import plot_grid, plot_ladder
 from accelsim.plots.bars import broken_names, plot_speedup, plot_stacks
+from accelsim.plots.course import MOST_NAMED, plot_course
 from accelsim.plots.layers import UTILISATION, plot_layer_speedup, plot_mapping, plot_utilisation
 from accelsim.plots.paper import plot_speedups, plot_tornado
 from accelsim.plots.points import plot_platforms, plot_predicted
@@ -35,12 +36,14 @@ from accelsim.plots.text import (
     short_names,
     words_of,
 )
+from accelsim.results.course import ALL
 
 __all__ = [
     "Draw",
     "Drawing",
     "draw_ablation",
     "draw_claims",
+    "draw_course",
     "draw_layer_speedup",
     "draw_mapping",
     "draw_pareto",
@@ -188,6 +191,32 @@ def draw_layer_speedup(frame: pd.DataFrame, figure: Figure, title: str = "") -> 
     for part, ax in panels:
         plot_layer_speedup(part, ax, limits)
     _finish(figure, [ax for _, ax in panels], title)
+
+
+def draw_course(frame: pd.DataFrame, figure: Figure, title: str = "", *, layer: str | None = None) -> None:
+    """Draw the frame of `course_frame`: three panels over the steps; of many layers, `layer` alone has a name."""
+    layers = [name for name in dict.fromkeys(frame["layer"]) if name != ALL]
+    named = [layer] if layer else layers if len(layers) <= MOST_NAMED else []
+    pattern = frame["pattern"].dropna()
+    texts = {"speedup": "speedup over\ndense (x)", "density": "density of\nweights"}
+    if not pattern.empty:
+        texts["conforming"] = f"groups that\nobey {pattern.iloc[0]}"
+    shown = [column for column in texts if frame[column].notna().any()]
+    panels = _panels(figure, len(shown), 1.25, title)
+    for column, ax in zip(shown, panels, strict=True):
+        plot_course(frame, ax, column, named)
+        ax.set_ylabel(texts[column])
+        if column == "speedup":
+            low, high = min(1.0, float(frame[column].min())), max(1.0, float(frame[column].max()))
+            room = 0.1 * (high - low) or 0.1
+            ax.set_ylim(low - room, high + room)
+            ax.axhline(1, color="black", linewidth=0.9, linestyle="--")
+        else:
+            ax.set_ylim(0, 1.08)
+        if ax is not panels[-1]:
+            ax.tick_params(axis="x", labelbottom=False)
+    panels[-1].set_xlabel("training step")
+    _finish(figure, panels, title)
 
 
 def draw_roofline(frame: pd.DataFrame, figure: Figure, title: str = "") -> None:

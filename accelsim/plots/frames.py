@@ -1,11 +1,12 @@
 """What figures show, as frames: built from results, training runs and tables, with every metric computed here.
 
 A result of several is a case: what distinguishes it from the others, as in ``bdwp 2:8``, and by design, batch, engine,
-mode or optimizer only where these differ.
+mode or optimizer only where these differ; where nothing of that does, the name of its file.
 """
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -18,6 +19,7 @@ from accelsim.base.units import GIGA
 from accelsim.lowering.summary import merge_names
 from accelsim.lowering.tasks import Stage
 from accelsim.plots.text import words_of
+from accelsim.results.course import course_of
 from accelsim.results.step import LayerResult, Result
 from accelsim.results.training import TrainingResult
 from accelsim.sparsity.methods import case_name
@@ -26,6 +28,7 @@ from accelsim.sweep.pareto import pareto_front
 
 __all__ = [
     "contenders_frame",
+    "course_frame",
     "effects_frame",
     "energy_frame",
     "layer_speedup_frame",
@@ -66,12 +69,17 @@ def _cases(results: Sequence[Result]) -> list[str]:
     for head in heads:
         words = [head["method"], head["pattern"], *(_shown(name, head[name]) for name in differing)]
         names.append(" ".join(word for word in words if word))
+    counts = Counter(zip((result.workload for result in results), names, strict=True))
+    labelled = [
+        f"{name} ({result.label})" if counts[result.workload, name] > 1 and result.label else name
+        for result, name in zip(results, names, strict=True)
+    ]
     seen: set[tuple[str, str]] = set()
-    for result, name in zip(results, names, strict=True):
+    for result, plain, name in zip(results, names, labelled, strict=True):
         if (result.workload, name) in seen:
-            raise InputError(f"{result.workload}: {name} is there twice")
+            raise InputError(f"{result.workload}: {plain} is there twice; files of different names tell results apart")
         seen.add((result.workload, name))
-    return names
+    return labelled
 
 
 def _shown(name: str, value: object) -> str:
@@ -195,6 +203,17 @@ def training_frame(runs: Sequence[TrainingResult]) -> pd.DataFrame:
             for phase in run.phases
         ]  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def course_frame(runs: Sequence[TrainingResult], pattern: str | None = None) -> pd.DataFrame:
+    """What masks gain over the steps of a training run, layer by layer.
+
+    Columns: layer (`accelsim.results.course.ALL` first), phase, step (its first), steps, speedup over dense, density of
+    the weights, conforming (share of their groups that obey the pattern), pattern.
+    """
+    if len(runs) != 1:
+        raise InputError(f"phases: shows one training run, got {len(runs)}")
+    return pd.DataFrame([asdict(point) for point in course_of(runs[0], pattern)])
 
 
 def _only(results: Sequence[Result], kind: str) -> Result:

@@ -20,7 +20,7 @@ from accelsim.plots.text import LARGER_IS_BETTER
 from accelsim.plots.timeline import MOST_JOBS, draw_timeline, timeline_frame
 from accelsim.results.ablation import read_rows
 from accelsim.results.published import SPEEDUP as PUBLISHED_SPEEDUP
-from accelsim.results.step import Result
+from accelsim.results.step import Result, with_dense_steps
 from accelsim.sparsity.methods import case_name
 from accelsim.sweep.fronts import why_one_point
 from accelsim.sweep.results_table import number_of, read_formula
@@ -64,7 +64,8 @@ def guess_kinds(sources: Sequence[PlotSource]) -> list[str]:
     if form == "results":
         results = [result for source in sources for result in source.data]
         if len(results) == 1:
-            return ["stages", "energy", "utilisation", "mapping", "roofline"]
+            layers = ["layer-speedup"] if results[0].dense is not None else []
+            return ["stages", "energy", *layers, "utilisation", "mapping", "roofline"]
         alone = len({result.workload for result in results}) == 1
         return ["speedup", "stages", "energy", *(["layer-speedup"] if alone else [])]
     if form != "table":
@@ -114,6 +115,11 @@ def _results(sources: Sequence[PlotSource], where: Sequence[tuple[str, str]]) ->
     return [results[index] for index in kept(heads, where, sources[0].path).index]
 
 
+def _beside_dense(make: Callable[[Sequence[Result]], pd.DataFrame], results: Sequence[Result]) -> pd.DataFrame:
+    """The frame of results with the dense steps that they hold."""
+    return make(with_dense_steps(results))
+
+
 def _title(results: Sequence[Result]) -> str:
     """What all results have in common, in words."""
     heads = [result.head for result in results]
@@ -159,6 +165,22 @@ def _training(sources: Sequence[PlotSource], choice: Choice) -> Drawing:
         return Drawing(frame=frames.phase_frame(needed), draw=show)
     frame = checked(table, "training", sources[0].path, ("workload", "case", "phase"), ("share", "gain"))
     return Drawing(frame=frame, draw=show)
+
+
+def _phases(sources: Sequence[PlotSource], choice: Choice) -> Drawing:
+    if sources[0].form == "training":
+        runs = [run for source in sources for run in source.data]
+        frame = frames.course_frame(runs, choice.value)
+        title = f"{runs[0].dense.workload} on {runs[0].dense.design}: {runs[0].title}"
+    else:
+        frame = checked(joined(sources, choice.where), "phases", sources[0].path, ("layer", "phase"),
+                        ("step", "steps", "speedup"))  # fmt: skip
+        title = ""
+    layers = list(dict.fromkeys(frame["layer"]))
+    if choice.layer is not None and choice.layer not in layers:
+        hint = did_you_mean(choice.layer, layers)
+        raise InputError(f"--layer {choice.layer}: {sources[0].path} has no such layer with a mask{hint}")
+    return Drawing(frame=frame, draw=partial(compose.draw_course, layer=choice.layer), title=title)
 
 
 def _roofline(sources: Sequence[PlotSource], choice: Choice) -> Drawing:
@@ -393,11 +415,20 @@ _energy_stacks = partial(compose.draw_stacks, part="component", label="step ener
 
 KINDS: dict[str, Kind] = {
     "speedup": _kind("speedup", frames.speedup_frame, compose.draw_speedup, (*_BARS, "over"), ("speedup",)),
-    "stages": _kind("stages", frames.stage_frame, _stage_stacks, (*_BARS, "stage"), ("share", "gain")),
-    "energy": _kind("energy", frames.energy_frame, _energy_stacks, (*_BARS, "component"), ("share", "gain")),
+    "stages": _kind(
+        "stages", partial(_beside_dense, frames.stage_frame), _stage_stacks, (*_BARS, "stage"), ("share", "gain")
+    ),
+    "energy": _kind(
+        "energy", partial(_beside_dense, frames.energy_frame), _energy_stacks, (*_BARS, "component"), ("share", "gain")
+    ),
     "training": Kind(build=_training, reads=("training",)),
+    "phases": Kind(build=_phases, reads=("training",), knows=("layer", "value", "where")),
     "layer-speedup": _kind(
-        "layer-speedup", frames.layer_speedup_frame, compose.draw_layer_speedup, ("layer", "case", "over"), ("speedup",)
+        "layer-speedup",
+        partial(_beside_dense, frames.layer_speedup_frame),
+        compose.draw_layer_speedup,
+        ("layer", "case", "over"),
+        ("speedup",),
     ),
     "utilisation": _kind(
         "utilisation", frames.utilisation_frame, compose.draw_utilisation, ("layer", "stage"), ("utilisation",)
@@ -427,6 +458,7 @@ _SIGNS = {
     "stages": {"workload", "case", "stage", "share"},
     "energy": {"workload", "case", "component", "share"},
     "training": {"workload", "phase", "latency_s"},
+    "phases": {"layer", "phase", "step", "density", "conforming"},
     "layer-speedup": {"layer", "case", "speedup"},
     "utilisation": {"layer", "stage", "utilisation"},
     "roofline": {"layer", "intensity", "gops"},

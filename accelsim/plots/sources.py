@@ -12,7 +12,7 @@ import pandas as pd
 
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.files import parse_json, read_text
-from accelsim.results.result_file import read_results
+from accelsim.results.result_file import load_results
 from accelsim.results.timeline_file import load_timeline
 from accelsim.results.training import read_training
 
@@ -50,10 +50,15 @@ def read_source(path: str | Path) -> PlotSource:
         return PlotSource(path=name, form="training", data=(read_training(data, name),))
     if form == "accelsim-timeline":
         return PlotSource(path=name, form="timeline", data=load_timeline(path))
+    if form == "accelsim-run":
+        raise InputError(
+            f"{name}: holds the masks of a training run, not what it takes; simulate it first: accelsim simulate {name}"
+            " -o RESULT.json"
+        )
     rows = _rows_of(data, form)
     if rows is not None:
         return PlotSource(path=name, form="table", data=_records(name, rows))
-    results = read_results(data, name)
+    results = load_results(path)
     if not results:
         raise InputError(f"{name}: no results to draw")
     return PlotSource(path=name, form="results", data=results)

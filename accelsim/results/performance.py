@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from accelsim.base.units import GIGA
 from accelsim.base.version import __version__
 from accelsim.hardware.design import Design, differences
+from accelsim.lowering.seen import SeenOperation
 from accelsim.lowering.tasks import Note, Stage
 from accelsim.results.energy import Energy, add_up, energy_of, total_energy
 from accelsim.results.step import Basis, LayerResult, Result, StageResult, StepResult
@@ -17,8 +18,13 @@ if TYPE_CHECKING:  # compiled kernels, which readers of results do not need
 __all__ = ["make_result", "stage_result", "stages_of", "step_result", "totals_of"]
 
 
-def make_result(plan: "Plan", timing: "Timing", basis: Basis, dense: Result | None) -> Result:
-    """Performance, energy and rows of a timed step; `dense` is the step that its speedup is over, None for itself."""
+def make_result(
+    plan: "Plan", timing: "Timing", basis: Basis, dense: Result | None, operations: tuple[SeenOperation, ...]
+) -> Result:
+    """Performance, energy and rows of a timed step.
+
+    `dense` is the step that its speedup is over, None for itself; `operations` what the trace saw of masks.
+    """
     step, design, table = plan.step, basis.design, basis.energy_table
     peak = design.peak_macs_per_cycle
     energies = [energy_of(row, table, design.clock_hz) for row in timing.rows]
@@ -61,6 +67,7 @@ def make_result(plan: "Plan", timing: "Timing", basis: Basis, dense: Result | No
         layers=layers,
         energy=energy,
         notes=(*_of_plan(plan, design), *step.notes),
+        operations=operations,
         dense=dense,
         plan=plan,
     )

@@ -3,14 +3,15 @@
 A result holds all that it rests on: the `design` and the `energy_table` with every value and its source, the `options`,
 and SHA-256 of the trace and of the plan. A file is refused where its identity or its totals do not follow from what
 else is in it. A comparison, ``accelsim-comparison/2``, is an object with the list of its `results`; each has one more
-key, `relative_speedup`: the step latency of the first result of its workload over its own.
+key, `relative_speedup`: the step latency of the first result of its workload over its own. The `dense` step that the
+speedup is over stands in the result, unless it is a result of the same file.
 """
 
 import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +32,7 @@ from accelsim.hardware.design import Design
 from accelsim.hardware.energy_table import EnergyTable
 from accelsim.hardware.stored import StoredModel, restored
 from accelsim.lowering.case import StoredCase, case_from
+from accelsim.lowering.seen import SeenOperand, SeenOperation
 from accelsim.lowering.tasks import Note, Stage
 from accelsim.results.energy import Energy
 from accelsim.results.performance import stages_of, totals_of
@@ -60,12 +62,17 @@ def write_results(path: Path, results: list[Result]) -> None:
     Raises `InputError` for another suffix or a path that cannot be written.
     """
     if path.suffix == ".json":
-        data = [result.to_dict() for result in results]
+        data = plain_results(results)
         write_atomically(path, json.dumps(data[0] if len(data) == 1 else data, indent=1) + "\n")
     elif path.suffix == ".csv":
         write_rows(path, [row for result in results for row in result.layer_rows()])
     else:
         raise InputError(f"{path}: results are written as .json or .csv, got '{path.suffix or 'no suffix'}'")
+
+
+def plain_results(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """Return results as plain data; a dense step that is one of them does not stand in the others as well."""
+    return [result.to_dict(with_dense=result.dense not in results) for result in results]
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
@@ -80,9 +87,9 @@ def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 def comparison(groups: Iterable[Sequence[Result]]) -> dict[str, Any]:
     """Return the ``accelsim-comparison/2`` object of results, workload by workload."""
     entries = [
-        {**result.to_dict(), "relative_speedup": relative_speedup(group[0].step.latency_s, result.step.latency_s)}
+        {**plain, "relative_speedup": relative_speedup(group[0].step.latency_s, result.step.latency_s)}
         for group in groups
-        for result in group
+        for result, plain in zip(group, plain_results(group), strict=True)
     ]
     return {"format": COMPARISON_FORMAT, "results": entries}
 
@@ -106,13 +113,15 @@ def load_results(path: str | Path) -> Results:
     path = Path(path)
     if path.suffix == ".csv":
         raise InputError(f"{path}: results are read from .json; a .csv holds their layers alone")
-    return read_results(parse_json(read_text(path), str(path)), str(path))
+    label = path.name.removesuffix(".gz").removesuffix(".json")
+    found = read_results(parse_json(read_text(path), str(path)), str(path))
+    return Results(replace(result, label=label) for result in found)
 
 
 def read_results(data: Any, source: str) -> Results:
     """Return the results in the plain `data` of the file `source`. Raises `InputError` as `load_results`."""
     if isinstance(data, list):
-        return Results(
+        return _linked(
             result_of(_checked(result_form(), entry, place), place)
             for entry, place in ((entry, f"{source}[{index}]") for index, entry in enumerate(data))
         )
@@ -123,7 +132,25 @@ def read_results(data: Any, source: str) -> Results:
     for index, each in enumerate(data["results"] if isinstance(data.get("results"), list) else ()):
         check_format(each, f"{source}: results[{index}]", _RESULT)
     read = validate(form, data, source).model_dump()["results"]
-    return Results(result_of(each, f"{source}: results[{index}]") for index, each in enumerate(read))
+    return _linked(result_of(each, f"{source}: results[{index}]") for index, each in enumerate(read))
+
+
+def _linked(results: Iterable[Result]) -> Results:
+    """Give results of one file without a dense step of their own the one that is beside them."""
+    found = list(results)
+    beside = [result for result in found if result.dense is None]
+    return Results(
+        result
+        if result.dense or (dense := next((one for one in beside if is_dense_of(one, result)), None)) is None
+        else replace(result, dense=dense)
+        for result in found
+    )
+
+
+def is_dense_of(dense: Result, result: Result) -> bool:
+    """Whether a result is the dense step that the speedup of another, which is not it, is over."""
+    basis = replace(result.basis, case=result.basis.case.dense, plan_sha256=dense.basis.plan_sha256)
+    return dense.identity != result.identity and basis.identity(result.version) == dense.identity
 
 
 def _checked(form: Any, data: Any, source: str) -> dict[str, Any]:
@@ -134,23 +161,28 @@ def _checked(form: Any, data: Any, source: str) -> dict[str, Any]:
 
 def result_form(**more: Any) -> Any:
     """What a result in a file looks like: every field, and nothing else but `more`."""
-    return make_form(
-        "Result",
-        {
-            "format": Literal["accelsim-result/2"],
-            "workload": str,
-            "design": StoredModel,
-            "energy_table": StoredModel,
-            "options": StoredCase,
-            **dict.fromkeys(("trace_sha256", "plan_sha256", "version", "identity"), str),
-            "step": form_of(StepResult),
-            "stages": make_form("Stages", dict.fromkeys(Stage, form_of(StageResult))),
-            "energy": form_of(Energy),
-            "layers": several(form_of(LayerResult)),
-            "notes": several(form_of(Note)),
-            **more,
-        },
-    )
+    fields = _fields()
+    return make_form("Result", {**fields, "dense": make_form("Dense", {**fields, "dense": None}) | None, **more})
+
+
+def _fields() -> dict[str, Any]:
+    operands = several(form_of(SeenOperand))
+    return {
+        "format": Literal["accelsim-result/2"],
+        "workload": str,
+        "design": StoredModel,
+        "energy_table": StoredModel,
+        "options": StoredCase,
+        **dict.fromkeys(("trace_sha256", "plan_sha256", "version", "identity"), str),
+        "step": form_of(StepResult),
+        "stages": make_form("Stages", dict.fromkeys(Stage, form_of(StageResult))),
+        "energy": form_of(Energy),
+        "layers": several(form_of(LayerResult)),
+        "notes": several(form_of(Note)),
+        "operations": several(
+            make_form("SeenOperation", {"name": str, "kind": str, "weights": int, "operands": operands})
+        ),
+    }
 
 
 def result_of(data: dict[str, Any], source: str) -> Result:
@@ -175,13 +207,18 @@ def result_of(data: dict[str, Any], source: str) -> Result:
         energy=Energy(**data["energy"]),
         layers=tuple(LayerResult(**layer) for layer in data["layers"]),
         notes=tuple(Note(**note) for note in data["notes"]),
+        operations=tuple(
+            SeenOperation(**{**each, "operands": tuple(SeenOperand(**one) for one in each["operands"])})
+            for each in data["operations"]
+        ),
+        dense=None if data["dense"] is None else result_of(data["dense"], f"{source}: dense"),
     )
     if basis.identity(result.version) != result.identity:
         raise InputError(
             f"{source}: identity: is not that of the workload, design, energy_table, options, trace, plan and version"
             " here, one of which was changed after the step was simulated; simulate it again"
         )
-    problems = list(_of_totals(result))
+    problems = [*_of_dense(result), *_of_totals(result)]
     if problems:
         raise errors_of(source, [f"{source}: {problem}" for problem in problems])
     return result
@@ -192,6 +229,18 @@ def _case_of(data: dict[str, Any], source: str) -> Any:
         return case_from(StoredCase(**data))
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
+
+
+def _of_dense(result: Result) -> Iterator[str]:
+    """Yield where the dense step in a result is not its own."""
+    dense = result.dense
+    if dense is None:
+        return
+    if not is_dense_of(dense, result):
+        yield "dense: is not the dense step of this workload on this design under the same options"
+    elif result.step.cycles > 0:
+        wanted = dense.step.cycles / result.step.cycles
+        yield from contradictions(result.step.speedup, wanted, "step.speedup", "the dense step")
 
 
 def _of_totals(result: Result) -> Iterator[str]:

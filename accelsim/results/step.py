@@ -5,8 +5,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from accelsim.base.markup import Cell, Number, data_table
@@ -16,12 +17,14 @@ from accelsim.hardware.design import Design
 from accelsim.hardware.energy_table import EnergyTable
 from accelsim.hardware.stored import stored
 from accelsim.lowering.case import Case
+from accelsim.lowering.seen import SeenOperation
 from accelsim.lowering.tasks import Note
 from accelsim.results.energy import Energy
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from accelsim.results.gains import LayerGain
     from accelsim.schedule.plan import Plan  # with compiled kernels, which readers of results do not need
 
 __all__ = [
@@ -36,9 +39,15 @@ __all__ = [
     "group_notes",
     "identity_of",
     "step_cells",
+    "told_apart",
+    "with_dense_steps",
 ]
 
 FORMAT = "accelsim-result/2"
+
+
+_MEASURED = re.compile(r"\d+\.\d+")
+_STEP = ("design", "batch", "engine", "mode", "optimizer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,8 +150,9 @@ class Basis:
 class Result:
     """A simulated step: what it rests on, identity, totals, stages, layers, energy by component, and notes.
 
-    `dense`: the dense step that the speedup is over; None where it is this one. `plan`: what was executed. Neither is
-    written to files, so a result that was read has none.
+    `operations`: those with products, and what the trace saw of their masks. `dense`: the dense step that the speedup
+    is over; None where it is this one. `plan`: what was executed; it is not written to files, so a result that was read
+    has none. `label` tells a result that was read from others of the same case: the name of its file.
     """
 
     basis: Basis
@@ -153,8 +163,10 @@ class Result:
     layers: tuple[LayerResult, ...]
     energy: Energy
     notes: tuple[Note, ...]
+    operations: tuple[SeenOperation, ...]
     dense: "Result | None" = field(default=None, compare=False, repr=False)
     plan: "Plan | None" = field(default=None, compare=False, repr=False)
+    label: str = field(default="", compare=False, repr=False)
 
     @property
     def workload(self) -> str:
@@ -212,8 +224,28 @@ class Result:
         """What was simulated, in flat form."""
         return {"workload": self.workload, "design": self.design, **self.basis.case.head}
 
-    def to_dict(self) -> dict[str, Any]:
-        """The result as the ``accelsim-result/2`` object."""
+    def layer_gains(self) -> "tuple[LayerGain, ...]":
+        """What each layer gains over the dense step in FF, BP and WU, and why not more.
+
+        Raises `InputError` for a dense step, and for a result that was read without its dense step.
+
+        >>> import accelsim as acs
+        >>> result = acs.simulate(acs.load_trace("resnet9_cifar10"), acs.load_design("sat_vcu1525"), batch=64)
+        >>> [(gain.layer, gain.stage, gain.runs, gain.why) for gain in result.layer_gains()[:2]]
+        [('conv1.0', 'FF', None, 'first layer'), ('conv1.0', 'WU', None, 'bdwp leaves WU dense')]
+        """
+        from accelsim.results.gains import layer_gains  # noqa: PLC0415  which imports this module
+
+        return layer_gains(self)
+
+    def diagnosis(self) -> str:
+        """What limits the gain over the dense step most, in one sentence; raises as `layer_gains`."""
+        from accelsim.results.gains import diagnosis  # noqa: PLC0415  as above
+
+        return diagnosis(self)
+
+    def to_dict(self, *, with_dense: bool = True) -> dict[str, Any]:
+        """The result as the ``accelsim-result/2`` object; without its dense step where that stands beside it."""
         basis = self.basis
         return {
             "format": FORMAT,
@@ -230,6 +262,8 @@ class Result:
             "energy": asdict(self.energy),
             "layers": [asdict(layer) for layer in self.layers],
             "notes": [asdict(note) for note in self.notes],
+            "operations": [asdict(operation) for operation in self.operations],
+            "dense": self.dense.to_dict() if with_dense and self.dense is not None else None,
         }
 
     def layer_rows(self) -> Iterator[dict[str, Any]]:
@@ -283,6 +317,43 @@ class Results(tuple[Result, ...]):
         return data_table("one step", ("workload", "design", "method", *names, "speedup over dense"), rows)
 
 
+def with_dense_steps(results: Sequence[Result]) -> Results:
+    """Return results of one machine and one kind of step with the dense steps that they hold, once for each workload.
+
+    Where results differ in design, batch, engine, mode or optimizer they are compared with each other, and stay alone.
+    """
+    alike = {tuple(result.head[name] for name in _STEP) for result in results}
+    dense = {result.workload for result in results if not result.basis.case.method.is_sparse}
+    found: list[Result] = []
+    for result in results:
+        if len(alike) == 1 and result.dense is not None and result.workload not in dense:
+            dense.add(result.workload)
+            found.append(result.dense)
+        found.append(result)
+    return Results(found)
+
+
+def told_apart(results: Sequence[Result]) -> Results:
+    """Return results whose workloads carry the name of their file where otherwise two would be called alike."""
+    keys = [tuple(result.head.values()) for result in results]
+    labels: dict[tuple[Any, ...], set[str]] = {}
+    for key, result in zip(keys, results, strict=True):
+        labels.setdefault(key, set()).add(result.label)
+    doubtful = {key[0] for key, own in labels.items() if len(own) > 1}
+    return Results(
+        _named(result, f"{result.workload} ({result.label})")
+        if result.workload in doubtful and result.label
+        else result
+        for result in results
+    )
+
+
+def _named(result: Result, workload: str) -> Result:
+    """A result, and its dense step, under another name of the workload."""
+    dense = None if result.dense is None else _named(result.dense, workload)
+    return replace(result, basis=replace(result.basis, workload=workload), dense=dense)
+
+
 def step_cells(result: Result) -> dict[str, Number]:
     """Return what a reader wants to know of a step, by name: the number, and how it is written."""
     step = result.step
@@ -302,16 +373,31 @@ def _speedup(result: Result) -> Number:
 
 
 def group_notes(notes: Iterable[Note]) -> dict[str, tuple[str, ...]]:
-    """Return the operations, each with its stages, that each text is about; none where it is about the whole step."""
+    """Return the operations, each with its stages, that each text is about; none where it is about the whole step.
+
+    Texts on operations that differ in measured numbers alone, as in a density of 0.25, are one, with their range.
+    """
+    notes = list(notes)
+    alike: dict[str, list[str]] = {}
+    for note in notes:
+        alike.setdefault(_MEASURED.sub("#", note.text) if note.operation else note.text, []).append(note.text)
+    merged = {text: _with_ranges(texts) for texts in alike.values() for text in texts}
     groups: dict[str, dict[str, list[str]]] = {}
     for note in notes:
-        operations = groups.setdefault(note.text, {})
+        operations = groups.setdefault(merged[note.text], {})
         if note.operation is not None and note.stage is not None:
             operations.setdefault(note.operation, []).append(note.stage)
     return {
         text: tuple(f"{name} ({', '.join(dict.fromkeys(stages))})" for name, stages in operations.items())
         for text, operations in groups.items()
     }
+
+
+def _with_ranges(texts: Sequence[str]) -> str:
+    """Write texts that differ in measured numbers alone as one."""
+    numbers = zip(*(map(float, _MEASURED.findall(text)) for text in texts), strict=True)
+    ranges = ["-".join(dict.fromkeys(f"{value:g}" for value in (min(own), max(own)))) for own in numbers]
+    return texts[0] if len(set(texts)) == 1 else _MEASURED.sub(lambda _: ranges.pop(0), texts[0])
 
 
 def identity_of(inputs: dict[str, Any]) -> str:

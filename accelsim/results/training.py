@@ -6,7 +6,7 @@ phases, what was simulated) is written for the reader of a file, and refused whe
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -35,9 +35,20 @@ from accelsim.sparsity.recipes import Share
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["PhaseResult", "TrainingResult", "TrainingTotals", "load_training", "read_training", "write_training"]
+__all__ = [
+    "PHASES",
+    "PhaseResult",
+    "TrainingResult",
+    "TrainingTotals",
+    "load_training",
+    "read_training",
+    "write_training",
+]
 
 FORMAT = "accelsim-training/2"
+
+PHASES = "phases"
+"""The recipe of a run whose masks stand in traces of its steps."""
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -134,6 +145,8 @@ class TrainingResult:
     def title(self) -> str:
         """The recipe with its method and pattern in words."""
         method = case_name(self.method, self.pattern)
+        if self.recipe == PHASES:
+            return "the traced run"
         return method if self.recipe == "constant" else f"{self.recipe} of {method}"
 
     @property
@@ -189,7 +202,7 @@ class TrainingResult:
             "version": self.dense.version,
             "identity": self.identity,
             "totals": asdict(self.totals),
-            "phases": [{**phase.row, "result": phase.result.to_dict()} for phase in self.phases],
+            "phases": [{**phase.row, "result": phase.result.to_dict(with_dense=False)} for phase in self.phases],
             "dense": self.dense.to_dict(),
             "notes": list(self.notes),
         }
@@ -244,6 +257,7 @@ def read_training(data: Plain, source: str) -> TrainingResult:
     """Return the run in the plain `data` of the file `source`. Raises `InputError` as `load_training`."""
     check_format(data, source, {FORMAT: "simulate -o"})
     read = validate(_training_form(), data, source).model_dump()
+    dense = result_of(read["dense"], f"{source}: dense")
     training = TrainingResult(
         **{name: read[name] for name in ("recipe", "method", "pattern", "epochs", "dataset_size")},
         dense_share=_share(read["dense_share"]),
@@ -251,12 +265,12 @@ def read_training(data: Plain, source: str) -> TrainingResult:
         phases=tuple(
             PhaseResult(
                 name=phase["phase"],
-                result=result_of(phase["result"], f"{source}: phases[{index}].result"),
+                result=replace(result_of(phase["result"], f"{source}: phases[{index}].result"), dense=dense),
                 **{name: phase[name] for name in ("steps", "method", "pattern")},
             )
             for index, phase in enumerate(read["phases"])
         ),
-        dense=result_of(read["dense"], f"{source}: dense"),
+        dense=dense,
         notes=read["notes"],
     )
     problems = list(_impossible(training)) or list(

@@ -5,10 +5,12 @@ tasks, and the cost of a GEMM depends on its own mapping alone. Minimising each 
 minimises the sum: the greedy choice is exact. It stops being so where neighbours share buffers or overlap.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from math import floor
 from typing import NamedTuple
 
 from accelsim.base.errors import InfeasibleError
+from accelsim.base.jit import plain
 from accelsim.cost.compiled import array_timing, mapping_search, values
 from accelsim.cost.compiled.values import ArrayMapping, BufferBytes, GemmNumbers, MachineNumbers
 from accelsim.cost.gemm import machine_numbers
@@ -68,6 +70,13 @@ class Searcher:
         each = (_best_of(numbers, self._machine, [one]) for one in self._mappings[gemm.pattern is not None])
         return [(found.mapping, found.cycles) for found in each if found is not None]
 
+    def floor(self, gemm: Gemm, numbers: GemmNumbers) -> tuple[int, int]:
+        """Return cycles of the array and bytes of DRAM that no mapping of a GEMM goes below, whatever its tile."""
+        table = values.mapping_table(self._mappings[gemm.pattern is not None])
+        shape, of = numbers.shape, numbers.element_bytes
+        once = shape.m * shape.k * of.x + shape.k * shape.n * of.w + shape.m * shape.n * of.y
+        return int(mapping_search.array_floor(numbers, self._machine, table)), floor(shape.count * once)
+
     @property
     def evaluated(self) -> int:
         """Mappings whose cost was computed."""
@@ -92,24 +101,17 @@ def array_mappings(design: Design, *, sparse: bool) -> list[ArrayMapping]:
         if dataflow == "os":
             found += [
                 ArrayMapping(code, values.SPLIT, ia, ib, split_k)
-                for ia in _powers(accumulators)
-                for ib in _powers(accumulators // ia)
-                for split_k in _powers(accumulators // (ia * ib))
+                for ia in range(1, accumulators + 1)
+                for ib in range(1, accumulators // ia + 1)
+                for split_k in range(1, accumulators // (ia * ib) + 1)
             ]
             continue
         for variant in array.stationary_variants if sparse else ("split",):
             if variant == "chain":
-                found += [ArrayMapping(code, values.CHAIN, depth, 1, 1) for depth in _powers(accumulators)]
+                found += [ArrayMapping(code, values.CHAIN, depth, 1, 1) for depth in range(1, accumulators + 1)]
             elif not (variant == "flat" and dataflow == "is"):
                 found.append(ArrayMapping(code, VARIANTS.index(variant), 1, 1, 1))
     return found
-
-
-def _powers(limit: int) -> Iterator[int]:
-    value = 1
-    while value <= limit:
-        yield value
-        value *= 2
 
 
 def buffer_needs(numbers: GemmNumbers, tile: Sequence[int], machine: MachineNumbers) -> tuple[BufferNeed, ...]:
@@ -128,7 +130,7 @@ def _search(gemm: Gemm, numbers: GemmNumbers, machine: MachineNumbers, mappings:
 
 def _best_of(numbers: GemmNumbers, machine: MachineNumbers, mappings: Sequence[ArrayMapping]) -> Found | None:
     """Return the fastest of some array mappings, None where no tile of any fits."""
-    found = mapping_search.search(numbers, machine, values.mapping_table(mappings))
+    found = plain(mapping_search.search(numbers, machine, values.mapping_table(mappings)))
     if found.cycles < 0:
         return None
     best = mappings[found.row]
@@ -138,10 +140,10 @@ def _best_of(numbers: GemmNumbers, machine: MachineNumbers, mappings: Sequence[A
         ia=best.ia,
         ib=best.ib,
         split_k=best.split_k,
-        tile=tuple(map(int, found.tile)),  # numpy scalars where kernels run interpreted
+        tile=tuple(found.tile),
         order="".join(DIMENSIONS[dimension] for dimension in values.ORDERS[found.order]),
     )
-    return Found(mapping, int(found.cycles), found.evaluated, found.pruned)
+    return Found(mapping, found.cycles, found.evaluated, found.pruned)
 
 
 def why_nothing_fits(

@@ -1,15 +1,17 @@
 """N:M patterns: `kept` of every `group` consecutive elements along the reduction axis are nonzero."""
 
+import math
 import re
 from dataclasses import dataclass
 from functools import total_ordering
 
 from accelsim.base.errors import InputError
 
-__all__ = ["Pattern"]
+__all__ = ["Pattern", "by_chance"]
 
 _SYNTAX = re.compile(r"([0-9]{1,4}):([0-9]{1,4})")
 _LARGEST_GROUP = 1024
+_BY_CHANCE = 1e-6
 
 
 @total_ordering
@@ -60,3 +62,17 @@ class Pattern:
 
     def __lt__(self, other: "Pattern") -> bool:
         return (self.group, self.kept) < (other.group, other.kept)
+
+
+def by_chance(pattern: Pattern, density: float, groups: float) -> bool:
+    """Whether so many groups could obey a pattern without being meant to.
+
+    So: zeros that fall independently, with the `density` of nonzeros, leave no group with more than N nonzeros with a
+    probability of at least one in a million.
+
+    >>> by_chance(Pattern(kept=2, group=8), 0.25, 1000), by_chance(Pattern(kept=7, group=8), 0.25, 1000)
+    (False, True)
+    """
+    ways = range(pattern.kept + 1)
+    one = sum(math.comb(pattern.group, i) * density**i * (1 - density) ** (pattern.group - i) for i in ways)
+    return one >= 1 or groups * math.log(one) > math.log(_BY_CHANCE)

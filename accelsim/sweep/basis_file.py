@@ -63,7 +63,7 @@ def basis_of(inputs: Inputs, sweep: str) -> dict[str, Any]:
 def write_basis(rows: Path, inputs: Inputs, sweep: str) -> None:
     """Write what the rows of this `sweep` rest on beside them, where it is not there already."""
     path, text = basis_path(rows), json.dumps(basis_of(inputs, sweep), indent=1) + "\n"
-    if not path.is_file() or read_text(path) != text:
+    if not path.is_file() or path.read_bytes() != text.encode():
         write_atomically(path, text)
 
 

@@ -28,14 +28,14 @@ from accelsim.engines.timing import check_laws
 from accelsim.hardware.design import Design, load_design
 from accelsim.hardware.energy_table import EnergyTable, load_energy_table
 from accelsim.hardware.sourced import override
-from accelsim.lowering.builder import lower
+from accelsim.lowering.builder import lower_case
 from accelsim.lowering.case import Case
 from accelsim.lowering.tasks import Stage, Step
 from accelsim.results.energy import COMPONENTS, Energy, add_up, energy_of
 from accelsim.results.performance import stage_result, step_result
 from accelsim.schedule.forms import bordered
 from accelsim.schedule.mapping import array_mappings, why_nothing_fits
-from accelsim.sweep.families import Family, Ints, Layout, Records
+from accelsim.sweep.families import BESIDE_SEARCH, BESIDE_STEP, Family, Ints, Layout, Records, values_besides
 from accelsim.sweep.point import Point, evaluate_one, failed, flat_metrics
 from accelsim.workload.trace import load_trace
 
@@ -100,29 +100,29 @@ class BatchEvaluator:
     def _prepared(self, point: Point) -> "tuple[Family, _Member] | None":
         """Return the family of a point with what is its own; None where it is simulated by itself.
 
-        That is so for other engines and schedulers, and where the design decides the form of a product.
+        That is so for other engines and schedulers, for messages between ranks, and where the design decides the form
+        of a product.
 
         Reads and checks in the order of `simulate`, so that of several errors the same is found.
         """
         trace = self._once(("trace", point.workload), lambda: load_trace(point.workload))
         base = self._once(("design", point.design), lambda: load_design(point.design))
         design = override(base, dict(point.changes), origin="vary")
-        alone = point.case.engine != "closed" or design.schedule.scheduler != "greedy"
+        case, schedule = point.case, design.schedule
+        alone = case.engine != "closed" or schedule.scheduler != "greedy" or case.link_gb_per_s is not None
         if alone or self._once(("bordered", point.workload), lambda: bordered(trace)):
             return None
-        case, optimizer = point.case, point.case.optimizer
         table = self._once(("energy", design.energy), lambda: load_energy_table(design.energy))
 
-        def lowered(own: Case) -> Step:
-            modes = (design.name, design.array.patterns, design.vector.fuse_activations)
-            key = ("step", point.workload, own, *modes)
-            return self._once(key, lambda: lower(trace, design, own.method, pattern=own.pattern, batch=own.batch))
+        values = design.name, values_besides(design, BESIDE_STEP)
 
-        step = lowered(case)
-        dense = lowered(case.dense) if case.method.is_sparse else step
-        stored = (design.precision, design.array.metadata_bits_per_value, design.sore, design.schedule.pregenerate)
-        key = ("family", id(step), id(dense), optimizer.name, *stored)
-        return self._once(key, lambda: Family(step, dense, design, optimizer)), _Member(design, table)
+        def lowered(own: Case) -> Step:
+            return self._once(("step", point.workload, own, values), lambda: lower_case(trace, design, own))
+
+        def family() -> Family:
+            return Family(lowered(case), lowered(case.dense), design, case.optimizer)
+
+        return self._once(("family", point.workload, case, values), family), _Member(design, table)
 
     def _once(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """Return what `make` returned, or raise what it raised, the first time."""
@@ -175,8 +175,7 @@ def _search(family: Family, designs: Sequence[Design]) -> _Found:
     """Search designs of the same array and buffers together, at their bandwidths."""
     alike: dict[Hashable, list[int]] = {}
     for p, design in enumerate(designs):
-        schedule = design.schedule
-        alike.setdefault((design.array, design.buffers, schedule.dataflow, schedule.interleave), []).append(p)
+        alike.setdefault(values_besides(design, BESIDE_SEARCH), []).append(p)
     found = _nothing_found(len(family.numbers), len(designs))
     for members in alike.values():
         design = designs[members[0]]

@@ -1,6 +1,9 @@
 """What the points of a sweep share that have the same steps: their tasks as arrays, for evaluation all at once."""
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import cache
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,15 +14,32 @@ from accelsim.cost.compiled.values import GemmNumbers, gemm_table, records, whol
 from accelsim.cost.gemm import gemm_numbers
 from accelsim.engines.work import executed_macs
 from accelsim.hardware.design import Design
+from accelsim.hardware.sourced import leaf_paths
 from accelsim.lowering.optimizers import Optimizer
 from accelsim.lowering.tasks import Gemm, Generation, Stage, Step, Update, VectorWork
 from accelsim.schedule.offline import greedy_outline
 
-__all__ = ["Family", "Floats", "Ints", "Layout", "Records"]
+__all__ = ["BESIDE_SEARCH", "BESIDE_STEP", "Family", "Floats", "Ints", "Layout", "Records", "values_besides"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Records = NDArray[np.void]
+
+BESIDE_SEARCH = frozenset({
+    "clock_hz", "buffers.resident_bytes", "dram.channels", "dram.bandwidth_gb_per_s", "dram.efficiency",
+    "dram.dma_channels", "wuve.lanes", "vector.lanes", "resources.dsp", "resources.lut", "resources.bram36",
+    "resources.uram288", "schedule.overlap", "schedule.scheduler", "energy",
+})  # fmt: skip
+"""Values of a design that the mapping search does not see but as the bytes that DRAM moves per cycle."""
+
+BESIDE_STEP = BESIDE_SEARCH | {
+    "array.rows", "array.cols", "array.macs_per_pe", "array.adder_latency_cycles", "array.accumulators_per_pe",
+    "array.overlap_tiles", "array.dataflows", "array.stationary_variants", "array.row_port_elements_per_cycle",
+    "array.col_port_elements_per_cycle", "buffers.x_bytes", "buffers.w_bytes", "buffers.y_bytes", "schedule.dataflow",
+    "schedule.interleave",
+}  # fmt: skip
+"""Values of a design in which the points of a family may differ: no task of a step depends on them. What is not listed,
+as a value that designs get later, parts families."""
 
 GEMM_ROWS = records(whole(("row", "place", "macs")))
 """GEMMs: row, place among the distinct ones of the family, executed multiply-accumulates."""
@@ -43,6 +63,16 @@ class Layout:
     updates: Records
     copies: Records
     vectors: Records
+
+
+@cache
+def _reader(beside: frozenset[str]) -> Callable[[Design], tuple[Hashable, ...]]:
+    return attrgetter(*(path for path in leaf_paths(Design) if path not in beside))
+
+
+def values_besides(design: Design, beside: frozenset[str]) -> Hashable:
+    """Return all values of a design but those at the paths `beside`: equal where designs differ there alone."""
+    return _reader(beside)(design)
 
 
 class Family:

@@ -16,6 +16,7 @@ from accelsim.hardware.design import Design, load_design
 from accelsim.hardware.energy_table import load_energy_table
 from accelsim.hardware.sourced import leaf_paths, read_scalar
 from accelsim.sweep.point import Point
+from accelsim.workload.names import workloads_of
 from accelsim.workload.trace import load_trace
 
 __all__ = ["Identities", "Inputs", "base_values", "check_inputs", "read_inputs"]
@@ -54,9 +55,7 @@ def read_inputs(design: str, traces: tuple[str, ...], tables: tuple[str, ...]) -
 
 
 def _called(design: str, traces: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    models = [load_trace(name).model for name in traces]
-    for name, model in zip(traces, models, strict=True):
-        yield name, model if name == model or models.count(model) == 1 else f"{model} ({name})"
+    yield from zip(traces, workloads_of(traces, [load_trace(name).model for name in traces]), strict=True)
     yield design, load_design(design).name
 
 

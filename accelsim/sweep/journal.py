@@ -111,13 +111,14 @@ class Journal:
         return f"was made with accelsim {version}, and this is {_fields(self._ending)[-1]}; write to another file"
 
     def append(self, text: bytes, lines: int) -> None:
-        """Append whole lines and sync them to the disk: all of them, or none where anything is raised.
+        """Append whole lines and sync them to the disk: all of them, or none. An interrupt while they are synced finds
+        them written.
 
         Raises `InputError` where they cannot be written, as on a full disk.
         """
+        text = self._in_file(text)
+        left = memoryview(text)
         try:
-            text = self._in_file(text)
-            left = memoryview(text)
             while left:
                 left = left[os.write(self._file, left) :]
             os.fsync(self._file)
@@ -128,8 +129,14 @@ class Journal:
                 " complete: run the same sweep again to go on"
             ) from None
         except BaseException:
-            os.ftruncate(self._file, self._size)
+            if left:
+                os.ftruncate(self._file, self._size)
+            else:
+                self._count(text, lines)
             raise
+        self._count(text, lines)
+
+    def _count(self, text: bytes, lines: int) -> None:
         self._size, self.lines = self._size + len(text), self.lines + lines
 
     def _in_file(self, text: bytes) -> bytes:

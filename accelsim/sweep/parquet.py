@@ -8,6 +8,7 @@ from typing import Any
 
 from accelsim.base.errors import InputError
 from accelsim.base.files import replacing
+from accelsim.base.overwriting import note_input
 from accelsim.hardware.design import load_design
 from accelsim.sweep.axes import Interval, Value
 from accelsim.sweep.device_fit import FIT
@@ -45,6 +46,7 @@ def _open_parquet(path: Path) -> Iterator[Any]:
     check_parquet()
     import pyarrow.parquet  # noqa: PLC0415  an extra
 
+    note_input(path)
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             yield file

@@ -17,6 +17,7 @@ from typing import Any
 
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.files import parse_json, read_text, write_atomically
+from accelsim.base.overwriting import note_input
 from accelsim.hardware.sourced import text_of
 from accelsim.results.result_file import read_results
 from accelsim.results.step import MORE_IS_BETTER, Result
@@ -144,6 +145,7 @@ def _kept(rows: Iterator[Row], lines: Collection[int] | None) -> Iterator[Row]:
 
 
 def _open_csv(path: Path) -> Table:
+    note_input(path)
     try:
         with path.open("rb") as file:
             first = file.readline()

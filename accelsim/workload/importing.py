@@ -17,6 +17,7 @@ from types import MappingProxyType
 
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.files import parse_json
+from accelsim.base.overwriting import note_input
 from accelsim.workload.trace import Trace
 
 __all__ = ["IMPORT_FORMATS", "ImportOptions", "import_trace", "recognise"]
@@ -90,6 +91,7 @@ def import_trace(path: str | Path, format: str | None = None, options: ImportOpt
     Raises `InputError` for a file that cannot be read or that says too little.
     """
     path = Path(path)
+    note_input(path)
     if format is not None and format not in IMPORT_FORMATS:
         raise InputError(
             f"format '{format}' is not known{did_you_mean(format, IMPORT_FORMATS)};"

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.files import errors_of, write_bytes_atomically
+from accelsim.base.overwriting import note_input
 from accelsim.sparsity.masks import conformity
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.observed import OperandSparsity
@@ -87,6 +88,7 @@ def load_masks(path: str | Path) -> dict[str, NDArray[np.bool_]]:
     Raises `InputError` for a file that is missing, damaged or no ``.npz``, and for entries that are no packed masks.
     """
     path = Path(path)
+    note_input(path)
     try:
         with zipfile.ZipFile(path) as archive:
             names = _mask_names(path, archive)

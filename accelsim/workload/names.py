@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-__all__ = ["counted", "few", "unique_names"]
+__all__ = ["counted", "few", "unique_names", "workloads_of"]
 
 
 def counted(number: int, what: str) -> str:
@@ -22,6 +22,18 @@ def few(names: Sequence[str]) -> str:
     'a, b, c and 2 more'
     """
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def workloads_of(files: Sequence[str], models: Sequence[str]) -> list[str]:
+    """Return what rows call traces: by model, and where several are of one model by file as well.
+
+    >>> workloads_of(["p0.json", "p1.json", "vgg.json"], ["net", "net", "vgg"])
+    ['net (p0.json)', 'net (p1.json)', 'vgg']
+    """
+    return [
+        model if name == model or models.count(model) == 1 else f"{model} ({name})"
+        for name, model in zip(files, models, strict=True)
+    ]
 
 
 def unique_names(names: Sequence[str]) -> list[str]:

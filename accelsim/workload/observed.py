@@ -15,9 +15,9 @@ from pydantic import Field, field_validator, model_validator
 
 from accelsim.base.errors import AccelsimError
 from accelsim.base.files import FileModel
-from accelsim.sparsity.pattern import Pattern
+from accelsim.sparsity.pattern import Pattern, by_chance
 
-__all__ = ["Observed", "ObservedFactors", "OperandSparsity"]
+__all__ = ["Observed", "ObservedFactors", "OperandSparsity", "forward_pattern"]
 
 _ROUNDING = 1e-6  # of densities in a file
 _AXES_OF = {"weight": ("input", "output"), "activation": ("input", "batch"), "gradient": ("output", "batch")}
@@ -110,6 +110,23 @@ class OperandSparsity(FileModel):
                     f" {nonzeros / (lines * length):g}"
                 )
 
+    @property
+    def unstructured(self) -> bool:
+        """Whether it has zeros, and these obey no pattern, or one that zeros at random would obey as well.
+
+        That is `by_chance`; a pattern that leaves exactly N nonzeros in every group is meant, and so is one whose
+        groups were not counted.
+        """
+        if self.density is None or not 0 < self.density < 1:
+            return False
+        if self.pattern is None:
+            return True
+        known = Pattern.parse(self.pattern)
+        counts = next((counts for counts in self.groups if len(counts) == known.group + 1), None)
+        if counts is None or counts[known.kept] == sum(counts):
+            return False
+        return by_chance(known, self.density, sum(counts))
+
     def conforming(self, pattern: Pattern) -> float | None:
         """Return the share of groups with at most N nonzeros of M, or None where groups of M were not counted."""
         counts = next((counts for counts in self.groups if len(counts) == pattern.group + 1), None)
@@ -180,3 +197,11 @@ class ObservedFactors(FileModel):
 
     FF: FactorsSeen | None = None
     BP: GradientSeen | None = None
+
+
+def forward_pattern(observed: Observed | None) -> Pattern | None:
+    """Return the N:M pattern that a weight was seen to be meant to have along its inputs, else None."""
+    weight = observed.FF.weight if observed is not None and observed.FF is not None else None
+    if weight is None or weight.pattern is None or weight.axis != "input" or weight.unstructured:
+        return None
+    return Pattern.parse(weight.pattern)

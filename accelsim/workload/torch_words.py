@@ -14,6 +14,7 @@ __all__ = [
     "JOINS",
     "KIND_OF",
     "MASKS",
+    "MULTIPLY",
     "PERMUTES",
     "PRODUCTS",
     "READ_WHAT_THEY_WRITE",
@@ -29,6 +30,9 @@ PRODUCTS = {
     **dict.fromkeys(("addmm", "baddbmm", "addbmm", "addmv", "sparse_addmm"), 1),
 }
 """Matrix products, by the position of their first factor."""
+
+MULTIPLY = frozenset({*PRODUCTS, "convolution", "convolution_backward"})
+"""Everything that the array executes."""
 
 WORDS_OF = {
     "norm": "batch_norm batch_norm_legit batch_norm_legit_functional batch_norm_legit_no_training"

@@ -552,7 +552,10 @@ def load_trace(name_or_path: str | Path) -> Trace:
     if path.suffix in {".csv", ".onnx"}:
         raise InputError(f"{path}: not a trace; make one with: accelsim import {path} -o {path.stem}.json")
     content = read_text(path)
-    return validate(Trace, parse_json(content, str(path)), str(path), text=content)
+    data = parse_json(content, str(path))
+    if isinstance(data, dict) and str(data.get("format")).startswith("accelsim-run/"):
+        raise InputError(f"{path}: holds a training run in samples, not a trace; accelsim simulate {path} takes it")
+    return validate(Trace, data, str(path), text=content)
 
 
 def save_trace(trace: Trace, path: str | Path) -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 import accelsim
 from accelsim.base.jit import compiled_before, jit, kernel_files
+from accelsim.cost.compiled.values import records, whole
 
 PACKAGE = Path(accelsim.__file__).parent
 
@@ -138,8 +140,24 @@ def imports(file: Path) -> set[str]:
 def test_all_that_is_compiled_stands_in_kernel_files() -> None:
     kernels = set(kernel_files())
     assert len(kernels) > 10
-    users = {file for file in PACKAGE.rglob("*.py") if "accelsim.base.jit" in imports(file)}
-    assert {file.relative_to(PACKAGE).as_posix() for file in users - kernels} == {"cli/options.py"}  # compiled_before
+    decorated = re.compile(r"^@(jit|borrowing)$", re.MULTILINE)
+    assert {file for file in PACKAGE.rglob("*.py") if decorated.search(file.read_text(encoding="utf-8"))} <= kernels
     for file in kernels:
         others = {name for name in imports(file) if name != "accelsim.base.jit" and ".compiled." not in name}
         assert others == set(), f"{file}: a change of {others} would not be noticed"
+
+
+@pytest.mark.parametrize("engine", ["closed", "event"])
+def test_a_step_without_compilation_is_the_same(engine: str, tmp_path: Path) -> None:
+    command = ["simulate", "resnet9_cifar10", "--batch", "64", "--method", "bdwp", "--engine", engine, "-o"]
+    for name, value in [("compiled.json", "0"), ("interpreted.json", "1")]:
+        subprocess.run(
+            [sys.executable, "-m", "accelsim", *command, str(tmp_path / name)],
+            env={**os.environ, "NUMBA_DISABLE_JIT": value}, check=True, capture_output=True,
+        )  # fmt: skip
+    assert (tmp_path / "interpreted.json").read_bytes() == (tmp_path / "compiled.json").read_bytes()
+
+
+def test_fields_of_records_do_not_hide_behind_those_of_numpy() -> None:
+    with pytest.raises(AssertionError, match=r"^names of numpy's own: \{'size'\}"):
+        records(whole(("size", "trips")))

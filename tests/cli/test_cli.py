@@ -131,7 +131,10 @@ def test_shipped_files_pass_the_check(run) -> None:
         (["simulate", TRACE, "--pattern", "0:4"], "error: pattern 0:4: N of every M elements are kept, so 1 <= N <= M <="),
         (["simulate", TRACE, "--pattern", "2:x"], "error: pattern '2:x': expected N:M with two whole numbers, as in 2:8\n"),
         (["simulate", TRACE, "--pattern", "3:7"], "error: pattern 3:7: design 'sat_vcu1525' has no such mode; allowed: 1:2,"),
-        (["simulate", TRACE, "--method", "dense", "--pattern", "9:8"], "error: pattern 9:8: N of every M elements"),
+        (["simulate", TRACE, "--method", "dense", "--pattern", "9:8"],
+         "error: --pattern 9:8: method 'dense' takes no pattern; leave it out, or choose a method that does (accelsim list"
+         " methods)"),
+        (["simulate", TRACE, "--pattern", "9:8"], "error: pattern 9:8: N of every M elements"),
         (["simulate", TRACE, "--batch", "0"], "error: batch: got 0; allowed: 1 to 1048576\n"),
         (["simulate", TRACE, "--batch", "x"], "error: Invalid value for '--batch': 'x' is not a valid integer."),
         (["simulate", TRACE, "--mode", "trian"], "error: mode: got 'trian'; did you mean 'train'?; allowed: train, infer\n"),

@@ -94,7 +94,7 @@ def test_tied_weights_and_methods_as_traced(run: Run, small: Path) -> None:
     )
     out = run("info", str(small), "--method", "traced")[1]
     assert "one step of 512 samples under traced on sat_vcu1525" in out
-    assert "density 0.254-0.262 without an N:M pattern  all" in out
+    assert "2:8 along the input, and BP reduces the output  all" in out
 
 
 @pytest.mark.parametrize("name", workload_names())

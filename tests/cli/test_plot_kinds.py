@@ -69,10 +69,10 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 @pytest.mark.parametrize(
     ("arguments", "kind", "also", "columns"),
     [
-        (["one.json"], "stages", "energy, utilisation, mapping, roofline", {"stage", "latency_s", "share"}),
+        (["one.json"], "stages", "energy, layer-speedup, utilisation, mapping, roofline", {"stage", "latency_s", "share"}),
         (["four.json"], "speedup", "stages, energy", {"case", "speedup"}),
         (["dense.json", "one.json"], "speedup", "stages, energy, layer-speedup", {"case", "speedup"}),
-        (["run.json"], "training", "", {"phase", "latency_s", "share"}),
+        (["run.json"], "training", "phases", {"phase", "latency_s", "share"}),
         (["run.csv"], "training", "", {"phase", "latency_s", "share"}),
         (["sweep.csv"], "sweep-map", "sweep, pareto, sensitivity", {"array.rows", "pattern", "latency_s"}),
         (["platforms.csv"], "platforms", "", {"name", "throughput_gops"}),
@@ -100,6 +100,7 @@ def test_the_kind_is_guessed_where_it_is_obvious(
         ("stages", "four.json", []),
         ("energy", "four.json", []),
         ("training", "run.json", []),
+        ("phases", "run.json", []),
         ("utilisation", "one.json", []),
         ("mapping", "one.json", []),
         ("layer-speedup", "four.json", ["--where", f"workload={TRACE}"]),
@@ -122,7 +123,7 @@ def test_the_data_beside_a_figure_draws_it_again(
         "plot", kind, str(first.with_suffix(".csv")), "-o", str(second), "--title", "T", "--width", "single", *again
     )
     assert (code, err) == (0, "")
-    if kind not in {"roofline", "predicted", "sensitivity"}:  # shown by other columns, or rounded in the file
+    if kind not in {"roofline", "predicted", "sensitivity", "phases"}:  # shown by other columns, or rounded in the file
         assert first.read_bytes() == second.read_bytes()
     assert ">T</text>" in first.read_text()
 
@@ -204,7 +205,7 @@ SWEEP = "array.rows,status,latency_s\n"
     ("arguments", "text", "message"),
     [
         (["speedups", "f.csv"], "", "no such figure 'speedups'; did you mean 'speedup'?; allowed: speedup, stages, energy,"
-         " training, layer-speedup, utilisation, mapping, roofline, timeline, sweep, sweep-map, pareto, sensitivity,"
+         " training, phases, layer-speedup, utilisation, mapping, roofline, timeline, sweep, sweep-map, pareto, sensitivity,"
          " platforms, predicted, claims, ablation"),
         (["speedup"], "", "speedup: the files to draw are missing"),
         (["no.csv"], "", "no.csv: no such file"),
@@ -228,7 +229,7 @@ SWEEP = "array.rows,status,latency_s\n"
         (["sweep", "f.csv", "--by", "pattern"], "array.rows,array.cols,pattern,latency_s\n8,1,2:4,1\n8,2,2:4,2\n16,1,2:8,3\n",
          "f.csv: several points at one array.rows; array.cols differs: choose with --where, as in --where array.cols=VALUE"),
         (["f.csv"], "array.rows,array.cols,batch,status,latency_s\n8,1,1,ok,1\n16,2,2,ok,2\n",
-         "f.csv: say which figure to draw, one of speedup, stages, energy, training, layer-speedup, utilisation, mapping,"
+         "f.csv: say which figure to draw, one of speedup, stages, energy, training, phases, layer-speedup, utilisation, mapping,"
          " roofline, timeline, sweep, sweep-map, pareto, sensitivity, platforms, predicted, claims, ablation"),
         (["sweep", "f.csv"], "array.rows,version,latency_s\n8,0.1.0,1\n16,0.2.0,2\n",
          "f.csv: rows of versions 0.1.0, 0.2.0: make them again with one version"),
@@ -249,7 +250,7 @@ SWEEP = "array.rows,status,latency_s\n"
          "f.csv: variant 'wz' is not known; did you mean 'ws'?; allowed: "),
         (["mapping", "f.csv"], "name,stage,loop_order,array_cycles\na,FF,mnk,1\n",
          "f.csv: results are read from .json; a .csv holds their layers alone"),
-        (["sweep", "f.csv", "--layer", "a"], f"{SWEEP}8,ok,1\n", "--layer: sweep does not know it; it belongs to timeline"),
+        (["sweep", "f.csv", "--layer", "a"], f"{SWEEP}8,ok,1\n", "--layer: sweep does not know it; it belongs to phases, timeline"),
         (["sweep", "f.csv", "--width", "singel"], SWEEP,
          "--width singel: not known; did you mean 'single'?; allowed: single, double"),
     ],
@@ -269,9 +270,9 @@ def test_bad_input_is_one_clear_error_and_writes_nothing(
     ("names", "message"),
     [
         (["one.json", "run.json"], "one.json: holds results, run.json a training run; one figure shows one of them"),
-        (["run.json"], "run.json: holds a training run; speedup is not drawn from that, but training"),
+        (["run.json"], "run.json: holds a training run; speedup is not drawn from that, but training, phases"),
         (["dense.json"], "nothing to compare: only the baseline is there"),
-        (["one.json", "one.json"], "resnet9_cifar10: bdwp 2:8 is there twice"),
+        (["one.json", "one.json"], "resnet9_cifar10: bdwp 2:8 is there twice; files of different names tell results apart"),
         (["one.json", "old.json"], "results of versions 0.0.1, 0.1.0: simulate them again with one version"),
         (["empty.json"], "empty.json: no results to draw"),
         (["other.json"], "other.json: format: got \"accelsim-resul/1\"; did you mean 'accelsim-result/2'?;"

@@ -89,7 +89,7 @@ def files(tmp_path: Path, sat: acs.Design, monkeypatch: pytest.MonkeyPatch) -> P
         (["none.json"], "none.json: no results to report on"),
         (["lacking.json"], "lacking.json: energy: missing"),
         (["versions.json"], "results of versions 0.0.9, 0.1.0: simulate them again with one version"),
-        (["good.json", "good.json"], "resnet9_cifar10: bdwp 2:8 is there twice"),
+        (["good.json", "good.json"], "resnet9_cifar10: bdwp 2:8 is there twice; files of different names tell results apart"),
         (["good.json", "--hw", "sat_vcu1525_dense"],
          "--hw sat_vcu1525_dense: good.json was made on sat_vcu1525, another design: array.patterns "),
         (["good.json", "--set", "array.rows=16"],

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import accelsim as acs
 from accelsim.cost.compiled import pipeline
+from accelsim.cost.compiled.array_timing import tile_steps
 from accelsim.cost.compiled.values import (
     OS,
     SPLIT,
@@ -23,6 +24,7 @@ from accelsim.cost.compiled.values import (
     MappingNumbers,
     Mnk,
 )
+from accelsim.cost.gemm import gemm_numbers, machine_numbers
 from accelsim.engines.bound import step_bound
 from accelsim.engines.closed_form import run as closed_form
 from accelsim.engines.event import run as event
@@ -32,7 +34,9 @@ from accelsim.hardware.sourced import override
 from accelsim.lowering.case import case_of
 from accelsim.lowering.optimizers import find_optimizer
 from accelsim.lowering.tasks import Generation
+from accelsim.schedule.mapping import array_mappings, buffer_needs
 from accelsim.schedule.overlap import waits_of
+from accelsim.schedule.plan import DATAFLOWS, VARIANTS, Mapping
 from accelsim.simulation import plan_step
 from accelsim.sparsity.methods import METHODS
 
@@ -108,6 +112,43 @@ def test_overlap_helps_and_stays_above_the_lower_bound(overlapped):
     assert bound <= run.timing.cycles < closed_form(plan, design, SGD).cycles
     traffic = sum(row.events.dram_bytes for row in run.timing.rows) / design.dram_bytes_per_cycle
     assert run.timing.cycles >= max(traffic, sum(row.array_cycles for row in run.timing.rows))
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_no_mappings_of_a_plan_are_faster_than_the_lower_bound(data):
+    """Any interleave that the accumulators allow, any tile of whole blocks that fits, any order of loops."""
+    latency, accumulators = data.draw(st.sampled_from([(8, 8), (12, 12), (8, 3), (5, 1)]))
+    changes = {"array.adder_latency_cycles": str(latency), "array.accumulators_per_pe": str(accumulators)}
+    bandwidth = data.draw(st.sampled_from(["3", "19.2", "500"]))
+    method = data.draw(st.sampled_from(["dense", "bdwp", "sdgp"]))
+    plan, design = planned("resnet9_cifar10", {**changes, "dram.bandwidth_gb_per_s": bandwidth}, batch=8, method=method)
+    bound, _ = step_bound(plan, design, SGD)
+    mappings = [
+        mapping and any_mapping(data.draw, task, design)
+        for task, mapping in zip(plan.step.tasks, plan.mappings, strict=True)
+    ]
+    other = replace(plan, mappings=tuple(mappings))
+    for run in (closed_form, event):
+        assert bound <= run(other, design, SGD).cycles
+    assert bound <= closed_form(plan, design, SGD).cycles
+
+
+def any_mapping(draw, gemm, design):
+    """A mapping of a GEMM with a tile that the buffers hold twice."""
+    numbers, machine = gemm_numbers(gemm, design, online=False), machine_numbers(design)
+    one, shape = draw(st.sampled_from(array_mappings(design, sparse=gemm.pattern is not None))), numbers.shape
+    steps = tile_steps(shape.kept, shape.group, shape.k, machine.array, one)
+    blocks = [draw(st.integers(1, 40)) for _ in range(3)]
+    tile = [min(size, step * number) for size, step, number in zip(shape[:3], steps, blocks, strict=True)]
+    while any(need.needed > need.available for need in buffer_needs(numbers, tile, machine)):
+        largest = max(range(3), key=lambda at: tile[at] / steps[at])
+        tile[largest] = max(steps[largest], tile[largest] // 2 // steps[largest] * steps[largest])
+    order = "".join(draw(st.permutations("mnk")))
+    return Mapping(
+        dataflow=DATAFLOWS[one.dataflow], variant=None if one.dataflow == OS else VARIANTS[one.variant],
+        ia=one.ia, ib=one.ib, split_k=one.split_k, tile=tuple(tile), order=order,
+    )  # fmt: skip
 
 
 def test_rows_sum_to_the_step_and_only_hidden_work_counts_less(overlapped):

@@ -293,9 +293,9 @@ def test_traced_sparsity_is_used_where_the_design_has_the_pattern_and_the_axis_f
     patterns = {(g.operation, g.stage.value): str(g.pattern) for g in gemms(step) if g.pattern}
     assert patterns == {("a", "FF"): "2:8"}  # the first layer has no BP
     assert [note.text for note in step.notes] == [
-        "kept dense, density 0.5 without an N:M pattern",
+        "kept dense, unstructured (density 0.50): the design skips N:M only",
         "kept dense, the design has no 3:7 mode",
-        "kept dense, 2:8 along input, which BP does not reduce",
+        "kept dense, 2:8 along the input, and BP reduces the output",
     ]
 
 

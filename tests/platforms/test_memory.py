@@ -30,6 +30,8 @@ def test_what_is_kept(make_trace) -> None:
     assert kept_elements(make_trace(vector("norm"), vector("pooling", 1000, 10))) == 1010
     product = {"name": "qk", "kind": "matmul", "batch": 2, "m": 8, "k": 16, "n": 4}
     assert kept_elements(make_trace(product)) == 64
+    pooled = vector("pooling", 1000, 10), vector("activation", 10, 10)  # under an activation, and yet kept
+    assert kept_elements(make_trace(*pooled)) == 20
     late = vector("norm", name="late", backward_only=True, input_gradient=None)
     assert kept_elements(make_trace(vector("norm"), late)) == 1000
 

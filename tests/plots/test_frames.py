@@ -157,7 +157,7 @@ def test_training_runs_are_relative_to_dense_training() -> None:
 def test_what_cannot_be_compared_is_refused(results: list[Result]) -> None:
     for call, message in (
         (lambda: frames.speedup_frame([results[0]]), "nothing to compare: only the baseline is there"),
-        (lambda: frames.stage_frame([results[0], results[0]]), "resnet9_cifar10: dense is there twice"),
+        (lambda: frames.stage_frame([results[0], results[0]]), "resnet9_cifar10: dense is there twice; files of different names tell results apart"),
         (lambda: frames.stage_frame([results[0], replace(results[1], version="0.0.9")]),
          "results of versions 0.0.9, 0.1.0: simulate them again with one version"),
         (lambda: frames.utilisation_frame(results[:2]),

@@ -43,7 +43,7 @@ def test_results_are_drawn_as_figures(results: acs.Results, kind: str) -> None:
 
 def test_the_kind_follows_from_the_data(results, training, tmp_path: Path) -> None:
     assert acs.plot(results).axes[0].get_ylabel() == "speedup over dense (x)"
-    assert acs.plot(results[1]).axes[0].get_ylabel().replace("\n", " ") == "step time relative to bdwp 2:4"
+    assert acs.plot(results[1]).axes[0].get_ylabel().replace("\n", " ") == "step time relative to dense"
     assert acs.plot(training).axes[0].get_ylabel() == "time of the run relative to dense"
     frame = pd.DataFrame({"measured": [1.0, 2.0], "predicted": [1.1, 1.9]})
     assert acs.plot(frame, title="mine").axes[0].get_ylabel() == "predicted"

@@ -149,6 +149,18 @@ def predicted(groups: int, rows: int) -> pd.DataFrame:
     )  # fmt: skip
 
 
+def course(count: int, samples: int) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {"layer": name, "phase": f"step {100 * at}", "step": 100 * at, "steps": 100, "pattern": "2:8",
+             "speedup": 1 + 0.9 * at / samples * (place % 3), "density": 1 - 0.75 * at / samples,
+             "conforming": min(1.0, at / samples + 0.1 * (place % 2))}
+            for place, name in enumerate(("all layers", *layers(count)))
+            for at in range(samples)
+        ]
+    )  # fmt: skip
+
+
 def claims() -> pd.DataFrame:
     return pd.DataFrame(
         [{"workload": name, "engine": engine, "speedup": 1.7 + 0.02 * at}
@@ -163,6 +175,8 @@ CASES = {
        for cases, workloads, (name, ratios) in product((1, 2, 6), (1, 5), (("moderate", MODERATE), ("extreme", EXTREME)))},
     "energy-6-methods": ("energy", stacks("component", COMPONENTS, 6, 5, MODERATE)),
     "training-2-phases": ("training", stacks("phase", ("dense warm-up", "sparse training"), 6, 2, MODERATE)),
+    **{f"phases-{count}-layers-{samples}-samples": ("phases", course(count, samples))
+       for count, samples in product((1, 6, 60), (1, 200))},
     **{f"layer-speedup-{count}-layers-{cases}-methods-{name}": ("layer-speedup", layer_speedups(count, cases, ratios))
        for count, cases, (name, ratios) in product((3, 60), (1, 6), (("moderate", MODERATE), ("extreme", EXTREME)))},
     **{f"{kind}-{count}-layers": (kind, cells(count)) for kind, count in product(("utilisation", "mapping"), (3, 60))},

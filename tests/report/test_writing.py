@@ -84,7 +84,7 @@ def test_bad_results_are_refused_and_nothing_is_written(tmp_path: Path, small_re
     for results, designs, message in (
         ([], [sat], "no results to report on"),
         ([dense, other], [sat], "results of versions 0.0.9, 0.1.0: simulate them again with one version"),
-        ([dense, dense], [sat], "resnet9_cifar10: dense is there twice"),
+        ([dense, dense], [sat], "resnet9_cifar10: dense is there twice; files of different names tell results apart"),
         ([dense], [edge], "design 'sat_vcu1525': was simulated, but is not given; given: sat_edge_zcu104"),
         ([dense], [sat.with_({"array.rows": 16})], "design 'sat_vcu1525 + array 16x32x2': the results are of sat_vcu1525:"
          " array.rows 16 (there 32)"),

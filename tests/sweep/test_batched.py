@@ -6,10 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from accelsim.hardware.design import Design, load_design
+from accelsim.hardware.sourced import leaf_paths, override
 from accelsim.lowering.case import case_of
 from accelsim.sparsity.methods import METHODS
 from accelsim.sweep import batched
 from accelsim.sweep.batched import BatchEvaluator, evaluate_points
+from accelsim.sweep.families import BESIDE_SEARCH, BESIDE_STEP, values_besides
 from accelsim.sweep.point import METRICS, Point, evaluate_one
 
 POINT = Point(
@@ -40,6 +43,7 @@ CHANGES = {
     "buffers.resident_bytes": ("0", "8388608"),
     "dram.bandwidth_gb_per_s": ("3.3", "19.2", "21", "23", "24.4", "76.8", "500"),
     "dram.efficiency": ("0.7", "1"),
+    "dram.channels": ("1", "2"),
     "dram.dma_channels": ("2",),
     "precision.operand_bits": ("8", "16", "32"),
     "precision.accumulator_bits": ("16", "32"),
@@ -49,6 +53,9 @@ CHANGES = {
     "vector.lanes": ("1", "64", "4096"),
     "vector.fuse_activations": ("true", "false"),
     "resources.dsp": ("null", "100"),
+    "resources.lut": ("null", "100"),
+    "resources.bram36": ("null", "100"),
+    "resources.uram288": ("null", "100"),
     "schedule.dataflow": ("auto", "os", "ws", "is"),
     "schedule.interleave": ("true", "false"),
     "schedule.pregenerate": ("true", "false"),
@@ -119,9 +126,21 @@ def test_every_path_of_the_design_at_each_of_its_values(path: str) -> None:
     assert any(row["status"] == "ok" for row in rows)
 
 
-def test_the_changes_tested_cover_every_section_of_a_design() -> None:
-    sections = {"array", "buffers", "dram", "precision", "sore", "wuve", "vector", "resources", "schedule"}
-    assert {path.split(".")[0] for path in CHANGES} == {"clock_hz", "energy", *sections}
+def test_every_value_of_a_design_is_changed_here() -> None:
+    """A new one parts families until it is listed, and is not listed before it is compared here."""
+    assert set(CHANGES) == set(leaf_paths(Design))
+    assert BESIDE_SEARCH < BESIDE_STEP < set(CHANGES)
+
+
+@pytest.mark.parametrize("beside", [BESIDE_SEARCH, BESIDE_STEP])
+def test_designs_are_taken_together_where_they_differ_in_listed_values_alone(beside: frozenset[str]) -> None:
+    base = override(load_design("sat_vcu1525"), {"array.dataflows": "[os, ws, is]"})
+    apart = set()
+    for path, values in CHANGES.items():
+        changed = [override(base, {path: value}) for value in values]
+        if any(values_besides(design, beside) != values_besides(base, beside) for design in changed):
+            apart.add(path)
+    assert apart == set(CHANGES) - beside
 
 
 def test_a_larger_network_over_many_bandwidths() -> None:
@@ -176,9 +195,11 @@ def test_counts_that_may_not_fit_64_bits_are_left_to_simulate(monkeypatch: pytes
 def test_batches_of_one_evaluator_are_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the batches: the same rows, each file read and each step lowered once."""
     lowered: list[str] = []
-    lower = batched.lower
+    lower = batched.lower_case
     monkeypatch.setattr(
-        batched, "lower", lambda trace, *args, **options: lowered.append(trace.model) or lower(trace, *args, **options)
+        batched,
+        "lower_case",
+        lambda trace, *args, **options: lowered.append(trace.model) or lower(trace, *args, **options),
     )
     values = [f"{10 + step}" for step in range(9)]
     many = [replace(POINT, changes=(("dram.bandwidth_gb_per_s", value),)) for value in values]
@@ -196,7 +217,7 @@ def test_what_is_remembered_is_bounded_and_forgetting_changes_nothing(monkeypatc
     monkeypatch.setattr(batched, "_MOST_KNOWN", 6)
     evaluator = BatchEvaluator()
     assert evaluator.evaluate(many) == whole
-    assert len(evaluator._known) <= 6 + 3 + 5  # of a slice: three families, two files and the energy table, two steps
+    assert len(evaluator._known) <= 6 + 3 + 5  # of a slice: three families with two steps each, files
     assert len({row["generate_cycles"] for row in whole}) > 1
 
 

@@ -121,6 +121,19 @@ def test_a_full_disk_leaves_what_was_done(tmp_path: Path, monkeypatch: pytest.Mo
     assert path.read_bytes() == HEADER + b"".join(ROWS[:3])
 
 
+def test_an_interrupt_while_rows_are_synced_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_file: int) -> None:
+        raise KeyboardInterrupt
+
+    with open_journal(tmp_path / "r.csv") as journal:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(os, "fsync", interrupted)
+            journal.append(ROWS[0] + ROWS[1], 2)
+        assert journal.lines == 2
+        journal.append(ROWS[2], 1)
+    assert (tmp_path / "r.csv").read_bytes() == HEADER + b"".join(ROWS[:3])
+
+
 def test_a_disk_that_was_full_before_gets_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full_after(3, monkeypatch)
     with pytest.raises(InputError, match="No space left on device; it holds 0 points"):

@@ -455,6 +455,13 @@ def test_a_traced_model_is_simulated_with_the_sparsity_it_has():
     assert result.step.speedup > 1
 
 
+def test_elements_that_a_view_repeats_count_once():
+    """The gradient of a sum is a single one, repeated."""
+    model = nn.Linear(16, 8)
+    (operation,) = (op for op in trace(lambda: model(torch.randn(BATCH, 16)).sum(), model).operations if op.macs)
+    assert operation.observed.WU.gradient.density == 1
+
+
 # Dense networks with zeros
 
 

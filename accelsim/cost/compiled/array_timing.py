@@ -75,7 +75,15 @@ class Bounds(NamedTuple):
     drain: int
     to_issue: int
     to_drain: int
+    to_any: int
     stall_free: int
+
+
+class Stalls(NamedTuple):
+    """See `stalls_of`."""
+
+    uncut: float
+    saved: float
 
 
 @jit
@@ -350,7 +358,8 @@ def mapping_bounds(size, kept, group, array, mapping):
     Buffer tiles are whole array blocks, so every tiling issues for the same blocks. The issue phases of the tiles of a
     job never overlap, and neither do their drains, hence each sum bounds the jobs' cycles. To its issues a job adds
     the skew, the adder latency and its last drain (OS) or its first preload and its last skew (WS, IS); to its drains
-    the skew, the latency and its first issue. Last, the sum of issues without stalls, which no cut of k lowers.
+    the skew, the latency and its first issue. `to_any` is what every job adds to its issues, ragged blocks or not.
+    Last, the sum of issues without stalls, which no cut of k lowers.
     """
     rows, cols, latency = array.rows, array.cols, array.adder_latency
     if mapping.dataflow != OS:
@@ -362,7 +371,9 @@ def mapping_bounds(size, kept, group, array, mapping):
         if mapping.variant == FLAT and held.slot_rows % rows:  # groups of a tile may end within a block
             r_last = held.slot_rows % rows
         to_issue = r * ceil_div(hold, array.macs_per_pe) + (r_last - 1) * latency + min(cols, width) - 1
-        return Bounds(issue=bound, drain=np.int64(0), to_issue=to_issue, to_drain=np.int64(0), stall_free=bound)
+        return Bounds(
+            issue=bound, drain=np.int64(0), to_issue=to_issue, to_drain=np.int64(0), to_any=latency, stall_free=bound
+        )  # fmt: skip
     layout = slot_layout(size.k, array.macs_per_pe, kept, group)
     total, drain, to_issue, to_drain, ops = np.int64(0), np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     m_block, n_block = min(size.m, rows * mapping.ia), min(size.n, cols * mapping.ib)
@@ -384,7 +395,32 @@ def mapping_bounds(size, kept, group, array, mapping):
                 around = (tile.rows - 1) + (tile.cols - 1) + (latency - 1)
                 to_issue = around + tile.rows * tile.ia * tile.ib
                 to_drain = around + tile.issue
-    return Bounds(issue=total, drain=drain, to_issue=to_issue, to_drain=to_drain, stall_free=ops)
+    least = os_tile(m_last, n_last, layout, array, mapping.split_k)
+    to_any = (least.rows - 1) + (least.cols - 1) + (latency - 1) + least.rows * least.ia * least.ib
+    return Bounds(issue=total, drain=drain, to_issue=to_issue, to_drain=to_drain, to_any=to_any, stall_free=ops)
+
+
+@jit
+def stalls_of(size, kept, group, array, mapping):
+    """A lower bound of the issues of all jobs that cover m and n with k in T tiles: `uncut` - T `saved`.
+
+    An OS tile of s slots issues for no less than s P / Z - P + I cycles, with P = max(I Z, L): where I Z < L, each cut
+    of a reduction saves up to P - I of its stalls. WS and IS have the bound of `mapping_bounds` alone.
+    """
+    uncut, saved = np.float64(0.0), np.float64(0.0)
+    if mapping.dataflow == OS:
+        layout = slot_layout(size.k, array.macs_per_pe, kept, group)
+        m_block, n_block = min(size.m, array.rows * mapping.ia), min(size.n, array.cols * mapping.ib)
+        m_blocks, n_blocks = ceil_div(size.m, m_block), ceil_div(size.n, n_block)
+        for m_edge in range(2):
+            mt, m_tiles = (size.m - (m_blocks - 1) * m_block, 1) if m_edge else (m_block, m_blocks - 1)
+            for n_edge in range(2):
+                nt, n_tiles = (size.n - (n_blocks - 1) * n_block, 1) if n_edge else (n_block, n_blocks - 1)
+                held = ceil_div(mt, array.rows) * ceil_div(nt, array.cols)
+                period = max(held * mapping.split_k, array.adder_latency)
+                uncut += np.float64(m_tiles) * n_tiles * period * layout.slots / mapping.split_k
+                saved += np.float64(m_tiles) * n_tiles * (period - held)
+    return Stalls(uncut=uncut * (1 - 1e-12), saved=saved)
 
 
 @jit

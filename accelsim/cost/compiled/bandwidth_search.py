@@ -154,7 +154,7 @@ def search_bandwidths(gemm, machine, bandwidths, mappings, kept, choices):
                 none = choices[other]
                 none.cycles, none.evaluated, none.pruned = -1, 0, 0
             return
-        space, last = found.evaluated + found.pruned, index
+        last = index
         while last + 1 < total and bandwidths[last + 1] <= bandwidths[index] * SHARED_RANGE:
             last += 1
         stored = room + 1
@@ -174,7 +174,7 @@ def search_bandwidths(gemm, machine, bandwidths, mappings, kept, choices):
             here = at_bandwidth(machine, bandwidths[index])
             limit = cycles_of_choice(gemm, here, mappings, choices[index - 1])
             fastest_kept(fast, starts, jobs, bandwidths[index], limit, choices[index])
-            choices[index].pruned = space - choices[index].evaluated
+            choices[index].pruned = fast.shape[0] - choices[index].evaluated
             index += 1
 
 

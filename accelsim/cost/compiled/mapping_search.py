@@ -1,24 +1,25 @@
 """The walk over all mappings, tiles and loop orders of a GEMM: for the fastest, or for all that may be fast enough.
 
-A candidate is a row of the array mappings (an array of `MAPPINGS`), a buffer tile and one of `ORDERS`. Tiles run over
-the whole dimension and the array block times powers of two, as far as they fit the buffers. Each full fetch of w costs
+A candidate is a row of the array mappings (an array of `MAPPINGS`), a buffer tile and one of `ORDERS`. A dimension is
+cut into tiles of whole array blocks, from the longest that fit the buffers on, each as short as its number of trips
+lets it be: every number of trips up to `EVERY_TRIP`, from there on half more each time. Each full fetch of w costs
 another `fetch_cycles` (SORE in front of the GEMM).
 
 A candidate is skipped only when a lower bound of its cycles exceeds a limit, in the search the best found, so the
-result is that of the whole space. The bounds: array issue, drain and per-job extra cycles (`mapping_bounds`), and DRAM
+result is that of the whole grid. The bounds: array issue, drain and per-job extra cycles (`mapping_bounds`), and DRAM
 bytes / bandwidth. They never fall when a tile shrinks, so a bound that fails for Tm fails for all smaller Tm, and one
-that fails for the largest Tm and Tn that fit beside Tk fails for that Tk. The issues without stalls plus what the
-fewest jobs add exclude all smaller Tk, too. Mappings are tried by rising bound. Of orders that differ in the place of
-loops of one trip alone, which are the same, the first is looked at.
+that fails for the largest Tm and any Tn that fit beside Tk fails for all smaller Tn. The issues of all cuts of k
+(`stalls_of`) plus what the fewest jobs add to them exclude a Tk at once, and all smaller ones where cuts save no
+stalls. Mappings are tried by rising bound. Of orders that differ in the place of loops of one trip alone, and of
+mappings that hold more than there is to hold, which are the same, the first is looked at.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from accelsim.base.jit import borrowing, jit
-from accelsim.cost.compiled.array_timing import Bounds, ceil_div, mapping_bounds, tile_steps
+from accelsim.cost.compiled.array_timing import Bounds, ceil_div, mapping_bounds, slot_layout, stalls_of, tile_steps
 from accelsim.cost.compiled.loop_nest import (
     dram_floor,
     end_cycles,
@@ -30,17 +31,18 @@ from accelsim.cost.compiled.loop_nest import (
     traffic_of_orders,
 )
 from accelsim.cost.compiled.pipeline import JOBS, MOST_JOBS, job_table, pipeline_cycles
-from accelsim.cost.compiled.values import IS, ORDERS, OS, WS, K, M, Mnk, N, mapping_at, records, whole
+from accelsim.cost.compiled.values import IS, ORDERS, OS, WS, M, Mnk, mapping_at, records, whole
 
-MOST_SIZES = 64  # tile sizes of a dimension
-
-TILE_SIZES = records(whole(("size", "trips", "whole")))
-"""Tile sizes of a dimension: with each its trips, and how many of them surely hold whole array blocks."""
+EVERY_TRIP = 2  # up to here each number of trips is tried, from there on a part of this more each time: half of it
 
 TILES = records([
     *whole("mnk"), ("floor", np.float64), ("least_bytes", np.float64), ("order_bytes", np.float64, (6,)),
 ])  # fmt: skip
 """Buffer tiles with a lower bound of the cycles of all jobs, and the DRAM bytes of each order and of the least."""
+
+RANKED = records([*whole(("row", "stall_free")), *((name, np.float64) for name in ("uncut", "saved", "each_cut"))])
+"""Array mappings: row; issues of a copy without stalls; those with k in T tiles are no less than `uncut` - T `saved`;
+what each cut adds to them at least."""
 
 CANDIDATES = records([
     *whole(("row", "m", "n", "k", "order", "sore_cycles", "array_cycles")), ("compute", np.int64, (2, 2, 2)),
@@ -79,98 +81,157 @@ class Fastest(NamedTuple):
     pruned: int
 
 
-class TileGrid(NamedTuple):
-    """The tile sizes of m, n and k (`TILE_SIZES`); how many there are of each is in `found`."""
+class Blocks(NamedTuple):
+    """A dimension in blocks of the array: its size, the length of a block, how many there are, and whether the last
+    tile of any cut surely holds whole blocks: no block is ragged, one holds all, or the dimension shapes no block."""
 
-    m: NDArray[np.void]
-    n: NDArray[np.void]
-    k: NDArray[np.void]
-    found: Mnk
+    size: int
+    step: int
+    number: int
+    last_is_whole: bool
 
 
-class Ranked(NamedTuple):
-    """Mapping rows by rising bound, and by row the issues of a copy without stalls."""
+class Cut(NamedTuple):
+    """A dimension in tiles: their length, how many there are (0: no tile), and how many surely hold whole blocks."""
 
-    rows: NDArray[np.int64]
-    stall_free: NDArray[np.int64]
+    length: int
+    trips: int
+    whole: int
+
+
+class Cuts(NamedTuple):
+    """The dimensions of a GEMM in blocks."""
+
+    m: Blocks
+    n: Blocks
+    k: Blocks
 
 
 class Within(NamedTuple):
-    """Tiles of a Tk that are within a limit, those that are not, and cycles that no tile of a smaller Tk goes below."""
+    """How many tiles of a Tk are within a limit, and how many were looked at that are not."""
 
     listed: int
     left_out: int
-    least_cycles: int
-
-
-@borrowing
-def tile_candidates(size, step, shapes_blocks, tiles):
-    """Fill in the tile sizes of a dimension, largest first: all of it, then `step` times powers of two; their number.
-
-    The last tile holds whole array blocks when no block is ragged, when one block holds all, or when the dimension does
-    not shape the array's blocks.
-    """
-    last_is_whole = not shapes_blocks or size <= step or size % step == 0
-    found = 1
-    tiles[0].size = size
-    cut = step
-    while cut * 2 < size:
-        cut *= 2
-    while cut >= step and cut < size:
-        tiles[found].size = cut
-        found += 1
-        cut //= 2
-    for index in range(found):
-        tile = tiles[index]
-        tile.trips = ceil_div(size, tile.size)
-        tile.whole = tile.trips if last_is_whole else tile.trips - 1
-    return found
 
 
 @jit
-def grid_of(shape, array, mapping, room):
-    """The tile sizes of a mapping, written to `room` (3, `MOST_SIZES`)."""
+def blocks_of(size, step, shapes_blocks):
+    """A dimension in blocks."""
+    return Blocks(
+        size=size, step=step, number=ceil_div(size, step),
+        last_is_whole=not shapes_blocks or size <= step or size % step == 0,
+    )  # fmt: skip
+
+
+@jit
+def cuts_of(shape, array, mapping):
+    """The dimensions of a GEMM in the blocks of a mapping."""
     steps = tile_steps(shape.kept, shape.group, shape.k, array, mapping)
-    m, n, k = room[M], room[N], room[K]
-    found = Mnk(
-        m=tile_candidates(shape.m, steps.m, mapping.dataflow != WS, m),
-        n=tile_candidates(shape.n, steps.n, mapping.dataflow != IS, n),
-        k=tile_candidates(shape.k, steps.k, mapping.dataflow != OS, k),
+    return Cuts(
+        m=blocks_of(shape.m, steps.m, mapping.dataflow != WS),
+        n=blocks_of(shape.n, steps.n, mapping.dataflow != IS),
+        k=blocks_of(shape.k, steps.k, mapping.dataflow != OS),
     )
-    return TileGrid(m=m, n=n, k=k, found=found)
-
-
-@borrowing
-def first_fitting(tiles, found, room):
-    """Index of the largest of the tile sizes that is at most `room`; `found` if none is."""
-    index = 0
-    while index < found and tiles[index].size > room:
-        index += 1
-    return index
 
 
 @jit
-def ranked_mappings(shape, array, mappings):
-    """Order the array mappings by a lower bound of the array cycles of a copy."""
-    rank, stall_free = np.empty(mappings.shape[0], np.int64), np.empty(mappings.shape[0], np.int64)
-    size = Mnk(shape.m, shape.n, shape.k)
+def uncut(blocks):
+    """All of a dimension in one tile."""
+    return Cut(length=blocks.size, trips=np.int64(1), whole=np.int64(blocks.last_is_whole))
+
+
+@jit
+def cut_into(blocks, most):
+    """The tiles with the fewest trips of at most `most` blocks each, no longer than these trips take."""
+    if most < 1:
+        return Cut(length=np.int64(0), trips=np.int64(0), whole=np.int64(0))
+    trips = ceil_div(blocks.number, most)
+    length = ceil_div(blocks.number, trips) * blocks.step
+    return Cut(length=length, trips=trips, whole=trips if blocks.last_is_whole else trips - 1)
+
+
+@jit
+def largest_within(blocks, room):
+    """The longest tiles of at most `room` elements."""
+    return uncut(blocks) if blocks.size <= room else cut_into(blocks, np.int64(room // blocks.step))
+
+
+@jit
+def longest_k(cuts, of, buffers):
+    """The longest tiles of k that fit beside the smallest of m and n."""
+    m, n = min(cuts.m.size, cuts.m.step), min(cuts.n.size, cuts.n.step)
+    return largest_within(cuts.k, min(buffers.x / (2 * of.buffered_x) // m, buffers.w / (2 * of.buffered_w) // n))
+
+
+@jit
+def next_shorter(blocks, cut, every):
+    """The next shorter tiles, with more trips: each number of them up to `every`, then that part more each time."""
+    more = cut.trips + max(1, cut.trips // every)
+    most = blocks.number if cut.trips == 1 else cut.length // blocks.step
+    return cut_into(blocks, min(most - 1, ceil_div(blocks.number, more)))
+
+
+@jit
+def most_lengths(size, every):
+    """Room for the tile lengths of a dimension: no more than two roots of it, nor than all trips up to `every` and as
+    many each time that they double."""
+    doublings = np.int64(np.log2(np.float64(size))) + 2
+    return min(np.int64(2 * np.sqrt(np.float64(size))) + 2, every * doublings + 2)
+
+
+@jit
+def holds_more(shape, array, mapping):
+    """Whether a mapping has accumulators for more rows, columns or slots than there are: one with fewer is the same."""
+    if mapping.dataflow != OS:
+        return mapping.ia > (shape.m if mapping.dataflow == WS else shape.n)
+    slots = slot_layout(shape.k, array.macs_per_pe, shape.kept, shape.group).slots
+    rows, cols = ceil_div(shape.m, array.rows), ceil_div(shape.n, array.cols)
+    return mapping.ia > rows or mapping.ib > cols or mapping.split_k > slots
+
+
+@jit
+def ranked_mappings(gemm, machine, mappings):
+    """The array mappings by a lower bound of the array cycles of a copy (`RANKED`)."""
+    shape, array = gemm.shape, machine.array
+    size, ranked = Mnk(shape.m, shape.n, shape.k), np.empty(mappings.shape[0], RANKED)
+    jobs = np.ceil(np.float64(shape.m) * shape.n / (machine.buffers.y / (2 * gemm.element_bytes.psum)))
+    rank, found = np.empty(mappings.shape[0], np.int64), 0
     for row in range(mappings.shape[0]):
-        bounds = mapping_bounds(size, shape.kept, shape.group, array, mapping_at(mappings, row))
-        rank[row] = max(bounds.issue + bounds.to_issue, bounds.drain + bounds.to_drain)
-        stall_free[row] = bounds.stall_free
-    return Ranked(rows=np.argsort(rank, kind="mergesort"), stall_free=stall_free)
+        mapping, own = mapping_at(mappings, row), ranked[found]
+        if holds_more(shape, array, mapping):
+            continue
+        bounds = mapping_bounds(size, shape.kept, shape.group, array, mapping)
+        stalls = stalls_of(size, shape.kept, shape.group, array, mapping)
+        rank[found] = max(bounds.issue + bounds.to_issue, bounds.drain + bounds.to_drain)
+        own.row, own.stall_free, own.uncut, own.saved = row, bounds.stall_free, stalls.uncut, stalls.saved
+        own.each_cut = jobs * bounds.to_any
+        found += 1
+    return ranked[np.argsort(rank[:found], kind="mergesort")]
+
+
+@jit
+def least_cycles(gemm, own, trips):
+    """Cycles that no tiles with these trips of k go below, of one of `RANKED`."""
+    issue = max(np.float64(own.stall_free), own.uncut - trips * own.saved)
+    return gemm.shape.count * (issue + trips * own.each_cut + gemm.fetch_cycles)
+
+
+@jit
+def cuts_help(gemm, own, trips, limit):
+    """Whether more trips of k may take at most `limit` cycles: fewer stalls, as yet, or no stalls and still within."""
+    return own.uncut - trips * own.saved > own.stall_free or least_cycles(gemm, own, trips) <= limit
 
 
 @jit
 def bounds_of_k(shape, array, mapping, of_k):
-    """`mapping_bounds` of a copy with k in tiles `of_k`, one of `TILE_SIZES`."""
-    tk, whole_jobs = of_k.size, of_k.whole
+    """`mapping_bounds` of a copy with k in the tiles `of_k`."""
+    tk, whole_jobs = of_k.length, of_k.whole
     bounds = mapping_bounds(Mnk(shape.m, shape.n, tk), shape.kept, shape.group, array, mapping)
     before = of_k.trips - 1
     if before == 0:
         return Bounds(
             issue=bounds.issue, drain=bounds.drain, to_issue=whole_jobs * bounds.to_issue,
-            to_drain=whole_jobs * bounds.to_drain, stall_free=bounds.stall_free,
+            to_drain=whole_jobs * bounds.to_drain, to_any=bounds.to_any, stall_free=bounds.stall_free,
         )  # fmt: skip
     last = mapping_bounds(Mnk(shape.m, shape.n, shape.k - before * tk), shape.kept, shape.group, array, mapping)
     return Bounds(
@@ -178,62 +239,53 @@ def bounds_of_k(shape, array, mapping, of_k):
         drain=before * bounds.drain + last.drain,
         to_issue=before * bounds.to_issue + (whole_jobs - before) * last.to_issue,
         to_drain=before * bounds.to_drain + (whole_jobs - before) * last.to_drain,
+        to_any=of_k.trips * bounds.to_any,
         stall_free=before * bounds.stall_free + last.stall_free,
     )
 
 
 @borrowing
-def tile_within(gemm, machine, grid, at, bounds, limit, tile):
-    """Fill in the bounds and bytes of the tile at indices `at` of the grid; say whether it may take `limit` cycles."""
+def tile_within(gemm, machine, m, n, k, bounds, limit, tile):
+    """Fill in the bounds and bytes of the tile of the cuts m, n and k; say whether it may take `limit` cycles."""
     shape, count, of = gemm.shape, gemm.shape.count, gemm.element_bytes
-    jobs = grid.m[at.m].whole * grid.n[at.n].whole
-    floor = max(bounds.issue + bounds.to_issue * jobs, bounds.drain + bounds.to_drain * jobs) + gemm.fetch_cycles
+    jobs = m.whole * n.whole
+    issue = bounds.issue + bounds.to_issue * jobs + bounds.to_any * (m.trips * n.trips - jobs)
+    floor = max(issue, bounds.drain + bounds.to_drain * jobs) + gemm.fetch_cycles
     tile.floor = np.float64(floor) * count
     if tile.floor > limit:
         return False
     results = np.float64(shape.m) * shape.n
     tile.least_bytes = traffic_of_orders(
-        grid.m[at.m].trips, grid.n[at.n].trips, grid.k[at.k].trips,
+        m.trips, n.trips, k.trips,
         count * (np.float64(shape.m) * shape.k * of.x), count * (np.float64(shape.k) * shape.n * of.w),
         count * (results * of.y), count * (results * of.psum), tile.order_bytes,
     )  # fmt: skip
     if dram_floor(tile.least_bytes, machine.bytes_per_cycle) > limit:
         return False
-    tile.m, tile.n, tile.k = grid.m[at.m].size, grid.n[at.n].size, grid.k[at.k].size
+    tile.m, tile.n, tile.k = m.length, n.length, k.length
     return True
 
 
 @borrowing
-def tiles_within(gemm, machine, mapping, grid, k_index, least_cycles, stall_free, limit, tiles):
-    """List in `tiles`, largest first, those with a Tk that fit the buffers and may take at most `limit` cycles.
-
-    No tile goes below `least_cycles`, no mapping below the issues `stall_free` of a copy.
-    """
-    shape, of, buffers, found = gemm.shape, gemm.element_bytes, machine.buffers, grid.found
-    y_room, of_k = buffers.y / (2 * of.psum), grid.k[k_index]
-    m_first = first_fitting(grid.m, found.m, buffers.x / (2 * of.buffered_x) / of_k.size)
-    n_first = first_fitting(grid.n, found.n, buffers.w / (2 * of.buffered_w) / of_k.size)
-    if m_first == found.m or n_first == found.n:
-        return Within(0, 0, least_cycles)
-    bounds = Bounds(np.int64(0), np.int64(0), np.int64(0), np.int64(0), np.int64(0))
-    excluded = least_cycles > limit
-    if not excluded:
-        bounds = bounds_of_k(shape, machine.array, mapping, of_k)
-        fewest = bounds.to_issue * grid.m[0].whole * grid.n[0].whole
-        least_cycles = shape.count * (stall_free + fewest + gemm.fetch_cycles)
-        largest = Mnk(m_first, n_first, k_index)
-        excluded = not tile_within(gemm, machine, grid, largest, bounds, limit, tiles[0])
-    listed, fitting = 0, 0
-    for n_index in range(n_first, found.n):
-        m_index = max(m_first, first_fitting(grid.m, found.m, y_room / grid.n[n_index].size))
-        fitting += found.m - m_index
-        while m_index < found.m and not excluded:
-            at = Mnk(m_index, n_index, k_index)
-            if not tile_within(gemm, machine, grid, at, bounds, limit, tiles[listed]):
-                break
+def tiles_within(gemm, machine, mapping, cuts, k, every, limit, tiles):
+    """List in `tiles`, largest first, those of a cut of k that fit the buffers and may take at most `limit` cycles."""
+    of, buffers = gemm.element_bytes, machine.buffers
+    m_first = largest_within(cuts.m, buffers.x / (2 * of.buffered_x) // k.length)
+    n = largest_within(cuts.n, buffers.w / (2 * of.buffered_w) // k.length)
+    if m_first.trips == 0:
+        return Within(0, 0)
+    bounds, y_room = bounds_of_k(gemm.shape, machine.array, mapping, k), buffers.y / (2 * of.psum)
+    listed, left_out = 0, 0
+    while n.trips > 0:
+        left_out += 1
+        if not tile_within(gemm, machine, m_first, n, k, bounds, limit, tiles[listed]):
+            break  # nor is any that is smaller
+        m = largest_within(cuts.m, min(np.float64(m_first.length), y_room // n.length))
+        while m.trips > 0 and tile_within(gemm, machine, m, n, k, bounds, limit, tiles[listed]):
             listed += 1
-            m_index += 1
-    return Within(listed, fitting - listed, least_cycles)
+            m = next_shorter(cuts.m, m, every)
+        n = next_shorter(cuts.n, n, every)
+    return Within(listed, left_out)
 
 
 @jit
@@ -243,27 +295,30 @@ def loops_of(trips):
 
 
 @jit
-def fastest(gemm, machine, mappings, limit):
+def fastest(gemm, machine, mappings, limit, every=EVERY_TRIP):
     """The fastest candidate (`Fastest`) of those that take at most `limit` cycles; ties go to fewer DRAM bytes, then to
     the first. The limit falls to the best found; a first value that some candidate reaches saves time and changes
-    nothing."""
+    nothing. `every`: see `next_shorter`."""
     shape, bytes_per_cycle = gemm.shape, machine.bytes_per_cycle
     row, order, size, cycles, array_cycles, moved = -1, -1, Mnk(0, 0, 0), np.int64(-1), np.int64(0), np.inf
     evaluated, pruned = np.int64(0), np.int64(0)
     compute, jobs = np.empty((2, 2, 2), np.int64), np.empty(MOST_JOBS, JOBS)
-    room = np.empty((3, MOST_SIZES), TILE_SIZES)
-    ranked = ranked_mappings(shape, machine.array, mappings)
-    for v in ranked.rows:
-        mapping = mapping_at(mappings, v)
-        grid = grid_of(shape, machine.array, mapping, room)
-        tiles = np.empty(grid.found.m * grid.found.n, TILES)
-        least_cycles = shape.count * (ranked.stall_free[v] + gemm.fetch_cycles)
-        for k_index in range(grid.found.k):
-            within = tiles_within(
-                gemm, machine, mapping, grid, k_index, least_cycles, ranked.stall_free[v], limit, tiles
-            )  # fmt: skip
-            least_cycles = within.least_cycles
-            pruned += 6 * within.left_out
+    ranked, tiles = (
+        ranked_mappings(gemm, machine, mappings),
+        np.empty(most_lengths(shape.m, every) * most_lengths(shape.n, every), TILES),
+    )
+    for place in range(ranked.shape[0]):
+        one = ranked[place]
+        v, mapping = one.row, mapping_at(mappings, one.row)
+        cuts = cuts_of(shape, machine.array, mapping)
+        k = longest_k(cuts, gemm.element_bytes, machine.buffers)
+        while k.trips > 0 and cuts_help(gemm, one, k.trips, limit):
+            if least_cycles(gemm, one, k.trips) > limit:
+                k = next_shorter(cuts.k, k, every)
+                continue
+            within = tiles_within(gemm, machine, mapping, cuts, k, every, limit, tiles)
+            k = next_shorter(cuts.k, k, every)
+            pruned += len(ORDERS) * within.left_out
             for index in range(within.listed):
                 tile = tiles[index]
                 tiling = tiling_of(shape, Mnk(tile.m, tile.n, tile.k))
@@ -271,7 +326,7 @@ def fastest(gemm, machine, mappings, limit):
                 floor, least_bytes = tile.floor + ends, tile.least_bytes
                 tied = floor == limit and least_bytes >= moved
                 if floor > limit or tied or dram_floor(least_bytes, bytes_per_cycle) > limit:
-                    pruned += 6
+                    pruned += len(ORDERS)
                     continue
                 total = job_table(shape, tiling, machine.array, mapping, compute)
                 smooth, loops = ends + shape.count * total, loops_of(tiling.trips)
@@ -299,22 +354,26 @@ def fastest(gemm, machine, mappings, limit):
 
 
 @jit
-def candidates_within(gemm, machine, mappings, limit, kept):
+def candidates_within(gemm, machine, mappings, limit, kept, every=EVERY_TRIP):
     """Keep in `kept` (`CANDIDATES`) all candidates with a bound of at most `limit` cycles, in the order of the walk, as
     many as there is room for; return their number or, where they exceed the room, that would have been."""
     shape, bytes_per_cycle = gemm.shape, machine.bytes_per_cycle
-    compute, room, stored = np.empty((2, 2, 2), np.int64), np.empty((3, MOST_SIZES), TILE_SIZES), np.int64(0)
-    ranked = ranked_mappings(shape, machine.array, mappings)
-    for v in ranked.rows:
-        mapping = mapping_at(mappings, v)
-        grid = grid_of(shape, machine.array, mapping, room)
-        tiles = np.empty(grid.found.m * grid.found.n, TILES)
-        least_cycles = shape.count * (ranked.stall_free[v] + gemm.fetch_cycles)
-        for k_index in range(grid.found.k):
-            within = tiles_within(
-                gemm, machine, mapping, grid, k_index, least_cycles, ranked.stall_free[v], limit, tiles
-            )  # fmt: skip
-            least_cycles = within.least_cycles
+    compute, stored = np.empty((2, 2, 2), np.int64), np.int64(0)
+    ranked, tiles = (
+        ranked_mappings(gemm, machine, mappings),
+        np.empty(most_lengths(shape.m, every) * most_lengths(shape.n, every), TILES),
+    )
+    for place in range(ranked.shape[0]):
+        one = ranked[place]
+        v, mapping = one.row, mapping_at(mappings, one.row)
+        cuts = cuts_of(shape, machine.array, mapping)
+        k = longest_k(cuts, gemm.element_bytes, machine.buffers)
+        while k.trips > 0 and cuts_help(gemm, one, k.trips, limit):
+            if least_cycles(gemm, one, k.trips) > limit:
+                k = next_shorter(cuts.k, k, every)
+                continue
+            within = tiles_within(gemm, machine, mapping, cuts, k, every, limit, tiles)
+            k = next_shorter(cuts.k, k, every)
             for index in range(within.listed):
                 tile = tiles[index]
                 tiling = tiling_of(shape, Mnk(tile.m, tile.n, tile.k))
@@ -339,6 +398,20 @@ def candidates_within(gemm, machine, mappings, limit, kept):
                         own.largest_bytes = largest_transfer(tiling, gemm.element_bytes)
                     stored += 1
     return stored
+
+
+@jit
+def array_floor(gemm, machine, mappings):
+    """Array cycles of all copies that no tiling of any mapping goes below, those outside of the grid included."""
+    ranked, least = ranked_mappings(gemm, machine, mappings), np.inf
+    for place in range(ranked.shape[0]):
+        own = ranked[place]
+        trips = 1.0  # those with the least of stalls and of what each cut adds
+        if own.saved > own.each_cut:
+            trips = max(1.0, (own.uncut - own.stall_free) / own.saved)
+        issue = max(np.float64(own.stall_free), own.uncut - trips * own.saved)
+        least = min(least, gemm.shape.count * (issue + trips * own.each_cut))
+    return np.int64(np.ceil(least * (1 - 1e-12)))
 
 
 @jit

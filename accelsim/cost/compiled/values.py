@@ -145,8 +145,11 @@ class Costs(NamedTuple):
 
 
 def records(fields: Iterable[tuple[str, *tuple[Any, ...]]]) -> np.dtype[np.void]:
-    """The type of an array whose elements have names, in compiled functions and in Python."""
-    return np.dtype((np.record, list(fields)))
+    """The type of an array whose elements have names, in compiled functions and in Python, where what numpy's records
+    have of their own, as `size`, comes before a field of that name."""
+    listed = list(fields)
+    assert not (taken := {name for name, *_ in listed} & set(dir(np.record))), f"names of numpy's own: {taken}"
+    return np.dtype((np.record, listed))
 
 
 def whole(names: Iterable[str]) -> list[tuple[str, type]]:

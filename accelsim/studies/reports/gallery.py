@@ -46,6 +46,10 @@ _SWEEP = (
     "sweep resnet18_tinyimagenet --vary array.rows=8,16,32,64 --vary array.cols=8,16,32,64 --pattern 2:4,2:8,1:8"
     " --batch 64 -o points.csv"
 )
+_PHASES = (
+    "simulate --phase resnet9_digits_pruned:200 --phase resnet9_digits_2of4:400"
+    " --phase resnet9_digits_bdwp_2of8:400 -o masks.json"
+)
 _PLATFORMS = (
     "compare resnet18_tinyimagenet resnet50_imagenet --method dense --method bdwp --batch 64 --platform jetson_nano"
     " --platform jetson_xavier_nx --platform rtx2080ti --platform a100_sxm_80gb --platform h100_sxm -o machines.csv"
@@ -73,6 +77,12 @@ PICTURES = (
             "simulate resnet50_imagenet --method stepwise-decay --epochs 90 --dataset-size 1281167 -o decay.json",
             "simulate resnet50_imagenet --method bdwp --epochs 90 --dataset-size 1281167 -o bdwp.json",
         ),
+    ),
+    Picture(
+        kind="phases",
+        says="What do my masks gain over a training run?",
+        plot="masks.json --value 2:8",
+        made_by=(_PHASES,),
     ),
     Picture(kind="layer-speedup", says="Which layers gain?", plot="methods.json --width double", made_by=(_METHODS,)),
     Picture(

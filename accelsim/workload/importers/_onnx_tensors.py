@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.base.errors import InputError
+from accelsim.base.overwriting import note_input
 from accelsim.workload.importers._onnx_graph import STANDARD, Content, Stored, shown
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def _filled(onnx: ModuleType, file: Path, proto: "TensorProto") -> "TensorProto"
     """Return the tensor with its numbers inside."""
     entries = {entry.key: entry.value for entry in proto.external_data}
     offset = int(entries.get("offset", 0))
+    note_input(file)
     with file.open("rb") as source:
         size = source.seek(0, 2)
         length = int(entries.get("length", size - offset))

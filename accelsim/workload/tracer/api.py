@@ -55,7 +55,7 @@ from accelsim.workload.tracer.running import left_as_it_was, opened
 from accelsim.workload.tracer.several import are_routed, check_same, in_line, mean_of
 from accelsim.workload.tracer.specs import InputSpec
 
-__all__ = ["Tracing", "trace", "trace_model", "tracing"]
+__all__ = ["Tracing", "first_step", "trace", "trace_model", "watched_steps"]
 
 Loss = Callable[[Any], Tensor]
 _DENSE = 0.95  # share of nonzeros from which a weight without a mask is taken to be dense
@@ -203,32 +203,21 @@ def _batch_of(step: StepSeen) -> int:
 
 
 @contextmanager
-def tracing(
+def watched_steps(
     model: nn.Module, *, batch: int | None = None, name: str | None = None, masks: bool = False
 ) -> Iterator[Tracing]:
-    """Watch the training steps of `model` inside the context, forward and backward, on their real tensors.
-
-    Args:
-        model: the model that is trained.
-        batch: samples of a step, from 1; None: the first dimension of the model's inputs.
-        name: what the trace calls the model; None: the name of its class.
-        masks: whether the masks of sparse weights are kept for `Tracing.save`.
-
-    Several steps may run inside; one ends where an optimizer of the model has run, or where `Tracing.step` is called.
-    Densities are their mean, and a pattern counts where it holds in all. Optimizer and metrics may run inside and are
-    left out. The step computes what it would have computed, with attention and LSTMs opened into their products.
-    Raises `InputError` for operations that hide products and for tensors without dense storage.
-
-    >>> model = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 4))
-    >>> with tracing(model, batch=2) as tracer:
-    ...     model(torch.ones(2, 16)).sum().backward()
-    >>> [operation.name for operation in tracer.trace.operations]
-    ['0', '1', '2', 'sum']
-    """
+    """Watch all training steps of `model` inside the context: `accelsim.tracing` without `every`."""
     _check(model, batch)
     recorder = Recorder(model, meter=Meter(keep_masks=masks), batch=batch or 0, steps_by_optimizer=True)
     with opened(model), recorder.watching():
         yield Tracing(recorder, batch, _Header(name=name), masks=masks, measured=True)
+
+
+def first_step(model: nn.Module, batch: int | None, name: str | None) -> tuple[Recorder, Tracing]:
+    """Return what records the first step of a training loop that is sampled, and what makes a trace of it."""
+    _check(model, batch)
+    recorder = Recorder(model, meter=Meter(keep_masks=False), batch=batch or 0, steps_by_optimizer=True)
+    return recorder, Tracing(recorder, batch, _Header(name=name), masks=False, measured=True)
 
 
 def trace(

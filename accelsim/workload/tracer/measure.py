@@ -1,6 +1,5 @@
 """How sparse an operand is: nonzeros, and nonzeros per group of M along an axis."""
 
-import math
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 
@@ -10,13 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from accelsim.sparsity.masks import group_histograms, tightest_of
+from accelsim.sparsity.pattern import Pattern, by_chance
 from accelsim.workload.tracer.autograd import version_of
 from accelsim.workload.tracer.wrapped import memory_of
 
-__all__ = ["Measured", "Meter"]
+__all__ = ["Measured", "Meter", "QuickMeter"]
 
 GROUPS = (4, 8, 16, 32)
-_BY_CHANCE = 1e-6
 _HEAD = 4096  # elements after which most operands without a pattern are known to have none
 
 
@@ -39,6 +38,8 @@ class Measured:
 
 class Meter:
     """Measures operands; a tensor that several products read is measured once."""
+
+    _says_more = True  # of kernels, whether they obey a pattern along another line than the array's
 
     def __init__(self, *, keep_masks: bool) -> None:
         self._keep_masks = keep_masks
@@ -68,7 +69,7 @@ class Meter:
             count = int(np.count_nonzero(nonzero))
             groups = group_histograms(nonzero, dimension, GROUPS) if count else {}
             mask = nonzero.reshape(-1, *nonzero.shape[2:]) if self._keep_masks and count < nonzero.size else None
-            flattened = _flattened(nonzero, groups) if 0 < count < nonzero.size else None
+            flattened = _flattened(nonzero, groups) if self._says_more and 0 < count < nonzero.size else None
             self._known[name] = Measured(count, nonzero.size, axis, groups, mask, flattened)
         return self._known[name]
 
@@ -83,7 +84,17 @@ class Meter:
         zeros at the same places (whole rows or columns of zeros) are one observation. Places zero in all lines,
         as tokens behind the last attention that nothing reads, are no pattern at all.
         """
-        dense = self.density(tensor, key)
+        return self._pattern_of(tensor, self.density(tensor, key), key, view, dimension, axis)
+
+    def _pattern_of(
+        self,
+        tensor: Tensor,
+        dense: Measured,
+        key: int,
+        view: Callable[[Tensor], Tensor],
+        dimension: int,
+        axis: str,
+    ) -> Measured:
         if not 0 < dense.nonzeros <= dense.elements // 2:
             return dense
         name = (key, version_of(tensor), tensor.storage_offset(), tensor.shape, axis)
@@ -112,6 +123,29 @@ class Meter:
             if _most(counts) < _most(live[group]) and not _by_chance(counts, dense, share)
         }  # fmt: skip
         return Measured(dense.nonzeros, dense.elements, axis, meant) if meant else dense
+
+
+class QuickMeter(Meter):
+    """Measures what a machine can skip: weights, and gradients that are sparse. Activations are not read."""
+
+    _says_more = False
+
+    def __init__(self) -> None:
+        super().__init__(keep_masks=False)
+
+    def density(self, tensor: Tensor, key: int) -> Measured | None:  # type: ignore[override]
+        """Nothing: see above."""
+        return None
+
+    def gradient(  # type: ignore[override]
+        self, tensor: Tensor, key: int, view: Callable[[Tensor], Tensor], dimension: int, axis: str
+    ) -> Measured | None:
+        """Measure a gradient with a pattern; one whose first elements are mostly nonzero is taken to have none."""
+        head = _in_memory_order(memory_of(tensor).detach()).flatten()[: 16 * _HEAD]
+        if 2 * _nonzeros(head) > head.numel():
+            return None
+        found = self._pattern_of(tensor, super().density(tensor, key), key, view, dimension, axis)
+        return found if found.groups else None
 
 
 def _flattened(nonzero: NDArray[np.bool_], groups: Mapping[int, NDArray[np.int64]]) -> str | None:
@@ -149,9 +183,9 @@ def _by_chance(counts: NDArray[np.int64], dense: Measured, share: float) -> bool
 
     `share` of the groups are observations of their own.
     """
-    group, density = len(counts) - 1, dense.nonzeros / dense.elements
-    one = sum(math.comb(group, i) * density**i * (1 - density) ** (group - i) for i in range(_most(counts) + 1))
-    return one >= 1 or share * int(counts.sum()) * math.log(one) > math.log(_BY_CHANCE)
+    most = max(1, _most(counts))
+    obeyed = Pattern(kept=most, group=len(counts) - 1)
+    return by_chance(obeyed, dense.nonzeros / dense.elements, share * int(counts.sum()))
 
 
 def _in_memory_order(tensor: Tensor) -> Tensor:

@@ -11,7 +11,10 @@ from accelsim.workload.tracer.records import Pass, Record
 from accelsim.workload.tracer.roles import Roles
 from accelsim.workload.tracer.works import Call, convolution_operands, operands_of, weight_kernel, weight_matrix
 
-__all__ = ["Probe"]
+__all__ = ["Probe", "Reading"]
+
+Reading = tuple[str, Record, tuple[int, ...]]
+"""A method of `Probe`, the record that it measured for, and what else it was given besides the call."""
 
 
 class Probe:
@@ -19,6 +22,13 @@ class Probe:
 
     def __init__(self, roles: Roles, meter: Meter | None) -> None:
         self._roles, self._meter = roles, meter
+        self._taken: list[Reading] = []
+
+    def readings(self) -> tuple[Reading, ...]:
+        """What was measured of the products with a weight since the last time."""
+        taken = tuple(self._taken)
+        self._taken.clear()
+        return taken
 
     def forward(self, call: Call, record: Record) -> None:
         """FF: weight and activation, or both factors."""
@@ -27,6 +37,7 @@ class Probe:
         if work.weight is None:
             self._take(record, "FF", left=self._density(left), right=self._density(right))
             return
+        self._taken.append(("forward", record, ()))
         weight, other = (left, right) if work.weight_side == 0 else (right, left)
         matrix = self._matrix(call, record, weight, work.weight_side, forward=True)
         inputs = 1 if work.kind.startswith("conv_transpose") else 2
@@ -34,6 +45,7 @@ class Probe:
 
     def input_gradient(self, call: Call, record: Record, side: int) -> None:
         """BP as a product or convolution: the weight is the operand on `side`, the other one the gradient."""
+        self._taken.append(("input_gradient", record, (side,)))
         operands = operands_of(call)
         matrix = self._matrix(call, record, operands[side], side, forward=False)
         outputs = 2 if record.work.kind.startswith("conv_transpose") else 1
@@ -43,6 +55,7 @@ class Probe:
 
     def weight_gradient(self, call: Call, record: Record, side: int) -> None:
         """WU as a product or convolution: the gradient is the operand on `side`, the other one the activation."""
+        self._taken.append(("weight_gradient", record, (side,)))
         operands = operands_of(call)
         gradient = (
             self._density(operands[side])
@@ -55,6 +68,7 @@ class Probe:
         """BP and WU of a convolution as torch computes them, in one operation; not where the kernel is no weight."""
         if record.work.weight is None:
             return
+        self._taken.append(("convolution_backward", record, ()))
         given = convolution_operands(call)
         gradient, groups = given["gradient"], given["groups"]
         to_input, to_weight, _ = given["output_mask"]

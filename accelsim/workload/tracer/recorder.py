@@ -27,6 +27,7 @@ from accelsim.workload.torch_words import (
     FILLS,
     JOINS,
     MASKS,
+    MULTIPLY,
     PERMUTES,
     PRODUCTS,
     READ_WHAT_THEY_WRITE,
@@ -41,7 +42,7 @@ from accelsim.workload.tracer.counting import MacCounter
 from accelsim.workload.tracer.linking import Linker
 from accelsim.workload.tracer.measure import Meter
 from accelsim.workload.tracer.opened_calls import Opening, run_control_flow
-from accelsim.workload.tracer.probing import Probe
+from accelsim.workload.tracer.probing import Probe, Reading
 from accelsim.workload.tracer.records import AFTERWARDS, Record, StepSeen
 from accelsim.workload.tracer.roles import (
     Derived,
@@ -106,6 +107,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         self.roles = Roles({plain(name): self._seen_as(buffer) for name, buffer in model.named_buffers()})
         self.roles.batch = batch or 0
         self._probe = Probe(self.roles, meter)
+        self.script: list[
+            tuple[str, tuple[Reading, ...]]
+        ] = []  # every product, and what was measured of it, in this step
         self._linker = Linker(self.roles, self._probe)
         for name, parameter in self.parameters.items():
             self.roles.mark_parameter(name, self._seen_as(parameter))
@@ -138,6 +142,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             self.steps.append(StepSeen())
             self._linker.forget()
             self.roles.forget()
+            self.script.clear()
             self._outside_data.clear()
             if not self._given_batch:
                 self.roles.batch = 0
@@ -160,15 +165,16 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         return step.dispatched
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Record what runs inside: the calls of modules, steps of optimizers and every operation.
+    def watching(self, *, optimizers: bool = True) -> Iterator[None]:
+        """Record what runs inside: the calls of modules, steps of `optimizers` and every operation.
 
-        Hooks follow the calls and the parameters that get a gradient; they are removed afterwards.
+        Hooks follow the calls and the parameters that get a gradient; they are removed afterwards. Without `optimizers`
+        the caller says when one runs.
         """
-        hooks: list[RemovableHandle] = [
-            register_optimizer_step_pre_hook(self._optimizes),
-            register_optimizer_step_post_hook(self._optimized),
-        ]
+        hooks: list[RemovableHandle] = []
+        if optimizers:
+            hooks.append(register_optimizer_step_pre_hook(self.optimizes))
+            hooks.append(register_optimizer_step_post_hook(self.optimized))
         try:
             for name, module in self.model.named_modules():
                 hooks.append(module.register_forward_pre_hook(partial(self._enter, plain(name)), with_kwargs=True))
@@ -182,16 +188,22 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             for hook in hooks:
                 hook.remove()
 
-    def _optimizes(self, *_: Optimizer) -> None:
+    def optimizes(self, *_: Optimizer) -> None:
+        """An optimizer begins to run."""
         self._optimizing = True
 
-    def _optimized(self, optimizer: Optimizer, *_: Any) -> None:
+    def optimized(self, optimizer: Optimizer, *_: Any) -> None:
+        """An optimizer has run."""
         self._optimizing = False
-        own = {id(parameter) for parameter in self.model.parameters()}
-        given = (id(parameter) for group in optimizer.param_groups for parameter in group["params"])
-        if self._steps_by_optimizer and not own.isdisjoint(given):
+        if self._steps_by_optimizer and self.is_of_model(optimizer):
             self.step.optimized = True
             self.end_step()
+
+    def is_of_model(self, optimizer: Optimizer) -> bool:
+        """Whether an optimizer trains parameters of the model."""
+        own = {id(parameter) for parameter in self.model.parameters()}
+        given = (id(parameter) for group in optimizer.param_groups for parameter in group["params"])
+        return not own.isdisjoint(given)
 
     def _see_outside(self, call: Call, held: Sequence[Held]) -> Sequence[Held]:
         """Take for data what meets weights outside of the model before the model gets any, as with a teacher."""
@@ -327,6 +339,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             self._pass_on(call, held, in_backward=True)
         else:
             self._see_forward(call, held, again=node is not None)
+        if call.word in MULTIPLY:
+            self.script.append((call.word, self._probe.readings()))
 
     def _find_node(self, call: Call, *, writes: bool) -> None:
         """Find the autograd node of an operation: the last one made, unless that is of a copy saved beforehand.

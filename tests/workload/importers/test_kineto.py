@@ -386,6 +386,16 @@ def test_a_transposed_convolution_of_cudnn(tmp_path, looks):
     ]
 
 
+def test_a_call_that_begins_when_another_ends_is_not_inside_it(tmp_path, looks):
+    apart = profile(tmp_path, *small_network())
+    known, data = imported(apart, 8), json.loads(apart.read_text())
+    for event in data["traceEvents"]:
+        event["dur"] += event["cat"] != "kernel"  # calls are a microsecond apart
+    touching = tmp_path / "touching.json"
+    touching.write_text(json.dumps(data))
+    assert imported(touching, 8).operations == known.operations
+
+
 def test_a_linear_layer_in_one_kernel(tmp_path, looks):
     x, weight = T(8, 5, 6), T(7, 6)
     forward = [call("aten::linear", x, weight, T(7), seq=1)]
