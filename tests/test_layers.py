@@ -37,7 +37,7 @@ LINE = {room: len(PLAN) - line for line, rooms in enumerate(PLAN) for room in ro
 HOMES = {
     "numba": {"base/jit.py"},
     "torch": {"workload/tracer", "cli/trace.py", "torch", "calibration/devices"},
-    "onnx": {"workload/importers/onnx.py"},
+    "onnx": {"workload/importers"},  # imported in onnx.py, its types named in the others
     "yaml": {"hardware/sourced.py", "workload/exporting.py"},
     "rich": {"cli"},
     "pyarrow": {"sweep/parquet.py"},
@@ -56,7 +56,7 @@ SAME_THING = {
 }  # fmt: skip
 # Classes that share a name: public ones, and the same thing read by different doors.
 SAME_CLASS = {
-    "Call", "Role", "Roles", "Schedule", "Seen", "Source", "Step", "Weight", "Work", "_Pair", "_Use",
+    "Call", "Role", "Roles", "Schedule", "Seen", "Source", "Step", "Weight", "Work", "_Use",
 }  # fmt: skip
 LONGEST = 700
 

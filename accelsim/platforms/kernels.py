@@ -186,7 +186,7 @@ def _rows(trace: Trace, step: Step, software: Software, matrix_units: bool) -> I
             if operation.kind == "embedding" and task.direction == "BP":
                 elements += sum(other.elements for other in operation.other_parameters)
             yield _vector(operation, elements * width, fused)
-        elif isinstance(task, Generation) and not isinstance(operations[task.operation], Conv | ConvTranspose):
+        elif isinstance(task, Generation) and not _is_spatial(operations[task.operation]):
             # reads the master weight, writes kept values and positions
             moved = task.elements * (software.master_bytes + compact_share(width) * width)
             yield _KernelRow(task.operation, task.stage, moved, 1.0)
@@ -217,7 +217,7 @@ def _sums_of_gradients(trace: Trace, batch: int, width: int, fused: frozenset[st
 
 def _product(group: Sequence[Gemm], operation: Operation, batch: int, width: int, *, transposes: bool) -> _KernelRow:
     """The kernel of one product, from its phases, which all read the same operand."""
-    first, spatial = group[0], isinstance(operation, Conv | ConvTranspose)
+    first, spatial = group[0], _is_spatial(operation)
     # lowering puts a pruned gradient on the weight port in BP; a convolution runs dense, with both where they were
     turned = spatial and first.form is Stage.BP and first.w_operand is Operand.GRADIENT
     sides = [
@@ -265,6 +265,12 @@ def _written(operation: Operation, stage: Stage, batch: int) -> float:
     if isinstance(operation, ConvTranspose) and stage is Stage.FF:
         return float(batch * operation.out_channels * prod(operation.out_size))
     return 0.0
+
+
+def _is_spatial(operation: Operation) -> bool:
+    """Say whether a kernel for convolutions computes it: not a stack of matrices, as each of some experts has one."""
+    stack = isinstance(operation, Conv) and operation.kernel == (1,) and operation.groups > 1
+    return isinstance(operation, Conv | ConvTranspose) and not stack
 
 
 def _suits_winograd(operation: Operation) -> bool:

@@ -4,11 +4,13 @@ A reader never guesses. What a file does not say is an `InputError`, or a senten
 trace's origin, which ``accelsim import`` prints as a warning.
 """
 
+import gc
 import gzip
 import importlib
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -101,5 +103,18 @@ def import_trace(path: str | Path, format: str | None = None, options: ImportOpt
     if options is not None and options.calls and chosen not in _RECORDINGS:
         raise InputError(f"{path}: --call says what calls of a recording of PyTorch are; format {chosen} holds none")
     reader = importlib.import_module(f"accelsim.workload.importers.{chosen.replace('-', '_')}")
-    trace: Trace = reader.read(path, options or ImportOptions())
+    with _without_collection():
+        trace: Trace = reader.read(path, options or ImportOptions())
     return trace
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Look for no garbage: a recording is millions of objects, none of them garbage, and the search took most time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

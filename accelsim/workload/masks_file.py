@@ -22,7 +22,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isclose, prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +73,7 @@ def save_masks(path: str | Path, masks: Mapping[str, NDArray[np.bool_]]) -> None
     write_bytes_atomically(path, packed.getvalue())
 
 
-def _add(archive: zipfile.ZipFile, name: str, array: NDArray[Any]) -> None:
+def _add(archive: zipfile.ZipFile, name: str, array: NDArray[np.generic]) -> None:
     """Add an entry as numpy does, but for the time of day and the operating system."""
     entry = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
     entry.compress_type, entry.create_system, entry.external_attr = zipfile.ZIP_DEFLATED, 3, 0o644 << 16
@@ -130,24 +129,24 @@ def _mask(path: Path, archive: zipfile.ZipFile, name: str) -> NDArray[np.bool_]:
     bits, sizes = _array(path, archive, name), _array(path, archive, name + _SHAPE)
     if bits.dtype != np.uint8 or bits.ndim != 1:
         raise InputError(f"{path}: entry '{name}': {_kind(bits)}; bits packed into one row of uint8 are needed")
-    if sizes.dtype.kind not in "iu" or sizes.ndim != 1 or not sizes.size or (sizes < 1).any():
+    if sizes.dtype.kind not in "iu" or sizes.ndim != 1 or not sizes.size or (sizes.astype(np.int64) < 1).any():
         raise InputError(f"{path}: entry '{name}{_SHAPE}': {_kind(sizes)}; whole numbers from 1 are needed")
     shape = tuple(int(size) for size in sizes)
     needed = -(-prod(shape) // 8)
     if bits.size != needed:
         raise InputError(f"{path}: entry '{name}': {bits.size} bytes of bits; shape {shape} needs {needed}")
-    return np.unpackbits(bits, count=prod(shape)).reshape(shape).view(np.bool_)
+    return np.unpackbits(bits.view(np.uint8), count=prod(shape)).reshape(shape).view(np.bool_)
 
 
-def _kind(array: NDArray[Any]) -> str:
+def _kind(array: NDArray[np.generic]) -> str:
     values = f" {array.tolist()}" if array.ndim == 1 and array.size <= 8 else f" of shape {array.shape}"
     return f"{array.dtype}{values}"
 
 
-def _array(path: Path, archive: zipfile.ZipFile, entry: str) -> NDArray[Any]:
+def _array(path: Path, archive: zipfile.ZipFile, entry: str) -> NDArray[np.generic]:
     try:
         with archive.open(f"{entry}.npy") as file:
-            array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+            array: NDArray[np.generic] = np.lib.format.read_array(file, allow_pickle=False)
             return array
     except (ValueError, MemoryError) as error:
         pickled = "allow_pickle" in str(error)

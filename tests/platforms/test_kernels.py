@@ -60,6 +60,19 @@ def test_groups_are_copies(make_trace) -> None:
     assert not found.winograd.any()
 
 
+def test_a_stack_of_matrices_is_one_product_and_no_convolution(make_trace) -> None:
+    # 2 matrices of 8 x 16 on 64 rows each per sample, as of experts: X 4 x 16 x 64, W 2 x 8 x 16, Y 4 x 32 x 64
+    stack = conv(kind="conv1d", groups=2, in_size=[64], kernel=[1], stride=[1], padding=[0])
+    found = kernels(make_trace(stack), Software(precision="amp", channels_last=False))
+    moved = 2 * (4096 + 256 + 8192)
+    assert rows(found) == [
+        ("conv", "FF", 256, 16, 8, 2, moved, 1),
+        ("conv", "BP", 256, 8, 16, 2, moved, 1),
+        ("conv", "WU", 8, 16, 256, 2, moved, 1),
+    ]
+    assert not found.spatial.any()
+
+
 @pytest.mark.parametrize(
     ("software", "matrix_units", "moved", "launches"),
     [

@@ -8,11 +8,16 @@ from accelsim.workload.trace import Conv, ConvTranspose, Linear, Matmul
 
 
 def definitions(file):
+    """Return ``workloads/models/FILE.py``, which may import its neighbours."""
     path = packaged_path("workloads") / "models" / f"{file}.py"
     spec = importlib.util.spec_from_file_location(f"definitions_{file}", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.parent))
     return module
 
 

@@ -1,7 +1,9 @@
 """Which format a file has, and what an unknown one is told."""
 
+import gc
 import gzip
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +90,27 @@ def test_options_reach_the_reader_and_a_named_format_wins(tmp_path: Path) -> Non
     acs.save_trace(trace, tmp_path / "net.json")
     assert acs.load_trace(tmp_path / "net.json") == trace
     assert json.loads((tmp_path / "net.json").read_text())["origin"]["exporter"] == f"accelsim import {acs.__version__}"
+
+
+@pytest.mark.parametrize("on", [True, False])
+@pytest.mark.parametrize("refused", [True, False])
+def test_nobody_looks_for_garbage_while_a_file_is_read(
+    monkeypatch: pytest.MonkeyPatch, refused: bool, on: bool
+) -> None:
+    """The search through millions of objects took most of the time of large recordings; afterwards it is as before."""
+    searched: list[bool] = []
+
+    def read(path: Path, _: ImportOptions) -> acs.Trace:
+        searched.append(gc.isenabled())
+        if refused:
+            raise acs.InputError(f"{path}: no")
+        return acs.load_trace("resnet9_cifar10")
+
+    monkeypatch.setattr("accelsim.workload.importers.kineto.read", read)
+    (gc.enable if on else gc.disable)()
+    try:
+        with pytest.raises(acs.InputError, match=r"^x: no$") if refused else nullcontext():
+            import_trace("x", "kineto")
+        assert (searched, gc.isenabled()) == ([False], on)
+    finally:
+        gc.enable()

@@ -276,7 +276,7 @@ REFUSED = {
     "several volumes per sample": (
         lambda: Apply(lambda m, x: m.c(x.flatten(0, 1)), c=nn.Conv3d(2, 2, 3)),
         "4x2x5x5x5",
-        "c.conv3d: a 3-D convolution of 4 volumes per sample has no entry",
+        "c.conv3d: a 3-D convolution of 4 volumes per sample has no entry in a trace",
     ),
     "nothing executed": (
         nn.Identity,

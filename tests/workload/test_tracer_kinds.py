@@ -19,7 +19,9 @@ from torch.func import functional_call, grad, stack_module_state, vmap  # noqa: 
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 from tracing_cases import Apply, products, traced  # noqa: E402
+from two_ranks import traces_of_both  # noqa: E402
 
+from accelsim.workload.trace import VECTOR_KINDS  # noqa: E402
 from accelsim.workload.tracer import trace, tracing  # noqa: E402
 
 
@@ -105,6 +107,50 @@ def test_experts_get_as_many_rows_as_they_are_sent_and_those_without_any_do_noth
         " samples",
     )
     assert macs_of(seen, 14) == {stage: 2 * macs for stage, macs in macs_of(seen).items()}
+
+
+def test_steps_that_send_other_rows_to_experts_are_their_mean(tmp_path):
+    """8 rows over 4 experts: 4, 4, none, none in the first step; 1, 2, 5, none in the second; 8 for one in the third."""
+    counts = iter([(4, 4, 0, 0), (1, 2, 5, 0), (0, 0, 8, 0)])
+
+    def route(m, x):
+        parts = x.split(next(counts))
+        return m.head(torch.cat([expert(part) for expert, part in zip(m.experts, parts, strict=True) if len(part)]))
+
+    experts = nn.ModuleList([nn.Linear(6, 6) for _ in range(4)])
+    with torch.no_grad():
+        experts[1].weight[0] = 0.0  # 5/6 of it are left
+    model = Apply(route, experts=experts, head=nn.Linear(6, 2))
+    made = trace(lambda: model(torch.randn(8, 6)).square().sum(), model, steps=3, masks=tmp_path / "m.npz")
+    assert {op.name: (op.rows, op.samples) for op in made.operations if op.macs} == {
+        "experts.0": (5, 24), "experts.1": (1, 4), "experts.2": (13, 24), "head": (1, 1),
+    }  # fmt: skip
+    assert {op.name: (op.reads, op.writes) for op in made.operations if op.kind == "copy"} == {"cat": (6, 6)}
+    assert made.origin.assumptions == (
+        "the 3 steps send different rows to experts.0, experts.1, experts.2: their mean counts",
+        "samples have different numbers of rows in experts.0, experts.1, experts.2: the rows are counted over several"
+        " samples",
+    )
+    assert sum(op.macs_at(24) for op in made.operations) == 24 * (6 * 6 + 6 * 2)
+    assert made.operations[1].observed.FF.weight.density == pytest.approx(5 / 6)
+    assert made.operations[1].observed.FF.weight.mask == "m.npz#experts.1.weight"
+    assert made.origin.steps == 3
+
+
+def test_steps_that_do_more_or_less_have_no_mean():
+    """Rows that are dropped in one step: 8, then 7."""
+    counts = iter([(4, 4), (4, 3)])
+
+    def route(m, x):
+        a, b = next(counts)
+        return torch.cat([m.a(x[:a]), m.b(x[a : a + b])])
+
+    model = Apply(route, a=nn.Linear(6, 6), b=nn.Linear(6, 6))
+    with pytest.raises(InputError) as caught:
+        trace(lambda: model(torch.randn(8, 6)).sum(), model, steps=2)
+    assert str(caught.value) == (
+        "b: rows is 1 in step 1 and 3 in step 2, per sample; a trace needs steps that do the same work"
+    )
 
 
 def test_grouped_products_are_one_per_expert():
@@ -575,3 +621,27 @@ def test_a_sum_of_activations_between_ranks_grows_with_the_batch():
     assert (message.operation, message.bytes, message.direction, message.scales_with_batch) == (
         "all_reduce", 4 * 6, "FF", True,
     )  # fmt: skip
+
+
+HALVES = ["0 = linear 16->16 rows 1 0.weight", "2.linear = linear 16->16 rows 1 2.weight"]
+WHOLE = ["0 = linear 16->32 rows 1 0.weight", "2 = linear 32->16 rows 1 2.weight"]
+EACH_WAY = {  # products and parameters of a rank; messages with their bytes, those of activations per sample
+    "tensor_parallel": (HALVES, 16 * 16 + 16 + 16 * 16 + 16, [
+        ("2.all_reduce", "FF", 16 * 4, True), ("all_reduce", "BP", 16 * 4, True),
+    ]),
+    "sharded": (WHOLE, 16 * 32 + 32 + 32 * 16 + 16, [
+        ("all_gather", "FF", 1072 * 4, False), ("reduce_scatter", "BP", 1072 * 4, False),
+    ]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", EACH_WAY)
+def test_one_of_two_ranks_is_what_it_computes_and_sends(tmp_path, way):
+    wanted, parameters, messages = EACH_WAY[way]
+    for made in traces_of_both(way, tmp_path):
+        assert products(made) == wanted
+        assert made.parameters == parameters == sum(elements for elements, _ in made.tensors.values())
+        sent = [op for op in made.operations if op.kind == "collective"]
+        assert [(op.name, op.direction, op.bytes, op.scales_with_batch) for op in sent] == messages
+        assert {op.group for op in sent} == {2}
+        assert {op.input_gradient for op in made.operations if op.kind in VECTOR_KINDS} == {None}  # all have a backward

@@ -460,3 +460,105 @@ def test_elements_that_a_view_repeats_count_once():
     model = nn.Linear(16, 8)
     (operation,) = (op for op in trace(lambda: model(torch.randn(BATCH, 16)).sum(), model).operations if op.macs)
     assert operation.observed.WU.gradient.density == 1
+
+
+# Dense networks with zeros
+
+
+def last_layer_of_a_vision_transformer():
+    """Behind the last attention only the class token, one of five, has a gradient."""
+    model = definitions("vit").VisionTransformer(image=8, patch=4, width=16, depth=2, heads=2, hidden=32, classes=4)
+    return model, torch.randn(256, 3, 8, 8)
+
+
+def with_relu(make):
+    model, x = make()
+    for block in model.modules():
+        for name, part in block.named_children():
+            if isinstance(part, nn.GELU):
+                setattr(block, name, nn.ReLU())
+    return model, x
+
+
+def adapters():
+    """Low-rank adapters, whose second factor starts as zeros."""
+
+    def layer(inputs, outputs):
+        parts = {"base": nn.Linear(inputs, outputs).requires_grad_(False),
+                 "a": nn.Linear(inputs, 8, bias=False), "b": nn.Linear(8, outputs, bias=False)}  # fmt: skip
+        nn.init.zeros_(parts["b"].weight)
+        return Apply(lambda m, x: m.base(x) + m.b(m.a(x)), **parts)
+
+    return nn.Sequential(layer(16, 32), nn.ReLU(), layer(32, 16)), torch.randn(32, 16)
+
+
+def gains(*, of_weights):
+    """Residual branches whose gain starts at zero, as those of normaliser-free networks."""
+
+    def branch():
+        shape = (16, 1, 1, 1) if of_weights else (1,)
+        if of_weights:
+            run = lambda m, x: x + F.conv2d(F.gelu(m.a(x)), m.b.weight * m.g, m.b.bias, padding=1)  # noqa: E731
+        else:
+            run = lambda m, x: x + m.g * m.b(F.gelu(m.a(x)))  # noqa: E731
+        return Apply(run, a=nn.Conv2d(16, 16, 3, padding=1), b=nn.Conv2d(16, 16, 3, padding=1), g=shape)
+
+    return lambda: (
+        nn.Sequential(nn.Conv2d(3, 16, 3), branch(), branch(), nn.Flatten(), nn.Linear(16 * 36, 4)),
+        torch.randn(8, 3, 8, 8),
+    )
+
+
+DENSE = {
+    "class token": last_layer_of_a_vision_transformer,
+    "class token and ReLU": lambda: with_relu(last_layer_of_a_vision_transformer),
+    "adapters": adapters,
+    "gains": gains(of_weights=False),
+    "gains of weights": gains(of_weights=True),
+}
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("name", DENSE)
+def test_zeros_of_dense_networks_are_no_pattern_and_no_gain(name, steps):
+    torch.manual_seed(0)
+    model, x = DENSE[name]()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def step():
+        optimizer.zero_grad()
+        model(x).square().mean().backward()
+        optimizer.step()
+
+    made = trace(step, model, steps=steps)
+    seen = [op.observed for op in made.operations if op.macs and op.observed]
+    passes = [each for one in seen for _, each in one if each]
+    operands = [operand for each in passes for operand in each.operands.values()]
+    assert [operand.pattern for operand in operands if operand.pattern] == []
+    least = 1 / 5 if "token" in name else (steps - 1) / steps  # zeros in the first step alone, or in every one
+    assert min(operand.density for operand in operands) <= least + 1e-9
+    design = acs.load_design("sat_vcu1525")
+    cycles = {method: acs.simulate(made, design, method=method).step.cycles for method in ("dense", "traced")}
+    assert cycles["traced"] == cycles["dense"]
+
+
+def test_zeros_of_a_pruned_gradient_are_a_pattern_beside_rows_that_are_zero_by_structure():
+    """Of 256 x 2 rows every other one has a gradient, of which 1 in 4 is kept."""
+    keep = torch.zeros(512, 32)
+    keep[torch.arange(0, 512, 8)[:, None] + 2 * (torch.arange(32) % 4), torch.arange(32)] = 1.0
+
+    class Prune(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient * keep
+
+    model = Apply(lambda m, x: Prune.apply(m.b(m.a(x))), a=nn.Linear(16, 16), b=nn.Linear(16, 32))
+    torch.manual_seed(0)
+    for layer in (model.a, model.b):
+        nn.init.normal_(layer.weight)
+    observed = trace(lambda: model(torch.randn(512, 16)).square().sum(), model, batch=512).operations[1].observed
+    assert (observed.WU.gradient.pattern, observed.WU.gradient.density) == ("1:8", 1 / 8)

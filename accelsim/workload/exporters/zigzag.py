@@ -11,9 +11,9 @@ bits of weight gradients.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from accelsim.base.errors import InputError
+from accelsim.base.files import Plain
 from accelsim.workload.exporting import (
     Export,
     OperandBits,
@@ -58,19 +58,19 @@ def _always() -> Iterator[str]:
     yield "which layer an input comes from is not in a trace; operand_source names the layer of constant weights alone"
 
 
-def _export(entries: Sequence[Mapping[str, Any]], notes: tuple[str, ...]) -> Export:
+def _export(entries: Sequence[Mapping[str, Plain]], notes: tuple[str, ...]) -> Export:
     text = yaml_text(list(entries))
     return Export(texts=(("", text),), notes=notes, summary=counted(len(entries), "layer"))
 
 
-def _layer(index: int, layer: Conv | Linear | Matmul, bits: OperandBits, batch: int) -> dict[str, Any]:
+def _layer(index: int, layer: Conv | Linear | Matmul, bits: OperandBits, batch: int) -> dict[str, Plain]:
     samples = batch if layer.scales_with_batch else 1
     if isinstance(layer, Conv):
         return _conv(index, layer, bits, samples)
     return _product(index, forward_product(layer, samples), bits)
 
 
-def _conv(index: int, layer: Conv, bits: OperandBits, samples: int) -> dict[str, Any]:
+def _conv(index: int, layer: Conv, bits: OperandBits, samples: int) -> dict[str, Plain]:
     along = list(zip(_SIDES, windows(layer), strict=False))
     group = "[g]" if layer.groups > 1 else ""
     positions, taps, inputs = ("".join(f"[{axis}{side}]" for side, _ in reversed(along)) for axis in "ofi")
@@ -92,7 +92,7 @@ def _conv(index: int, layer: Conv, bits: OperandBits, samples: int) -> dict[str,
     }
 
 
-def _product(index: int, product: Product, bits: OperandBits) -> dict[str, Any]:
+def _product(index: int, product: Product, bits: OperandBits) -> dict[str, Plain]:
     group = "[g]" if product.count > 1 else ""
     loops = {**({"G": product.count} if group else {}), "B": product.m, "K": product.n, "C": product.k}
     return {
@@ -106,11 +106,11 @@ def _product(index: int, product: Product, bits: OperandBits) -> dict[str, Any]:
     }
 
 
-def _loops(loops: Mapping[str, int]) -> dict[str, Any]:
+def _loops(loops: Mapping[str, int]) -> dict[str, Plain]:
     return {"loop_dims": list(loops), "loop_sizes": list(loops.values())}
 
 
-def _operands(index: int, bits: OperandBits, *, constant_weights: bool, gradient: bool = False) -> dict[str, Any]:
+def _operands(index: int, bits: OperandBits, *, constant_weights: bool, gradient: bool = False) -> dict[str, Plain]:
     result = bits.gradient if gradient else bits.operand
     precision = {"W": bits.operand, "I": bits.operand, "O": max(bits.accumulator, result), "O_final": result}
     return {"operand_precision": precision, "operand_source": {"W": index} if constant_weights else {}}

@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.workload.importers._onnx_axes import batch_axes
 from accelsim.workload.importers._onnx_file import Opened
 from accelsim.workload.importers._onnx_graph import shown
 from accelsim.workload.importing import ImportOptions
+
+if TYPE_CHECKING:
+    from onnx import ValueInfoProto
 
 __all__ = ["Batch"]
 
@@ -136,7 +139,7 @@ def _quoted(names: set[str]) -> str:
     return ", ".join(f"'{name}'" for name in sorted(names))
 
 
-def _dimensions(path: Path, entry: Any) -> Sequence[int | str]:
+def _dimensions(path: Path, entry: "ValueInfoProto") -> Sequence[int | str]:
     """Return the shape of an input, open dimensions by name.
 
     Nameless ones, and those that some exporters write as -1, are called after input and position.

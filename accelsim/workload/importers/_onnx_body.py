@@ -6,13 +6,17 @@ alone. The last of them make the results of the node under their own names.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.base.errors import InputError
 from accelsim.workload.importers._onnx_graph import STANDARD, Content, Fact, Graph, Node, Stored
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
 
 __all__ = ["Body", "Expansion", "Step", "node_of"]
 
@@ -28,7 +32,7 @@ class Step:
     """
 
     node: Node
-    proto: Any
+    proto: "NodeProto"
     opset: int
     shapes: tuple[Shape, ...] | None = None
     same: bool = False
@@ -39,7 +43,7 @@ class Body:
     """The nodes that stand for `node`, and the tensors that these need."""
 
     def __init__(
-        self, onnx: Any, graph: Graph, node: Node, facts: Mapping[str, Fact | None], types: Mapping[str, Any]
+        self, onnx: ModuleType, graph: Graph, node: Node, facts: Mapping[str, Fact | None], types: Mapping[str, Any]
     ) -> None:
         self.onnx, self.file, self.node = onnx, graph.file, node
         self._graph = graph
@@ -81,7 +85,7 @@ class Body:
             raise self.error(f"the shape of its input '{name}' depends on values that the file does not hold")
         return fact.shape
 
-    def known(self, name: str) -> NDArray[Any] | None:
+    def known(self, name: str) -> NDArray[np.generic] | None:
         """Return what a small constant tensor holds, None where that is not known."""
         fact = self._facts.get(name)
         return None if fact is None else fact.known
@@ -148,7 +152,7 @@ class Body:
         """Store whole numbers and return their name."""
         return self.constant(np.array(values, np.int64))
 
-    def constant(self, array: NDArray[Any], kind: int | None = None) -> str:
+    def constant(self, array: NDArray[np.generic], kind: int | None = None) -> str:
         """Store an array, which is no parameter, and return its name."""
         name, floating = self._new(), array.dtype.kind == "f"
         if kind is None:
@@ -161,7 +165,9 @@ class Body:
 Expansion = Callable[[Body], None]
 
 
-def node_of(onnx: Any, file: str, proto: Any, *, module: str | None = None, origin: Node | None = None) -> Node:
+def node_of(
+    onnx: ModuleType, file: str, proto: "NodeProto", *, module: str | None = None, origin: Node | None = None
+) -> Node:
     """Return a node of the file as plain values."""
     if any(isinstance(text, bytes) for text in (proto.op_type, proto.name, *proto.input, *proto.output)):
         raise InputError(f"{file}: damaged: the name of a node or tensor is not text (UTF-8 expected)")

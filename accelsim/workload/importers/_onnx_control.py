@@ -3,12 +3,15 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING
 
 from accelsim.workload.importers._onnx_body import Body, Step
 from accelsim.workload.importers._onnx_file import Opened
 from accelsim.workload.importers._onnx_live import captured, graphs_of
 from accelsim.workload.importers._onnx_tensors import constant, is_constant, stored_in
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, NodeProto, ValueInfoProto
 
 __all__ = ["decided", "flex_attention"]
 
@@ -67,7 +70,7 @@ class _Names:
         return _Names(self._prefix, self._taken, kept)
 
 
-def _put_in(file: Opened, body: Body, graph: Any, names: _Names) -> None:
+def _put_in(file: Opened, body: Body, graph: "GraphProto", names: _Names) -> None:
     """Add the nodes and stored tensors of an inner graph."""
     for stored, kind in stored_in(file.onnx, file.path, graph):
         body.stored.append((replace(stored, name=names.make(stored.name)), kind))
@@ -81,7 +84,7 @@ def _put_in(file: Opened, body: Body, graph: Any, names: _Names) -> None:
         body.steps.append(Step(node=file.node(own), proto=own, opset=file.opset))
 
 
-def _renamed(proto: Any, names: _Names) -> Any:
+def _renamed(proto: "NodeProto", names: _Names) -> "NodeProto":
     """Return a node whose inputs, and those of the graphs inside it, have the names of the outer graph."""
     own = type(proto)()
     own.CopyFrom(proto)
@@ -124,10 +127,10 @@ def flex_attention(file: Opened, body: Body, taken: Collection[str]) -> None:
 
 
 def _changed(file: Opened, body: Body, attribute: str, scores: str, taken: Collection[str]) -> str:
-    graph: Any = body.node.attributes.get(attribute)
+    graph: GraphProto = body.node.attributes.get(attribute)
     if graph is None:
         return scores
     names = _Names(f"{body.node.result}/{attribute}/", taken, {graph.input[0].name: scores})
     _put_in(file, body, graph, names)
-    outputs: Sequence[Any] = graph.output
+    outputs: Sequence[ValueInfoProto] = graph.output
     return names.of(outputs[0].name)

@@ -1,12 +1,13 @@
 """Convolutions of ONNX: with stored kernels, with kernels that the step computes, transposed and deformed ones."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import prod
-from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.workload import rules
 from accelsim.workload.importers._onnx_walk import Call, Role, Value, Weight, Work
 from accelsim.workload.importers._onnx_works import constant_weight, weight_of, with_bias
 
@@ -58,17 +59,12 @@ def convolution(call: Call) -> list[Work]:
     pads = _pads(call, source.shape[2:], kernel.shape[2:])
     if any(before != after for before, after in pads):
         call.walk.note("padded", call.node.name or call.node.outputs[0])
-    fixed = {
-        "in_channels": source.shape[1],
-        "out_channels": kernel.shape[0],
-        "in_size": tuple(size + abs(a - b) for size, (a, b) in zip(source.shape[2:], pads, strict=True)),
-        "kernel": kernel.shape[2:],
-        "stride": _full(call, "strides", rank),
-        "padding": tuple(map(min, pads)),
-        "dilation": _full(call, "dilations", rank),
-        "groups": groups,
-    }
-    return [_convolution(call, f"conv{rank}d", fixed, source, kernel, _by_groups(groups))]
+    padded = [size + abs(a - b) for size, (a, b) in zip(source.shape[2:], pads, strict=True)]
+    sizes = rules.convolution(
+        (*source.shape[:2], *padded), kernel.shape, groups, stride=_full(call, "strides", rank),
+        padding=[*map(min, pads)], dilation=_full(call, "dilations", rank),
+    )  # fmt: skip
+    return [_convolution(call, sizes, source, kernel, _by_groups(groups))]
 
 
 def _of_columns(call: Call, source: Value, kernel: Value, groups: int, *, copied: bool) -> list[Work]:
@@ -117,23 +113,13 @@ def transposed_convolution(call: Call) -> list[Work]:
         padding = [max(-(-(size - out) // 2), 0) for size, out in zip(whole, out_size, strict=True)]
     else:
         padding = [max(given[axis], given[axis + rank]) for axis in range(rank)]
-    fixed = {
-        "in_channels": source.shape[1],
-        "out_channels": kernel.shape[1] * groups,
-        "in_size": source.shape[2:],
-        "kernel": kernel.shape[2:],
-        "stride": stride,
-        "padding": tuple(padding),
-        "dilation": dilation,
-        "output_padding": tuple(out - size + 2 * pad for out, size, pad in zip(out_size, whole, padding, strict=True)),
-        "groups": groups,
-    }
-    return [
-        _convolution(
-            call, f"conv_transpose{rank}d", fixed, source, kernel,
-            lambda array: array.reshape(groups, array.shape[0] // groups, array.shape[1], -1),
-        )
-    ]  # fmt: skip
+    beyond = [out - size + 2 * pad for out, size, pad in zip(out_size, whole, padding, strict=True)]
+    sizes = rules.convolution(
+        source.shape, kernel.shape, groups, transposed=True, stride=stride, padding=padding, dilation=dilation,
+        output_padding=beyond,
+    )  # fmt: skip
+    arrange = lambda array: array.reshape(groups, array.shape[0] // groups, array.shape[1], -1)  # noqa: E731
+    return [_convolution(call, sizes, source, kernel, arrange)]
 
 
 def _to_columns(call: Call, source: Value, kernel: Value, groups: int) -> list[Work]:
@@ -165,28 +151,28 @@ def deformed_convolution(call: Call) -> list[Work]:
     if _is_computed(kernel):
         works = _of_columns(call, source, kernel, groups, copied=False)
     else:
-        fixed = {
-            "in_channels": channels, "out_channels": kernel.shape[0],
-            "in_size": tuple(size * tap for size, tap in zip(out_size, taps, strict=True)),
-            "kernel": taps, "stride": taps, "padding": (0,) * rank, "dilation": (1,) * rank, "groups": groups,
-        }  # fmt: skip
-        works = [_convolution(call, f"conv{rank}d", fixed, source, kernel, _by_groups(groups), bias=3)]
+        beside = [size * tap for size, tap in zip(out_size, taps, strict=True)]
+        sizes = rules.convolution(
+            (samples, channels, *beside), kernel.shape, groups, stride=taps, padding=[0], dilation=[1]
+        )
+        works = [_convolution(call, sizes, source, kernel, _by_groups(groups), bias=3)]
     return [gathered, *(replace(work, input_gradient=gathered.input_gradient) for work in works)]
 
 
-def _by_groups(groups: int) -> Callable[[NDArray[Any]], NDArray[Any]]:
+def _by_groups(groups: int) -> Callable[[NDArray[np.generic]], NDArray[np.generic]]:
     return lambda array: array.reshape(groups, array.shape[0] // groups, array.shape[1], -1).swapaxes(1, 2)
 
 
 def _convolution(
-    call: Call, kind: str, fixed: Mapping[str, Any], source: Value, kernel: Value,
-    arrange: Callable[[NDArray[Any]], NDArray[Any]], bias: int = 2,
+    call: Call, sizes: tuple[str, rules.Fixed], source: Value, kernel: Value,
+    arrange: Callable[[NDArray[np.generic]], NDArray[np.generic]], bias: int = 2,
 ) -> Work:  # fmt: skip
     weight: Weight = weight_of(call, kernel, arrange) if kernel.source else constant_weight(call, kernel, 1)
+    kind, fixed = sizes
     work = Work(
         kind=kind,
         word=kind,
-        fixed=tuple(fixed.items()),
+        fixed=fixed,
         counts=(source.shape[0],),
         weight=weight,
         depends=source.role is Role.ACTIVATION,

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
-from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.workload.importers._onnx_layout import contiguous
@@ -112,7 +112,7 @@ class _Pair:
             )
         ]  # fmt: skip
 
-    def _ordered(self, term: str, free: Sequence[str]) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    def _ordered(self, term: str, free: Sequence[str]) -> Callable[[NDArray[np.generic]], NDArray[np.generic]]:
         parts = (self.batch, self.summed, free)
         axes = [term.index(letter) for part in parts for letter in part]
         sizes = [self._count(part) for part in parts]

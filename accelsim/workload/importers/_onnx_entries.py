@@ -1,17 +1,19 @@
 """From the walks over a graph to the operations of a trace: counts per sample, names, sparsity of stored weights."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from accelsim.base.errors import InputError
 from accelsim.sparsity.masks import group_histograms, tightest_pattern
+from accelsim.workload import rules
 from accelsim.workload.importers._onnx_graph import MisfitError, is_made_up
-from accelsim.workload.importers._onnx_walk import Seen, Walk, Weight
+from accelsim.workload.importers._onnx_walk import Seen, Walk, Weight, Work
 from accelsim.workload.names import unique_names
 
 __all__ = ["assumptions", "entries"]
@@ -20,7 +22,7 @@ _SHOWN_NAMES = 6
 _AXES = {"FF": ("input", 1), "BP": ("output", 2)}  # of a weight as (groups, inputs, outputs, taps)
 
 
-def entries(walks: Sequence[Walk], samples: int) -> list[dict[str, Any]]:
+def entries(walks: Sequence[Walk], samples: int) -> list[rules.Entry]:
     """Return the operations as plain entries, per sample.
 
     `walks` were done at a batch of `samples`, and at one more where the batch is open.
@@ -28,13 +30,20 @@ def entries(walks: Sequence[Walk], samples: int) -> list[dict[str, Any]]:
     first, large = walks[0].seen, walks[-1].seen if len(walks) > 1 else None
     if large is not None:
         _check_same(walks[0].graph.file, first, large, samples)
-    pairs = [_Pair(walks[0].graph.file, seen, large[index] if large else None, samples)
-             for index, seen in enumerate(first)]  # fmt: skip
     sparsity = _Sparsity(walks[0])
-    return [_entry(walks[0], name, pair, sparsity) for name, pair in zip(_names(walks[0]), pairs, strict=True)]
+    found = []
+    for index, (name, seen) in enumerate(zip(_names(walks[0]), first, strict=True)):
+        error = partial(_error, walks[0].graph.file, seen)
+        sizes = rules.TwoBatches(seen.work, large[index].work, samples, error) if large else None
+        found.append(_entry(walks[0], name, seen.work, sizes or _OneBatch(seen.work, samples, error), sparsity))
+    return found
 
 
-def _identity(seen: Seen) -> tuple[Any, ...]:
+def _error(file: str, seen: Seen, what: str) -> InputError:
+    return InputError(f"{file}: {seen.node.where}: {what}")
+
+
+def _identity(seen: Seen) -> tuple[Hashable, ...]:
     work = seen.work
     return work.kind, work.word, work.fixed, work.weight.label if work.weight else None
 
@@ -50,103 +59,54 @@ def _check_same(file: str, first: Sequence[Seen], second: Sequence[Seen], sample
 
 
 @dataclass(frozen=True, slots=True)
-class _Pair:
-    """The same work at a batch of `samples`, and at one more where the batch is open."""
+class _OneBatch:
+    """`rules.Sizes` of work at a batch that is not open: what depends on the inputs grows with it."""
 
-    file: str
-    small: Seen
-    large: Seen | None
-    samples: int
+    work: Work
+    batch: int
+    error: Callable[[str], InputError]
 
-    def error(self, text: str) -> InputError:
-        """Return an error that names file and node."""
-        return InputError(f"{self.file}: {self.small.node.where}: {text}")
+    def _share(self, position: int) -> int:
+        count = self.work.counts[position]
+        if count % self.batch:
+            raise self.error(f"a count of {count} does not divide by the batch of {self.batch}")
+        return count // self.batch
 
-    def per_sample(self, position: int) -> tuple[int, bool]:
-        """Return a count per sample and whether it grows with the batch."""
-        count, batch = self.small.work.counts[position], self.samples
-        if self.large is None:
-            work = self.small.work
-            if not work.depends or (work.kind == "matmul" and position != work.with_batch):
-                return count, False
-            if count % batch:
-                raise self.error(f"a count of {count} does not divide by the batch of {batch}")
-            return count // batch, True
-        more = self.large.work.counts[position]
-        if count == more:
-            return count, False
-        if count * (batch + 1) != more * batch:
-            raise self.error(
-                f"grows from {count} to {more} between a batch of {batch} and of {batch + 1}, neither in proportion to"
-                " the batch nor constant; a trace cannot express it"
-            )
-        return count // batch, True
+    def rows(self) -> tuple[int, bool]:
+        """See `rules.Sizes`."""
+        return (self._share(0), True) if self.work.depends else (self.work.counts[0], False)
 
+    def vectors(self) -> tuple[int, int, bool]:
+        """See `rules.Sizes`."""
+        rows, grows = self.rows()
+        return rows, 1, grows
 
-def _linear_fields(pair: _Pair) -> dict[str, Any]:
-    rows, scales = pair.per_sample(0)
-    return {**dict(pair.small.work.fixed), "rows": rows, "scales_with_batch": scales}
+    def factors(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        """See `rules.Sizes`."""
+        if not self.work.depends:
+            return self.work.counts, ()
+        held = self.work.with_batch
+        return tuple(self._share(at) if at == held else count for at, count in enumerate(self.work.counts)), ("batch",)
 
-
-def _convolution_fields(pair: _Pair) -> dict[str, Any]:
-    """A convolution; several images per sample become one more spatial dimension with a kernel of 1."""
-    images, scales = pair.per_sample(0)
-    fields: dict[str, Any] = {"kind": pair.small.work.kind, **dict(pair.small.work.fixed)}
-    if "in_size" not in fields:  # one matrix per group
-        return {**fields, "in_size": (images,), "scales_with_batch": scales}
-    if images > 1:
-        if fields["kind"].endswith("3d"):
-            raise pair.error(f"a 3-D convolution of {images} volumes per sample has no entry in a trace")
-        extra = {"in_size": images, "kernel": 1, "stride": 1, "padding": 0, "dilation": 1, "output_padding": 0}
-        fields = {key: (extra[key], *value) if key in extra else value for key, value in fields.items()}
-        fields["kind"] = f"{fields['kind'][:-2]}{len(fields['kernel'])}d"
-    return {**fields, "scales_with_batch": scales}
+    def elements(self) -> tuple[int, int, bool]:
+        """See `rules.Sizes`; what all samples share is left out."""
+        work = self.work
+        reads, writes = (count - less for count, less in zip(work.counts, work.shared or (0, 0), strict=True))
+        if work.depends and (reads % self.batch or writes % self.batch):
+            raise self.error(f"counts of {[reads, writes]} do not divide by the batch of {self.batch}")
+        divisor = self.batch if work.depends else 1
+        return reads // divisor, writes // divisor, work.depends
 
 
-def _matmul_fields(pair: _Pair) -> dict[str, Any]:
-    counts = [pair.per_sample(position) for position in range(4)]
-    if sum(grows for _, grows in counts) > 1:
-        raise pair.error("multiplies samples of a batch with each other; a trace has no entry for it")
-    sizes = dict(zip(("batch", "m", "n", "k"), (size for size, _ in counts), strict=True))
-    return {**sizes, "scales_with_batch": any(grows for _, grows in counts)}
-
-
-def _vector_fields(pair: _Pair) -> dict[str, Any]:
-    """Vector work; operands and results that all samples share are left out where the rest grows."""
-    work = pair.small.work
-    if pair.large is None:
-        once = work.per_step or (0, 0)
-        counts = [count - less for count, less in zip(work.counts, once, strict=True)]
-        if work.depends and any(count % pair.samples for count in counts):
-            raise pair.error(f"counts of {counts} do not divide by the batch of {pair.samples}")
-        divisor = pair.samples if work.depends else 1
-        return {"reads": counts[0] // divisor, "writes": counts[1] // divisor, "scales_with_batch": work.depends}
-    small, large = work.counts, pair.large.work.counts
-    if small == large:
-        return {"reads": small[0], "writes": small[1], "scales_with_batch": False}
-    for position, (less, more) in enumerate(zip(small, large, strict=True)):
-        if not 0 <= (more - less) * pair.samples <= less:
-            pair.per_sample(position)
-    return {"reads": large[0] - small[0], "writes": large[1] - small[1]}
-
-
-_FIELDS: dict[str, Callable[[_Pair], dict[str, Any]]] = {
-    "linear": _linear_fields,
-    "matmul": _matmul_fields,
-    **{f"conv{shape}{rank}d": _convolution_fields for shape in ("", "_transpose") for rank in (1, 2, 3)},
-}
-
-
-def _entry(walk: Walk, name: str, pair: _Pair, sparsity: "_Sparsity") -> dict[str, Any]:
-    work = pair.small.work
-    entry = {"name": name, "kind": work.kind, **_FIELDS.get(work.kind, _vector_fields)(pair)}
+def _entry(walk: Walk, name: str, work: Work, sizes: rules.Sizes, sparsity: "_Sparsity") -> rules.Entry:
+    entry: rules.Entry = {"name": name, **rules.fields_of(sizes)}
     if work.weight:
         entry["weight"] = {"name": work.weight.label, "frozen": work.weight.frozen}
         try:
             if observed := sparsity.of(work.weight):
                 entry["observed"] = observed
         except (ArithmeticError, LookupError, ValueError) as error:
-            raise pair.error(f"its weight and its attributes do not fit together ({error})") from error
+            raise sizes.error(f"its weight and its attributes do not fit together ({error})") from error
     entry["other_parameters"] = [{"name": used, "elements": walk.elements[used]} for used in work.parameters]
     if work.weight or work.kind == "matmul":
         entry["input_gradient"] = work.input_gradient
@@ -163,9 +123,9 @@ class _Sparsity:
 
     def __init__(self, walk: Walk) -> None:
         self._walk = walk
-        self._found: dict[str, dict[str, Any] | None] = {}
+        self._found: dict[str, rules.Entry | None] = {}
 
-    def of(self, weight: Weight) -> dict[str, Any] | None:
+    def of(self, weight: Weight) -> rules.Entry | None:
         """Return what FF and BP see of a weight; None where it is dense, not in the file, or zero all over."""
         if weight.content is None:
             return None
@@ -173,7 +133,7 @@ class _Sparsity:
             self._found[weight.label] = self._measured(weight, weight.content() != 0)
         return self._found[weight.label]
 
-    def _measured(self, weight: Weight, nonzero: Any) -> dict[str, Any] | None:
+    def _measured(self, weight: Weight, nonzero: NDArray[np.bool_]) -> rules.Entry | None:
         count = int(np.count_nonzero(nonzero))
         if count == 0:
             self._walk.note("zeros", weight.label)
@@ -185,7 +145,7 @@ class _Sparsity:
         }
 
 
-def _operand(nonzero: Any, density: float, name: str, axis: int) -> dict[str, Any]:
+def _operand(nonzero: NDArray[np.bool_], density: float, name: str, axis: int) -> rules.Entry:
     pattern = tightest_pattern(nonzero, axis)
     histograms = group_histograms(nonzero, axis)
     return {
@@ -242,9 +202,9 @@ _SENTENCES = {
 }
 
 
-def assumptions(walk: Walk, operations: Sequence[dict[str, Any]]) -> list[str]:
+def assumptions(walk: Walk, operations: Sequence[rules.Entry]) -> list[str]:
     """Return what the file does not say and the trace decides, each in one sentence."""
-    kinds = {entry["kind"] for entry in operations}
+    kinds = {str(entry["kind"]) for entry in operations}
     found = ["an ONNX graph does not say what is trained: all floating-point weights, biases, scales and tables are"]
     if "norm" not in kinds and any(kind.startswith("conv") for kind in kinds):
         found.append("no normalisation is in the file: one that its exporter folded into convolutions cannot be seen")

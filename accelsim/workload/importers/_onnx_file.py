@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from accelsim.base.errors import InputError, to_install
 from accelsim.workload.importers._onnx_body import node_of
@@ -15,6 +15,9 @@ from accelsim.workload.importers._onnx_graph import STANDARD, Graph, Node, Store
 from accelsim.workload.importers._onnx_live import captured, graphs_of, live
 from accelsim.workload.importers._onnx_operators import OPERATORS, REFUSED
 from accelsim.workload.importers._onnx_tensors import constant, is_constant, stored_in
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
 
 __all__ = ["Opened", "first_line", "opened"]
 
@@ -29,15 +32,15 @@ class Opened:
     `kinds`: element types of the stored tensors.
     """
 
-    onnx: Any
+    onnx: ModuleType
     path: Path
-    model: Any
+    model: "ModelProto"
     opset: int
-    protos: Sequence[Any]
+    protos: "Sequence[NodeProto]"
     graph: Graph
     kinds: Mapping[str, int]
 
-    def node(self, proto: Any) -> Node:
+    def node(self, proto: "NodeProto") -> Node:
         """Return a node as plain values. Raises `InputError` for an operator that cannot be read."""
         node = node_of(self.onnx, str(self.path), proto, module=_module(proto))
         _check(self.onnx, self.path, node, proto, _context(self.onnx, self.model))
@@ -70,7 +73,9 @@ def _together(*parts: Iterator[tuple[Stored, int]]) -> Iterator[tuple[Stored, in
         yield from part
 
 
-def _used(onnx: Any, path: Path, model: Any, protos: Sequence[Any]) -> tuple[Sequence[Any], tuple[str, ...]]:
+def _used(
+    onnx: ModuleType, path: Path, model: "ModelProto", protos: "Sequence[NodeProto]"
+) -> tuple["Sequence[NodeProto]", tuple[str, ...]]:
     """Return the nodes that an output depends on, and the names of the others."""
     for proto in protos:
         if not any(proto.output):
@@ -83,7 +88,9 @@ def _used(onnx: Any, path: Path, model: Any, protos: Sequence[Any]) -> tuple[Seq
     return [proto for proto, keep in zip(protos, kept, strict=True) if keep], names
 
 
-def _nodes(onnx: Any, path: Path, model: Any, protos: Sequence[Any], made: set[str]) -> tuple[Node, ...]:
+def _nodes(
+    onnx: ModuleType, path: Path, model: "ModelProto", protos: "Sequence[NodeProto]", made: set[str]
+) -> tuple[Node, ...]:
     """Return the nodes as plain values; `made` are the names of tensors that are there without them."""
     context = _context(onnx, model)
     nodes = tuple(node_of(onnx, str(path), proto, module=_module(proto)) for proto in protos)
@@ -110,7 +117,7 @@ def _package() -> ModuleType:
         raise InputError(f"an ONNX model needs onnx: {to_install('onnx')}") from None
 
 
-def _loaded(onnx: Any, path: Path) -> Any:
+def _loaded(onnx: ModuleType, path: Path) -> "ModelProto":
     """Return the model. Weights that lie outside the file are not looked for."""
     try:
         model = onnx.load_model_from_string(path.read_bytes())
@@ -137,7 +144,7 @@ def _loaded(onnx: Any, path: Path) -> Any:
     return model
 
 
-def _opset(path: Path, model: Any) -> int:
+def _opset(path: Path, model: "ModelProto") -> int:
     """Return the version of the standard operators."""
     versions = [entry.version for entry in model.opset_import if entry.domain in STANDARD]
     if not versions:
@@ -145,7 +152,7 @@ def _opset(path: Path, model: Any) -> int:
     return int(versions[0])
 
 
-def _inlined(onnx: Any, path: Path, model: Any) -> Sequence[Any]:
+def _inlined(onnx: ModuleType, path: Path, model: "ModelProto") -> "Sequence[NodeProto]":
     """Return the nodes, those of the functions that the file defines in place of their calls."""
     if not model.functions:
         return tuple(model.graph.node)
@@ -160,14 +167,14 @@ def _inlined(onnx: Any, path: Path, model: Any) -> Sequence[Any]:
         raise InputError(f"{path}: the functions that it defines cannot be opened: {first_line(error)}") from None
 
 
-def _context(onnx: Any, model: Any) -> Any:
+def _context(onnx: ModuleType, model: "ModelProto") -> Any:
     context = type(onnx.checker.DEFAULT_CONTEXT)()
     context.ir_version = model.ir_version
     context.opset_imports = {entry.domain: entry.version for entry in model.opset_import}
     return context
 
 
-def _check(onnx: Any, path: Path, node: Node, proto: Any, context: Any) -> None:
+def _check(onnx: ModuleType, path: Path, node: Node, proto: "NodeProto", context: Any) -> None:
     """Refuse an operator that is not known, and attributes and numbers of inputs and outputs that it does not have."""
     expanded = (node.domain, node.operator) in EXPANSIONS or node.operator in {"If", "FlexAttention"}
     if not expanded:
@@ -203,7 +210,7 @@ def _check_operator(path: Path, node: Node) -> None:
         )
 
 
-def _module(proto: Any) -> str | None:
+def _module(proto: "NodeProto") -> str | None:
     """Return the module a node stems from: exporters write it as a list of scopes, or as a path in the node's name.
 
     In a path, ``layer1/layer1.0`` is the child 0 of ``layer1``.

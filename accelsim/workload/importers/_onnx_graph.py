@@ -17,7 +17,7 @@ __all__ = ["STANDARD", "Content", "Fact", "Graph", "MisfitError", "Node", "Store
 STANDARD = ("", "ai.onnx")
 """Names of the domain of standard operators."""
 
-Content = Callable[[], NDArray[Any]]
+Content = Callable[[], NDArray[np.generic]]
 _MADE_BY_EXPORTERS = re.compile(r"onnx::\w+|val_\d+|_?\d+")
 _WORDS = {"MatMul": "matmul", "PRelu": "prelu"}
 _WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -69,7 +69,7 @@ class Fact:
 
     shape: tuple[int, ...]
     floating: bool
-    known: NDArray[Any] | None = None
+    known: NDArray[np.generic] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ class Stored:
         values = self.content()
         if not values.size:
             return False
-        limit = np.finfo(values.dtype).max / 2 if values.dtype.kind == "f" else np.inf
+        limit = np.finfo(values.dtype.str).max / 2 if values.dtype.kind == "f" else np.inf
         least, most = values.min(), values.max()
         if not (most < limit and least > -limit):
             return True

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from math import prod
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,11 @@ from accelsim.workload.importers._onnx_graph import STANDARD, Fact, Graph, Misfi
 from accelsim.workload.importers._onnx_live import live
 from accelsim.workload.importers._onnx_operators import OPERATORS
 from accelsim.workload.importers._onnx_tensors import floating_kinds
+
+if TYPE_CHECKING:
+    from onnx import OperatorSetIdProto, TensorProto, TypeProto, ValueInfoProto
+    from onnx.defs import OpSchema
+    from onnx.reference import ReferenceEvaluator
 
 __all__ = ["Inference"]
 
@@ -40,8 +46,8 @@ class Inference:
         self._stored = dict(file.graph.stored)
         self._taken = {*file.graph.inputs, *self._stored, *(name for node in file.graph.nodes for name in node.outputs)}
         self._floating = floating_kinds(file.onnx)
-        self._types: dict[str, Any] = {}
-        self._contents: dict[str, Any] = {}
+        self._types: dict[str, TypeProto] = {}
+        self._contents: dict[str, NDArray[np.generic]] = {}
         for entry in file.model.graph.input:
             if entry.name in sizes:
                 self._input(entry, sizes[entry.name], values.get(entry.name))
@@ -69,7 +75,7 @@ class Inference:
         fact = self.facts.get(node.result)
         return node.origin is None and node.operator in OPERATORS.work and (fact is None or fact.known is None)
 
-    def _input(self, entry: Any, shape: tuple[int, ...], value: float | None) -> None:
+    def _input(self, entry: "ValueInfoProto", shape: tuple[int, ...], value: float | None) -> None:
         kind = entry.type.tensor_type.elem_type
         known = None
         if value is not None:
@@ -80,7 +86,7 @@ class Inference:
         small = prod(stored.shape) <= _KNOWN_ELEMENTS and stored.content is not None
         self._set(stored.name, kind, stored.shape, stored.content() if small and stored.content else None)
 
-    def _set(self, name: str, kind: int, shape: tuple[int, ...], known: NDArray[Any] | None = None) -> None:
+    def _set(self, name: str, kind: int, shape: tuple[int, ...], known: NDArray[np.generic] | None = None) -> None:
         self.facts[name] = Fact(shape, kind in self._floating, known)
         self._types[name] = self._onnx.helper.make_tensor_type_proto(kind, shape)
 
@@ -160,7 +166,7 @@ class Inference:
         pairs = zip(step.node.outputs, shapes, strict=False)
         return {name: self._onnx.helper.make_tensor_type_proto(kind, shape) for name, shape in pairs if name}
 
-    def _inferred(self, step: Step) -> Mapping[str, Any]:
+    def _inferred(self, step: Step) -> "Mapping[str, TypeProto]":
         onnx, node = self._onnx, step.node
         inputs = [name for name in node.inputs if name]
         schema = _schema(onnx, node.operator, step.opset, node.domain)
@@ -169,7 +175,7 @@ class Inference:
         if node.operator in _KEEP_SHAPE:
             return {node.outputs[0]: types[inputs[0]]}
         try:
-            found: Mapping[str, Any] = onnx.shape_inference.infer_node_outputs(
+            found: Mapping[str, TypeProto] = onnx.shape_inference.infer_node_outputs(
                 schema, step.proto, types, data, opset_imports=self._opsets(step.opset),
                 ir_version=self._model.ir_version,
             )  # fmt: skip
@@ -180,11 +186,11 @@ class Inference:
             ) from None
         return found
 
-    def _opsets(self, opset: int) -> list[Any]:
+    def _opsets(self, opset: int) -> "list[OperatorSetIdProto]":
         others = [entry for entry in self._model.opset_import if entry.domain not in STANDARD]
         return [self._onnx.helper.make_opsetid("", opset), *others]
 
-    def _as_proto(self, name: str) -> Any:
+    def _as_proto(self, name: str) -> "TensorProto":
         fact = self.facts[name]
         if fact is None or fact.known is None:
             return None
@@ -192,7 +198,7 @@ class Inference:
             self._contents[name] = self._onnx.numpy_helper.from_array(fact.known)
         return self._contents[name]
 
-    def _evaluated(self, step: Step) -> Sequence[Any] | None:
+    def _evaluated(self, step: Step) -> Sequence[NDArray[np.generic]] | None:
         """Return the results of a node whose operands are all known; None where they are not, or are large."""
         node = step.node
         facts = [self.facts[name] if name else None for name in node.inputs]
@@ -206,29 +212,29 @@ class Inference:
             run = _evaluator(self._onnx, step)
             given = {f"i{position}": array for position, array in enumerate(arrays) if array is not None}
             with np.errstate(all="ignore"):
-                results: Sequence[Any] = run(given)
+                results: Sequence[NDArray[np.generic]] = run(given)
         except Exception:  # what the reference does not implement stays unknown
             return None
         small = all(isinstance(array, np.ndarray | np.generic) and array.size <= _KNOWN_ELEMENTS for array in results)
         return results if small else None
 
 
-def _elements(kind: Any) -> int:
+def _elements(kind: "TypeProto") -> int:
     return prod(dim.dim_value for dim in kind.tensor_type.shape.dim)
 
 
 @cache
-def _schema(onnx: Any, operator: str, opset: int, domain: str) -> Any:
+def _schema(onnx: ModuleType, operator: str, opset: int, domain: str) -> "OpSchema":
     return onnx.defs.get_schema(operator, opset, domain)
 
 
-def _sizes_of(node: Node, shape: tuple[int, ...]) -> NDArray[Any]:
+def _sizes_of(node: Node, shape: tuple[int, ...]) -> NDArray[np.generic]:
     if node.operator == "Size":
         return np.array(prod(shape), np.int64)
     return np.array(shape[node.attributes.get("start", 0) : node.attributes.get("end", None)], np.int64)
 
 
-def _evaluator(onnx: Any, step: Step) -> Any:
+def _evaluator(onnx: ModuleType, step: Step) -> "ReferenceEvaluator":
     node, proto = step.node, step.proto
     bare = onnx.NodeProto(op_type=proto.op_type, attribute=proto.attribute)
     bare.input.extend(f"i{position}" if name else "" for position, name in enumerate(node.inputs))
@@ -237,7 +243,7 @@ def _evaluator(onnx: Any, step: Step) -> Any:
 
 
 @cache
-def _compiled(onnx: Any, text: bytes, opset: int) -> Any:
+def _compiled(onnx: ModuleType, text: bytes, opset: int) -> "ReferenceEvaluator":
     """Return the reference implementation of a node as a function of its inputs."""
     node = onnx.NodeProto.FromString(text)
     kind = onnx.helper.make_tensor_value_info

@@ -1,7 +1,10 @@
 """Which nodes of a graph its outputs depend on."""
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, NodeProto
 
 __all__ = ["captured", "graphs_of", "live"]
 
@@ -20,17 +23,17 @@ def live(nodes: Sequence[tuple[Collection[str], Collection[str]]], outputs: Coll
     return kept[::-1]
 
 
-def captured(proto: Any) -> list[str]:
+def captured(proto: "NodeProto") -> list[str]:
     """Return the tensors that a node needs, those included that only graphs inside it name."""
     return [*proto.input, *(name for graph in graphs_of(proto) for name in _free_names(graph))]
 
 
-def graphs_of(proto: Any) -> list[Any]:
+def graphs_of(proto: "NodeProto") -> "list[GraphProto]":
     """Return the graphs inside a node."""
     return [graph for item in proto.attribute for graph in ([item.g] if item.HasField("g") else item.graphs)]
 
 
-def _free_names(graph: Any) -> Iterator[str]:
+def _free_names(graph: "GraphProto") -> Iterator[str]:
     made = {entry.name for entry in (*graph.input, *graph.initializer)}
     made |= {name for proto in graph.node for name in proto.output}
     used = (name for proto in graph.node for name in captured(proto))

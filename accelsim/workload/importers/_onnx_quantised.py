@@ -173,7 +173,7 @@ def _blocks(body: Body, name: str, zeros: str, bits: int, size: int, shape: tupl
     if packed is None or (zeros and zero is None) or body.given(4) or 8 % bits:
         return None
 
-    def content() -> NDArray[Any]:
+    def content() -> NDArray[np.generic]:
         outputs, inputs = shape
         values = _unpacked(packed().reshape(outputs, -1), bits).astype(np.float32)
         blocks = values.shape[1] // size
@@ -183,15 +183,15 @@ def _blocks(body: Body, name: str, zeros: str, bits: int, size: int, shape: tupl
             less = _unpacked(zero().reshape(outputs, -1), bits)[:, :blocks].astype(np.float32)
         else:
             less = zero().reshape(outputs, blocks).astype(np.float32)
-        real_values: NDArray[Any] = values - np.repeat(less, size, axis=1)
+        real_values: NDArray[np.generic] = values - np.repeat(less, size, axis=1)
         return real_values[:, :inputs]
 
     return content
 
 
-def _unpacked(packed: NDArray[Any], bits: int) -> NDArray[Any]:
+def _unpacked(packed: NDArray[np.generic], bits: int) -> NDArray[np.generic]:
     """Return the numbers of a few bits that bytes hold, the first in the lowest bits."""
-    parts = [(packed >> shift) & (2**bits - 1) for shift in range(0, 8, bits)]
+    parts = [(packed.astype(np.uint8) >> shift) & (2**bits - 1) for shift in range(0, 8, bits)]
     return np.stack(parts, axis=-1).reshape(packed.shape[0], -1)
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,18 +13,21 @@ from accelsim.base.errors import InputError
 from accelsim.base.overwriting import note_input
 from accelsim.workload.importers._onnx_graph import STANDARD, Content, Stored, shown
 
+if TYPE_CHECKING:
+    from onnx import GraphProto, NodeProto, TensorProto
+
 __all__ = ["constant", "floating_kinds", "is_constant", "stored_in", "tensor"]
 
 _FLOATING = ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ")
 _DATA = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
 
 
-def floating_kinds(onnx: Any) -> frozenset[int]:
+def floating_kinds(onnx: ModuleType) -> frozenset[int]:
     """Return the numbers that ONNX gives to floating-point element types."""
     return frozenset(getattr(onnx.TensorProto, name) for name in _FLOATING if hasattr(onnx.TensorProto, name))
 
 
-def stored_in(onnx: Any, path: Path, graph: Any) -> Iterator[tuple[Stored, int]]:
+def stored_in(onnx: ModuleType, path: Path, graph: "GraphProto") -> Iterator[tuple[Stored, int]]:
     """Return the initializers of a graph, sparse ones included, and their element types."""
     for found in graph.initializer:
         yield tensor(onnx, path, found.name, found), found.data_type
@@ -37,7 +41,7 @@ def stored_in(onnx: Any, path: Path, graph: Any) -> Iterator[tuple[Stored, int]]
         )
 
 
-def constant(onnx: Any, path: Path, proto: Any) -> tuple[Stored, int]:
+def constant(onnx: ModuleType, path: Path, proto: "NodeProto") -> tuple[Stored, int]:
     """Return the tensor of a Constant node and its element type; newer opsets also write plain numbers."""
     item, name = next(iter(proto.attribute), None), proto.output[0]
     if item is not None and item.name == "value":
@@ -51,12 +55,12 @@ def constant(onnx: Any, path: Path, proto: Any) -> tuple[Stored, int]:
     return Stored(name=name, shape=array.shape, floating=floating, in_node=True, content=lambda: array), kind
 
 
-def is_constant(proto: Any) -> bool:
+def is_constant(proto: "NodeProto") -> bool:
     """Whether a node holds a tensor."""
     return proto.op_type == "Constant" and proto.domain in STANDARD
 
 
-def tensor(onnx: Any, path: Path, name: str, proto: Any, *, in_node: bool = False) -> Stored:
+def tensor(onnx: ModuleType, path: Path, name: str, proto: "TensorProto", *, in_node: bool = False) -> Stored:
     """Return a tensor of the file under a name."""
     return Stored(
         name=name, shape=tuple(proto.dims), floating=proto.data_type in floating_kinds(onnx), in_node=in_node,
@@ -64,7 +68,7 @@ def tensor(onnx: Any, path: Path, name: str, proto: Any, *, in_node: bool = Fals
     )  # fmt: skip
 
 
-def _content(onnx: Any, path: Path, name: str, proto: Any) -> Content | None:
+def _content(onnx: ModuleType, path: Path, name: str, proto: "TensorProto") -> Content | None:
     """Return a reader of the numbers of a tensor; None where the file leaves them out and no file beside it has them.
 
     It raises `InputError` where there are too few.
@@ -75,9 +79,10 @@ def _content(onnx: Any, path: Path, name: str, proto: Any) -> Content | None:
         return None
 
     @cache
-    def content() -> NDArray[Any]:
+    def content() -> NDArray[np.generic]:
         try:
-            array: NDArray[Any] = onnx.numpy_helper.to_array(proto if beside is None else _filled(onnx, beside, proto))
+            filled = proto if beside is None else _filled(onnx, beside, proto)
+            array: NDArray[np.generic] = onnx.numpy_helper.to_array(filled)
         except Exception:  # numpy and onnx raise several kinds
             raise InputError(
                 f"{path}: tensor '{name}' is {shown(proto.dims)}, and {beside or 'the file'} holds another number of"
@@ -88,7 +93,7 @@ def _content(onnx: Any, path: Path, name: str, proto: Any) -> Content | None:
     return content
 
 
-def _beside(path: Path, name: str, proto: Any) -> Path | None:
+def _beside(path: Path, name: str, proto: "TensorProto") -> Path | None:
     """Return the file that holds a tensor, None where it is not there.
 
     Raises `InputError` for a place that is not in the folder of the model: what a file says is not to be trusted.
@@ -110,7 +115,7 @@ def _beside(path: Path, name: str, proto: Any) -> Path | None:
     return file
 
 
-def _filled(onnx: Any, file: Path, proto: Any) -> Any:
+def _filled(onnx: ModuleType, file: Path, proto: "TensorProto") -> "TensorProto":
     """Return the tensor with its numbers inside."""
     entries = {entry.key: entry.value for entry in proto.external_data}
     offset = int(entries.get("offset", 0))
@@ -128,8 +133,8 @@ def _dense(values: Content | None, indices: Content | None, shape: tuple[int, ..
     if values is None or indices is None:
         return None
 
-    def content() -> NDArray[Any]:
-        places = indices()
+    def content() -> NDArray[np.generic]:
+        places = indices().astype(np.int64)
         array = np.zeros(shape, values().dtype)
         array[tuple(places.T) if places.ndim > 1 else np.unravel_index(places, shape)] = values()
         return array

@@ -17,7 +17,9 @@ from accelsim.workload.importers._onnx_walk import Call, Role, Value, View
 __all__ = ["VIEWS"]
 
 
-def _seen_as(value: Value, fact: Fact, content: Callable[[NDArray[Any]], NDArray[Any]] | None, **changes: Any) -> Value:
+def _seen_as(
+    value: Value, fact: Fact, content: Callable[[NDArray[np.generic]], NDArray[np.generic]] | None, **changes: Any
+) -> Value:
     """Return the same elements under another shape; `content` rearranges them where the file holds them."""
     original = value.content
     arranged = None if content is None or original is None else lambda: content(original())
@@ -157,7 +159,7 @@ def _quantised(call: Call) -> list[Value]:
     return [replace(viewed, gradient=value.gradient or role is Role.PARAMETER)]
 
 
-def _less_zero(call: Call, zero: Value | None) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
+def _less_zero(call: Call, zero: Value | None) -> Callable[[NDArray[np.generic]], NDArray[np.generic]] | None:
     """Return how stored numbers become those they stand for, but for their scale; None where zero is not known."""
     if zero is None:
         return lambda array: array
@@ -167,7 +169,7 @@ def _less_zero(call: Call, zero: Value | None) -> Callable[[NDArray[Any]], NDArr
     if not np.any(points):
         return lambda array: array
 
-    def less(array: NDArray[Any]) -> NDArray[Any]:
+    def less(array: NDArray[np.generic]) -> NDArray[np.generic]:
         signed = np.asarray(points).astype(np.int64)
         if block:
             signed = np.repeat(signed, block, axis=axis)[tuple(map(slice, array.shape))]
@@ -177,7 +179,7 @@ def _less_zero(call: Call, zero: Value | None) -> Callable[[NDArray[Any]], NDArr
             signed = signed[:, None, :]
         else:
             signed = signed.reshape([-1 if place == axis % array.ndim else 1 for place in range(array.ndim)])
-        difference: NDArray[Any] = array.astype(np.int64) - signed
+        difference: NDArray[np.generic] = array.astype(np.int64) - signed
         return difference
 
     return less

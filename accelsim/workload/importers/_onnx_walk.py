@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.base.errors import InputError
+from accelsim.workload import rules
 from accelsim.workload.importers._onnx_graph import Content, Fact, Graph, Node, Stored, is_made_up, shown
 from accelsim.workload.importers._onnx_layout import Strides, contiguous, in_order_of
 
@@ -31,7 +32,7 @@ __all__ = [
     "Work",
 ]
 
-_MASKING: Mapping[str, Callable[..., NDArray[Any]]] = {"Mul": np.multiply, "Where": np.where}
+_MASKING: Mapping[str, Callable[..., NDArray[np.generic]]] = {"Mul": np.multiply, "Where": np.where}
 _REARRANGING = frozenset({"Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})
 _ELEMENT_BY_ELEMENT = frozenset({"activation", "add", "multiply", "dropout", "elementwise"})
 
@@ -70,7 +71,7 @@ class Value:
     strides: Strides
     gradient: bool = False
     floating: bool = True
-    known: NDArray[Any] | None = None
+    known: NDArray[np.generic] | None = None
     source: Source | None = None
     content: Content | None = None
     product: int | None = None
@@ -102,18 +103,13 @@ class Weight:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """What a node computes: sizes that must not depend on the batch (`fixed`), and those that may (`counts`).
+class Work(rules.Work):
+    """What a node computes.
 
-    `per_step`: how much of each count does not depend on the inputs. `with_batch`: which count holds the samples of a
-    product of two activations, `gradients` which of these have one.
+    `with_batch`: which count holds the samples of a product of two activations, `gradients` which of these have one.
     """
 
-    kind: str
     word: str
-    counts: tuple[int, ...]
-    fixed: tuple[tuple[str, Any], ...] = ()
-    per_step: tuple[int, ...] = ()
     with_batch: int = 0
     weight: Weight | None = None
     parameters: tuple[str, ...] = ()
@@ -463,8 +459,8 @@ def _joined(call: Call, value: Value, parts: Sequence[Source]) -> Value:
     label = tensors[0] if whole else "+".join(part.label for part in parts)
     contents = [operand.content for operand in call.data if operand.content]
 
-    def content() -> NDArray[Any]:
-        joined: NDArray[Any] = np.concatenate([read() for read in contents], call.node.attributes["axis"])
+    def content() -> NDArray[np.generic]:
+        joined: NDArray[np.generic] = np.concatenate([read() for read in contents], call.node.attributes["axis"])
         return joined
 
     source = Source(label=label, elements=elements, tensors=tensors)

@@ -3,17 +3,18 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import prod
-from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.workload import rules
 from accelsim.workload.importers._onnx_graph import Content
 from accelsim.workload.importers._onnx_layout import expanded, reshaped
 from accelsim.workload.importers._onnx_walk import Call, Role, Source, Value, Weight, Work
 
 __all__ = ["as_matrices", "constant_weight", "linear", "product", "used", "vector", "weight_of", "with_bias"]
 
-Arrange = Callable[[NDArray[Any]], NDArray[Any]]
+Arrange = Callable[[NDArray[np.generic]], NDArray[np.generic]]
 
 
 def used(call: Call, value: Value, leaf: str) -> list[str]:
@@ -51,7 +52,7 @@ def vector(call: Call, kind: str, *, reads: int | None = None) -> list[Work]:
             kind="dropout" if any(value.role is Role.NOISE for value in operands) else kind,
             word=call.node.word,
             counts=(sum(value.in_memory for value in read) if reads is None else reads, prod(call.result.shape)),
-            per_step=(per_step if reads is None else 0, 0),
+            shared=(per_step if reads is None else 0, 0),
             parameters=tuple(dict.fromkeys(names)),
             depends=not alone,
             input_gradient=any(value.gradient for value in operands),
@@ -72,7 +73,7 @@ def weight_of(call: Call, value: Value, arrange: Arrange, leaf: str = "weight") 
 
 
 def _arranged(content: Content, arrange: Arrange) -> Content:
-    def arranged() -> NDArray[Any]:
+    def arranged() -> NDArray[np.generic]:
         array = arrange(content())
         return array if array.ndim == 4 else array[..., None]
 
@@ -134,28 +135,16 @@ def product(
         (places[0], left, right, m, n, by_columns),
     ):
         elements = operand.source.elements if operand.source else operand.in_memory
-        groups, rest = divmod(elements, k * features)
+        found = rules.with_weight(elements, batch, features, vectors, k)
         constant = operand.role is Role.CONSTANT and len(operand.shape) == 2 and other.role is Role.ACTIVATION
         is_weight = operand.source is not None and operand.role in {Role.PARAMETER, Role.CONSTANT}
-        if not (constant or is_weight) or not groups or rest or batch % groups:
+        if found is None or not (constant or is_weight):
             continue
+        kind, fixed, rows = found
         weight = weight_of(call, operand, arrange) if is_weight else constant_weight(call, operand, position)
-        depends, rows = other.role is Role.ACTIVATION, vectors * batch // groups
-        work = linear(call, weight, k, features, rows, depends=depends, input_gradient=other.gradient)
-        return work if groups == 1 else _grouped(work, groups)
+        work = Work(kind=kind, word=kind, fixed=fixed, counts=(rows,), weight=weight)
+        return replace(work, depends=other.role is Role.ACTIVATION, input_gradient=other.gradient)
     return _of_activations(left, right, m=m, n=n, k=k, batch=batch)
-
-
-def _grouped(work: Work, groups: int) -> Work:
-    """One matrix per group, applied to each row: a convolution with a kernel of 1."""
-    sizes = dict(work.fixed)
-    fixed = {
-        "in_channels": groups * sizes["in_features"],
-        "out_channels": groups * sizes["out_features"],
-        "kernel": (1,),
-        "groups": groups,
-    }
-    return replace(work, kind="conv1d", word="conv1d", fixed=tuple(fixed.items()))
 
 
 def _of_activations(left: Value, right: Value, *, m: int, n: int, k: int, batch: int) -> Work:

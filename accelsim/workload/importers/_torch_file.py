@@ -12,6 +12,7 @@ from accelsim.base.files import read_text
 __all__ = ["Entries"]
 
 _SPACE = re.compile(r"[ \t\r\n]*")
+_BETWEEN = re.compile(r"[ \t\r\n]*(,[ \t\r\n]*|\])")
 
 
 class Entries:
@@ -39,17 +40,16 @@ class Entries:
             raise self._too_deep() from None
 
     def _entries(self) -> Iterator[Any]:
-        decoder, text, at = json.JSONDecoder(), self._text, self._after_space(self._start)
+        decode, text, at = json.JSONDecoder().raw_decode, self._text, self._after_space(self._start)
         more = text[at : at + 1] != "]"
         while more:
-            entry, at = decoder.raw_decode(text, at)
+            entry, at = decode(text, at)
             yield entry
-            at = self._after_space(at)
-            more = text[at : at + 1] == ","
-            if more:
-                at = self._after_space(at + 1)
-            elif text[at : at + 1] != "]":
-                raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
+            between = _BETWEEN.match(text, at)
+            if between is None:
+                raise json.JSONDecodeError("Expecting ',' delimiter", text, self._after_space(at))
+            more = text[between.start(1)] == ","
+            at = between.end() if more else between.start(1)
         self._end = at
 
     def _after_space(self, at: int) -> int:

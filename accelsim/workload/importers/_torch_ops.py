@@ -4,17 +4,19 @@ What an operand holds is decided by the importer (`Roles`): an execution trace f
 positions and shapes alone.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from typing import Any, Protocol
 
 from accelsim.base.errors import InputError
+from accelsim.workload import rules
 from accelsim.workload.importers._torch_attention import opened
 from accelsim.workload.importers._torch_rnn import GATES, RNNS, recurrent
 from accelsim.workload.importers._torch_rows import Leaf, Pass, Row, Tensor, is_product
 from accelsim.workload.importers._torch_words import ATTENTION, CONVOLUTIONS, NOT_COUNTED, PARAMETERS
-from accelsim.workload.torch_words import HIDES_PRODUCTS, KIND_OF, PRODUCTS, READ_WHAT_THEY_WRITE, SHOWN_AS
+from accelsim.workload.torch_words import HIDES_PRODUCTS, KIND_OF, PRODUCTS, SHOWN_AS
 
 __all__ = [
     "ASKED",
@@ -24,7 +26,6 @@ __all__ = [
     "Roles",
     "Seen",
     "Source",
-    "full",
     "how_to_say",
     "merge_bias",
     "numbers",
@@ -138,11 +139,6 @@ def numbers(value: Any) -> tuple[int, ...] | None:
     return None
 
 
-def full(values: Sequence[int], rank: int) -> tuple[int, ...]:
-    """Return one number per dimension where one stands for all."""
-    return tuple(values) * rank if len(values) == 1 else tuple(values)
-
-
 def parameters_of(row: Row) -> Mapping[int, str]:
     """Return the arguments of a call that are parameters where they come from outside, by what they are called."""
     if row.word == "group_norm":
@@ -151,7 +147,12 @@ def parameters_of(row: Row) -> Mapping[int, str]:
 
 
 def takes_input(row: Row, tensor: Tensor, batch: int) -> bool:
-    """Whether a call takes an operand with a gradient as data: its rows are the samples, and those of no other are."""
+    """Whether a call takes an operand with a gradient as data: its rows are the samples, and those of no other are.
+
+    A vector that is added to a product is its bias.
+    """
+    if PRODUCTS.get(row.word) and tensor is row.inputs[0] and len(tensor.shape) == 1:
+        return False
     others = [other for other in row.tensors if other is not tensor]
     return tensor.shape[:1] == (batch,) and not any(batch in other.shape[:1] for other in others)
 
@@ -221,21 +222,18 @@ class Reader:
             weight = roles[side].source or (
                 self.roles.constant(leaf, at + side) if roles[1 - side].activation else None
             )
-            groups, rest = divmod(weight.elements, k * features) if weight else (0, 0)
-            if weight is None or not groups or rest or batch % groups:
+            found = weight and rules.with_weight(weight.elements, batch, features, vectors, k)
+            if weight is None or not found:
                 continue
-            rows, grows = self._share(leaf, vectors * batch // groups, grows=roles[1 - side].grows, what="rows")
-            sizes: dict[str, Any] = {"in_features": k, "out_features": features, "rows": rows}
-            if groups > 1:  # one matrix per group, applied to each row
-                sizes = {"in_channels": groups * k, "out_channels": groups * features, "in_size": (rows,),
-                         "kernel": (1,), "groups": groups}  # fmt: skip
-            sides = _Sides(m, n, k, side, (left, right))
-            to_input, to_weight = self._matrix_gradients(leaf, at, sides)
+            kind, fixed, rows = found
+            rows, grows = self._share(leaf, rows, grows=roles[1 - side].grows, what="rows")
+            counted: rules.Fixed = (("rows", rows),) if kind == "linear" else (("in_size", (rows,)),)
+            to_input, to_weight = self._matrix_gradients(leaf, at, _Sides(m, n, k, side, (left, right)))
             return Seen(
                 leaf=leaf,
-                word="conv1d" if groups > 1 else "linear",
-                kind="conv1d" if groups > 1 else "linear",
-                fields=(*sizes.items(), ("scales_with_batch", grows)),
+                word=kind,
+                kind=kind,
+                fields=(*fixed, *counted, ("scales_with_batch", grows)),
                 weight=weight,
                 parameters=self._parameters(leaf, weight),
                 input_gradient=to_input,
@@ -275,7 +273,6 @@ class Reader:
         source, kernel = row.inputs[:2]
         if not isinstance(source, Tensor) or not isinstance(kernel, Tensor):
             raise self.error(leaf, "its input and kernel are not recorded")
-        rank = len(kernel.shape) - 2
         given = {field: row.inputs[at] if at < len(row.inputs) else None for field, at in places.items()}
         transposed = bool(given.get("transposed", "transpose" in row.word))
         groups = given["groups"]
@@ -289,35 +286,20 @@ class Reader:
         if trained is None:
             raise self.error(leaf, "its kernel is computed from the input; only trained and constant ones can be read")
         images, grows = self._share(leaf, source.shape[0], grows=role.grows, what="images")
-        fields: dict[str, Any] = {
-            "in_channels": source.shape[1],
-            "out_channels": kernel.shape[1] * groups if transposed else kernel.shape[0],
-            "in_size": source.shape[2:],
-            "kernel": kernel.shape[2:],
-            **{name: full(value or (), rank) for name, value in geometry.items()},
-            "groups": groups,
-        }
-        if images > 1:
-            fields, rank = self._with_images(leaf, fields, images, rank)
+        sizes = {name: value or () for name, value in geometry.items()}
+        kind, fixed = rules.convolution(source.shape, kernel.shape, groups, transposed=transposed, **sizes)
+        kind, fixed = rules.several_images(kind, fixed, images, partial(self.error, leaf))
         to_input, to_weight = self._kernel_gradients(leaf, source, kernel)
-        kind = f"conv_transpose{rank}d" if transposed else f"conv{rank}d"
         return Seen(
             leaf=leaf,
             word=kind,
             kind=kind,
-            fields=(*fields.items(), ("scales_with_batch", grows)),
+            fields=(*fixed, ("scales_with_batch", grows)),
             weight=trained,
             parameters=self._parameters(leaf, trained),
             input_gradient=to_input,
             weight_gradient=to_weight,
         )
-
-    def _with_images(self, leaf: Leaf, fields: dict[str, Any], images: int, rank: int) -> tuple[dict[str, Any], int]:
-        """Several images per sample: one more spatial dimension with a kernel of 1."""
-        if rank == 3:
-            raise self.error(leaf, f"a 3-D convolution of {images} volumes per sample has no entry")
-        extra = {"in_size": images, "kernel": 1, "stride": 1, "padding": 0, "dilation": 1, "output_padding": 0}
-        return {key: (extra[key], *value) if key in extra else value for key, value in fields.items()}, rank + 1
 
     def _parameters(self, leaf: Leaf, weight: Source | None) -> tuple[tuple[str, Source], ...]:
         """Return the parameters among the operands that are not the weight, with what they are called."""
@@ -490,14 +472,7 @@ class Reader:
             for tensor, role in operands
             if not role.noise and (alone or role.source is None) and (tensor.shape or numbers_too)
         ]
-        if kind == "pooling":
-            read = [(self._pooling_reads(leaf, shape), grows)]
-        elif word in READ_WHAT_THEY_WRITE:
-            read = [(writes, grows)]
-        elif word == "copy":
-            read = read[-1:]  # into memory that is written, not read
-        elif kind == "norm":
-            read = read[:1]
+        read = rules.what_is_read(kind, word, read, (writes, grows), partial(self._pooling_reads, leaf, shape))
         scales = grows or any(each for _, each in read)
         if scales:
             reads, writes = sum(size for size, each in read if each), writes if grows else 0
@@ -521,20 +496,10 @@ class Reader:
         window = numbers(leaf.row.inputs[1]) if len(leaf.row.inputs) > 1 else None
         if window is None:
             raise self.error(leaf, f"its window is not recorded; {_NUMBERS}")
-        if not leaf.row.word.startswith("adaptive"):
-            return prod(result) * prod(full(window, _rank(leaf.row)))
-        rank = len(window)
-        source = leaf.row.tensors[0].shape[-rank:]
-        taken = [sum(-(-(i + 1) * size // out) - i * size // out for i in range(out))
-                 for size, out in zip(source, result[-rank:], strict=True)]  # fmt: skip
-        return prod(result[:-rank]) * prod(taken)
+        return rules.of_windows(leaf.row.word, leaf.row.tensors[0].shape, result, window)
 
 
 _ON_VECTORS = frozenset({"mv", "addmv", "dot", "vdot"})
-
-
-def _rank(row: Row) -> int:
-    return int(next(letter for letter in row.word if letter.isdigit()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -585,7 +550,7 @@ def _size(row: Row) -> tuple[int, ...] | None:
     return None if pair is None else (*pair[0].shape, pair[1].shape[-1])
 
 
-def _mask(row: Row) -> tuple[Any, ...] | None:
+def _mask(row: Row) -> tuple[Hashable, ...] | None:
     """Return which results a call of the backward pass computes: its last list of truth values."""
     lists = [value for value in row.inputs if isinstance(value, tuple) and value]
     flags = [value for value in lists if all(isinstance(part, bool) for part in value) and len(value) >= 2]

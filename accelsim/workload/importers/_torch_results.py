@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from types import MappingProxyType
 
-from accelsim.workload.importers._torch_ops import full, numbers
+from accelsim.workload.importers._torch_ops import numbers
 from accelsim.workload.importers._torch_rows import Row, Tensor
 from accelsim.workload.importers._torch_words import LIKE_FIRST
+from accelsim.workload.rules import full
 from accelsim.workload.torch_words import KIND_OF
 
 __all__ = ["broadcast", "result_shape"]

@@ -8,7 +8,7 @@ with the same sequence number on the same thread.
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -209,10 +209,10 @@ class Backward:
     """A call of the engine: the node of a forward call, or the accumulation of a gradient."""
 
     row: Row
-    key: tuple[Any, int] | None
+    key: tuple[Hashable, int] | None
     """Thread and sequence number of the forward call; None for an accumulation."""
 
-    around: tuple[Any, int] | None = None
+    around: tuple[Hashable, int] | None = None
     """The same of the node that runs it in a backward pass of its own, as checkpointing does."""
 
 
@@ -228,9 +228,9 @@ class Pass:
     """Steps of optimizers."""
 
     @cached_property
-    def _creators(self) -> Mapping[tuple[Any, int], Row]:
+    def _creators(self) -> Mapping[tuple[Hashable, int], Row]:
         """The call that created each autograd node: the last one to start with its number."""
-        found: dict[tuple[Any, int], Row] = {}
+        found: dict[tuple[Hashable, int], Row] = {}
         for leaf in (*self.forward, *(leaf for run in self.recomputed for leaf in run)):
             for row in (*leaf.above, leaf.row):
                 if row.sequence is not None and not row.is_backward:
@@ -240,8 +240,8 @@ class Pass:
         return found
 
     @cached_property
-    def _nodes(self) -> Mapping[tuple[Any, int], list[Row]]:
-        found: dict[tuple[Any, int], list[Row]] = {}
+    def _nodes(self) -> Mapping[tuple[Hashable, int], list[Row]]:
+        found: dict[tuple[Hashable, int], list[Row]] = {}
         for event in self.backward:
             if event.key is not None:
                 found.setdefault(event.key, []).append(event.row)
@@ -366,7 +366,7 @@ class _Draft:
     backward: list[Row] = field(default_factory=list)
 
     @property
-    def signature(self) -> tuple[Any, ...]:
+    def signature(self) -> tuple[Hashable, ...]:
         """Products with their operands: equal in every step of one training run."""
         products = (leaf.row for leaf in self.forward if is_product(leaf.row))
         return tuple((row.word, tuple(tensor.shape for tensor in row.tensors)) for row in products)
@@ -504,7 +504,7 @@ def _backward_of(rows: Sequence[Row]) -> tuple[tuple[Backward, ...], tuple[tuple
     events: list[Backward] = []
     runs: list[tuple[Leaf, ...]] = []
 
-    def visit(row: Row, around: tuple[Any, int] | None) -> None:
+    def visit(row: Row, around: tuple[Hashable, int] | None) -> None:
         if row.name == _ACCUMULATE:
             events.append(Backward(row, None, around))
         elif row.forward_thread is not None and row.sequence is not None and not row.name.startswith(_EVALUATE):

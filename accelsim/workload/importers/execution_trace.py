@@ -8,7 +8,7 @@ tensor computed from parameters alone, and as large as one of them, still is tha
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
@@ -89,7 +89,7 @@ def _nested(nodes: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> tuple[Ro
     if sorted_by_start:
         return _by_parent(nodes, rows)
     tops: list[Row] = []
-    open_rows: dict[Any, list[Row]] = {}
+    open_rows: dict[Hashable, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row.start):
         around = open_rows.setdefault(row.thread, [])
         while around and around[-1].end < row.end:

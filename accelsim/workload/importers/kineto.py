@@ -6,7 +6,8 @@ What a profile says of weights and parameters is described in `accelsim.workload
 import contextlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def _rows(source: str, calls: Sequence[Mapping[str, Any]], events: Sequence[Mapp
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{source}: an event is not as profiles have it ({type(error).__name__}: {error})") from None
     tops: list[Row] = []
-    open_rows: dict[Any, list[Row]] = {}
+    open_rows: dict[Hashable, list[Row]] = {}
     for row in made:
         if row.forward_thread is not None:
             if row.forward_thread not in threads:
@@ -113,19 +114,19 @@ def _rows(source: str, calls: Sequence[Mapping[str, Any]], events: Sequence[Mapp
 
 
 def _row(event: Mapping[str, Any]) -> Row:
-    arguments = event.get("args", {})
+    arguments, name = event.get("args", {}), str(event["name"])
     start = round(float(event["ts"]) * 1000)
     sequence = int(arguments.get("Sequence number", -1))
     forward = int(arguments.get("Fwd thread id", 0))
     return Row(
-        name=str(event["name"]),
+        name=name,
         start=start,
         end=start + max(round(float(event.get("dur", 0)) * 1000), 1),
         thread=(str(event.get("pid")), str(event.get("tid"))),
         inputs=tuple(_inputs(arguments)),
         sequence=sequence if sequence >= 0 else None,
         forward_thread=forward if forward and sequence >= 0 else None,
-        is_module=str(event["name"]).startswith(_MODULE),
+        is_module=name.startswith(_MODULE),
         is_annotation=str(event.get("cat", "")).lower() == _ANNOTATION,
         is_kernel=bool(arguments.get("kernel_backend")),
     )
@@ -151,6 +152,7 @@ def _value(shape: Any, kind: str, strides: Any, given: str) -> Any:
     return Tensor(tuple(shape), tuple(strides) if strides else None)
 
 
+@lru_cache(maxsize=4096)
 def _number(text: str) -> Any:
     """Read a recorded number, truth value or list of them; anything else is not known."""
     if not text:

@@ -33,13 +33,14 @@ from accelsim.base.files import Plain, validate
 from accelsim.base.version import __version__
 from accelsim.workload.masks_file import beside, save_masks
 from accelsim.workload.names import counted, few
+from accelsim.workload.rules import Entry
 from accelsim.workload.trace import FORMAT, VECTOR_KINDS, Trace, save_trace
 from accelsim.workload.tracer.beyond import entries_beyond, notes_of_entries, settle_updates
 from accelsim.workload.tracer.checking import check_complete
 from accelsim.workload.tracer.entries import (
-    OneBatch,
-    Sizes,
-    TwoBatches,
+    Counted,
+    OneRecord,
+    TwoRecords,
     entries_of,
     in_order,
     observe,
@@ -49,8 +50,9 @@ from accelsim.workload.tracer.entries import (
 from accelsim.workload.tracer.measure import Meter
 from accelsim.workload.tracer.recorder import Recorder
 from accelsim.workload.tracer.records import Record, StepSeen
-from accelsim.workload.tracer.roles import inputs_in, numbers_in
+from accelsim.workload.tracer.roles import inputs_in
 from accelsim.workload.tracer.running import left_as_it_was, opened
+from accelsim.workload.tracer.several import are_routed, check_same, in_line, mean_of
 from accelsim.workload.tracer.specs import InputSpec
 
 __all__ = ["Tracing", "first_step", "trace", "trace_model", "watched_steps"]
@@ -109,20 +111,29 @@ class Tracing:
         notes = [*_notes_of(steps, self._batch), *without]
         batches = [self._batch or _batch_of(step) for step in steps]
         made = [
-            entries_of(self._recorder, step, [OneBatch(record, batch) for record in records])
+            entries_of(self._recorder, step, [OneRecord(record, batch) for record in records])
             for step, records, batch in zip(steps, ordered, batches, strict=True)
         ]
-        for number, (records, entries) in enumerate(zip(ordered, made, strict=True), 1):
-            same_operations(ordered[0], records, "in step 1", f"in step {number}")
-            _same_entries(made[0], entries, number)
-        shapes = [_per_sample(shape, steps[0], batches[0]) for shape in steps[0].inputs]
+        if routed := are_routed(made):
+            lines = in_line(ordered)
+            entries, note = mean_of(lines, ordered, made, batches)
+            notes.append(note)
+        else:
+            check_same(ordered, made)
+            lines, entries = [[at] * len(steps) for at in range(len(made[0]))], made[0]
         if batches[0] == 1:
-            notes += _unknown_growth(made[0])
-        measured = ordered if self._measured else []
+            notes += _unknown_growth(entries)
         header = replace(self._header, assumptions=(*self._header.assumptions, *notes))
-        trace = _finish(self._recorder, steps[0], made[0], measured, masks, header, shapes, batches[0])
-        for step, batch in zip(steps, batches, strict=True):
-            check_complete(trace, step, batch, self._recorder.dispatched(step))
+        shapes = [_per_sample(shape, steps[0], batches[0]) for shape in steps[0].inputs]
+        measured = [
+            [step[at] for step, at in zip(ordered, line, strict=True) if at is not None and self._measured]
+            for line in lines
+        ]
+        count = len(steps) if self._measured else 0
+        trace = _finish(self._recorder, steps[0], entries, measured, count, masks, header, shapes, batches[0])
+        for own, step, batch in zip(made, steps, batches, strict=True):
+            of_step = _trace_of(self._recorder, step, own, header, shapes, batch) if routed else trace
+            check_complete(of_step, step, batch, self._recorder.dispatched(step))
         return trace
 
 
@@ -165,9 +176,11 @@ def _per_sample(shape: tuple[int, ...], step: StepSeen, batch: int) -> tuple[int
     return shape[:at] + shape[at + 1 :] if shape[at : at + 1] == (batch,) else shape
 
 
-def _unknown_growth(entries: Sequence[dict[str, Any]]) -> list[str]:
+def _unknown_growth(entries: Sequence[Entry]) -> list[str]:
     """Name the products that a single sample cannot show to grow with the batch."""
-    once = [entry["name"] for entry in entries if entry["kind"] not in VECTOR_KINDS and not entry["scales_with_batch"]]
+    once = [
+        str(entry["name"]) for entry in entries if entry["kind"] not in VECTOR_KINDS and not entry["scales_with_batch"]
+    ]
     said = (
         f"taken as work done once per step: {few(once)}; with one sample, what grows with the batch cannot be told from"
         " what does not, with two it can"
@@ -187,17 +200,6 @@ def _batch_of(step: StepSeen) -> int:
             " samples a step has"
         )
     return sizes[0] if sizes else 1
-
-
-def _same_entries(first: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]], number: int) -> None:
-    for one, two in zip(first, other, strict=True):
-        different = [key for key in one if one[key] != two.get(key)]
-        if different:
-            key = different[0]
-            raise InputError(
-                f"{one['name']}: {key} is {one[key]} in step 1 and {two.get(key)} in step {number}, per sample;"
-                " a trace needs steps that do the same work"
-            )
 
 
 @contextmanager
@@ -315,15 +317,17 @@ def trace_model(
         )
     records, larger = in_order(first.steps[0]), in_order(second.steps[0])
     same_operations(records, larger, f"at batch {batch}", f"at batch {batch + 1}")
-    measured = [in_order(step) for step in real.steps if step.records] if real else []
-    for step in measured:
+    steps_measured = [in_order(step) for step in real.steps if step.records] if real else []
+    for step in steps_measured:
         same_operations(records, step, "on shapes alone", "on real tensors")
-    sizes: list[Sizes] = [TwoBatches(*both, batch) for both in zip(records, larger, strict=True)]
+    measured = [[step[at] for step in steps_measured] for at in range(len(records))]
+    sizes: list[Counted] = [TwoRecords(*both, batch) for both in zip(records, larger, strict=True)]
     entries = entries_of(first, first.steps[0], sizes)
     unread = [] if steps else _unread(model, first.steps[0])
     header = _Header(name=name, source=source, assumptions=(*assumptions, *unread), command=command)
     file, shapes = None if masks is None else Path(masks), [spec.shape for spec in inputs]
-    trace = _finish(first, first.steps[0], entries, measured, file, header, shapes, batch)
+    count = len(steps_measured)
+    trace = _finish(first, first.steps[0], entries, measured, count, file, header, shapes, batch)
     check_complete(trace, first.steps[0], batch, first.dispatched(first.steps[0]))
     return trace
 
@@ -356,17 +360,35 @@ def _check(model: nn.Module, batch: int | None) -> None:
 def _finish(
     recorder: Recorder,
     step: StepSeen,
-    entries: list[dict[str, Any]],
+    entries: list[Entry],
     measured: Sequence[Sequence[Record]],
+    steps: int,
     masks: Path | None,
     header: _Header,
     shapes: Sequence[Sequence[int]],
     batch: int,
 ) -> Trace:
-    """Add what was measured and the header; write the masks, if any are wanted."""
+    """Add what was measured, in the records of each entry over so many steps, and write the masks that are wanted."""
     observe(entries, measured)
-    notes = [*notes_of_entries(step, entries, measured[0] if measured else ())]
-    found = take_masks(entries, measured[-1], masks.name) if masks is not None and measured else {}
+    notes = [*notes_of_entries(step, entries, [own[0] for own in measured if own])]
+    found = take_masks(entries, [own[-1] for own in measured], masks.name) if masks is not None and steps else {}
+    header = replace(header, assumptions=(*header.assumptions, *notes))
+    made = _trace_of(recorder, step, entries, header, shapes, batch, steps)
+    if masks is not None:
+        save_masks(masks, found)
+    return made
+
+
+def _trace_of(
+    recorder: Recorder,
+    step: StepSeen,
+    entries: list[Entry],
+    header: _Header,
+    shapes: Sequence[Sequence[int]],
+    batch: int,
+    steps: int = 0,
+) -> Trace:
+    """Return the trace with these entries and this header, and what the step does besides."""
     left_out = [
         f"matrix products of {what} are left out: {macs:,} multiply-accumulates in a step"
         for what, macs in sorted(step.left_out.items()) if macs
@@ -375,7 +397,8 @@ def _finish(
         "format": FORMAT,
         "model": header.name or type(recorder.model).__name__,
         "input_shapes": [list(shape) for shape in shapes],
-        "parameters": sum(map(numbers_in, recorder.parameters.values())) + sum(recorder.roles.constants.values()),
+        "parameters": sum(map(recorder.roles.numbers.__getitem__, recorder.parameters))
+        + sum(recorder.roles.constants.values()),
         "origin": {
             "exporter": f"accelsim trace {__version__}",
             "source": header.source,
@@ -383,17 +406,14 @@ def _finish(
                 f"torch {torch.__version__.partition('+')[0]}",
                 f"python {'.'.join(platform.python_version_tuple()[:2])}",
             ],
-            "assumptions": [*header.assumptions, *notes, *left_out],
+            "assumptions": [*header.assumptions, *left_out],
             "command": header.command,
             "batch": batch,
-            "steps": len(measured),
+            "steps": steps,
         },
         "operations": [*entries, *entries_beyond(step, batch, recorder.parameters, entries)],
     }
-    made = validate(Trace, data, header.source)
-    if masks is not None:
-        save_masks(masks, found)
-    return made
+    return validate(Trace, data, header.source)
 
 
 def _run(

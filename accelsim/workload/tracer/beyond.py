@@ -1,11 +1,11 @@
 """What a step does besides forward and backward pass: products of the optimizer, messages between ranks; notes."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from torch import Tensor
 
 from accelsim.workload.names import counted, few, unique_names
+from accelsim.workload.rules import Entry
 from accelsim.workload.tracer.collectives import entries_of_messages
 from accelsim.workload.tracer.records import Record, StepSeen
 
@@ -24,17 +24,17 @@ def settle_updates(steps: Sequence[StepSeen]) -> None:
 
 
 def entries_beyond(
-    step: StepSeen, batch: int, parameters: Mapping[str, Tensor], entries: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
+    step: StepSeen, batch: int, parameters: Mapping[str, Tensor], entries: Sequence[Entry]
+) -> list[Entry]:
     """Return the entries of products of the optimizer and of messages, with names that no other entry has."""
     sizes = {tensor.numel() for tensor in parameters.values()}
     found = [_update(record, batch, sizes) for record in step.updates]
     found += entries_of_messages(step.messages, batch)
-    names = unique_names([*(entry["name"] for entry in entries), *(entry["name"] for entry in found)])
+    names = unique_names([str(entry["name"]) for entry in (*entries, *found)])
     return [entry | {"name": name} for entry, name in zip(found, names[len(entries) :], strict=True)]
 
 
-def _update(record: Record, batch: int, sizes: set[int]) -> dict[str, Any]:
+def _update(record: Record, batch: int, sizes: set[int]) -> Entry:
     """A product of the optimizer: once per step, unless it sums the gradients of single samples."""
     count, m, n, k = record.work.counts
     of_samples = k == batch > 1 and count == min(m, n) == 1 and max(m, n) in sizes
@@ -53,7 +53,7 @@ def _update(record: Record, batch: int, sizes: set[int]) -> dict[str, Any]:
     }
 
 
-def notes_of_entries(step: StepSeen, entries: Sequence[Mapping[str, Any]], records: Sequence[Record]) -> Iterator[str]:
+def notes_of_entries(step: StepSeen, entries: Sequence[Entry], records: Sequence[Record]) -> Iterator[str]:
     """Yield what a reader of the entries should know."""
     if step.updates:
         macs, products = sum(record.work.macs for record in step.updates), counted(len(step.updates), "product")
@@ -61,12 +61,12 @@ def notes_of_entries(step: StepSeen, entries: Sequence[Mapping[str, Any]], recor
             f"the optimizer multiplies matrices ({products}, {macs:,} multiply-accumulates) in the update, once per"
             " step unless it sums gradients of single samples"
         )
-    if uneven := [entry["name"] for entry in entries if entry.get("samples", 1) > 1]:
+    if uneven := [str(entry["name"]) for entry in entries if entry.get("samples", 1) != 1]:
         yield f"samples have different numbers of rows in {few(uneven)}: the rows are counted over several samples"
-    if between := [entry["name"] for entry in entries if "grows" in entry and not entry.get("in_update")]:
+    if between := [str(entry["name"]) for entry in entries if "grows" in entry and not entry.get("in_update")]:
         yield f"samples are multiplied with each other in {few(between)}: rows, columns or reduction grow with it"
     flattened = {
-        entry["name"]: seen.flattened
+        str(entry["name"]): seen.flattened
         for entry, record in zip(entries, records, strict=False)
         for seen in record.measured.values()
         if seen.flattened

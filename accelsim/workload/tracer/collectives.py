@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 
+from accelsim.workload.rules import Entry
 from accelsim.workload.tracer.roles import tensors_in
 from accelsim.workload.tracer.works import Call
 
@@ -73,7 +74,7 @@ def _ranks(parts: Sequence[Any]) -> int:
     return int(torch.distributed.get_world_size())
 
 
-def entries_of_messages(messages: Sequence[Message], batch: int) -> Iterator[dict[str, Any]]:
+def entries_of_messages(messages: Sequence[Message], batch: int) -> Iterator[Entry]:
     """Yield the entries of a trace; what grows with the batch is per sample where it divides by it."""
     for message in messages:
         grows = message.grows and message.bytes % batch == 0

@@ -1,10 +1,11 @@
 """A count of multiply-accumulates that knows nothing of the tracer: what reaches the kernels of torch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 __all__ = ["MacCounter"]
@@ -47,7 +48,7 @@ class MacCounter(TorchDispatchMode):  # type: ignore[misc]
         super().__init__()
         self.macs = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func: OpOverload, types: Sequence[type], args: Any = (), kwargs: Any = None) -> Any:
         """Execute `func` and count its products."""
         out = func(*args, **(kwargs or {}))
         count = _MACS.get(func.overloadpacket.__name__.rstrip("_"))

@@ -1,8 +1,9 @@
 """From what the recorder saw to the entries of a trace: per sample, named, with flags and observed sparsity."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import gcd
 from typing import Any, Protocol
 
@@ -11,16 +12,30 @@ from numpy.typing import NDArray
 
 from accelsim.base.errors import InputError
 from accelsim.sparsity.masks import tightest_of
+from accelsim.workload import rules
 from accelsim.workload.names import unique_names
+from accelsim.workload.rules import FACTOR_SIZES
 from accelsim.workload.tracer.measure import Measured
 from accelsim.workload.tracer.recorder import Recorder
 from accelsim.workload.tracer.records import AFTERWARDS, WEIGHT, Record, StepSeen
-from accelsim.workload.tracer.roles import numbers_in
+from accelsim.workload.tracer.works import Work
 
-__all__ = ["OneBatch", "Sizes", "TwoBatches", "entries_of", "in_order", "observe", "same_operations", "take_masks"]
+__all__ = [
+    "Counted",
+    "OneRecord",
+    "TwoRecords",
+    "entries_of",
+    "identity",
+    "in_order",
+    "names_of",
+    "observe",
+    "same_operations",
+    "take_masks",
+]
 
 
-def _identity(record: Record) -> tuple[Any, ...]:
+def identity(record: Record) -> tuple[Hashable, ...]:
+    """Return what an operation is, whatever it runs on."""
     work = record.work
     return record.word, work.kind, work.fixed, work.weight.label if work.weight else None
 
@@ -37,9 +52,9 @@ def in_order(step: StepSeen) -> list[Record]:
         records.remove(record)
         step.left_out.update({AFTERWARDS: record.work.macs} if record.work.is_product else {})
     step.late.clear()
-    keys = [(*_identity(record), record.work.counts) for record in records]
+    keys = [(*identity(record), record.work.counts) for record in records]
     for run in step.again:
-        wanted = [(*_identity(record), record.work.counts) for record in run]
+        wanted = [(*identity(record), record.work.counts) for record in run]
         starts = range(len(keys) - len(wanted), -1, -1)
         start = next((s for s in starts if keys[s : s + len(wanted)] == wanted and not records[s].recomputed), None)
         if start is None:
@@ -51,112 +66,92 @@ def in_order(step: StepSeen) -> list[Record]:
         for record, repeated in zip(records[start:], run, strict=False):
             record.recomputed = True
             record.with_gradient = True
-            record.requires_gradient |= repeated.requires_gradient
+            if repeated.requires_gradient and not record.requires_gradient:
+                record.requires_gradient, record.seq = True, repeated.seq
             record.gradients.update(repeated.gradients)
             record.measured.update({key: seen for key, seen in repeated.measured.items() if key[0] != "FF"})
     step.again.clear()
     return records
 
 
-class Sizes(Protocol):
-    """Counts of one operation per sample."""
+class Counted(Protocol):
+    """One recorded operation and its counts per sample."""
 
     @property
     def record(self) -> Record:
         """The operation."""
 
-    def rows(self) -> tuple[int, bool]:
-        """Images of a convolution per sample, and whether they grow with the batch."""
+    @property
+    def sizes(self) -> rules.Sizes:
+        """Its counts."""
 
-    def vectors(self) -> tuple[int, int, bool]:
-        """Vectors of a product with a weight, over how many samples they are counted, and whether they grow."""
-
-    def factors(self) -> tuple[tuple[int, int, int, int], tuple[str, ...]]:
-        """Batch, m, n and k of a product of two activations per sample, and which of them grow with the batch."""
-
-    def elements(self) -> tuple[int, int, bool]:
-        """Elements that vector work reads and writes per sample, and whether they grow with the batch."""
-
-    def settled(self) -> "Sizes":
+    def settled(self) -> "Counted":
         """The same, where a factor that is computed from parameters and shared by all samples is a weight."""
 
 
+def _error(record: Record, what: str) -> InputError:
+    return InputError(f"{record.place}: {what}")
+
+
 @dataclass(frozen=True, slots=True)
-class TwoBatches:
-    """The same operation at `batch` samples and at one more: what grows with the batch is seen, not assumed."""
+class TwoRecords:
+    """The same operation at `batch` samples and at one more."""
 
     record: Record
     larger: Record
     batch: int
 
-    def _per_sample(self, small: int, large: int) -> tuple[int, bool]:
-        if small == large:
-            return small, False
-        if small * (self.batch + 1) != large * self.batch:
-            raise InputError(
-                f"{self.record.place}: grows from {small} to {large} between batch {self.batch} and {self.batch + 1},"
-                " neither in proportion to the batch nor constant; a trace cannot express it"
-            )
-        return small // self.batch, True
+    @property
+    def sizes(self) -> rules.Sizes:
+        """See `Counted`."""
+        return rules.TwoBatches(self.record.work, self.larger.work, self.batch, partial(_error, self.record))
 
-    def rows(self) -> tuple[int, bool]:
-        """See `Sizes`."""
-        return self._per_sample(self.record.work.counts[0], self.larger.work.counts[0])
-
-    def vectors(self) -> tuple[int, int, bool]:
-        """See `Sizes`."""
-        rows, grows = self.rows()
-        return rows, 1, grows
-
-    def factors(self) -> tuple[tuple[int, int, int, int], tuple[str, ...]]:
-        """See `Sizes`; a single size that grows counts as copies of the product."""
-        counts = [self._per_sample(*two) for two in zip(self.record.work.counts, self.larger.work.counts, strict=True)]
-        batch, m, n, k = (count for count, _ in counts)
-        growing = tuple(name for name, (_, grows) in zip(_SIZES, counts, strict=True) if grows)
-        return (batch, m, n, k), growing if len(growing) > 1 or growing == ("k",) else ("batch",) if growing else ()
-
-    def elements(self) -> tuple[int, int, bool]:
-        """See `Sizes`; operands and results that all samples share are left out where the rest grows."""
-        small, large = self.record.work.counts, self.larger.work.counts
-        if small == large:
-            return small[0], small[1], False
-        for less, more in zip(small, large, strict=True):
-            if not 0 <= (more - less) * self.batch <= less:
-                self._per_sample(less, more)
-        return large[0] - small[0], large[1] - small[1], True
-
-    def settled(self) -> Sizes:
-        """See `Sizes`; a factor that does not grow with the batch is shared."""
+    def settled(self) -> Counted:
+        """See `Counted`; a factor that does not grow with the batch is shared."""
         one, other = self.record.work.derived, self.larger.work.derived
         shared = one is not None and one == other and self.record.work.counts != self.larger.work.counts
-        return TwoBatches(_with_weight(self.record), _with_weight(self.larger), self.batch) if shared else self
+        return TwoRecords(_with_weight(self.record), _with_weight(self.larger), self.batch) if shared else self
 
 
 @dataclass(frozen=True, slots=True)
-class OneBatch:
+class OneRecord:
     """One operation at the batch of a real step: what is computed from the data grows with the batch."""
 
     record: Record
     batch: int
 
+    @property
+    def sizes(self) -> rules.Sizes:
+        """See `Counted`."""
+        return self
+
+    @property
+    def work(self) -> Work:
+        """See `rules.Sizes`."""
+        return self.record.work
+
+    def error(self, what: str) -> InputError:
+        """See `rules.Sizes`."""
+        return _error(self.record, what)
+
     def rows(self) -> tuple[int, bool]:
-        """See `Sizes`."""
-        (rows,) = self.record.work.counts
-        return (self._share(rows, "rows"), True) if any(self.record.work.from_data) else (rows, False)
+        """See `rules.Sizes`."""
+        (rows,) = self.work.counts
+        return (self._share(rows, "rows"), True) if any(self.work.from_data) else (rows, False)
 
     def vectors(self) -> tuple[int, int, bool]:
-        """See `Sizes`; where the samples have different numbers of them, they are counted over several."""
-        (rows,) = self.record.work.counts
-        if not any(self.record.work.from_data):
+        """See `rules.Sizes`; where the samples have different numbers of them, they are counted over several."""
+        (rows,) = self.work.counts
+        if not any(self.work.from_data):
             return rows, 1, False
         common = gcd(rows, self.batch)
         return rows // common, self.batch // common, True
 
-    def factors(self) -> tuple[tuple[int, int, int, int], tuple[str, ...]]:
-        """See `Sizes`; samples lie side by side in the batch of the product, in the rows of one factor, or outermost in
-        both, where they are multiplied with each other."""
-        batch, m, n, k = self.record.work.counts
-        left, right = self.record.work.from_data
+    def factors(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        """See `rules.Sizes`; samples lie side by side in the batch of the product, in the rows of one factor, or
+        outermost in both, where they are multiplied with each other."""
+        batch, m, n, k = self.work.counts
+        left, right = self.work.from_data
         if not (left or right):
             return (batch, m, n, k), ()
         if batch % self.batch == 0:
@@ -166,34 +161,35 @@ class OneBatch:
         per_sample = (batch, self._share(m, "rows"), n, k) if left else (batch, m, self._share(n, "columns"), k)
         return per_sample, ("batch",)
 
-    def _between_samples(self) -> tuple[tuple[int, int, int, int], tuple[str, ...]]:
+    def _between_samples(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
         """Sizes where both factors hold all samples: their rows and columns grow, or what is reduced."""
-        sizes = dict(zip(_SIZES, self.record.work.counts, strict=True))
-        growing = tuple(name for name in _SIZES if name in self.record.work.outermost)
+        sizes = dict(zip(FACTOR_SIZES, self.work.counts, strict=True))
+        growing = tuple(name for name in FACTOR_SIZES if name in self.work.outermost)
         divide = [sizes[name] % self.batch == 0 for name in growing]
         if growing not in {("m", "n"), ("k",)} or not all(divide):
-            raise InputError(f"{_between_samples(self.record)}; {_AS_A_WHOLE}")
-        batch, m, n, k = (sizes[name] // (self.batch if name in growing else 1) for name in _SIZES)
+            raise self.error(
+                f"multiplies samples of a batch with each other, {sizes['batch']} x ({sizes['m']} x {sizes['k']})"
+                f" ({sizes['k']} x {sizes['n']}), and which of these sizes grow with the batch cannot be told;"
+                f" {_AS_A_WHOLE}"
+            )
+        batch, m, n, k = (sizes[name] // (self.batch if name in growing else 1) for name in FACTOR_SIZES)
         return (batch, m, n, k), growing
 
     def elements(self) -> tuple[int, int, bool]:
-        """See `Sizes`; what does not divide by the batch is rounded down."""
-        work = self.record.work
+        """See `rules.Sizes`; what does not divide by the batch is rounded down."""
+        work = self.work
         if not any(work.from_data) or max(work.counts) < self.batch:
             return work.counts[0], work.counts[1], False
         reads, writes = (count - shared for count, shared in zip(work.counts, work.shared, strict=True))
         return reads // self.batch, writes // self.batch, True
 
-    def settled(self) -> Sizes:
-        """See `Sizes`; the recorder saw which factors are repeated over the batch."""
-        return OneBatch(_with_weight(self.record), self.batch) if self.record.work.derived else self
+    def settled(self) -> Counted:
+        """See `Counted`; the recorder saw which factors are repeated over the batch."""
+        return OneRecord(_with_weight(self.record), self.batch) if self.work.derived else self
 
     def _share(self, count: int, what: str) -> int:
         if count % self.batch:
-            raise InputError(
-                f"{self.record.place}: {count} {what} are no multiple of the {self.batch} samples of the step;"
-                f" {_AS_A_WHOLE}"
-            )
+            raise self.error(f"{count} {what} are no multiple of the {self.batch} samples of the step; {_AS_A_WHOLE}")
         return count // self.batch
 
 
@@ -216,17 +212,6 @@ def _named(side: int, operand: str) -> str:
 _AS_A_WHOLE = "with batch=1 the whole step is traced as one sample"
 
 
-_SIZES = ("batch", "m", "n", "k")
-
-
-def _between_samples(record: Record) -> str:
-    batch, m, n, k = record.work.counts
-    return (
-        f"{record.place}: multiplies samples of a batch with each other, {batch} x ({m} x {k}) ({k} x {n}), and which"
-        " of these sizes grow with the batch cannot be told"
-    )
-
-
 def same_operations(first: Sequence[Record], second: Sequence[Record], one: str, other: str) -> None:
     """Refuse two runs that executed different operations; `one` and `other` name them. Raises `InputError`."""
     if len(first) != len(second):
@@ -235,32 +220,31 @@ def same_operations(first: Sequence[Record], second: Sequence[Record], one: str,
             " a trace needs the same ones every time"
         )
     for a, b in zip(first, second, strict=True):
-        if (a.modules, _identity(a)) != (b.modules, _identity(b)):
+        if (a.modules, identity(a)) != (b.modules, identity(b)):
             raise InputError(
                 f"{a.place}: differs {one} and {other} in more than its rows; a trace needs a model that treats samples"
                 " alike"
             )
 
 
-def entries_of(recorder: Recorder, step: StepSeen, sizes: Sequence[Sizes]) -> list[dict[str, Any]]:
+def entries_of(recorder: Recorder, step: StepSeen, sizes: Sequence[Counted]) -> list[dict[str, Any]]:
     """Return the operations of `step` as plain entries of a trace."""
     sizes = [size.settled() for size in sizes]
     records = [size.record for size in sizes]
     trained = _trained(recorder, step, records)
     weights = [record.work.weight for record in records if record.work.weight and not record.work.weight.derived]
     in_parts = {name for weight in weights if weight.label not in recorder.parameters for name in weight.parameters}
-    listed = {name: tensor for name, tensor in recorder.parameters.items() if name not in in_parts}
+    listed = {name: recorder.roles.numbers[name] for name in recorder.parameters if name not in in_parts}
     entries = []
-    for name, size in zip(_names(records), sizes, strict=True):
+    for name, size in zip(names_of(records), sizes, strict=True):
         record = size.record
-        entry: dict[str, Any] = {"name": name, "kind": record.work.kind}
-        entry |= _FIELDS.get(record.work.kind, _vector_fields)(size)
+        entry: dict[str, Any] = {"name": name, **rules.fields_of(size.sizes)}
         if record.work.weight:
             weight = record.work.weight
             entry["weight"] = {"name": weight.label, "frozen": trained.isdisjoint(weight.parameters or {weight.label})}
             entry["weight"] |= {"derived": True} if weight.derived else {}
         entry["other_parameters"] = [
-            {"name": used, "elements": numbers_in(listed[used]), "frozen": used not in trained}
+            {"name": used, "elements": listed[used], "frozen": used not in trained}
             for used in record.parameters
             if used in listed
         ]
@@ -292,7 +276,8 @@ def _gradient_flags(record: Record, step: StepSeen, entry: Mapping[str, Any]) ->
     """Which gradients the backward pass computes, and how often where more than once: as seen where it ran, else as the
     operands require them. What an entry says by default is left out."""
     if not record.work.is_product:
-        has_one = record.requires_gradient or (record.with_gradient and record.seq in step.nodes)
+        can_have_one = record.requires_gradient or record.inside_function
+        has_one = can_have_one and (record.seq in step.nodes or not step.nodes)
         return {} if has_one is not record.backward_only else {"input_gradient": has_one}
     if record.backward_only and not record.gradients:
         return {}
@@ -315,47 +300,7 @@ def _pass_flags(record: Record) -> dict[str, bool]:
     return {"recomputed": record.recomputed, "backward_only": record.backward_only}
 
 
-def _linear_fields(size: Sizes) -> dict[str, Any]:
-    rows, samples, scales = size.vectors()
-    over = {"samples": samples} if samples > 1 else {}
-    return {**dict(size.record.work.fixed), "rows": rows, **over, "scales_with_batch": scales}
-
-
-def _convolution_fields(size: Sizes) -> dict[str, Any]:
-    """A convolution; several images per sample become one more spatial dimension with a kernel of 1."""
-    images, scales = size.rows()
-    work = size.record.work
-    fields = dict(work.fixed)
-    if "in_size" not in fields:  # one matrix per group
-        return {**fields, "in_size": (images,), "scales_with_batch": scales}
-    if images > 1:
-        if work.kind.endswith("3d"):
-            raise InputError(f"{size.record.place}: a 3-D convolution of {images} volumes per sample has no entry")
-        extra = {"in_size": images, "kernel": 1, "stride": 1, "padding": 0, "dilation": 1, "output_padding": 0}
-        fields = {key: (extra[key], *value) if key in extra else value for key, value in fields.items()}
-        fields["kind"] = f"{work.kind[:-2]}{len(fields['kernel'])}d"
-    return {**fields, "scales_with_batch": scales}
-
-
-def _matmul_fields(size: Sizes) -> dict[str, Any]:
-    sizes, growing = size.factors()
-    grows = {} if growing in {(), ("batch",)} else {"grows": list(growing)}
-    return {**dict(zip(_SIZES, sizes, strict=True)), **grows, "scales_with_batch": bool(growing)}
-
-
-def _vector_fields(size: Sizes) -> dict[str, Any]:
-    reads, writes, scales = size.elements()
-    return {"reads": reads, "writes": writes, "scales_with_batch": scales}
-
-
-_FIELDS: dict[str, Callable[[Sizes], dict[str, Any]]] = {
-    "linear": _linear_fields,
-    "matmul": _matmul_fields,
-    **{f"conv{shape}{rank}d": _convolution_fields for shape in ("", "_transpose") for rank in (1, 2, 3)},
-}
-
-
-def _names(records: Sequence[Record]) -> list[str]:
+def names_of(records: Sequence[Record]) -> list[str]:
     """Name each operation after its module, with its own name where the module executes several, made unique."""
     sizes = Counter(call for record in records for call in record.calls)
     wanted = [
@@ -365,11 +310,11 @@ def _names(records: Sequence[Record]) -> list[str]:
     return unique_names(wanted)
 
 
-def observe(entries: Sequence[dict[str, Any]], steps: Sequence[Sequence[Record]]) -> None:
-    """Add to `entries` what was measured in all `steps`."""
-    for entry, *seen_in in zip(entries, *steps, strict=True):
+def observe(entries: Sequence[dict[str, Any]], measured: Sequence[Sequence[Record]]) -> None:
+    """Add to `entries` what was measured in the records of each."""
+    for entry, own in zip(entries, measured, strict=True):
         derived = "weight" in entry and entry["weight"].get("derived")
-        records = [_with_weight(record) if derived and record.work.derived else record for record in seen_in]
+        records = [_with_weight(record) if derived and record.work.derived else record for record in own]
         observed: dict[str, dict[str, Any]] = {}
         for stage, operand in dict.fromkeys(key for record in records for key in record.measured):
             seen = [record.measured[stage, operand] for record in records if (stage, operand) in record.measured]

@@ -1,8 +1,7 @@
 """How sparse an operand is: nonzeros, and nonzeros per group of M along an axis."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +43,7 @@ class Meter:
 
     def __init__(self, *, keep_masks: bool) -> None:
         self._keep_masks = keep_masks
-        self._known: dict[tuple[Any, ...], Measured] = {}
+        self._known: dict[tuple[Hashable, ...], Measured] = {}
 
     def forget(self) -> None:
         """Forget all operands: their memory is free for others after the step."""
@@ -82,7 +81,8 @@ class Meter:
         Groups run along `dimension` of `view(tensor)`, which may copy and is made only where zeros are frequent.
         A pattern counts where it keeps at most half of each group and zeros that fall independently, with the same
         density, would obey it in all groups with a probability below one in a million. Lines of groups that have their
-        zeros at the same places (whole rows or columns of zeros) are one observation.
+        zeros at the same places (whole rows or columns of zeros) are one observation. Places zero in all lines,
+        as tokens behind the last attention that nothing reads, are no pattern at all.
         """
         return self._pattern_of(tensor, self.density(tensor, key), key, view, dimension, axis)
 
@@ -116,8 +116,12 @@ class Meter:
             }
             if not groups:
                 return dense
+        live = group_histograms(_live_places(nonzero, dimension), 0, list(groups))
         share = _share_of_distinct_lines(nonzero, dimension)
-        meant = {group: counts for group, counts in groups.items() if not _by_chance(counts, dense, share)}
+        meant = {
+            group: counts for group, counts in groups.items()
+            if _most(counts) < _most(live[group]) and not _by_chance(counts, dense, share)
+        }  # fmt: skip
         return Measured(dense.nonzeros, dense.elements, axis, meant) if meant else dense
 
 
@@ -157,6 +161,17 @@ def _flattened(nonzero: NDArray[np.bool_], groups: Mapping[int, NDArray[np.int64
     return str(found) if tighter else None
 
 
+def _live_places(nonzero: NDArray[np.bool_], dimension: int) -> NDArray[np.bool_]:
+    """Where along `dimension` any line has a nonzero."""
+    live = np.moveaxis(nonzero, dimension, 0).reshape(nonzero.shape[dimension], -1).any(axis=1)
+    return np.asarray(live)
+
+
+def _most(counts: NDArray[np.int64]) -> int:
+    """The most nonzeros that a group has."""
+    return int(np.flatnonzero(counts)[-1])
+
+
 def _share_of_distinct_lines(nonzero: NDArray[np.bool_], dimension: int) -> float:
     """Share of the lines along `dimension` that differ from each other in where their zeros are."""
     lines = np.moveaxis(nonzero, dimension, -1).reshape(-1, nonzero.shape[dimension])
@@ -168,7 +183,7 @@ def _by_chance(counts: NDArray[np.int64], dense: Measured, share: float) -> bool
 
     `share` of the groups are observations of their own.
     """
-    most = max(1, int(np.flatnonzero(counts)[-1]))
+    most = max(1, _most(counts))
     obeyed = Pattern(kept=most, group=len(counts) - 1)
     return by_chance(obeyed, dense.nonzeros / dense.elements, share * int(counts.sum()))
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F  # noqa: N812  the idiom of the field
 from torch import Tensor
 from torch._higher_order_ops.cond import cond_op
 from torch._higher_order_ops.flex_attention import flex_attention, math_attention
+from torch._ops import HigherOrderOperator
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
@@ -23,6 +24,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 from accelsim.base.errors import InputError
 
 __all__ = ["Opening", "run_control_flow", "without_compiled_operators"]
+
+_Gathered = tuple[Tensor, Tensor]  # a stack of matrices, and the index of the one of each row
 
 _BY_PRODUCT = 25  # rows from which torch computes Euclidean distances by a product
 
@@ -35,7 +38,9 @@ class Opening(TorchFunctionMode):  # type: ignore[misc]
         self._unseen = unseen
         self._gathered = WeakIdKeyDictionary()  # result to (stack of matrices, index of the one of each row)
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self, func: Callable[..., Tensor], types: Sequence[type], args: Any = (), kwargs: Any = None
+    ) -> Any:
         """Run `func`, or the products that it consists of."""
         kwargs = kwargs or {}
         if func in _GATHERS and _gathers_matrices(func, args, kwargs):
@@ -54,13 +59,15 @@ class Opening(TorchFunctionMode):  # type: ignore[misc]
         gathered = self._gathered.get(arg) if isinstance(arg, Tensor) else None
         return arg if gathered is None else gathered[0][gathered[1]]
 
-    def _gathered_product(self, left: Tensor, right: Tensor, of_left: Any, of_right: Any) -> Tensor:
+    def _gathered_product(
+        self, left: Tensor, right: Tensor, of_left: _Gathered | None, of_right: _Gathered | None
+    ) -> Tensor:
         """Multiply stacks of which one is gathered, (rows, m, k) by (rows, k, n)."""
-        if of_right is None:
+        if of_left is not None:
             matrices, index = of_left
             return self._by_expert(right.mT, matrices.mT, index).mT
-        matrices, index = of_right
-        return self._by_expert(left, matrices, index)
+        assert of_right is not None, "one of the two is gathered"
+        return self._by_expert(left, *of_right)
 
     def _by_expert(self, rows: Tensor, matrices: Tensor, index: Tensor) -> Tensor:
         """Multiply each of `rows` (rows, m, k) by its matrix, sorted by matrices (experts, k, n)."""
@@ -82,7 +89,7 @@ class Opening(TorchFunctionMode):  # type: ignore[misc]
             return [int(end) for end in offsets.tolist()]
 
 
-def _gathers_matrices(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+def _gathers_matrices(func: Callable[..., Tensor], args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     if kwargs or (func is not torch.Tensor.__getitem__ and args[1:2] != (0,)):
         return False
     stack, index = args[0], args[-1]
@@ -121,7 +128,7 @@ def _grouped(rows: Tensor, matrices: Tensor, ends: Sequence[int] | None) -> Tens
 
 def _grouped_mm(
     opening: Opening,
-    func: Any,
+    func: Callable[..., Tensor],
     left: Tensor,
     right: Tensor,
     offs: Tensor | None = None,
@@ -151,7 +158,7 @@ def _in_pieces(left: Tensor, right: Tensor, ends: Sequence[int] | None) -> Tenso
 
 
 def _bilinear(
-    _: Opening, __: Any, input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None
+    _: Opening, __: Callable[..., Tensor], input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None
 ) -> Tensor:
     """y = x1 W x2: a product with the weight, then one per sample."""
     outputs, first, second = weight.shape
@@ -160,14 +167,21 @@ def _bilinear(
     return made if bias is None else made + bias
 
 
-def _conv_tbc(_: Opening, __: Any, input: Tensor, weight: Tensor, bias: Tensor, pad: int = 0) -> Tensor:  # noqa: A002
+def _conv_tbc(
+    _: Opening,
+    __: Callable[..., Tensor],
+    input: Tensor,  # noqa: A002
+    weight: Tensor,
+    bias: Tensor,
+    pad: int = 0,
+) -> Tensor:
     """A convolution of (time, batch, channels) by (taps, inputs, outputs)."""
     return F.conv1d(input.permute(1, 2, 0), weight.permute(2, 1, 0), bias, padding=pad).permute(2, 0, 1)
 
 
 def _cdist(
     _: Opening,
-    func: Any,
+    func: Callable[..., Tensor],
     x1: Tensor,
     x2: Tensor,
     p: float = 2.0,
@@ -183,7 +197,7 @@ def _cdist(
 
 _GATHERS = (torch.Tensor.__getitem__, torch.index_select, torch.Tensor.index_select)
 _STACKED = (torch.bmm, torch.matmul, torch.Tensor.bmm, torch.Tensor.matmul, torch.Tensor.__matmul__)
-_OPENED: dict[Any, Callable[..., Tensor]] = {
+_OPENED: dict[Callable[..., Tensor], Callable[..., Tensor]] = {
     torch._grouped_mm: _grouped_mm,  # noqa: SLF001  what torch.nn.functional.grouped_mm calls
     torch.bilinear: _bilinear,
     torch.conv_tbc: _conv_tbc,
@@ -209,11 +223,13 @@ def without_compiled_operators() -> Iterator[None]:
         torch.cond, flex._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = kept  # noqa: SLF001
 
 
-def _cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], operands: Sequence[Any] = ()) -> Any:
+def _cond(
+    pred: Tensor | bool, true_fn: Callable[..., Any], false_fn: Callable[..., Any], operands: Sequence[Any] = ()
+) -> Any:
     return (true_fn if pred else false_fn)(*operands)
 
 
-def run_control_flow(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+def run_control_flow(operator: HigherOrderOperator, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Run an operator that takes functions by what it consists of. Raises `InputError` for an unknown one."""
     if operator is flex_attention:
         return math_attention(*args, **kwargs)

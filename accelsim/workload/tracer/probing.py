@@ -87,7 +87,7 @@ class Probe:
 
     @staticmethod
     def _matrix(call: Call, record: Record, weight: Tensor, side: int, *, forward: bool) -> Tensor:
-        groups = dict(record.work.fixed).get("groups", 1)
+        groups = record.work.groups
         if call.word == "convolution":
             return weight_kernel(weight, groups)
         return weight_matrix(weight, side, groups, forward=forward)

@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._ops import HigherOrderOperator
+from torch._ops import HigherOrderOperator, OpOverload
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode  # private by name only: documented for compilers
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.hooks import RemovableHandle
 
 from accelsim.workload.torch_words import (
     CASTS,
@@ -35,7 +36,7 @@ from accelsim.workload.torch_words import (
     SELECTS,
     SHOWN_AS,
 )
-from accelsim.workload.tracer.autograd import last_node, running_node
+from accelsim.workload.tracer.autograd import last_node, noting_backward, running_node
 from accelsim.workload.tracer.collectives import message_of
 from accelsim.workload.tracer.counting import MacCounter
 from accelsim.workload.tracer.linking import Linker
@@ -99,6 +100,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         self._calls = 0
         self._claimed = last_node()  # the last autograd node whose own operation was seen
         self._makes_node = False  # whether the operation that runs can be differentiated
+        self._node = self._claimed  # the autograd node of the operation that runs
+        self._copied: tuple[int, int] | None = None  # storage and node of what the operation before copied
         self._run_open = False
         self._last_product: set[int] = set()  # storages of its result, while it is the last operation
         self.roles = Roles({plain(name): self._seen_as(buffer) for name, buffer in model.named_buffers()})
@@ -168,7 +171,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         Hooks follow the calls and the parameters that get a gradient; they are removed afterwards. Without `optimizers`
         the caller says when one runs.
         """
-        hooks: list[Any] = []
+        hooks: list[RemovableHandle] = []
         if optimizers:
             hooks.append(register_optimizer_step_pre_hook(self.optimizes))
             hooks.append(register_optimizer_step_post_hook(self.optimized))
@@ -179,13 +182,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             for name, parameter in self.parameters.items():
                 if parameter.is_leaf and parameter.requires_grad:
                     hooks.append(parameter.register_post_accumulate_grad_hook(partial(self._trained, name)))
-            with self._counter, Opening(self.unseen), self:
+            with self._counter, Opening(self.unseen), noting_backward(self._runs_backward), self:
                 yield
         finally:
             for hook in hooks:
                 hook.remove()
 
-    def optimizes(self, *_: Any) -> None:
+    def optimizes(self, *_: Optimizer) -> None:
         """An optimizer begins to run."""
         self._optimizing = True
 
@@ -226,6 +229,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             yield
         finally:
             self.paused = before
+
+    def _runs_backward(self, nodes: set[int]) -> None:
+        self.step.nodes |= nodes
 
     def _trained(self, name: str, _: Tensor) -> None:
         self.step.trained.add(name)
@@ -281,7 +287,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
     def _leave(self, *_: Any) -> None:
         self._stack.pop()
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func: OpOverload, types: Sequence[type], args: Any = (), kwargs: Any = None) -> Any:
         """Execute `func` and record it."""
         kwargs = kwargs or {}
         if isinstance(func, HigherOrderOperator):
@@ -312,6 +318,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         self._run_open &= node is not None and not in_backward
         self.step.differentiated |= node is not None
         self._makes_node = last_node() > self._claimed
+        self._find_node(call, writes=writes)
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in call.tensors):
             self._claimed = last_node()
         held: Sequence[Held] = [self.roles.of(tensor) for tensor in call.tensors]
@@ -326,7 +333,6 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         elif (not writes and self._is_view(call)) or call.word in CASTS | RESHAPED:
             self._pass_on(call, held, in_backward=False)
         elif node is not None and in_backward:
-            self.step.nodes.add(node)
             self.step.late.clear()
             if not self._linker.link(call, node):
                 self._add_extra(call, node)
@@ -335,6 +341,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             self._see_forward(call, held, again=node is not None)
         if call.word in MULTIPLY:
             self.script.append((call.word, self._probe.readings()))
+
+    def _find_node(self, call: Call, *, writes: bool) -> None:
+        """Find the autograd node of an operation: the last one made, unless that is of a copy saved beforehand.
+
+        Work in place makes its node and then copies what it overwrites and its backward needs.
+        """
+        of_operand = (self.roles.key(call.tensors[0]), last_node()) if call.tensors else None
+        self._node = last_node() - (writes and of_operand is not None and of_operand == self._copied)
+        self._copied = of_operand if call.word == "clone" else None
 
     def _see_message(self, call: Call, held: Sequence[Held], *, in_backward: bool) -> None:
         """Note a collective. In the backward pass it grows with the batch unless it moves gradients of parameters."""
@@ -423,8 +438,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         work = work_of(call, self.roles, self.here)
         own = work.weight.parameters if work.weight else ()
         used = [name for role in held if isinstance(role, Source) for name in role.parameters if name not in own]
-        seq = last_node()
-        active = torch.is_grad_enabled() or seq > self._claimed  # or inside the forward of a custom function
+        active = torch.is_grad_enabled() or self._node > self._claimed  # or inside the forward of a custom function
         named = work.kind == "dropout" or work.is_product
         modules, calls = self._place(again=again)
         record = Record(
@@ -433,10 +447,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             modules=modules,
             calls=calls,
             parameters=tuple(dict.fromkeys(used)),
-            seq=seq,
+            seq=self._node,
             with_gradient=active,
             inside_function=active and not torch.is_grad_enabled(),
-            requires_gradient=active and any(tensor.requires_grad for tensor in call.tensors),
+            requires_gradient=active and (self._makes_node or any(tensor.requires_grad for tensor in call.tensors)),
         )
         records.append(record)
         if not again and len(self._stack) == 1 and self.step.backward:
@@ -488,7 +502,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         if not isinstance(module, nn.RMSNorm) or records[-1].calls[-1] != number:
             return False
         size = call.results[0].numel()  # of the last step: the whole output
-        records[-1].work = Work("norm", (), (size, size), (0, 0), records[-1].work.from_data)
+        records[-1].work = Work(kind="norm", counts=(size, size), shared=(0, 0), from_data=records[-1].work.from_data)
         records[-1].word = "rms_norm"
         used = [name for role in held if isinstance(role, Source) for name in role.parameters]
         records[-1].parameters = tuple(dict.fromkeys((*records[-1].parameters, *used)))

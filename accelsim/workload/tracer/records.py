@@ -35,7 +35,7 @@ class Record:
     reads: tuple[int, ...] = ()
     with_gradient: bool = False  # executed while gradients were recorded, by autograd itself or in a custom function
     inside_function: bool = False  # in the forward of a custom function, where gradients are not recorded
-    requires_gradient: bool = False  # and an operand requires one
+    requires_gradient: bool = False  # and an operand requires one, or is part of a tensor that does
     gradients: Counter[int] = field(default_factory=Counter)  # their multiply-accumulates, by operand: 0, 1 or WEIGHT
     recomputed: bool = False
     backward_only: bool = False
@@ -71,7 +71,7 @@ class StepSeen:
     records: list[Record] = field(default_factory=list)
     again: list[list[Record]] = field(default_factory=list)
     trained: set[str] = field(default_factory=set)
-    nodes: set[int] = field(default_factory=set)  # autograd nodes whose backward executed an operation
+    nodes: set[int] = field(default_factory=set)  # autograd nodes whose backward ran
     left_out: Counter[str] = field(default_factory=Counter)  # multiply-accumulates of products that are no work of it
     late: list[Record] = field(default_factory=list)  # outside of the model, after the last backward pass so far
     updates: list[Record] = field(default_factory=list)  # products of the optimizer

@@ -171,6 +171,7 @@ class Roles:
     def __init__(self, buffers: Mapping[str, Tensor]) -> None:
         self.batch = 0  # samples of a step, where constants are to be told by it (`of`)
         self.constants: dict[str, int] = {}
+        self.numbers: dict[str, int] = {}  # of each parameter, as this process holds it while a module runs
         self._roles: dict[int, Source | Derived | Role] = {}
         self._alive: dict[int, StorageWeakRef] = {}
         self._parameters: set[int] = set()
@@ -211,6 +212,7 @@ class Roles:
     def mark_parameter(self, name: str, parameter: Tensor) -> None:
         """Give the storage of a parameter its name, unless it has one already (tied parameters)."""
         parameter = memory_of(parameter)
+        self.numbers[name] = max(numbers_in(parameter), self.numbers.get(name, 0))
         if not isinstance(self._roles.get(self.key(parameter)), Source):
             rows = parameter.shape[0] if parameter.dim() else 1
             self.mark(parameter, Source(name, parameter.numel(), rows, (name,)))

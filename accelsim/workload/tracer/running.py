@@ -43,12 +43,12 @@ def _without_kernels_for_recurrence(module: nn.RNNBase) -> Iterator[None]:
     backends = (torch.backends.mkldnn, torch.backends.cudnn)
     enabled: list[bool] = []
 
-    def before(*_: Any) -> None:
+    def before(*_: nn.Module | Tensor | tuple[Tensor, ...]) -> None:
         enabled[:] = [backend.enabled for backend in backends]
         for backend in backends:
             backend.enabled = False
 
-    def after(*_: Any) -> None:
+    def after(*_: nn.Module | Tensor | tuple[Tensor, ...]) -> None:
         for backend, value in zip(backends, enabled, strict=True):
             backend.enabled = value
 

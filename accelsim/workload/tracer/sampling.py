@@ -308,5 +308,5 @@ def _observed(trace: Trace, records: Sequence[Record], measured: _Seen) -> dict[
     entries = [entry.model_dump(mode="json") for entry in trace.operations[: len(records)]]
     for entry in entries:
         entry.pop("observed", None)
-    observe(entries, [[replace(record, measured=measured.get(id(record), {})) for record in records]])
+    observe(entries, [[replace(record, measured=measured.get(id(record), {}))] for record in records])
     return {entry["name"]: entry["observed"] for entry in entries if entry.get("observed") and "weight" in entry}

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from typing import Any
 
 from torch import Tensor
+from torch._ops import OpOverload
 
 from accelsim.base.errors import InputError
+from accelsim.workload import rules
 from accelsim.workload.torch_words import (
     CONVOLUTION,
     CONVOLUTION_BACKWARD,
@@ -15,7 +18,6 @@ from accelsim.workload.torch_words import (
     HIDES_PRODUCTS,
     KIND_OF,
     PRODUCTS,
-    READ_WHAT_THEY_WRITE,
 )
 from accelsim.workload.tracer.roles import DATA, Derived, Role, Roles, Source, grows, stored, tensors_in
 from accelsim.workload.tracer.wrapped import memory_of
@@ -47,7 +49,7 @@ class Call:
     results: tuple[Tensor, ...]
 
     @classmethod
-    def of(cls, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> "Call":
+    def of(cls, func: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> "Call":
         """Return the call of an operator of torch that returned `out`."""
         word = func.overloadpacket.__name__.strip("_").removeprefix("native_")
         written = {argument.name for argument in func._schema.arguments if argument.is_out}  # noqa: SLF001
@@ -63,20 +65,15 @@ class Call:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work(rules.Work):
     """One operation as it ran.
 
-    `fixed` sizes must not depend on the batch, `counts` may; `shared` is the part of each count that all samples share.
     `from_data` says of each operand of a product (of a vector operation: of its result) whether it comes from the data.
     `weight` is the parameter among the operands, `weight_side` its place in a product: 0 left, 1 right. `derived` is
     the factor of a matmul that is computed from parameters: its weight, where it does not grow with the batch.
     """
 
-    kind: str
-    fixed: tuple[tuple[str, Any], ...]
-    counts: tuple[int, ...]
-    shared: tuple[int, ...] = ()
     from_data: tuple[bool, ...] = ()
     weight: Source | None = None
     weight_side: int = 1
@@ -96,9 +93,10 @@ class Work:
         side, derived = self.derived
         batch, m, n, k = self.counts
         features, vectors = (n, m) if side == 1 else (m, n)
-        kind, fixed, rows = _with_weight(derived.elements, batch, features, vectors, k)
+        found = rules.with_weight(derived.elements, batch, features, vectors, k)
+        assert found is not None, "a derived factor fits"
         data, requires = (self.from_data[1 - side],), (self.requires[1 - side],)
-        return Work(kind, fixed, (rows,), (), data, derived.as_weight(), side, requires, macs=self.macs)
+        return _on_weight(found, data, derived.as_weight(), side, requires, self.macs)
 
 
 def work_of(call: Call, roles: Roles, module: str) -> Work:
@@ -158,11 +156,11 @@ def _product(call: Call, roles: Roles, module: str) -> Work:
         sides.reverse()
     for side, operand, other, features, vectors in sides:
         weight = _weight_in(roles, operand, other, module)
-        if weight and _fits(weight.elements, batch, k * features):
-            parts = 2 if operand.is_complex() else 1
-            kind, fixed, rows = _with_weight(parts * weight.elements, batch, parts * features, parts * vectors, k)
+        parts = 2 if operand.is_complex() else 1
+        found = weight and rules.with_weight(parts * weight.elements, batch, parts * features, parts * vectors, k)
+        if weight and found:
             needed = (bool(other.requires_grad),)
-            return Work(kind, fixed, (rows,), (), (data[1 - side],), weight, side, needed, macs=macs_of(call))
+            return _on_weight(found, (data[1 - side],), weight, side, needed, macs_of(call))
     derived = _derived_factor(roles, (left, right), (batch, m, n, k))
     return replace(product_of_data(call), from_data=data, derived=derived)
 
@@ -175,7 +173,9 @@ def product_of_data(call: Call) -> Work:
     counts = (prod(left.shape[:-2]), m, n, left.shape[-1])
     requires = bool(left.requires_grad), bool(right.requires_grad)
     outermost = (_outermost(left, "m", "k"), _outermost(right, "k", "n"))
-    return Work("matmul", (), counts, (), (True, True), requires=requires, macs=macs_of(call), outermost=outermost)
+    return Work(
+        kind="matmul", counts=counts, from_data=(True, True), requires=requires, macs=macs_of(call), outermost=outermost
+    )
 
 
 def _outermost(factor: Tensor, rows: str, columns: str) -> str:
@@ -187,22 +187,20 @@ def _outermost(factor: Tensor, rows: str, columns: str) -> str:
     return rows if of_rows >= of_columns else columns
 
 
-def _fits(elements: int, batch: int, matrix: int) -> bool:
-    """Whether `elements` are one matrix, or one for each of some groups of the `batch` products."""
-    groups, rest = divmod(elements, matrix)
-    return groups > 0 and not rest and batch % groups == 0
-
-
-def _with_weight(
-    elements: int, batch: int, features: int, vectors: int, k: int
-) -> tuple[str, tuple[tuple[str, Any], ...], int]:
-    """Return kind, sizes and rows of `batch` products with a weight of `elements`."""
-    groups = elements // (k * features)
-    rows = vectors * batch // groups
-    if groups == 1:
-        return "linear", (("in_features", k), ("out_features", features)), rows
-    sizes = {"in_channels": groups * k, "out_channels": groups * features, "kernel": (1,), "groups": groups}
-    return "conv1d", tuple(sizes.items()), rows  # one matrix per group, applied to each row
+def _on_weight(
+    found: tuple[str, rules.Fixed, int],
+    data: tuple[bool, ...],
+    weight: Source,
+    side: int,
+    requires: tuple[bool, ...],
+    macs: int,
+) -> Work:
+    """Return a product with a weight of this kind, these sizes and so many rows."""
+    kind, fixed, rows = found
+    return Work(
+        kind=kind, fixed=fixed, counts=(rows,), from_data=data, weight=weight, weight_side=side, requires=requires,
+        macs=macs,
+    )  # fmt: skip
 
 
 def _derived_factor(
@@ -214,7 +212,7 @@ def _derived_factor(
     for side, features in ((1, n), (0, m)):
         role = held[side]
         data = held[1 - side] in DATA
-        if isinstance(role, Derived) and data and _fits(role.elements, batch, k * features):
+        if isinstance(role, Derived) and data and rules.with_weight(role.elements, batch, features, 1, k):
             return side, role
     return None
 
@@ -247,19 +245,13 @@ def _convolution(call: Call, roles: Roles, module: str) -> Work:
     if isinstance(role, Derived):
         role = role.as_weight()
     weight = role if isinstance(role, Source) else roles.constant(kernel, module)
-    rank, transposed, groups = kernel.dim() - 2, given["transposed"], given["groups"]
-    fixed = {
-        "in_channels": source.shape[1],
-        "out_channels": kernel.shape[1] * groups if transposed else kernel.shape[0],
-        "in_size": tuple(source.shape[2:]),
-        "kernel": tuple(kernel.shape[2:]),
-        **{field: _full(given[field], rank) for field in ("stride", "padding", "dilation")},
-        **({"output_padding": _full(given["output_padding"], rank)} if transposed else {}),
-        "groups": groups,
-    }
-    kind = f"conv_transpose{rank}d" if transposed else f"conv{rank}d"
+    fields = ("stride", "padding", "dilation", *["output_padding"] * given["transposed"])
+    kind, fixed = rules.convolution(
+        source.shape, kernel.shape, given["groups"], transposed=given["transposed"],
+        **{field: given[field] for field in fields},
+    )  # fmt: skip
     data, needed = (_is_data(roles, source),), (bool(source.requires_grad),)
-    return Work(kind, tuple(fixed.items()), (source.shape[0],), (), data, weight, 1, needed, macs=macs_of(call))
+    return _on_weight((kind, fixed, source.shape[0]), data, weight, 1, needed, macs_of(call))
 
 
 def _with_kernel_from_data(call: Call) -> Work:
@@ -271,11 +263,7 @@ def _with_kernel_from_data(call: Call) -> Work:
     n, k = (kernel.shape[1] * taps, inside) if transposed else (kernel.shape[0] // groups, inside * taps)
     counts = (source.shape[0] * groups, prod(places.shape[2:]), n, k)
     requires = bool(source.requires_grad), bool(kernel.requires_grad)
-    return Work("matmul", (), counts, (), (True, True), requires=requires, macs=macs_of(call))
-
-
-def _full(values: Sequence[int], rank: int) -> tuple[int, ...]:
-    return tuple(values) * rank if len(values) == 1 else tuple(values)
+    return Work(kind="matmul", counts=counts, from_data=(True, True), requires=requires, macs=macs_of(call))
 
 
 def _vector(call: Call, roles: Roles) -> Work:
@@ -286,28 +274,13 @@ def _vector(call: Call, roles: Roles) -> Work:
     read = [(stored(tensor), grows(role)) for tensor, role in zip(call.tensors, held, strict=True)
             if role is not Role.NOISE and (alone or not isinstance(role, Source))]  # fmt: skip
     writes = call.results[0].numel() if call.results else 0
-    if kind == "pooling":
-        read = [(_pooling_reads(call), True)]
-    elif call.word in READ_WHAT_THEY_WRITE:
-        read = [(writes, not alone)]
-    elif call.word == "copy":
-        read = read[-1:]  # into memory that is written, not read
-    elif kind == "norm":
-        read = read[:1]
+    read = rules.what_is_read(kind, call.word, read, (writes, not alone), partial(_windows, call))
     reads, shared = sum(size for size, _ in read), sum(size for size, data in read if not data)
-    return Work(kind, (), (reads, writes), (shared, writes if alone else 0), (not alone,))
+    return Work(kind=kind, counts=(reads, writes), shared=(shared, writes if alone else 0), from_data=(not alone,))
 
 
-def _pooling_reads(call: Call) -> int:
-    """Elements of all windows: window size times outputs, or the exact windows of an adaptive pooling."""
-    source, result = call.args[0], call.results[0]
-    window = call.args[1]
-    if not call.word.startswith("adaptive"):
-        return int(result.numel() * prod(_full(window, result.dim() - 2)))
-    rank = len(window)
-    taken = [sum(-(-(i + 1) * size // out) - i * size // out for i in range(out))
-             for size, out in zip(source.shape[-rank:], result.shape[-rank:], strict=True)]  # fmt: skip
-    return int(prod(result.shape[:-rank]) * prod(taken))
+def _windows(call: Call) -> int:
+    return rules.of_windows(call.word, call.args[0].shape, call.results[0].shape, call.args[1])
 
 
 def weight_matrix(operand: Tensor, side: int, groups: int, *, forward: bool) -> Tensor:

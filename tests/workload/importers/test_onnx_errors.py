@@ -103,14 +103,10 @@ REFUSED = {
         [node("Relu", "x", name="a"), node("Relu", "x", name="b")], ROWS, {}, {},
         "node 'b' (Relu): its result 'y' exists already; names are unique",
     ),
-    "samples multiplied with each other": (
-        [node("Transpose", "x", "t"), node("MatMul", "x t", name="m")], {"x": ("N", 4)}, {}, {},
-        "node 'm' (MatMul): multiplies samples of a batch with each other; a trace has no entry for it",
-    ),
     "growth that is not in proportion": (
         [node("Concat", "x c", "j", axis=0), node("MatMul", "j w", name="m")], {"x": ("N", 4)},
         {"c": filled(3, 4), **W}, {},
-        "node 'm' (MatMul): grows from 5 to 6 between a batch of 2 and of 3, neither in proportion to the batch nor"
+        "node 'm' (MatMul): grows from 5 to 6 between batch 2 and 3, neither in proportion to the batch nor"
         " constant; a trace cannot express it",
     ),
     "a batch that does not divide": (

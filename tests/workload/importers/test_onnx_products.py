@@ -296,3 +296,11 @@ def test_a_change_of_scores_may_use_the_graph(reading):
     trace = reading(built(layer, {**inputs, "m": (5, 6)}, domains={"ai.onnx.preview": 1}))
     (added,) = (one for one in trace.operations if one.kind == "add")
     assert (added.reads, added.writes) == (math.prod((4, 5, 6)), math.prod((4, 5, 6)))
+
+
+def test_products_between_samples_grow_with_both(reading):
+    """x (N, 4) times its transpose: N x N products of 4."""
+    trace = reading([node("Transpose", "x", "t"), node("MatMul", "x t", name="m")], {"x": ("N", 4)})
+    (product,) = trace.operations
+    assert (product.m, product.n, product.k, product.grows) == (1, 1, 4, ("m", "n"))
+    assert [product.macs_at(batch) for batch in (1, 2, 8)] == [4, 16, 256]
