@@ -88,7 +88,7 @@ def test_phases_of_one_model_become_a_page_each_beside_its_own_dense_step(tmp_pa
     run, page = str(tmp_path / "run.json"), str(tmp_path / "page")
     assert main(["simulate", *phases, "--batch", "8", "-o", run]) == 0
     assert main(["report", run, "-o", page]) == 0
-    steps = csv.DictReader((tmp_path / "page" / "stages.csv").open(newline=""))
+    steps = csv.DictReader((tmp_path / "page" / "stages.csv").read_text().splitlines())
     assert {(row["workload"], row["case"]) for row in steps} == {
         (name, case)
         for name in ("resnet9_digits_pruned", "resnet9_digits_pruned, resnet9_digits_2of4")
