@@ -221,14 +221,14 @@ def test_what_is_remembered_is_bounded_and_forgetting_changes_nothing(monkeypatc
     assert len({row["generate_cycles"] for row in whole}) > 1
 
 
-def test_what_was_searched_is_counted_over_the_whole_space() -> None:
-    """Evaluated and pruned add up to the same space at every bandwidth and for every way to search it."""
+def test_what_was_searched_is_counted() -> None:
+    """Bandwidths that share kept candidates look at fewer than each alone would."""
     one, many = BatchEvaluator(), BatchEvaluator()
     one.evaluate([POINT])
     values = [f"{60 + step}" for step in range(8)]
     many.evaluate([replace(POINT, changes=(("dram.bandwidth_gb_per_s", value),)) for value in values])
-    assert many.evaluated + many.pruned == 8 * (one.evaluated + one.pruned)
-    assert 0 < many.evaluated < many.pruned
+    assert 0 < one.evaluated < one.pruned
+    assert one.evaluated < many.evaluated < many.pruned < 8 * one.pruned
     none = BatchEvaluator()
     none.evaluate(
         [replace(POINT, changes=(("buffers.x_bytes", "1"), ("dram.bandwidth_gb_per_s", value))) for value in values]
