@@ -72,7 +72,8 @@ class BatchEvaluator:
     """Evaluates points batch by batch, and remembers files, lowered steps and families from one batch to the next.
 
     `evaluated` and `pruned` count mappings whose cost was computed and those that a bound excluded singly, over the
-    distinct GEMMs of each point; they leave out points that are simulated one by one: those of another engine or scheduler.
+    distinct GEMMs of each point; they leave out points that are simulated one by one: those of another engine or
+    scheduler.
     """
 
     def __init__(self) -> None:
