@@ -89,7 +89,7 @@ class Searcher:
 
 
 def array_mappings(design: Design, *, sparse: bool) -> list[ArrayMapping]:
-    """Return the array mappings of a design, with powers of two up to the accumulators.
+    """Return the array mappings of a design, with all ways to share out its accumulators.
 
     Without a pattern a slot row holds one slot, so the variants of WS and IS are one machine, here `split`.
     """

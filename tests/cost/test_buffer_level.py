@@ -73,9 +73,10 @@ def test_traffic_written_out_per_order_equals_the_general_rule(trips):
     assert least == min(general)
 
 
-MAPPINGS = [ArrayMapping(OS, SPLIT, ia, ib, split_k) for ia in (1, 2, 4) for ib in (1, 2) for split_k in (1, 2)]
-MAPPINGS += [ArrayMapping(WS, SPLIT, 1, 1, 1), ArrayMapping(WS, CHAIN, 4, 1, 1), ArrayMapping(WS, FLAT, 1, 1, 1)]
-MAPPINGS += [ArrayMapping(IS, SPLIT, 1, 1, 1), ArrayMapping(IS, CHAIN, 2, 1, 1)]
+MAPPINGS = [ArrayMapping(OS, SPLIT, ia, ib, split_k) for ia in (1, 2, 3, 4) for ib in (1, 2) for split_k in (1, 2)]
+MAPPINGS += [ArrayMapping(WS, SPLIT, 1, 1, 1), ArrayMapping(WS, FLAT, 1, 1, 1), ArrayMapping(IS, SPLIT, 1, 1, 1)]
+MAPPINGS += [ArrayMapping(WS, CHAIN, depth, 1, 1) for depth in (1, 2, 3, 4)]
+MAPPINGS += [ArrayMapping(IS, CHAIN, depth, 1, 1) for depth in (1, 2)]
 
 
 @st.composite

@@ -45,9 +45,9 @@ from accelsim.lowering.tasks import Gemm
 from accelsim.schedule.mapping import array_mappings
 
 EXAMPLES = 10 if config.DISABLE_JIT else 100
-MAPPINGS = [ArrayMapping(OS, SPLIT, ia, ib, split_k) for ia in (1, 2, 4) for ib in (1, 2, 4) for split_k in (1, 2)]
-MAPPINGS += [ArrayMapping(WS, SPLIT, 1, 1, 1), ArrayMapping(WS, CHAIN, 4, 1, 1), ArrayMapping(WS, FLAT, 1, 1, 1)]
-MAPPINGS += [ArrayMapping(IS, SPLIT, 1, 1, 1), ArrayMapping(IS, CHAIN, 2, 1, 1)]
+MAPPINGS = [ArrayMapping(OS, SPLIT, ia, ib, split_k) for ia in (1, 2, 3) for ib in (1, 2, 3) for split_k in (1, 2)]
+MAPPINGS += [ArrayMapping(WS, SPLIT, 1, 1, 1), ArrayMapping(WS, FLAT, 1, 1, 1), ArrayMapping(IS, SPLIT, 1, 1, 1)]
+MAPPINGS += [ArrayMapping(flow, CHAIN, depth, 1, 1) for flow in (WS, IS) for depth in (1, 2, 3)]
 TABLE = mapping_table(MAPPINGS)
 
 
@@ -197,7 +197,7 @@ def test_a_flat_mapping_whose_last_block_is_low_is_not_left_out():
 @pytest.mark.skipif(config.DISABLE_JIT, reason="minutes without compilation")
 @pytest.mark.parametrize("name", ["sat_vcu1525", "sat_edge_zcu104", "sat_asic_28nm"])
 def test_the_trips_that_are_left_out_cost_little(name):
-    """A step with tiles for 1, 2, 3, 4, 6, 9, ... trips against one with tiles for every number of them."""
+    """A step with tiles for 1, 2, 4, ... times the fewest trips against one with tiles for every number of them."""
     design = acs.load_design(name)
     machine = machine_numbers(design)
     for workload in ("resnet18_tinyimagenet", "resnet9_cifar10", "vit_cifar100"):
@@ -210,7 +210,7 @@ def test_the_trips_that_are_left_out_cost_little(name):
                     table = mapping_table(array_mappings(design, sparse=task.pattern is not None))
                     grid += search(gemm, machine, table).cycles
                     every += fastest(gemm, machine, table, np.inf, 2**30).cycles
-            assert every <= grid <= 1.001 * every
+            assert every <= grid <= 1.002 * every
 
 
 def test_accumulators_are_shared_out_in_all_ways():

@@ -2,8 +2,7 @@
 
 A candidate is a row of the array mappings (an array of `MAPPINGS`), a buffer tile and one of `ORDERS`. A dimension is
 cut into tiles of whole array blocks, from the longest that fit the buffers on, each as short as its number of trips
-lets it be: every number of trips up to `EVERY_TRIP`, from there on half more each time. Each full fetch of w costs
-another `fetch_cycles` (SORE in front of the GEMM).
+lets it be; the number of trips doubles. Each full fetch of w costs another `fetch_cycles` (SORE in front of the GEMM).
 
 A candidate is skipped only when a lower bound of its cycles exceeds a limit, in the search the best found, so the
 result is that of the whole grid. The bounds: array issue, drain and per-job extra cycles (`mapping_bounds`), and DRAM
@@ -33,7 +32,7 @@ from accelsim.cost.compiled.loop_nest import (
 from accelsim.cost.compiled.pipeline import JOBS, MOST_JOBS, job_table, pipeline_cycles
 from accelsim.cost.compiled.values import IS, ORDERS, OS, WS, M, Mnk, mapping_at, records, whole
 
-EVERY_TRIP = 2  # up to here each number of trips is tried, from there on a part of this more each time: half of it
+EVERY_TRIP = 1  # up to here each number of trips is tried, from there on that part more each time: twice as many
 
 TILES = records([
     *whole("mnk"), ("floor", np.float64), ("least_bytes", np.float64), ("order_bytes", np.float64, (6,)),
@@ -181,7 +180,8 @@ def most_lengths(size, every):
 
 @jit
 def holds_more(shape, array, mapping):
-    """Whether a mapping has accumulators for more rows, columns or slots than there are: one with fewer is the same."""
+    """Whether a mapping has accumulators for more rows, columns or slots than there are: the one for as many as there
+    are, which is among the mappings of a design, is the same."""
     if mapping.dataflow != OS:
         return mapping.ia > (shape.m if mapping.dataflow == WS else shape.n)
     slots = slot_layout(shape.k, array.macs_per_pe, shape.kept, shape.group).slots
