@@ -324,7 +324,7 @@ def test_refused_arguments():
             text,
             (
                 f"input '{text}': SIZExSIZE as in 3x64x64 (float32, without the batch) or SIZE:int64:BOUND as in"
-                " 128:int64:30522 (tokens below 30522) is needed"
+                " 128:int64:30522 (128 tokens below 30522, the size of the vocabulary) is needed"
             ),
         )
         for text in ("", "3x", "3x64x-1", "3*64", "128:int64", "128:int32:5", "4:float32:5", "1e3")
