@@ -1,7 +1,7 @@
 """From a trace and a design to a result: the only module that chains the stages."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from accelsim.base.progress import Progress, silent
 from accelsim.engines import ENGINES
 from accelsim.engines.messages import message_rows
 from accelsim.hardware.design import Design
-from accelsim.hardware.energy_table import load_energy_table
+from accelsim.hardware.energy_table import EnergyTable, load_energy_table
 from accelsim.lowering.builder import lower_case
 from accelsim.lowering.case import Case, case_of, cases_of
 from accelsim.lowering.optimizers import Optimizer
@@ -124,21 +124,37 @@ def simulate_case(
     >>> simulate_case(trace, design, case_of(method="sdgp", pattern="2:4", batch=8)).case
     'sdgp 2:4'
     """
-    table = load_energy_table(design.energy)
     cache = {} if cache is None else cache
-    executed = plan_step(trace, design, case, cache, plan=plan)
+    subject = _Subject(trace, design, load_energy_table(design.energy), trace_identity(trace), cache)
+    return _simulated(subject, case, plan, baseline)
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What a step and the dense one that its speedup is over share."""
+
+    trace: Trace
+    design: Design
+    table: EnergyTable
+    trace_sha256: str
+    cache: MappingCache
+
+
+def _simulated(subject: _Subject, case: Case, plan: Plan | str | Path | None, baseline: Result | None) -> Result:
+    trace, design = subject.trace, subject.design
+    executed = plan_step(trace, design, case, subject.cache, plan=plan)
     timing = ENGINES[case.engine](executed, design, case.optimizer)
     timing.check(design)
     timing = replace(timing, rows=(*timing.rows, *message_rows(trace, case, design.clock_hz)))
     dense = None
     if case.method.is_sparse or plan is not None:
-        dense = baseline or simulate_case(trace, design, case.dense, cache=cache)
+        dense = baseline or _simulated(subject, case.dense, None, None)
     basis = Basis(
         workload=trace.model,
         design=design,
-        energy_table=table,
+        energy_table=subject.table,
         case=case,
-        trace_sha256=trace_identity(trace),
+        trace_sha256=subject.trace_sha256,
         plan_sha256=identity_of(decisions_of(executed)),
     )
     if baseline is not None and baseline.basis != replace(
