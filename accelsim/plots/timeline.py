@@ -34,7 +34,7 @@ _NARROW = 1 / 200  # of a panel: narrower bars have no edge and no hatch, which 
 _BOX = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.5}
 
 
-class _Row(TypedDict, total=False):
+class _LaneRow(TypedDict, total=False):
     """A row of the frame, without its panel."""
 
     lane: str
@@ -68,11 +68,11 @@ def timeline_frame(timeline: Timeline, layer: str | None = None) -> pd.DataFrame
     return pd.DataFrame(frames)
 
 
-def _slice_rows(slices: Iterable[Slice], layer: str | None) -> Iterator[_Row]:
+def _slice_rows(slices: Iterable[Slice], layer: str | None) -> Iterator[_LaneRow]:
     units = set(Unit)
     for item in slices:
         kind = "transfer" if item.track not in units else "task" if item.args.jobs is None else "job"
-        row: _Row = {
+        row: _LaneRow = {
             "lane": item.track,
             "kind": kind,
             "stage": item.cat.value,
@@ -87,7 +87,7 @@ def _slice_rows(slices: Iterable[Slice], layer: str | None) -> Iterator[_Row]:
             yield row | {"lane": STREAMS, "kind": "stream"}
 
 
-def _bandwidth_rows(timeline: Timeline) -> Iterator[_Row]:
+def _bandwidth_rows(timeline: Timeline) -> Iterator[_LaneRow]:
     values = timeline.counter(BANDWIDTH)
     for value, after in pairwise(values):
         yield {
@@ -100,7 +100,7 @@ def _bandwidth_rows(timeline: Timeline) -> Iterator[_Row]:
         }
 
 
-def _block_rows(slices: Iterable[Slice]) -> Iterator[_Row]:
+def _block_rows(slices: Iterable[Slice]) -> Iterator[_LaneRow]:
     """Neighbours on the array whose layers have the same name up to its first number."""
     tasks = (item for item in slices if item.track == Unit.ARRAY and item.args.jobs is None)
     for block, several in groupby(tasks, key=lambda item: _block_of(item.args.layer)):
