@@ -13,12 +13,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from accelsim.base.errors import InputError
-from accelsim.base.files import parse_json, read_text, validate
+from accelsim.base.files import Plain, parse_json, read_text, validate
 from accelsim.hardware.sourced import SourcedModel, leaf_paths, value_at
 from accelsim.lowering.seen import SeenOperand, seen_in
+from accelsim.lowering.tasks import Note
 from accelsim.results.result_file import COMPARISON_FORMAT, read_results
 from accelsim.results.step import FORMAT as RESULT_FORMAT
 from accelsim.results.step import LayerResult, Result
@@ -49,6 +50,7 @@ _INPUTS = ("workload", "design", "method", "pattern", "batch", "engine", "mode",
 Key = tuple[str, ...]
 Value = Any  # a text, number, truth value or None, or a tuple of them
 Row = Mapping[str, Value]
+Keyed = TypeVar("Keyed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +120,7 @@ class Comparison:
         """Whether nothing differs."""
         return all(section.equal for section in self.sections)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Plain]:
         """The differences as the ``accelsim-diff/1`` object."""
         sections = []
         for section in self.sections:
@@ -262,11 +264,11 @@ def _result_sections(old: Result, new: Result, rtol: float, of: str) -> list[Sec
     return [compare_rows(title, names, older, newer, rtol=rtol, of=of) for (title, names, older), (_, _, newer) in rows]
 
 
-def _texts(item: Any, names: Iterable[str]) -> Key:
+def _texts(item: Result | LayerResult | Note, names: Iterable[str]) -> Key:
     return tuple(str(getattr(item, name) or "-") for name in names)
 
 
-def _by_key(rows: Iterable[tuple[Key, Any]]) -> dict[Key, Any]:
+def _by_key(rows: Iterable[tuple[Key, Keyed]]) -> dict[Key, Keyed]:
     """Index rows by key; of several with one key the second is numbered 2, and so on."""
     seen: Counter[Key] = Counter()
     found = {}
@@ -361,7 +363,7 @@ def _sweep_rows(table: Table, values: Mapping[str, set[Value]], varied: Sequence
     shared = {name: next(iter(found)) for name, found in values.items() if name not in varied and len(found) == 1}
     fields = [name for name in table.columns if name not in values]
     rows = table.rows()
-    points = _by_key(
+    points: dict[Key, Row] = _by_key(
         (tuple(_text_of(row.get(name)) for name in varied), {name: row[name] for name in fields}) for row in rows
     )
     return shared, points

@@ -245,7 +245,7 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models_in(inner)
 
 
-def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
+def _tags(model: type[BaseModel]) -> tuple[Scalar, ...]:
     kind = model.model_fields.get("kind")
     return typing.get_args(kind.annotation) if kind else ()
 

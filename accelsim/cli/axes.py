@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["axis_options", "command_line", "cores", "read_sweep"]
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Function = TypeVar("Function", bound=Callable[..., int | None])
 
 _AXES = ("method", "pattern", "batch", "optimizer", "engine")
 _OPTIONS = (

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import click
 
@@ -10,6 +10,7 @@ from accelsim.base.errors import InputError
 from accelsim.cli.contenders import check_baseline, echo_contenders
 from accelsim.cli.heeding import check_heeded, tell_of_masks
 from accelsim.cli.options import (
+    StepChoice,
     announce_compilation,
     check_output,
     gathered,
@@ -51,6 +52,17 @@ _OF_PLATFORMS = (
         help="Between the devices of a platform, 10^9 byte/s.",
     ),
 )
+
+
+class _OfPlatforms(TypedDict):
+    """What these options say."""
+
+    precision: str
+    compiled: bool
+    accumulate: bool
+    devices: int
+    link_gb_per_s: float
+
 
 estimate_options = gathered("estimates", _OF_PLATFORMS)
 """Options of platforms; the argument `estimates` is a dict of what `accelsim.platforms.estimate` is given."""
@@ -112,9 +124,9 @@ def compare_command(
     patterns: tuple[str, ...],
     platforms: tuple[str, ...],
     baseline: str | None,
-    estimates: dict[str, Any],
+    estimates: _OfPlatforms,
     settings: tuple[str, ...],
-    step: dict[str, Any],
+    step: StepChoice,
     output: str | None,
     warnings: str,
     as_json: bool,
@@ -190,7 +202,7 @@ def _rivals(names: Iterable[str]) -> "list[Platform]":
 
 
 def _estimates(
-    workload: "Trace", rivals: "Sequence[Platform]", cases: "Sequence[Case]", options: dict[str, Any]
+    workload: "Trace", rivals: "Sequence[Platform]", cases: "Sequence[Case]", options: _OfPlatforms
 ) -> "list[Estimate]":
     """Every platform in every case."""
     from accelsim.platforms.estimate import estimate

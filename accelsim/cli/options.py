@@ -2,10 +2,10 @@
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar
 
 import click
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from accelsim.workload.trace import Trace
 
 __all__ = [
+    "RunStep",
+    "StepChoice",
     "announce_compilation",
     "check_folder",
     "check_output",
@@ -32,7 +34,30 @@ __all__ = [
     "warnings_option",
 ]
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Function = TypeVar("Function", bound=Callable[..., int | None])
+Returned = TypeVar("Returned", bound=int | None)
+
+
+class RunStep(TypedDict):
+    """What `step_options` say of the steps of a training run."""
+
+    batch: int
+    optimizer: str
+    engine: str
+    overrides: "Overrides"
+
+
+class StepChoice(RunStep):
+    """What `step_options` say of a step."""
+
+    mode: str
+
+
+class _Option(Protocol):
+    """What adds an option to a command."""
+
+    def __call__(self, command: Function, /) -> Function: ...
+
 
 _STEP_OPTIONS = (
     click.option("--batch", type=int, default=512, show_default=True, help="Samples per step."),
@@ -70,8 +95,8 @@ plan_option = click.option(
 
 
 def gathered(
-    name: str, options: Sequence[Callable[[Any], Any]], read: Callable[..., Any] = dict
-) -> Callable[[Function], Function]:
+    name: str, options: Sequence[_Option], read: Callable[..., Mapping[str, Any]] = dict
+) -> Callable[[Callable[..., Returned]], Callable[..., Returned]]:
     """Return what adds `options` to a command; its argument `name` is what `read` makes of their values."""
 
     def none() -> None:
@@ -81,22 +106,24 @@ def gathered(
         option(none)
     own = [param.name for param in none.__click_params__]  # type: ignore[attr-defined]  # as click keeps them
 
-    def decorate(function: Function) -> Function:
+    def decorate(function: Callable[..., Returned]) -> Callable[..., Returned]:
         @wraps(function)
-        def command(**given: Any) -> Any:
+        def command(**given: Any) -> Returned:
             return function(**{name: read(**{key: given.pop(key) for key in own})}, **given)
 
-        added: Any = command
+        added: Callable[..., Returned] = command
         for option in reversed(options):
             added = option(added)
-        decorated: Function = added
-        return decorated
+        return added
 
     return decorate
 
 
-def _step(*, dense: Sequence[str], sparse: Sequence[str], **values: Any) -> dict[str, Any]:
-    return {**values, "overrides": read_overrides(dense, sparse)}
+def _step(
+    *, batch: int, mode: str, optimizer: str, engine: str, dense: Sequence[str], sparse: Sequence[str]
+) -> StepChoice:
+    overrides = read_overrides(dense, sparse)
+    return {"batch": batch, "mode": mode, "optimizer": optimizer, "engine": engine, "overrides": overrides}
 
 
 def read_settings(settings: Sequence[str]) -> dict[str, str]:

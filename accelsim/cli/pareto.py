@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +13,7 @@ from accelsim.sweep.unfit import unfit_line
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from accelsim.base.files import Plain
     from accelsim.sweep.fronts import Front, Objective
     from accelsim.sweep.results_table import Table
 
@@ -159,7 +160,7 @@ def _as_object(
     group: Sequence[str],
     fronts: "Sequence[Front]",
     failed: dict[str, int],
-) -> dict[str, Any]:
+) -> "dict[str, Plain]":
     names = [item.text for item in objectives]
     return {
         "format": _FORMAT,

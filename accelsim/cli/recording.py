@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_timeline", "record", "timeline_options"]
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Function = TypeVar("Function", bound=Callable[..., int | None])
 
 
 def timeline_options(function: Function) -> Function:

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from accelsim.base.errors import InputError
 from accelsim.cli.heeding import check_heeded, tell_of_masks
 from accelsim.cli.options import (
+    StepChoice,
     announce_compilation,
     check_folder,
     open_design,
@@ -53,7 +54,7 @@ def report_command(
     everything: bool,
     only: tuple[str, ...],
     settings: tuple[str, ...],
-    step: dict[str, Any],
+    step: StepChoice,
 ) -> None:
     """Write a report that a browser opens from its file: TRACE (a shipped name or a file) dense against sparse, or
     what RESULTS hold: steps and training runs (.json of simulate and compare), or one sweep (.csv); with the figures,
@@ -177,7 +178,7 @@ def _simulate(
     machines: "Sequence[Design]",
     methods: Sequence[str],
     patterns: Sequence[str],
-    step: "dict[str, Any]",
+    step: StepChoice,
 ) -> "tuple[list[Trace], Results]":
     from accelsim.lowering.case import case_of, cases_of
     from accelsim.simulation import compare_cases

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +12,7 @@ from accelsim.cli.options import check_output
 from accelsim.sweep.unfit import unfit_line
 
 if TYPE_CHECKING:
+    from accelsim.base.files import Value
     from accelsim.sweep.expression import Expression
 
 __all__ = ["results_command"]
@@ -102,14 +103,14 @@ def _formulas(text: str, columns: Collection[str]) -> "list[Expression]":
     return found
 
 
-def _value(formula: "Expression", row: Mapping[str, Any], path: str) -> Any:
+def _value(formula: "Expression", row: "Mapping[str, Value]", path: str) -> "Value":
     try:
         return formula.value(row)
     except InputError as error:
         raise InputError(f"{path}: --columns {error}") from None
 
 
-def _show(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+def _show(rows: "Sequence[Mapping[str, Value]]", names: Sequence[str]) -> None:
     from accelsim.cli.screen import column_of, console, short_titles, table_of, value_text
 
     out = console()

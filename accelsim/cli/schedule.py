@@ -1,13 +1,14 @@
 """``accelsim schedule``: the plan of a step, and why it is so."""
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from accelsim.base.errors import InputError
 from accelsim.cli.heeding import check_heeded, tell_of_masks
 from accelsim.cli.options import (
+    StepChoice,
     announce_compilation,
     check_output,
     open_design,
@@ -47,7 +48,7 @@ def schedule_command(
     method: str,
     pattern: str,
     settings: tuple[str, ...],
-    step: dict[str, Any],
+    step: StepChoice,
     plan: str | None,
     explain: str | None,
     every: bool,

@@ -8,6 +8,7 @@ from rich.console import Console, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
+from accelsim.base.files import Value
 from accelsim.base.ratios import geometric_mean, relative_speedup
 from accelsim.base.units import show
 from accelsim.lowering.tasks import Note
@@ -131,7 +132,7 @@ def words(title: str, *, whole: bool = False) -> Column:
     return Column(title, overflow="fold", no_wrap=whole)
 
 
-def column_of(title: str, values: Iterable[Any]) -> Column | str:
+def column_of(title: str, values: Iterable[Value]) -> Column | str:
     """A column of these values: of words where one of them is a text, else of numbers."""
     return words(title) if any(isinstance(value, str) for value in values) else title
 
@@ -147,7 +148,7 @@ def table_of(*columns: Column | str) -> Table:
     return table
 
 
-def value_text(value: Any) -> str:
+def value_text(value: Value) -> str:
     """Return a value of a table: six digits of a number, a dash for nothing."""
     if value is None:
         return "-"

@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from accelsim.cli.heeding import check_heeded, tell_of_link, tell_of_masks
 from accelsim.cli.options import (
+    RunStep,
+    StepChoice,
     announce_compilation,
     check_output,
     open_design,
@@ -18,7 +20,7 @@ from accelsim.cli.options import (
     warnings_option,
 )
 from accelsim.cli.recording import check_timeline, record, timeline_options
-from accelsim.cli.training import check_phases, read_phases, read_run, show_run, training_options
+from accelsim.cli.training import RunChoice, RunLength, check_phases, read_phases, read_run, show_run, training_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,9 +63,9 @@ def simulate_command(
     method: str,
     pattern: str,
     settings: tuple[str, ...],
-    step: dict[str, Any],
+    step: StepChoice,
     plan: str | None,
-    run: dict[str, Any],
+    run: RunChoice,
     timeline: str | None,
     window: str | None,
     link_gb_per_s: float | None,
@@ -101,9 +103,9 @@ def simulate_command(
         tell_of_link(workload)
     announce_compilation()
     if workload is None or whole is not None:
-        of_run = {"method": method, "pattern": pattern, **(whole or {})}
         _save(saved, design)
-        show_run(_run_of(workload, phases, design, step, of_run), target, as_json, every_warning=warnings == "all")
+        training = _run_of(workload, phases, design, step, method, pattern, whole)
+        show_run(training, target, as_json, every_warning=warnings == "all")
         _tell([] if as_json else [saved])
         return
     result = simulate(workload, design, method=method, pattern=pattern, plan=plan, link_gb_per_s=link_gb_per_s, **step)
@@ -135,16 +137,19 @@ def _run_of(
     workload: "Trace | None",
     phases: "Sequence[TracePhase]",
     design: "Design",
-    step: dict[str, Any],
-    run: dict[str, Any],
+    step: StepChoice,
+    method: str,
+    pattern: str,
+    run: RunLength | None,
 ) -> "TrainingResult":
     """Simulate a training run, of phases or of a workload; its steps have the mode train."""
     from accelsim.training import simulate_phases, simulate_training
 
-    options = {name: value for name, value in step.items() if name != "mode"}
-    if workload is None:
+    options: RunStep = {"batch": step["batch"], "optimizer": step["optimizer"], "engine": step["engine"],
+                        "overrides": step["overrides"]}  # fmt: skip
+    if workload is None or run is None:
         return simulate_phases(phases, design, **options)
-    return simulate_training(workload, design, **options, **run)
+    return simulate_training(workload, design, method=method, pattern=pattern, **options, **run)
 
 
 def _save(path: Path | None, design: "Design") -> None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import click
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from accelsim.sparsity.recipes import Share
     from accelsim.workload.sampled_run import TracePhase
 
-__all__ = ["check_phases", "read_phases", "read_run", "show_run", "training_options"]
+__all__ = ["RunChoice", "RunLength", "check_phases", "read_phases", "read_run", "show_run", "training_options"]
 
 _OPTIONS = (
     click.option(
@@ -45,6 +45,22 @@ _OPTIONS = (
         help="Share of the run that a recipe fine-tunes at the pattern at last  [default: the recipe's]",
     ),
 )
+
+
+class RunLength(TypedDict):
+    """How long a training run is, and the shares of its recipe."""
+
+    epochs: int | None
+    dataset_size: int | None
+    steps: int | None
+    dense_share: float | None
+    fine_tune_share: float | None
+
+
+class RunChoice(RunLength):
+    """What `training_options` say."""
+
+    phases: tuple[str, ...]
 
 
 training_options = gathered("run", _OPTIONS)
@@ -91,7 +107,7 @@ def _holds_run(name: str) -> bool:
     return isinstance(data, dict) and str(data.get("format")).partition("/")[0] == FORMAT.partition("/")[0]
 
 
-def check_phases(run: Mapping[str, Any], mode: str, of_a_step: Mapping[str, str | None], method: str) -> None:
+def check_phases(run: RunChoice, mode: str, of_a_step: Mapping[str, str | None], method: str) -> None:
     """Refuse what a run of own phases does not heed; `of_a_step` as in `read_run`."""
     for name, value in run.items():
         if name != "phases" and value is not None:
@@ -112,22 +128,21 @@ def _check_whole(mode: str, of_a_step: Mapping[str, str | None], hint: str) -> N
         raise InputError(f"mode: got '{mode}'; the steps of a training run have the mode train")
 
 
-def read_run(run: Mapping[str, Any], mode: str, of_a_step: Mapping[str, str | None]) -> dict[str, Any] | None:
+def read_run(run: RunChoice, mode: str, of_a_step: Mapping[str, str | None]) -> RunLength | None:
     """Return the arguments of `accelsim.simulate_training` that make a run, None where one step is asked for.
 
     `of_a_step` are options that only a single step has, with their values.
     """
-    run = {name: value for name, value in run.items() if name != "phases"}
     if run["epochs"] is run["steps"] is run["dataset_size"] is None:
-        for name in ("dense_share", "fine_tune_share"):
-            if run[name] is not None:
-                option = f"--{name.replace('_', '-')}"
+        for option, share in (("--dense-share", run["dense_share"]), ("--fine-tune-share", run["fine_tune_share"])):
+            if share is not None:
                 raise InputError(
-                    f"{option} {run[name]:g}: is a part of a training run; add --epochs and --dataset-size, or --steps"
+                    f"{option} {share:g}: is a part of a training run; add --epochs and --dataset-size, or --steps"
                 )
         return None
     _check_whole(mode, of_a_step, "; leave --epochs, --dataset-size and --steps out")
-    return dict(run)
+    return {"epochs": run["epochs"], "dataset_size": run["dataset_size"], "steps": run["steps"],
+            "dense_share": run["dense_share"], "fine_tune_share": run["fine_tune_share"]}  # fmt: skip
 
 
 def show_run(training: "TrainingResult", target: Path | None, as_json: bool, *, every_warning: bool = False) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, get_args
 from pydantic import Field
 
 from accelsim.base.errors import did_you_mean
-from accelsim.base.files import FileModel, Plain, errors_of, validate
+from accelsim.base.files import FileModel, Plain, Value, errors_of, validate
 from accelsim.hardware.sourced import CONFIDENCES, Override, Provenance, SourcedModel, leaf_paths
 
 __all__ = ["StoredModel", "restored", "stored"]
@@ -99,14 +99,15 @@ def restored(kind: type[Model], data: StoredModel, source: str) -> Model:
     return model.model_copy(update={"provenance": tuple(known), "overrides": tuple(changes)})
 
 
-def _at(data: dict[str, Any], path: str) -> Any:
+def _at(data: dict[str, Any], path: str) -> Plain:
     here: Any = data
     for name in path.split("."):
         here = here[name]
-    return here
+    found: Plain = here
+    return found
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Value) -> Plain:
     return list(map(_plain, value)) if isinstance(value, tuple) else value
 
 

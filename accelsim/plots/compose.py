@@ -8,7 +8,6 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib.ticker import NullFormatter
 
+from accelsim.base.files import Scalar
 from accelsim.plots.ablation import plot_grid, plot_ladder
 from accelsim.plots.bars import (
     broken_names,
@@ -323,7 +323,7 @@ def draw_pareto(frame: pd.DataFrame, figure: Figure, title: str = "", *, x: str,
     _name_points(figure, ax, points, x, y, names, [*front, *_along_steps(front, x in LARGER_IS_BETTER), *others])
 
 
-def _configuration(row: Mapping[str, Any]) -> Iterator[str]:
+def _configuration(row: Mapping[str, Scalar]) -> Iterator[str]:
     """Say in lines what distinguishes a point of a sweep: ``bdwp 2:8``, ``PE rows 32, PE columns 64``."""
     known = {column: value for column, value in row.items() if not pd.isna(value)}
     texts = [value for value in known.values() if isinstance(value, str)]

@@ -9,11 +9,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any
 
 import pandas as pd
 
 from accelsim.base.errors import InputError
+from accelsim.base.files import Scalar, Value
 from accelsim.base.ratios import geometric_mean
 from accelsim.base.units import GIGA
 from accelsim.hardware.platform import load_platform, platform_names
@@ -193,7 +193,7 @@ def training_frame(runs: Sequence[TrainingResult]) -> pd.DataFrame:
     versions = sorted({run.dense.version for run in runs})
     if len(versions) > 1:
         raise InputError(f"training runs of versions {', '.join(versions)}: simulate them again with one version")
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, Scalar]] = []
     for run in runs:
         totals = run.totals
         head = {"workload": run.dense.workload}
@@ -227,14 +227,14 @@ def _only(results: Sequence[Result], kind: str) -> Result:
     return results[0]
 
 
-def _layer_rows(result: Result) -> list[dict[str, Any]]:
+def _layer_rows(result: Result) -> list[dict[str, Scalar]]:
     """One row per layer with a product and stage on the array: sums over its products, and what maps most of them."""
     groups: dict[tuple[str, str], list[LayerResult]] = {}
     for layer in result.layers:
         if layer.stage in _ON_ARRAY and layer.m is not None:
             groups.setdefault((layer.operation, layer.stage), []).append(layer)
     order = {name: place for place, name in enumerate(dict.fromkeys(name for name, _ in groups))}
-    rows = []
+    rows: list[dict[str, Scalar]] = []
     for (name, stage), members in sorted(groups.items(), key=lambda item: order[item[0][0]]):
         cycles = sum(layer.cycles for layer in members)
         busy = sum((layer.utilisation or 0.0) * layer.cycles for layer in members)
@@ -268,9 +268,9 @@ def _grouped(frame: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     if len(names) <= MOST_LAYERS:
         return frame
     others = [column for column in frame.columns if column != "layer"]
-    alike: dict[tuple[Any, ...], list[str]] = {}
+    alike: dict[tuple[Value, ...], list[str]] = {}
     for name, part in frame.groupby("layer", sort=False):
-        same = (re.sub(r"\d+", "#", name), *map(tuple, part[others].to_numpy().tolist()))
+        same: tuple[Value, ...] = (re.sub(r"\d+", "#", name), *map(tuple, part[others].to_numpy().tolist()))
         alike.setdefault(same, []).append(name)
     rows = []
     for members in alike.values():
@@ -408,17 +408,16 @@ def effects_frame(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     Columns: assumption (what varies), low, high, low_value, high_value, base (the mean over all points).
     """
     base = geometric_mean(frame[metric])
-    rows: list[dict[str, Any]] = []
+    rows = []
     for name in sweep_axes(frame):
         parts = frame.groupby(name, dropna=False)[metric]
         means = [(geometric_mean(part), as_text(value) or "none") for value, part in parts]
         (low, low_value), (high, high_value) = min(means), max(means)
-        rows.append({"assumption": name, "low": low, "high": high, "low_value": low_value, "high_value": high_value,
-                     "base": base})  # fmt: skip
+        rows.append((name, low, high, low_value, high_value, base))
     if not rows:
         raise InputError("nothing varies in this sweep")
-    rows.sort(key=lambda row: row["low"] - row["high"])
-    return pd.DataFrame(rows)
+    rows.sort(key=lambda row: row[1] - row[2])
+    return pd.DataFrame(rows, columns=["assumption", "low", "high", "low_value", "high_value", "base"])
 
 
 SHOWN_MOVE = 0.004
@@ -452,7 +451,7 @@ def with_averages(frame: pd.DataFrame) -> pd.DataFrame:
 
 def phase_frame(table: pd.DataFrame) -> pd.DataFrame:
     """Return the frame of `training_frame` for the phases of runs, as rows of their ``.csv``."""
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, Scalar]] = []
     for (workload, recipe, method), run in table.groupby(["workload", "recipe", "recipe_method"], sort=False):
         dense = float((run["latency_s"] * run["speedup"]).sum())
         if not any(row["workload"] == workload for row in rows):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import pandas as pd
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["plot"]
 
-Drawable = Any  # a Result or TrainingResult, a frame, or the path of a file
+Drawable: TypeAlias = Result | TrainingResult | pd.DataFrame | str | Path
+"""What has a figure: results, training runs, frames, and files by their path."""
 
 
 def plot(
@@ -61,7 +62,7 @@ def plot(
     return make_figure(prepare(kinds[0], sources, chosen), width, title)
 
 
-def _sources(items: Sequence[Any]) -> list[PlotSource]:
+def _sources(items: Sequence[Drawable]) -> list[PlotSource]:
     results = Results(item for item in items if isinstance(item, Result))
     runs = tuple(item for item in items if isinstance(item, TrainingResult))
     found = [PlotSource(path="results", form="results", data=results)] if results else []

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from accelsim.base.errors import InputError, did_you_mean
-from accelsim.base.files import parse_json, read_text
+from accelsim.base.files import Plain, Value, parse_json, read_text
 from accelsim.results.result_file import load_results
 from accelsim.results.timeline_file import load_timeline
 from accelsim.results.training import read_training
@@ -37,7 +37,7 @@ class PlotSource:
     data: Any
 
 
-def table_source(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> PlotSource:
+def table_source(path: str | Path, rows: Sequence[Mapping[str, Value]]) -> PlotSource:
     """Return rows that were read of a file as what figures are drawn from."""
     return PlotSource(path=str(path), form="table", data=pd.DataFrame(list(rows)))
 
@@ -82,7 +82,7 @@ def _rows_of(data: Any, form: str) -> Any:
     return None
 
 
-def _format_of(data: Any) -> str:
+def _format_of(data: Plain) -> str:
     """What a file says it is; a timeline says so where trace viewers allow it."""
     if not isinstance(data, dict):
         return ""
@@ -90,7 +90,7 @@ def _format_of(data: Any) -> str:
     return str(about.get("format", "")) if isinstance(about, dict) else str(data.get("format", ""))
 
 
-def _records(name: str, rows: Any) -> pd.DataFrame:
+def _records(name: str, rows: Plain) -> pd.DataFrame:
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{name}: rows: a list of objects is needed")
     if not rows:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import matplotlib as mpl
 import pandas as pd
@@ -23,6 +23,8 @@ __all__ = [
     "HATCHES",
     "MARKERS",
     "WIDTHS_IN",
+    "BarStyle",
+    "MarkerStyle",
     "bar_style",
     "explain",
     "fitted",
@@ -71,6 +73,26 @@ _RC = {
 }
 
 
+class BarStyle(TypedDict):
+    """What matplotlib calls the look of a bar; the width of its edge in points."""
+
+    color: str
+    hatch: str
+    edgecolor: str
+    linewidth: float
+
+
+class MarkerStyle(TypedDict):
+    """What matplotlib calls the look of a line's markers; sizes in points."""
+
+    color: str
+    marker: str
+    markersize: float
+    markeredgecolor: str
+    markeredgewidth: float
+    markerfacecolor: NotRequired[str]
+
+
 @contextmanager
 def new_figure(width: str = "double", height_in: float = 2.4) -> Iterator[Figure]:
     """Give an empty figure of a column width (`WIDTHS_IN`); what is drawn inside the block has the common style."""
@@ -78,7 +100,7 @@ def new_figure(width: str = "double", height_in: float = 2.4) -> Iterator[Figure
         yield Figure(figsize=(WIDTHS_IN[width], height_in), layout="constrained")
 
 
-def stage_style(stage: str) -> dict[str, Any]:
+def stage_style(stage: str) -> BarStyle:
     """Colour, hatch and edge of a stage, the same in every figure."""
     return bar_style(_STAGES.index(stage)) if stage in _STAGES else bar_style(len(_STAGES))
 
@@ -109,7 +131,7 @@ def fitted(title: str, width_in: float, size_pt: float = 8) -> str:
     return "\n".join(textwrap.fill(line, most) for line in lines if line)
 
 
-def bar_style(index: int) -> dict[str, Any]:
+def bar_style(index: int) -> BarStyle:
     """Colour, hatch and edge of series `index`; more series than colours differ in their hatch."""
     return {
         "color": COLOURS[index % len(COLOURS)],
@@ -119,7 +141,7 @@ def bar_style(index: int) -> dict[str, Any]:
     }
 
 
-def marker_style(index: int, size: float = 4) -> dict[str, Any]:
+def marker_style(index: int, size: float = 4) -> MarkerStyle:
     """Colour and marker of series `index`; more series than colours differ in their marker."""
     return {
         "color": COLOURS[index % len(COLOURS)],

@@ -1,7 +1,7 @@
 """Sweeps: a metric over one varied value or two, and the best compromises between two metrics."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm, Normalize
 
-from accelsim.plots.style import COLOURS, marker_style, width_of
+from accelsim.plots.style import COLOURS, MarkerStyle, marker_style, width_of
 from accelsim.plots.text import LARGER_IS_BETTER, factor_of, label_axis, log_axis, number, value_axis, words_of
 
 __all__ = ["plot_pareto", "plot_sweep", "plot_sweep_map"]
@@ -18,6 +18,16 @@ __all__ = ["plot_pareto", "plot_sweep", "plot_sweep_map"]
 _WIDE_SPAN = 20.0
 _MOST_WRITTEN = 12
 _APART = (0, 3, 2, 5, 6, 7)
+
+
+class _PointStyle(TypedDict):
+    """What matplotlib calls the look of points without a line; sizes in points."""
+
+    linestyle: str
+    marker: str
+    markersize: float
+    markeredgewidth: float
+    rasterized: bool
 
 
 def plot_sweep(frame: pd.DataFrame, ax: Axes, x: str, y: str) -> None:
@@ -98,7 +108,7 @@ def plot_pareto(frame: pd.DataFrame, ax: Axes, x: str, y: str, larger: Sequence[
     differ in it, which colours them: strong on the front, pale elsewhere. Of the columns in `larger` more is better.
     """
     others, front = frame[~frame["on_front"]], frame[frame["on_front"]].sort_values(x)
-    pale: dict[str, Any] = {
+    pale: _PointStyle = {
         "linestyle": "",
         "marker": "o",
         "markersize": 2.6,
@@ -126,6 +136,6 @@ def plot_pareto(frame: pd.DataFrame, ax: Axes, x: str, y: str, larger: Sequence[
     ax.grid(axis="x")
 
 
-def _method_style(index: int) -> dict[str, Any]:
+def _method_style(index: int) -> MarkerStyle:
     """Colour and marker of a method: none is another's in pale, nor that of the knee."""
     return marker_style(_APART[index % len(_APART)], 5)

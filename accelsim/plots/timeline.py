@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, pairwise
-from typing import Any
+from typing import TypedDict
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -34,6 +34,20 @@ _NARROW = 1 / 200  # of a panel: narrower bars have no edge and no hatch, which 
 _BOX = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.5}
 
 
+class _LaneRow(TypedDict, total=False):
+    """A row of the frame, without its panel."""
+
+    lane: str
+    kind: str
+    stage: str
+    layer: str
+    name: str
+    start_s: float
+    end_s: float
+    chosen: bool
+    share: float
+
+
 def timeline_frame(timeline: Timeline, layer: str | None = None) -> pd.DataFrame:
     """Return what a Gantt figure of the whole step shows, or one of a layer with a panel around each of its stages.
 
@@ -50,15 +64,15 @@ def timeline_frame(timeline: Timeline, layer: str | None = None) -> pd.DataFrame
     frames = []
     for panel, start, end in _panels(timeline, layer):
         head = {"panel": panel, "panel_start_s": start, "panel_end_s": end}
-        frames += [head | row for row in rows if row["start_s"] < end and row["end_s"] > start]
+        frames += [{**head, **row} for row in rows if row["start_s"] < end and row["end_s"] > start]
     return pd.DataFrame(frames)
 
 
-def _slice_rows(slices: Iterable[Slice], layer: str | None) -> Iterator[dict[str, Any]]:
+def _slice_rows(slices: Iterable[Slice], layer: str | None) -> Iterator[_LaneRow]:
     units = set(Unit)
     for item in slices:
         kind = "transfer" if item.track not in units else "task" if item.args.jobs is None else "job"
-        row = {
+        row: _LaneRow = {
             "lane": item.track,
             "kind": kind,
             "stage": item.cat.value,
@@ -73,7 +87,7 @@ def _slice_rows(slices: Iterable[Slice], layer: str | None) -> Iterator[dict[str
             yield row | {"lane": STREAMS, "kind": "stream"}
 
 
-def _bandwidth_rows(timeline: Timeline) -> Iterator[dict[str, Any]]:
+def _bandwidth_rows(timeline: Timeline) -> Iterator[_LaneRow]:
     values = timeline.counter(BANDWIDTH)
     for value, after in pairwise(values):
         yield {
@@ -86,7 +100,7 @@ def _bandwidth_rows(timeline: Timeline) -> Iterator[dict[str, Any]]:
         }
 
 
-def _block_rows(slices: Iterable[Slice]) -> Iterator[dict[str, Any]]:
+def _block_rows(slices: Iterable[Slice]) -> Iterator[_LaneRow]:
     """Neighbours on the array whose layers have the same name up to its first number."""
     tasks = (item for item in slices if item.track == Unit.ARRAY and item.args.jobs is None)
     for block, several in groupby(tasks, key=lambda item: _block_of(item.args.layer)):
@@ -162,7 +176,9 @@ def _explain(figure: Figure, stages: Sequence[str], title: str) -> None:
 
 def _patch(stage: str) -> Patch:
     style = stage_style(stage)
-    return Patch(facecolor=style.pop("color"), **style)
+    return Patch(
+        facecolor=style["color"], hatch=style["hatch"], edgecolor=style["edgecolor"], linewidth=style["linewidth"]
+    )
 
 
 def plot_timeline(frame: pd.DataFrame, ax: Axes, lanes: Sequence[str]) -> None:

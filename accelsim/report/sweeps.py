@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from accelsim.base.errors import InputError
-from accelsim.base.files import replacing_folder, write_atomically
+from accelsim.base.files import Value, replacing_folder, write_atomically
 from accelsim.base.markup import Cell, Html, Number, element
 from accelsim.plots.kinds import Choice, prepare
 from accelsim.plots.sources import PlotSource, table_source
@@ -44,7 +44,7 @@ class _Sweep:
     table: Table
     basis: SweepBasis
     varied: tuple[str, ...]
-    ranges: Mapping[str, tuple[Any, ...]]
+    ranges: Mapping[str, tuple[Value, ...]]
     best: tuple[dict[str, Any], ...]
     counts: Selection
     front: Front
@@ -90,7 +90,7 @@ def _read(path: Path) -> _Sweep:
     objectives = read_objectives([("-x", _OBJECTIVES[0]), ("-y", _OBJECTIVES[1])], (), table.columns)
     (front,), _ = find_fronts(table, objectives)
     varied = table.varied()
-    values: dict[str, dict[Any, None]] = {name: {} for name in varied}
+    values: dict[str, dict[Value, None]] = {name: {} for name in varied}
     for row in table.rows(varied):
         for name, found in values.items():
             found[row[name]] = None
@@ -169,17 +169,18 @@ def _summary(sweep: _Sweep) -> Iterator[Html]:
     )
 
 
-def _said(sweep: _Sweep, row: Mapping[str, Any]) -> str:
+def _said(sweep: _Sweep, row: Mapping[str, Value]) -> str:
     return ", ".join(f"{words_of(name)[0]} {in_words(name, row[name])}" for name in sweep.varied) or "the only point"
 
 
-def _cells(row: Mapping[str, Any], names: Sequence[str]) -> list[Cell]:
+def _cells(row: Mapping[str, Value], names: Sequence[str]) -> list[Cell]:
     return [_cell(name, row[name]) for name in names]
 
 
-def _cell(name: str, value: Any) -> Cell:
+def _cell(name: str, value: Value) -> Cell:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return {True: "yes", False: "no", None: ""}.get(value, str(value))
+        words: dict[Value, str] = {True: "yes", False: "no", None: ""}
+        return words.get(value, str(value))
     return Number(in_words(name, value), value)
 
 

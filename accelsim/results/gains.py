@@ -8,9 +8,10 @@ sentences are those of the two steps.
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from accelsim.base.errors import InputError
+from accelsim.base.files import Plain
 from accelsim.lowering.seen import DEPTHWISE, SeenOperand
 from accelsim.lowering.summary import merge_names
 from accelsim.lowering.tasks import Stage
@@ -266,7 +267,7 @@ def _beside(dense: "Result", result: "Result") -> Iterator[tuple[str, float, flo
             yield text, *both, 0.0
 
 
-def gains_data(result: "Result") -> dict[str, Any]:
+def gains_data(result: "Result") -> dict[str, Plain]:
     """Return the gains of all layers and the diagnosis as the ``accelsim-gains/1`` object; raises as `layer_gains`."""
     rows = [{**asdict(gain), "gain": gain.gain} for gain in layer_gains(result)]
     return {

@@ -10,13 +10,16 @@ speedup is over stands in the result, unless it is a result of the same file.
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from accelsim.base.errors import InputError
 from accelsim.base.files import (
+    FileModel,
+    Plain,
+    Scalar,
     check_format,
     errors_of,
     form_of,
@@ -31,7 +34,7 @@ from accelsim.base.ratios import relative_speedup
 from accelsim.hardware.design import Design
 from accelsim.hardware.energy_table import EnergyTable
 from accelsim.hardware.stored import StoredModel, restored
-from accelsim.lowering.case import StoredCase, case_from
+from accelsim.lowering.case import Case, StoredCase, case_from
 from accelsim.lowering.seen import SeenOperand, SeenOperation
 from accelsim.lowering.tasks import Note, Stage
 from accelsim.results.energy import Energy
@@ -70,12 +73,12 @@ def write_results(path: Path, results: list[Result]) -> None:
         raise InputError(f"{path}: results are written as .json or .csv, got '{path.suffix or 'no suffix'}'")
 
 
-def plain_results(results: Sequence[Result]) -> list[dict[str, Any]]:
+def plain_results(results: Sequence[Result]) -> list[dict[str, Plain]]:
     """Return results as plain data; a dense step that is one of them does not stand in the others as well."""
     return [result.to_dict(with_dense=result.dense not in results) for result in results]
 
 
-def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+def write_rows(path: Path, rows: Sequence[Mapping[str, Scalar]]) -> None:
     """Write flat rows of the same fields as a ``.csv``. Raises `InputError` for a path that cannot be written."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
@@ -84,7 +87,7 @@ def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     write_atomically(path, text.getvalue())
 
 
-def comparison(groups: Iterable[Sequence[Result]]) -> dict[str, Any]:
+def comparison(groups: Iterable[Sequence[Result]]) -> dict[str, Plain]:
     """Return the ``accelsim-comparison/2`` object of results, workload by workload."""
     entries = [
         {**plain, "relative_speedup": relative_speedup(group[0].step.latency_s, result.step.latency_s)}
@@ -118,7 +121,7 @@ def load_results(path: str | Path) -> Results:
     return Results(replace(result, label=label) for result in found)
 
 
-def read_results(data: Any, source: str) -> Results:
+def read_results(data: Plain, source: str) -> Results:
     """Return the results in the plain `data` of the file `source`. Raises `InputError` as `load_results`."""
     if isinstance(data, list):
         return _linked(
@@ -129,7 +132,8 @@ def read_results(data: Any, source: str) -> Results:
         return Results([result_of(_checked(result_form(), data, source), source)])
     entry = result_form(relative_speedup=float)
     form = make_form("Comparison", {"format": Literal["accelsim-comparison/2"], "results": several(entry)})
-    for index, each in enumerate(data["results"] if isinstance(data.get("results"), list) else ()):
+    listed = data.get("results") if isinstance(data, dict) else None
+    for index, each in enumerate(listed if isinstance(listed, list) else ()):
         check_format(each, f"{source}: results[{index}]", _RESULT)
     read = validate(form, data, source).model_dump()["results"]
     return _linked(result_of(each, f"{source}: results[{index}]") for index, each in enumerate(read))
@@ -153,13 +157,13 @@ def is_dense_of(dense: Result, result: Result) -> bool:
     return dense.identity != result.identity and basis.identity(result.version) == dense.identity
 
 
-def _checked(form: Any, data: Any, source: str) -> dict[str, Any]:
+def _checked(form: type[FileModel], data: Plain, source: str) -> dict[str, Any]:
     check_format(data, source, _RESULT)
     read: dict[str, Any] = validate(form, data, source).model_dump()
     return read
 
 
-def result_form(**more: Any) -> Any:
+def result_form(**more: type) -> type[FileModel]:
     """What a result in a file looks like: every field, and nothing else but `more`."""
     fields = _fields()
     return make_form("Result", {**fields, "dense": make_form("Dense", {**fields, "dense": None}) | None, **more})
@@ -224,7 +228,7 @@ def result_of(data: dict[str, Any], source: str) -> Result:
     return result
 
 
-def _case_of(data: dict[str, Any], source: str) -> Any:
+def _case_of(data: dict[str, Any], source: str) -> Case:
     try:
         return case_from(StoredCase(**data))
     except InputError as error:
@@ -264,7 +268,7 @@ def _of_totals(result: Result) -> Iterator[str]:
 _LAYERS = "the layers, the energy and the design"
 
 
-def contradictions(found: Any, wanted: Any, path: str, of: str) -> Iterator[str]:
+def contradictions(found: Any, wanted: Plain, path: str, of: str) -> Iterator[str]:
     """Yield the plain values at and below `path` that are not as wanted, which follows from what `of` names."""
     if isinstance(wanted, dict):
         for name, value in wanted.items():

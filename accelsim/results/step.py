@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from accelsim.base.files import Plain, Scalar
 from accelsim.base.markup import Cell, Number, data_table
 from accelsim.base.units import GIGA, show
 from accelsim.base.version import __version__
@@ -245,7 +246,7 @@ class Result:
 
         return diagnosis(self)
 
-    def to_dict(self, *, with_dense: bool = True) -> dict[str, Any]:
+    def to_dict(self, *, with_dense: bool = True) -> dict[str, Plain]:
         """The result as the ``accelsim-result/2`` object; without its dense step where that stands beside it."""
         basis = self.basis
         return {
@@ -267,7 +268,7 @@ class Result:
             "dense": self.dense.to_dict() if with_dense and self.dense is not None else None,
         }
 
-    def layer_rows(self) -> Iterator[dict[str, Any]]:
+    def layer_rows(self) -> Iterator[dict[str, Scalar]]:
         """One flat row per layer and stage, with what was simulated in front."""
         for layer in self.layers:
             row = asdict(layer)
@@ -349,7 +350,7 @@ def with_dense_steps(results: Sequence[Result]) -> Results:
 def told_apart(results: Sequence[Result]) -> Results:
     """Return results whose workloads carry the name of their file where otherwise two would be called alike."""
     keys = [tuple(result.head.values()) for result in results]
-    labels: dict[tuple[Any, ...], set[str]] = {}
+    labels: dict[tuple[Scalar, ...], set[str]] = {}
     for key, result in zip(keys, results, strict=True):
         labels.setdefault(key, set()).add(result.label)
     doubtful = {key[0] for key, own in labels.items() if len(own) > 1}

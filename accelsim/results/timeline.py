@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import groupby
 from math import ceil
-from typing import Any
+from typing import TypedDict, Unpack
 
 from accelsim.base.errors import InputError
 from accelsim.base.units import GIGA, show
@@ -146,7 +146,22 @@ def _labels(about: About) -> Iterator[Label]:
         yield Label(name="thread_sort_index", tid=tid, args={"sort_index": tid})
 
 
-def _slice(name: str, track: str, row: TaskTiming, start: int, end: int, clock: _Clock, **facts: Any) -> Slice:
+class _Facts(TypedDict, total=False):
+    """What `SliceArgs` may say besides when a slice is, and of what."""
+
+    adds_cycles: int
+    gemm: str
+    pattern: str | None
+    mapping: str
+    bound: str
+    macs_executed: int
+    dram_bytes: float
+    jobs: int
+
+
+def _slice(
+    name: str, track: str, row: TaskTiming, start: int, end: int, clock: _Clock, **facts: Unpack[_Facts]
+) -> Slice:
     return Slice(
         name=name,
         cat=row.stage,
@@ -179,9 +194,9 @@ def _name_of(row: TaskTiming) -> str:
     return row.name if row.stage in {Stage.VECTOR, Stage.GENERATE} else f"{row.name} {row.stage}"
 
 
-def _facts(row: TaskTiming) -> dict[str, Any]:
+def _facts(row: TaskTiming) -> _Facts:
     """What `args` say of a task besides its cycles."""
-    facts: dict[str, Any] = {
+    facts: _Facts = {
         "adds_cycles": row.cycles, "bound": row.bound.value, "dram_bytes": row.events.dram_bytes,
         "pattern": None if row.pattern is None else str(row.pattern),
     }  # fmt: skip

@@ -14,7 +14,9 @@ from pydantic import Field
 
 from accelsim.base.errors import InputError
 from accelsim.base.files import (
+    FileModel,
     Plain,
+    Scalar,
     check_format,
     errors_of,
     form_of,
@@ -107,7 +109,7 @@ class PhaseResult:
         return self.steps * self.result.step.dram_bytes
 
     @property
-    def row(self) -> dict[str, Any]:
+    def row(self) -> dict[str, Scalar]:
         """The phase in flat form; `runs` says what its step executes, `speedup` is over the dense step."""
         return {
             "phase": self.name,
@@ -169,7 +171,7 @@ class TrainingResult:
         )
 
     @property
-    def head(self) -> dict[str, Any]:
+    def head(self) -> dict[str, Scalar]:
         """What was simulated, in flat form."""
         step = self.dense.head
         return {
@@ -194,7 +196,7 @@ class TrainingResult:
         shares = {"dense_share": self.dense_share, "fine_tune_share": self.fine_tune_share}
         return {name: share and asdict(share) for name, share in shares.items()}
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Plain]:
         """The run as the ``accelsim-training/2`` object."""
         return {
             "format": FORMAT,
@@ -208,7 +210,7 @@ class TrainingResult:
             "notes": list(self.notes),
         }
 
-    def phase_rows(self) -> Iterator[dict[str, Any]]:
+    def phase_rows(self) -> Iterator[dict[str, Scalar]]:
         """One flat row per phase, with what was simulated in front; the recipe's method and pattern are named so."""
         head = self.head
         head["recipe_method"], head["recipe_pattern"] = head.pop("method"), head.pop("pattern")
@@ -290,7 +292,7 @@ def _share(data: dict[str, Any] | None) -> Share | None:
     return None if data is None else Share(**data)
 
 
-def _training_form() -> Any:
+def _training_form() -> type[FileModel]:
     """What a run in a file looks like."""
     texts = dict.fromkeys(("phase", "method", "runs"), str)
     numbers = dict.fromkeys(("step_latency_s", "latency_s", "energy_j", "dram_bytes", "speedup"), float)

@@ -1,12 +1,13 @@
 """What commands say of designs that their device cannot hold."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+from accelsim.base.files import Value
 
 __all__ = ["unfit_line"]
 
 
-def unfit_line(rows: Sequence[Mapping[str, Any]], what: str) -> str | None:
+def unfit_line(rows: Sequence[Mapping[str, Value]], what: str) -> str | None:
     """Say how many of `rows` do not fit their device, where some do not: ``14 of the best 20 do not fit ...``."""
     unfit = [row for row in rows if row.get("fits") in {False, "false"}]
     if not unfit:

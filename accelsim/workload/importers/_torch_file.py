@@ -4,10 +4,9 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from accelsim.base.errors import InputError
-from accelsim.base.files import read_text
+from accelsim.base.files import Plain, read_text
 
 __all__ = ["Entries"]
 
@@ -30,7 +29,7 @@ class Entries:
         """Whether the file has one of these words anywhere."""
         return any(word in self._text for word in words)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Plain]:
         """Yield the entries in order; none where there is no such list. Raises `InputError` where one is damaged."""
         try:
             yield from self._entries() if self._start else ()
@@ -39,7 +38,7 @@ class Entries:
         except RecursionError:
             raise self._too_deep() from None
 
-    def _entries(self) -> Iterator[Any]:
+    def _entries(self) -> Iterator[Plain]:
         decode, text, at = json.JSONDecoder().raw_decode, self._text, self._after_space(self._start)
         more = text[at : at + 1] != "]"
         while more:
@@ -56,10 +55,11 @@ class Entries:
         found = _SPACE.match(self._text, at)
         return found.end() if found else at
 
-    def around(self) -> Any:
+    def around(self) -> Plain:
         """Return what the file holds, once all entries were read, with an empty list in their place."""
         try:
-            return json.loads(self._text[: self._start] + self._text[self._end :])
+            data: Plain = json.loads(self._text[: self._start] + self._text[self._end :])
+            return data  # noqa: TRY300
         except json.JSONDecodeError as error:
             raise self._error(error) from None
         except RecursionError:

@@ -14,7 +14,7 @@ from accelsim.base.errors import InputError
 from accelsim.workload import rules
 from accelsim.workload.importers._torch_attention import opened
 from accelsim.workload.importers._torch_rnn import GATES, RNNS, recurrent
-from accelsim.workload.importers._torch_rows import Leaf, Pass, Row, Tensor, is_product
+from accelsim.workload.importers._torch_rows import Leaf, Operand, Pass, Row, Tensor, is_product
 from accelsim.workload.importers._torch_words import ATTENTION, CONVOLUTIONS, NOT_COUNTED, PARAMETERS
 from accelsim.workload.torch_words import HIDES_PRODUCTS, KIND_OF, PRODUCTS, SHOWN_AS
 
@@ -132,11 +132,12 @@ def sources_of(seen: Seen) -> list[Source]:
     return [source for _, source in seen.parameters] + ([seen.weight] if seen.weight is not None else [])
 
 
-def numbers(value: Any) -> tuple[int, ...] | None:
+def numbers(value: Operand) -> tuple[int, ...] | None:
     """Return a list of whole numbers, or None for anything else."""
-    if isinstance(value, tuple) and all(isinstance(part, int) for part in value):
-        return value
-    return None
+    if not isinstance(value, tuple):
+        return None
+    whole = tuple(part for part in value if isinstance(part, int))
+    return whole if len(whole) == len(value) else None
 
 
 def parameters_of(row: Row) -> Mapping[int, str]:
@@ -538,10 +539,8 @@ def pair_of(row: Row) -> tuple[Tensor, Tensor] | None:
         return Tensor((prod(left.shape[:-1]), left.shape[-1])), Tensor(right.shape[::-1])
     if at is None or not row.is_operation:
         return None
-    pair = row.inputs[at : at + 2]
-    if len(pair) == 2 and all(isinstance(tensor, Tensor) and len(tensor.shape) >= 2 for tensor in pair):
-        return pair[0], pair[1]
-    return None
+    pair = [side for side in row.inputs[at : at + 2] if isinstance(side, Tensor) and len(side.shape) >= 2]
+    return (pair[0], pair[1]) if len(pair) == 2 else None
 
 
 def _size(row: Row) -> tuple[int, ...] | None:

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TypeGuard
 
-from accelsim.workload.importers._torch_rows import Row, Tensor
+from accelsim.workload.importers._torch_rows import Operand, Row, Tensor
 
 __all__ = ["GATES", "RNNS", "Recurrent", "recurrent"]
 
@@ -45,6 +46,10 @@ class Recurrent:
         return self.reverse or (self.directions == 2 and number % 2 == 1)
 
 
+def _are_tensors(given: Operand) -> TypeGuard[tuple[Tensor, ...]]:
+    return isinstance(given, tuple) and all(isinstance(each, Tensor) for each in given)
+
+
 def _cudnn(
     row: Row, *, weights: int, hidden: int, projection: int | None, batch_first: int, both_ways: int, sizes: int
 ) -> Recurrent | None:
@@ -52,7 +57,7 @@ def _cudnn(
     stride, width = row.inputs[weights + 1], row.inputs[hidden]
     projected = projection is not None and row.inputs[projection] != 0
     packed = sizes < len(row.inputs) and bool(row.inputs[sizes])
-    tensors = given if isinstance(given, tuple) and all(isinstance(each, Tensor) for each in given) else ()
+    tensors = given if _are_tensors(given) else ()
     if not isinstance(source, Tensor) or not isinstance(stride, int) or not isinstance(width, int) or not tensors:
         return None
     if len(source.shape) != 3 or projected or packed or stride not in {2, 4} or len(tensors) % stride:

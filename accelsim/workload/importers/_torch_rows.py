@@ -7,24 +7,27 @@ with the same sequence number on the same thread.
 """
 
 import re
+import typing
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
-from typing import Any
 
 from accelsim.base.errors import InputError
+from accelsim.base.files import Scalar
 
 __all__ = [
     "COMPILED_FUNCTION",
     "LAUNCH",
     "Backward",
     "Leaf",
+    "Operand",
     "Pass",
     "Recording",
     "Row",
     "Tensor",
+    "Thread",
     "choose_pass",
     "is_product",
 ]
@@ -105,6 +108,13 @@ class Tensor:
         return prod(size for size, step in zip(self.shape, self.strides, strict=True) if step)
 
 
+Operand = typing.Union[Tensor, Scalar, tuple["Operand", ...]]  # noqa: UP007
+"""What a call gets or returns: a tensor, a number, or a list of such."""
+
+Thread = int | tuple[str, str]
+"""What tells a thread: its number, or those of process and thread."""
+
+
 @dataclass(slots=True, eq=False, kw_only=True)
 class Row:
     """One call of a recording with the calls it made; `start` orders all calls of all threads."""
@@ -112,11 +122,11 @@ class Row:
     name: str
     start: int
     end: int
-    thread: Any
-    inputs: tuple[Any, ...] = ()
-    outputs: tuple[Any, ...] | None = None
+    thread: Thread
+    inputs: tuple[Operand, ...] = ()
+    outputs: tuple[Operand, ...] | None = None
     sequence: int | None = None  # of the autograd node that it creates, if it is the last call to carry the number
-    forward_thread: Any = None  # of a call of the backward pass: where its forward ran
+    forward_thread: Thread | None = None  # of a call of the backward pass: where its forward ran
     is_module: bool = False
     is_annotation: bool = False
     is_kernel: bool = False  # made by a compiler, called by no dispatcher
@@ -153,6 +163,12 @@ class Row:
         """Tensors it returns, where the recording says so."""
         return list(_tensors_in(self.outputs or ()))
 
+    def tensor(self, at: int) -> Tensor:
+        """Operand `at`, counted from 0, of a call that gets a tensor there."""
+        given = self.inputs[at]
+        assert isinstance(given, Tensor), f"{self.name}: operand {at} is no tensor"
+        return given
+
     def walk(self) -> Iterator["Row"]:
         """Yield this call and all below it, in order."""
         yield self
@@ -165,7 +181,7 @@ class Row:
             yield from child.walk()
 
 
-def _tensors_in(values: Sequence[Any]) -> Iterator[Tensor]:
+def _tensors_in(values: Sequence[Operand]) -> Iterator[Tensor]:
     for value in values:
         if isinstance(value, Tensor):
             yield value

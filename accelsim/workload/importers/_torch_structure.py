@@ -182,11 +182,11 @@ class Structure:
     def _find_weight(self, leaf: Leaf) -> tuple[int, tuple[int, ...]] | None:
         row = leaf.row
         if row.word in CONVOLUTIONS or row.word == "linear":
-            return 1, row.inputs[1].shape
+            return 1, row.tensor(1).shape
         at = PRODUCTS.get(row.word)
         if at is None:
             return None
-        sides = row.inputs[at : at + 2]
+        sides = (row.tensor(at), row.tensor(at + 1))
         if (linear := leaf.inside("linear")) is not None and len(linear.tensors) > 1:
             shape = linear.tensors[1].shape
             return (at + 1 if sides[1].shape == shape[::-1] else at), shape

@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 from accelsim.base.errors import InputError
+from accelsim.base.files import Plain, Scalar
 from accelsim.workload.importers._torch_file import Entries
 from accelsim.workload.importers._torch_ops import (
     ASKED,
@@ -27,7 +28,7 @@ from accelsim.workload.importers._torch_ops import (
     sources_of,
     takes_input,
 )
-from accelsim.workload.importers._torch_rows import COMPILED_FUNCTION, Leaf, Pass, Recording, Row, Tensor
+from accelsim.workload.importers._torch_rows import COMPILED_FUNCTION, Leaf, Operand, Pass, Recording, Row, Tensor
 from accelsim.workload.importers._torch_trace import SEVERAL_ROWS, Base, Settled, ask_for_batch, build, per_sample
 from accelsim.workload.importers._torch_words import CONVOLUTIONS, NOT_COUNTED, VIEWS
 from accelsim.workload.importing import ImportOptions
@@ -43,6 +44,36 @@ _USER_SCOPE = 7
 _NO_VALUE = frozenset({None, "<None>"})
 
 
+class _Attribute(TypedDict):
+    name: str
+    value: Scalar
+
+
+class _Operands(TypedDict, total=False):
+    """Operands of a node: per operand its value (of tensors their numbers), shape, type and strides."""
+
+    values: list[Plain]
+    shapes: list[Plain]
+    types: list[str]
+    strides: list[Plain]
+
+
+class _Node(TypedDict, total=False):
+    """A node as execution traces have it: new ones with `attrs`, old ones with these beside the rest."""
+
+    name: str
+    id: int
+    parent: int
+    ctrl_deps: int
+    attrs: list[_Attribute]
+    inputs: list[Plain] | _Operands
+    input_shapes: list[Plain]
+    input_types: list[str]
+    outputs: list[Plain] | _Operands
+    output_shapes: list[Plain]
+    output_types: list[str]
+
+
 def read(path: Path, options: ImportOptions) -> Trace:
     """Return the trace of the last complete step in the file at `path`.
 
@@ -52,7 +83,7 @@ def read(path: Path, options: ImportOptions) -> Trace:
     entries = Entries(path, "nodes")
     if options.batch is None:
         ask_for_batch(source, _first_calls(entries))
-    nodes = list(entries)
+    nodes: list[Any] = list(entries)
     data = entries.around()
     if not isinstance(data, dict) or not isinstance(data.get("nodes"), list):
         raise InputError(f"{source}: no execution trace of PyTorch: it has no list of nodes")
@@ -79,7 +110,7 @@ def _first_calls(entries: Iterable[Any]) -> Iterator[Row]:
             yield _row(node, position)
 
 
-def _nested(nodes: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> tuple[Row, ...]:
+def _nested(nodes: Sequence[_Node], rows: Sequence[Row]) -> tuple[Row, ...]:
     """Return the outermost calls of all threads.
 
     Nodes are numbered as they start and written as they end; both together say what ran inside what, also where an
@@ -99,8 +130,8 @@ def _nested(nodes: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> tuple[Ro
     return _with_ends(tops)
 
 
-def _by_parent(nodes: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> tuple[Row, ...]:
-    known = {row.start: row for row in rows}
+def _by_parent(nodes: Sequence[_Node], rows: Sequence[Row]) -> tuple[Row, ...]:
+    known: dict[int | None, Row] = {row.start: row for row in rows}
     tops: list[Row] = []
     for node, row in zip(nodes, rows, strict=True):
         parent = known.get(node.get("ctrl_deps", node.get("parent")))
@@ -122,8 +153,8 @@ def _with_ends(tops: Sequence[Row]) -> tuple[Row, ...]:
     return tuple(tops)
 
 
-def _row(node: Mapping[str, Any], position: int) -> Row:
-    attributes = {entry["name"]: entry["value"] for entry in node["attrs"]} if "attrs" in node else node
+def _row(node: _Node, position: int) -> Row:
+    attributes = _attributes(node)
     backward = int(attributes["scope"]) == 1 or int(attributes["fw_tid"]) != 0
     sequence = int(attributes["seq_id"])
     return Row(
@@ -131,8 +162,8 @@ def _row(node: Mapping[str, Any], position: int) -> Row:
         start=int(node["id"]),
         end=position,
         thread=int(attributes["tid"]),
-        inputs=tuple(_values(node, "inputs", "input")),
-        outputs=tuple(_values(node, "outputs", "output")),
+        inputs=tuple(_values(node, "inputs", "input_shapes", "input_types")),
+        outputs=tuple(_values(node, "outputs", "output_shapes", "output_types")),
         sequence=sequence if sequence >= 0 else None,
         forward_thread=int(attributes["fw_tid"]) if backward and sequence >= 0 else None,
         is_annotation=int(attributes["scope"]) == _USER_SCOPE,
@@ -140,18 +171,28 @@ def _row(node: Mapping[str, Any], position: int) -> Row:
     )
 
 
-def _values(node: Mapping[str, Any], field: str, flat: str) -> Iterator[Any]:
+def _attributes(node: _Node) -> Mapping[str, Any]:
+    return {entry["name"]: entry["value"] for entry in node["attrs"]} if "attrs" in node else node
+
+
+def _values(
+    node: _Node,
+    field: Literal["inputs", "outputs"],
+    flat_shapes: Literal["input_shapes", "output_shapes"],
+    flat_types: Literal["input_types", "output_types"],
+) -> Iterator[Operand]:
     given = node[field]
     if isinstance(given, dict):
-        values, shapes, types, strides = (given.get(key) for key in ("values", "shapes", "types", "strides"))
+        values, shapes, types = given.get("values"), given.get("shapes"), given.get("types")
+        strides = given.get("strides")
     else:
-        values, shapes, types, strides = given, node[f"{flat}_shapes"], node[f"{flat}_types"], None
+        values, shapes, types, strides = given, node[flat_shapes], node[flat_types], None
     for at, (value, shape, kind) in enumerate(zip(values or (), shapes or (), types or (), strict=True)):
         step = strides[at] if strides and at < len(strides) else None  # keyword arguments of kernels have none
         yield _value(value, shape, kind, step)
 
 
-def _value(value: Any, shape: Any, kind: str, strides: Any) -> Any:
+def _value(value: Any, shape: Any, kind: str, strides: Any) -> Operand:
     if "nullptr" in kind:
         return None
     if kind.startswith("Tensor"):
@@ -439,7 +480,7 @@ class _Flow:
 
     def constant(self, leaf: Leaf, at: int) -> Source | None:
         """See `Roles`; a kernel computed from parameters counts as constant."""
-        tensor = leaf.row.inputs[at]
+        tensor = leaf.row.tensor(at)
         value = self._value(tensor)
         kernel = leaf.row.word in CONVOLUTIONS
         if value.activation or value.noise or (value.derived and not kernel) or (len(tensor.shape) != 2 and not kernel):

@@ -6,14 +6,15 @@ What a profile says of weights and parameters is described in `accelsim.workload
 import contextlib
 import json
 import re
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, TypeGuard
 
 from accelsim.base.errors import InputError
+from accelsim.base.files import Plain
 from accelsim.workload.importers._torch_file import Entries
-from accelsim.workload.importers._torch_rows import LAUNCH, Recording, Row, Tensor
+from accelsim.workload.importers._torch_rows import LAUNCH, Operand, Recording, Row, Tensor, Thread
 from accelsim.workload.importers._torch_structure import Structure
 from accelsim.workload.importers._torch_trace import ask_for_batch, build
 from accelsim.workload.importing import ImportOptions
@@ -28,6 +29,39 @@ _MODULE = "nn.Module: "
 _FLOWS = frozenset({"fwdbwd", "async_cpu_to_gpu_forward", "forward_backward"})
 
 
+_Sizes = list[int] | list[list[int]]
+"""Of a tensor, or of each tensor of a list."""
+
+_Arguments = TypedDict(
+    "_Arguments",
+    {
+        "Input Dims": list[_Sizes],
+        "Input dims": list[_Sizes],
+        "Input type": list[str],
+        "Input Strides": list[_Sizes],
+        "Concrete Inputs": list[str],
+        "Sequence number": int,
+        "Fwd thread id": int,
+        "kernel_backend": str,
+    },
+    total=False,
+)
+
+
+class _Event(TypedDict, total=False):
+    """An event as profiles have it; one that is not is met where it is read (`_rows`)."""
+
+    ph: str
+    cat: str
+    name: str
+    ts: float
+    dur: float
+    pid: int | str
+    tid: int | str
+    id: int
+    args: _Arguments
+
+
 def read(path: Path, options: ImportOptions) -> Trace:
     """Return the trace of the last complete step in the profile at `path`.
 
@@ -37,14 +71,14 @@ def read(path: Path, options: ImportOptions) -> Trace:
     entries = Entries(path, "traceEvents")
     if options.batch is None:
         ask_for_batch(source, _first_calls(entries))
-    if not entries.mentions("Input Dims", "Input dims") and any(map(_is_of_host, entries)):
+    if not entries.mentions("Input Dims", "Input dims") and any(_is_of_host(entry) for entry in entries):
         raise InputError(f"{source}: holds no shapes; profile the step with record_shapes=True")
-    events = [event for entry in entries if isinstance(entry, dict) and (event := _kept(entry)) is not None]
+    events = [entry for entry in entries if _is_needed(entry)]
     data = entries.around()
     if not isinstance(data, dict) or not isinstance(data.get("traceEvents"), list):
         raise InputError(f"{source}: no profile of PyTorch: it has no list of traceEvents")
     calls = [event for event in events if event["ph"] == "X"]
-    if not any(map(_is_of_host, calls)):
+    if not any("::" in str(event.get("name")) for event in calls):
         raise InputError(
             f"{source}: holds no operation of the host; profile with ProfilerActivity.CPU among the activities"
         )
@@ -60,35 +94,37 @@ def read(path: Path, options: ImportOptions) -> Trace:
 # Reading
 
 
-def _is_of_host(event: Any) -> bool:
-    return isinstance(event, dict) and _kept(event) is not None and "::" in str(event.get("name"))
+def _is_of_host(entry: Plain) -> bool:
+    return _is_needed(entry) and "::" in str(entry.get("name"))
 
 
-def _first_calls(entries: Iterable[Any]) -> Iterator[Row]:
+def _first_calls(entries: Iterable[Plain]) -> Iterator[Row]:
     """Yield the calls of the host that can be read, in the order of the file."""
     for entry in entries:
-        if isinstance(entry, dict) and (event := _kept(entry)) is not None and _shapes(event) is not None:
+        if _is_needed(entry) and _shapes(entry) is not None:
             with contextlib.suppress(KeyError, TypeError, ValueError):
-                yield _row(event)
+                yield _row(entry)
 
 
-def _kept(entry: dict[str, Any]) -> dict[str, Any] | None:
-    """Drop events that are not needed: profiles are large, and most of it is kernels."""
+def _is_needed(entry: Plain) -> TypeGuard[_Event]:
+    """Whether an entry is an event to keep: profiles are large, and most of it is kernels."""
+    if not isinstance(entry, dict):
+        return False
     phase = entry.get("ph")
     category = str(entry.get("cat", "")).lower()
     is_call = phase == "X" and category in _CALLS
     is_module = phase == "X" and category == "python_function" and str(entry.get("name")).startswith(_MODULE)
     is_launch = phase == "X" and category in _RUNTIMES and LAUNCH.fullmatch(str(entry.get("name"))) is not None
     is_flow = phase in {"s", "f"} and category in _FLOWS
-    return entry if is_call or is_module or is_launch or is_flow else None
+    return is_call or is_module or is_launch or is_flow
 
 
-def _shapes(event: Mapping[str, Any]) -> Any:
+def _shapes(event: _Event) -> list[_Sizes] | None:
     arguments = event.get("args", {})
     return arguments.get("Input Dims", arguments.get("Input dims"))
 
 
-def _rows(source: str, calls: Sequence[Mapping[str, Any]], events: Sequence[Mapping[str, Any]]) -> tuple[Row, ...]:
+def _rows(source: str, calls: Sequence[_Event], events: Sequence[_Event]) -> tuple[Row, ...]:
     """Return the outermost calls of all threads; a call runs inside the one of its thread whose time spans its own."""
     try:
         made = sorted((_row(event) for event in calls), key=lambda row: (row.start, -row.end))
@@ -113,7 +149,7 @@ def _rows(source: str, calls: Sequence[Mapping[str, Any]], events: Sequence[Mapp
     return tuple(tops)
 
 
-def _row(event: Mapping[str, Any]) -> Row:
+def _row(event: _Event) -> Row:
     arguments, name = event.get("args", {}), str(event["name"])
     start = round(float(event["ts"]) * 1000)
     sequence = int(arguments.get("Sequence number", -1))
@@ -132,16 +168,16 @@ def _row(event: Mapping[str, Any]) -> Row:
     )
 
 
-def _inputs(arguments: Mapping[str, Any]) -> Iterator[Any]:
+def _inputs(arguments: _Arguments) -> Iterator[Operand]:
     shapes = arguments.get("Input Dims", arguments.get("Input dims")) or []
     kinds = arguments.get("Input type") or [""] * len(shapes)
-    strides = arguments.get("Input Strides") or [None] * len(shapes)
+    strides: Sequence[_Sizes | None] = arguments.get("Input Strides") or [None] * len(shapes)
     given = arguments.get("Concrete Inputs") or [""] * len(shapes)
     for shape, kind, step, value in zip(shapes, kinds, strides, given, strict=False):
         yield _value(shape, kind, step, value)
 
 
-def _value(shape: Any, kind: str, strides: Any, given: str) -> Any:
+def _value(shape: list[Any], kind: str, strides: list[Any] | None, given: str) -> Operand:
     if kind == "TensorList" or (shape and isinstance(shape[0], list)):
         steps = strides if strides and len(strides) == len(shape) else [None] * len(shape)
         return tuple(
@@ -153,7 +189,7 @@ def _value(shape: Any, kind: str, strides: Any, given: str) -> Any:
 
 
 @lru_cache(maxsize=4096)
-def _number(text: str) -> Any:
+def _number(text: str) -> Operand:
     """Read a recorded number, truth value or list of them; anything else is not known."""
     if not text:
         return None
@@ -165,7 +201,7 @@ def _number(text: str) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _forward_threads(rows: Sequence[Row], events: Sequence[Mapping[str, Any]]) -> dict[int, tuple[str, str]]:
+def _forward_threads(rows: Sequence[Row], events: Sequence[_Event]) -> dict[Thread | None, Thread]:
     """Return the thread that each number of a forward thread stands for.
 
     Where one thread alone ran forward calls it is that one; else the arrows from forward to backward calls tell.
@@ -175,13 +211,13 @@ def _forward_threads(rows: Sequence[Row], events: Sequence[Mapping[str, Any]]) -
     if len(forward) == 1:
         return dict.fromkeys((row.forward_thread for row in backward), next(iter(forward)))
     starts = {event["id"]: (str(event["pid"]), str(event["tid"])) for event in events if event["ph"] == "s"}
-    ends = {
-        (str(event["pid"]), str(event["tid"]), round(float(event["ts"]) * 1000)): event["id"]
+    ends: dict[tuple[Thread, int], int] = {
+        ((str(event["pid"]), str(event["tid"])), round(float(event["ts"]) * 1000)): event["id"]
         for event in events
         if event["ph"] == "f"
     }
-    found: dict[int, tuple[str, str]] = {}
+    found: dict[Thread | None, Thread] = {}
     for row in backward:
-        if (arrow := ends.get((*row.thread, row.start))) in starts:
+        if (arrow := ends.get((row.thread, row.start))) in starts:
             found.setdefault(row.forward_thread, starts[arrow])
     return found
