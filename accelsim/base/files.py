@@ -75,12 +75,15 @@ def several(form: type[FileModel]) -> GenericAlias:
     return GenericAlias(tuple, (form, ...))
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, *, goes_on: bool = False) -> str:
     """Return the text of `path`, unpacked when it ends in ``.gz`` and without a byte order mark.
+
+    `goes_on`: the command goes on with this file, which it writes again.
 
     Raises `InputError` when it cannot be read.
     """
-    note_input(path)
+    if not goes_on:
+        note_input(path)
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         return raw.decode("utf-8-sig")

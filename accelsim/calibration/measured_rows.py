@@ -77,8 +77,11 @@ def measurements_text(measurements: Iterable[Measurement]) -> str:
 
 
 def read_measurements(path: Path) -> list[Measurement]:
-    """Return the measurements in a CSV file. Raises `InputError`: one error, whatever the number of bad rows."""
-    reader = csv.DictReader(StringIO(read_text(path)))
+    """Return the measurements in a CSV file, for a run that goes on with them.
+
+    Raises `InputError`: one error, whatever the number of bad rows.
+    """
+    reader = csv.DictReader(StringIO(read_text(path, goes_on=True)))
     if tuple(reader.fieldnames or ()) != _COLUMNS:
         raise InputError(f"{path}: no file of measurements; the columns {','.join(_COLUMNS)} are needed")
     found: list[Measurement] = []

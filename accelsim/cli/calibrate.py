@@ -421,7 +421,7 @@ def _rows_of(path: Path, columns: Sequence[str]) -> list[list[str]]:
 
     if not path.exists():
         return []
-    header, *rows = list(csv.reader(StringIO(read_text(path)))) or [[]]
+    header, *rows = list(csv.reader(StringIO(read_text(path, goes_on=True)))) or [[]]
     if tuple(header) != tuple(columns) or any(len(row) != len(columns) for row in rows):
         raise InputError(f"{path}: cannot be appended to; the columns {','.join(columns)} are needed")
     return rows

@@ -112,7 +112,7 @@ def _check_layout(path: Path) -> None:
     from accelsim.base.files import read_text
     from accelsim.workload.exporters.scalesim import LAYOUT_COLUMNS
 
-    if path.exists() and not read_text(path).startswith(",".join(LAYOUT_COLUMNS)):
+    if path.exists() and not read_text(path, goes_on=True).startswith(",".join(LAYOUT_COLUMNS)):
         raise InputError(f"{path}: exists and is no layout file of ours; the one of this topology would replace it")
 
 

@@ -9,27 +9,27 @@ from accelsim.studies.sensitivity import Average, Sensitivity
 
 SHOWN = """\
 which                                            published    closed form  event engine, overlap
-average speedup                                      1.75x          1.82x                  1.86x
-throughput over earlier accelerators         2.97 - 25.22x  0.28 - 29.59x          0.29 - 31.07x
-energy efficiency over earlier accelerators   1.36 - 3.58x          6.39x                  6.61x
+average speedup                                      1.75x          1.82x                  1.87x
+throughput over earlier accelerators         2.97 - 25.22x  0.28 - 29.64x          0.29 - 31.14x
+energy efficiency over earlier accelerators   1.36 - 3.58x          6.40x                  6.62x
 
 speedup of BDWP at 2:8 over dense training
 workload               closed form  event engine, overlap
 resnet9_cifar10              1.92x                  1.96x
 vgg19_cifar100               1.93x                  1.97x
 vit_cifar100                 1.73x                  1.75x
-resnet18_tinyimagenet        1.80x                  1.86x
+resnet18_tinyimagenet        1.81x                  1.86x
 resnet50_imagenet            1.73x                  1.78x
 
 SAT, mean of the workloads, over earlier accelerators (GOP/s; GOP/s/W)
 which              design                       its number  closed form  event engine, overlap
-throughput         F-CNN                             62.06       22.40x                 23.53x
-throughput         Automatic compiler (FPL'19)         479        2.90x                  3.05x
+throughput         F-CNN                             62.06       22.45x                 23.58x
+throughput         Automatic compiler (FPL'19)         479        2.91x                  3.05x
 throughput         ETA                              610.98        2.28x                  2.39x
 throughput         ETA (CIFAR-ResNet20)             658.64        2.11x                  2.22x
-throughput         ETA (ResNet18)                   811.24        1.71x                  1.80x
-throughput         EF-Train                          46.99       29.59x                 31.07x
-energy efficiency  EF-Train                           6.09        6.39x                  6.61x
+throughput         ETA (ResNet18)                   811.24        1.72x                  1.80x
+throughput         EF-Train                          46.99       29.64x                 31.14x
+energy efficiency  EF-Train                           6.09        6.40x                  6.62x
 throughput         BFLOAT MLP training                5000        0.28x                  0.29x
 """
 
