@@ -234,7 +234,7 @@ class Result:
         >>> import accelsim as acs
         >>> result = acs.simulate(acs.load_trace("resnet9_cifar10"), acs.load_design("sat_vcu1525"), batch=64)
         >>> [(gain.layer, gain.stage, gain.runs, gain.why) for gain in result.layer_gains()[:2]]
-        [('conv1.0', 'FF', None, 'first layer'), ('conv1.0', 'WU', None, 'bdwp leaves WU dense')]
+        [('prep.0', 'FF', None, 'first layer'), ('prep.0', 'WU', None, 'bdwp leaves WU dense')]
         """
         from accelsim.results.gains import layer_gains  # noqa: PLC0415  which imports this module
 
