@@ -569,17 +569,28 @@ def _faked(fake: FakeTensorMode, value: Any) -> Any:
 
 
 def _role_of_result(call: Call, result: Tensor, held: Sequence[Held], batch: int, *, in_backward: bool) -> Held:
+    """What a result holds; the first line that applies decides.
+
+    | operands | operation | the result holds |
+    |---|---|---|
+    | parameters first | a view, a copy, repetitions | the same, repeated where the copies are the samples |
+    | data among them | any, but for parameters of the result's size beside a constant of the batch | a gradient in a
+      backward pass and where gradients are the only data, else an activation |
+    | no parameters | any | what the first that is no constant holds |
+    | parameters alone | a concatenation | all of them, joined |
+    | parameters | a product, or what picks elements | something derived from them |
+    | parameters | any other | the one of the result's size, else something derived |
+    """
     sources = [role for role in held if isinstance(role, Source)]
     alike = [source for source in sources if source.elements == result.numel()]
     if isinstance(held[0], Source | Derived) and (copies := _copies_of_first(call, held)):
         return replace(held[0], repeated=held[0].repeated or batch in copies)
-    if any(map(grows, held)) and not (alike and not {Role.ACTIVATION, Role.GRADIENT}.intersection(held)):
-        of_data = Role.GRADIENT if Role.ACTIVATION not in held and Role.GRADIENT in held else Role.ACTIVATION
-        return Role.GRADIENT if in_backward else of_data
+    of_data = {Role.ACTIVATION, Role.GRADIENT}.intersection(held)
+    if any(map(grows, held)) and (of_data or not alike):
+        return Role.GRADIENT if in_backward or of_data == {Role.GRADIENT} else Role.ACTIVATION
     if not any(isinstance(role, Source | Derived) for role in held):
         return next((role for role in held if role), None)
     if call.word in JOINS and len(sources) == len(held):
         return joined(sources)
-    if call.word in PRODUCTS or call.word == "convolution" or call.word in READ_WHAT_THEY_WRITE:
-        return derived_from(held, result)
-    return alike[0] if alike else derived_from(held, result)
+    picked = call.word in PRODUCTS or call.word == "convolution" or call.word in READ_WHAT_THEY_WRITE
+    return alike[0] if alike and not picked else derived_from(held, result)
