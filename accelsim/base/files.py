@@ -156,10 +156,21 @@ def validate(
         return model.model_validate_json(json.dumps(data) if text is None else text)
     except ValidationError as error:
         errors = error.errors(include_url=False)
+    _check_kind(model, data, source)
     inside = {item["loc"][:depth] for item in errors for depth in range(1, len(item["loc"]))}
     genuine = [item for item in errors if item["type"] != "too_short" or item["loc"] not in inside]
     problems = list(dict.fromkeys(_describe(model, data, dict(item)) for item in genuine))
     raise errors_of(source, [f"{source}{_line_of(path, lines)}: {text}" for path, text in problems])
+
+
+def _check_kind(model: type[BaseModel], data: Plain, source: str) -> None:
+    """Raise one `InputError` for a file of ours of another kind, of which every key would be an error."""
+    field = model.model_fields.get("format")
+    allowed = [str(name) for name in typing.get_args(field.annotation)] if field else []
+    found = data.get("format") if isinstance(data, dict) else None
+    kinds = {name.partition("/")[0] for name in allowed}
+    if isinstance(found, str) and found.startswith("accelsim-") and kinds and found.partition("/")[0] not in kinds:
+        raise InputError(f"{source}: is a file of another kind: format {found}; {' or '.join(allowed)} is needed")
 
 
 def errors_of(source: str, lines: Sequence[str]) -> InputError:

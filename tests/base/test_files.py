@@ -1,12 +1,15 @@
 """Reading JSON strictly and fast: the text itself is validated, with the same outcome as the data parsed from it."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import accelsim as acs
 from accelsim.base.files import parse_json, validate
+from accelsim.results.result_file import write_results
 from accelsim.workload.trace import Trace
 
 
@@ -37,3 +40,14 @@ def test_validating_the_text_is_validating_its_data(documented: dict[str, Any], 
         except acs.InputError as error:
             outcomes.append(str(error))
     assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize(
+    ("load", "needed"), [(acs.load_trace, "accelsim-trace/1"), (acs.load_design, "accelsim-design/1")]
+)
+def test_a_file_of_another_kind_is_one_error(load: Callable[[str], object], needed: str, tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    write_results(path, [acs.simulate(acs.load_trace("resnet9_cifar10"), acs.load_design("sat_vcu1525"), batch=8)])
+    with pytest.raises(acs.InputError) as caught:
+        load(str(path))
+    assert str(caught.value) == f"{path}: is a file of another kind: format accelsim-result/2; {needed} is needed"
