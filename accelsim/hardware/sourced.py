@@ -180,12 +180,17 @@ def _origin(path: str, entry: Mapping[str, Any]) -> Provenance:
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+_NOT_DECIMAL = re.compile(r"[:_]|^[-+]?0[0-9xob]")
+
+
 class _Loader(_SafeLoader):  # type: ignore[misc]
-    """YAML without its numbers to the base of sixty: 2:8 is a pattern and 10:50:10 a range, not 128 and 38,410."""
+    """YAML whose numbers are decimal: 2:8 is a pattern and 10:50:10 a range, not 128 and 38,410 to the base of 60, and
+    010 and 1_6 are no 8 and 16."""
 
     def resolve(self, kind: type[yaml.Node], value: str | None, implicit: tuple[bool, bool]) -> str:
         tag: str = super().resolve(kind, value, implicit)
-        return "tag:yaml.org,2002:str" if value and ":" in value and tag.endswith((":int", ":float")) else tag
+        is_number = value is not None and tag.endswith((":int", ":float"))
+        return "tag:yaml.org,2002:str" if is_number and _NOT_DECIMAL.search(str(value)) else tag
 
 
 def parse_yaml(text: str, source: str) -> tuple[Plain, dict[str, int]]:
@@ -269,6 +274,13 @@ def _leaf_problems(entry: Mapping[str, Plain]) -> Iterator[str]:
     for key in ("low", "high"):
         if key in entry and (isinstance(entry[key], bool) or not isinstance(entry[key], int | float)):
             yield f"{key}: got {entry[key]!r}; a number is needed"
+            return
+    low, value, high = (entry.get(key) for key in ("low", "value", "high"))
+    if isinstance(value, int | float):
+        if isinstance(low, int | float) and low > value:
+            yield f"low: got {low!r}, which is above the value {value!r}"
+        if isinstance(high, int | float) and high < value:
+            yield f"high: got {high!r}, which is below the value {value!r}"
 
 
 @cache

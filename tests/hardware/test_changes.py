@@ -170,3 +170,22 @@ def test_the_design_that_is_named_beside_a_file_has_to_be_its_own(sat: Design) -
             f"{start}: bw.json was made on sat_vcu1525 + DRAM 9.6 GB/s, another design: {apart}; leave the option out, or"
             " simulate again"
         )
+
+
+@pytest.mark.parametrize("text", ["010", "1_6", "0x10", "0b11", "00", "1:0"])
+def test_numbers_are_decimal(text: str, sat: Design, tmp_path: Path) -> None:
+    """010 is 8 and 1_6 is 16 in YAML 1.1: neither is guessed."""
+    with pytest.raises(acs.InputError) as caught:
+        override(sat, {"array.rows": text})
+    assert str(caught.value) == f'--set: array.rows: got "{text}"; should be a valid integer'
+    path = written(tmp_path, f"base: sat_vcu1525\narray:\n  rows: {text}\n")
+    assert error_of(path) == f'{path}:3: array.rows: got "{text}"; should be a valid integer'
+
+
+def test_a_range_holds_its_value(tmp_path: Path) -> None:
+    entry = "{value: 2e8, source: me, confidence: assumption, low: 3e8, high: 1e8}".replace("e8", "00000000")
+    path = written(tmp_path, f"base: sat_vcu1525\nclock_hz: {entry}\n")
+    assert error_of(path) == (
+        f"{path}:2: clock_hz: low: got 300000000, which is above the value 200000000\n"
+        f"{path}:2: clock_hz: high: got 100000000, which is below the value 200000000"
+    )
