@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from accelsim.base.errors import InputError
+from accelsim.base.errors import InfeasibleError, InputError
 from accelsim.cli.axes import axis_options, command_line, cores, read_sweep
 from accelsim.cli.options import announce_compilation, check_output
 from accelsim.cli.progress import progress_bar
@@ -38,7 +38,7 @@ def sweep_command(sources: tuple[str, ...], output: str, jobs: int | None, dask:
     row of inputs and metrics for each.
 
     Rows are saved as they are done. The same command goes on where it was interrupted, and does nothing twice. A
-    point that cannot be simulated is a row with the reason.
+    point that cannot be simulated is a row with the reason; where none can, the exit code is 3.
     """
     from accelsim.sweep.run import journal_of, run_sweep
 
@@ -64,8 +64,7 @@ def sweep_command(sources: tuple[str, ...], output: str, jobs: int | None, dask:
     except KeyboardInterrupt:
         click.echo(f"interrupted: {done:,} points are saved in {journal_of(target)}; go on with: {again}", err=True)
         return 130
-    _report(sweep, outcome, target)
-    return 0
+    return _report(sweep, outcome, target)
 
 
 @contextlib.contextmanager
@@ -79,7 +78,8 @@ def _executor(dask: str | None, jobs: int) -> Iterator[Any]:
         yield found
 
 
-def _report(sweep: "Sweep", outcome: "Outcome", target: Path) -> None:
+def _report(sweep: "Sweep", outcome: "Outcome", target: Path) -> int:
+    """Say what came out; the exit code is that of infeasible input where no point could be simulated."""
     from accelsim.base.units import show
     from accelsim.cli.screen import column_of, console, short_titles, table_of
     from accelsim.sweep.axes import Levels
@@ -109,6 +109,11 @@ def _report(sweep: "Sweep", outcome: "Outcome", target: Path) -> None:
     failed = "".join(f"; {count:,} {status}" for status, count in counts.items() if status != "ok")
     click.echo(f"{outcome.points:,} points{again}{failed}")
     click.echo(f"written: {target}" if target == outcome.journal else f"written: {target} and {outcome.journal}")
+    if best:
+        return 0
+    reason = next(iter(csv.DictReader(outcome.journal.read_text().splitlines())))["reason"]
+    click.echo(f"error: no point can be simulated; the first: {reason}", err=True)
+    return InfeasibleError.exit_code
 
 
 def _best_of(journal: Path) -> tuple[dict[str, list[dict[str, str]]], dict[str, int]]:

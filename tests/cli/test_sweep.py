@@ -87,8 +87,9 @@ def test_points_that_cannot_be_simulated_are_rows(run, tmp_path: Path) -> None:
     assert code == 0
     assert [row["status"] for row in rows_of(path)] == ["infeasible", "error", "ok", "error"]
     assert "4 points; 1 infeasible; 2 error\n" in out
-    code, out, _ = run("sweep", *QUICK, "--vary", "buffers.x_bytes=1", "-o", str(tmp_path / "none.csv"))
-    assert (code, out) == (0, f"1 points; 1 infeasible\nwritten: {tmp_path / 'none.csv'}\n")
+    code, out, err = run("sweep", *QUICK, "--vary", "buffers.x_bytes=1", "-o", str(tmp_path / "none.csv"))
+    assert (code, out) == (3, f"1 points; 1 infeasible\nwritten: {tmp_path / 'none.csv'}\n")
+    assert err.startswith("error: no point can be simulated; the first: operation '")
 
 
 def test_designs_that_their_device_cannot_hold_are_not_simulated(run, tmp_path: Path) -> None:
