@@ -1,8 +1,11 @@
 """The command line. Each sub-command stands in a module of this package and is imported only when it runs."""
 
 import importlib
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import click
 
@@ -72,14 +75,27 @@ def _cli() -> None:
     """
 
 
+@contextmanager
+def _ending_as_interrupted() -> Iterator[None]:
+    """Within this, SIGTERM takes the road of an interrupt: work that is done is kept, and said to be."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0 done, 2 bad input, 3 infeasible, 130 interrupted.
+    """Run the command line and return its exit code: 0 done, 2 bad input, 3 infeasible, 130 interrupted or ended.
 
     Without a command it prints help.
     """
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
-        with keeping_inputs():
+        with keeping_inputs(), _ending_as_interrupted():
             code = _cli.main(args=arguments, prog_name="accelsim", standalone_mode=False)
     except AccelsimError as error:
         for line in str(error).splitlines():

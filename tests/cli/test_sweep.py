@@ -174,8 +174,8 @@ def test_parquet(run, tmp_path: Path) -> None:
 LONG = ["--vary", "dram.bandwidth_gb_per_s=1:400:1", "--vary", "array.rows=8:64:8", "--vary", "array.cols=8:64:8"]
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
-def test_an_interrupt_says_how_to_go_on(tmp_path: Path, jobs: str) -> None:
+@pytest.mark.parametrize(("jobs", "end"), [("1", "terminal"), ("2", "terminal"), ("1", "SIGTERM"), ("2", "SIGTERM")])
+def test_an_interrupt_says_how_to_go_on(tmp_path: Path, jobs: str, end: str) -> None:
     path = tmp_path / "r.csv"
     arguments = [TRACE, *LONG, "--where", "array.rows >= 16", "--batch", "32", "--jobs", jobs, "-o", str(path)]
     command = [sys.executable, "-m", "accelsim", "sweep", *arguments]
@@ -185,7 +185,10 @@ def test_an_interrupt_says_how_to_go_on(tmp_path: Path, jobs: str) -> None:
         while not path.exists() or path.read_bytes().count(b"\n") < 5:
             assert process.poll() is None, process.communicate()
             time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        if end == "terminal":
+            os.killpg(process.pid, signal.SIGINT)  # all processes
+        else:
+            process.terminate()
         out, err = process.communicate()
     content = path.read_text()
     saved = content.count("\n") - 1
