@@ -83,8 +83,8 @@ class Dram(FileModel):
     """External memory."""
 
     channels: Count = Field(description="memory channels; their bandwidth together is bandwidth_gb_per_s")
-    bandwidth_gb_per_s: Annotated[float, Field(gt=0, le=1e6, description="10^9 bytes/s, all channels together")]
-    efficiency: Annotated[float, Field(gt=0, le=1, description="share of the bandwidth left by refresh and turnaround")]
+    bandwidth_gb_per_s: Annotated[float, Field(ge=1e-3, le=1e6, description="10^9 bytes/s, all channels together")]
+    efficiency: Annotated[float, Field(ge=0.01, le=1, description="share of the bandwidth left by refresh and turnaround")]
     dma_channels: Annotated[int, Field(ge=2, le=1024, description="transfers under way at once; one is the array's")]
 
 
@@ -145,7 +145,7 @@ class Design(SourcedModel):
     format: Literal["accelsim-design/1"]
     name: Annotated[str, Field(min_length=1, max_length=200)]
     description: str
-    clock_hz: Annotated[float, Field(gt=0, le=1e11, description="clock of the whole chip")]
+    clock_hz: Annotated[float, Field(ge=1e6, le=1e11, description="clock of the whole chip")]
     array: Array
     buffers: Buffers
     dram: Dram
