@@ -111,7 +111,7 @@ def test_a_bare_number_is_refused_with_what_to_write(tmp_path: Path) -> None:
         ("array.rows", "9999999999", "--set: array.rows: got 9999999999; should be less than or equal to 1048576"),
         ("clock_hz", ".nan", "--set: clock_hz: got NaN; should be a finite number"),
         ("clock_hz", "1e400", "--set: clock_hz: got Infinity; should be"),
-        ("dram.bandwidth_gb_per_s", "0", "--set: dram.bandwidth_gb_per_s: got 0; should be greater than 0"),
+        ("dram.bandwidth_gb_per_s", "0", "--set: dram.bandwidth_gb_per_s: got 0; should be greater than or equal to 0.001"),
         ("schedule.dataflow", "oss", "--set: schedule.dataflow: got \"oss\"; did you mean 'os'?; allowed: auto, os, ws, is"),
         ("schedule.dataflow", "is",
          "--set: top level: schedule.dataflow: got 'is'; the array has os, ws (array.dataflows)"),
