@@ -114,6 +114,7 @@ def test_the_list_that_a_message_shows_works(run) -> None:
 
 @pytest.mark.parametrize("spec", ["64:int64:VOCAB", "64:int64", "64xint64", "64:int32:100"])
 def test_a_message_shows_how_tokens_are_given(run, spec: str) -> None:
+    pytest.importorskip("torch", reason="tracing needs the torch extra")
     assert run("trace", "nothing.py:model", "--input", spec, "-o", "trace.json") == (
         2, "", f"error: input '{spec}': SIZExSIZE as in 3x64x64 (float32, without the batch) or SIZE:int64:BOUND as in"
         " 128:int64:30522 (128 tokens below 30522, the size of the vocabulary) is needed\n",
