@@ -273,7 +273,7 @@ class Conv(_Convolution):
         """Shape of the weights: (out_channels, in_channels / groups, *kernel)."""
         return self.out_channels, self.in_channels // self.groups, *self.kernel
 
-    @property
+    @cached_property
     def out_size(self) -> tuple[int, ...]:
         """Output size per spatial dimension."""
         sizes = zip(self.in_size, self.kernel, self.stride, self.padding, self.dilation, strict=True)
@@ -301,7 +301,7 @@ class ConvTranspose(_Convolution):
         """Shape of the weights: (in_channels, out_channels / groups, *kernel)."""
         return self.in_channels, self.out_channels // self.groups, *self.kernel
 
-    @property
+    @cached_property
     def out_size(self) -> tuple[int, ...]:
         """Output size per spatial dimension."""
         sizes = zip(
