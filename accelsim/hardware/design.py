@@ -84,7 +84,9 @@ class Dram(FileModel):
 
     channels: Count = Field(description="memory channels; their bandwidth together is bandwidth_gb_per_s")
     bandwidth_gb_per_s: Annotated[float, Field(ge=1e-3, le=1e6, description="10^9 bytes/s, all channels together")]
-    efficiency: Annotated[float, Field(ge=0.01, le=1, description="share of the bandwidth left by refresh and turnaround")]
+    efficiency: Annotated[
+        float, Field(ge=0.01, le=1, description="share of the bandwidth left by refresh and turnaround")
+    ]
     dma_channels: Annotated[int, Field(ge=2, le=1024, description="transfers under way at once; one is the array's")]
 
 

@@ -48,7 +48,9 @@ def write_ablation(folder: Path, rows: Sequence[AblationRow], command: str) -> N
     write_atomically(folder / "ablation.csv", frame.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
     write_atomically(folder / "table.md", ablation_table(rows, command))
     with new_figure("double") as figure:
-        draw_ablation(panel_frame(rows), figure)
+        workloads = list(dict.fromkeys(row.workload for row in rows))
+        what = workloads[0] if len(workloads) == 1 else f"{len(workloads)} workloads"
+        draw_ablation(panel_frame(rows), figure, f"{what} on {rows[0].design}, {rows[0].batch} samples")
         for suffix in (".svg", ".png"):
             save_figure(figure, folder / f"ablation{suffix}")
 

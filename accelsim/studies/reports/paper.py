@@ -17,6 +17,7 @@ from accelsim.studies.sensitivity import UNVARIED, Sensitivity, bandwidth_for, s
 
 __all__ = ["paper_frames", "paper_text", "speedup_frame", "tornado_frame", "write_paper"]
 
+_TITLE = f"{DESIGN}, BDWP 2:8, {len(WORKLOADS)} workloads, 512 samples"
 TORNADO_LABEL = "average speedup of BDWP 2:8 over dense, closed form"
 """What the axis of the figure on sensitivity says."""
 
@@ -35,12 +36,12 @@ def write_paper(folder: Path, progress: Progress = silent) -> Paper:
     write_atomically(folder / "report.md", paper_text(paper, moved, needed))
     tornado = tornado_frame(paper, moved)
     with new_figure("double") as figure:
-        draw_claims(speedup_frame(paper).assign(published=target), figure)
+        draw_claims(speedup_frame(paper).assign(published=target), figure, _TITLE)
         for suffix in (".svg", ".png"):
             save_figure(figure, folder / f"speedups{suffix}")
     with new_figure("double") as figure:
         base = paper.average_speedup("closed")
-        draw_tornado(tornado.assign(base=base, published=target), figure, label=TORNADO_LABEL)
+        draw_tornado(tornado.assign(base=base, published=target), figure, _TITLE, label=TORNADO_LABEL)
         for suffix in (".svg", ".png"):
             save_figure(figure, folder / f"sensitivity{suffix}")
     return paper

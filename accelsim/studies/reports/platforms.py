@@ -59,7 +59,8 @@ def write_platforms(folder: Path) -> None:
     _write_csv(folder / "comparison.csv", frame)
     write_atomically(folder / "comparison.md", "\n".join(_comparison_lines(contenders)) + "\n")
     with new_figure("double") as figure:
-        draw_platforms(frames.contenders_frame(frame), figure, "", x="throughput_gops")
+        title = f"geometric means over {len(WORKLOADS)} workloads, a training step of {_BATCH} samples"
+        draw_platforms(frames.contenders_frame(frame), figure, title, x="throughput_gops")
         for suffix in (".svg", ".png"):
             save_figure(figure, folder / f"comparison{suffix}")
     write_accuracy(folder, [check_platforms(name) for name in PLATFORM_CHECKS], shipped=True)
@@ -134,11 +135,17 @@ def write_accuracy(folder: Path, found: Sequence[Accuracy], *, shipped: bool) ->
         if shown.empty:
             continue
         with new_figure("double") as figure:
-            draw_predicted(frames.predicted_frame(shown, "platform"), figure, "", words=words)
+            unread = "; rows that no fit has read" if shown["held_out"].all() else ""
+            draw_predicted(frames.predicted_frame(shown, "platform"), figure, _TITLES[each.check] + unread, words=words)
             for suffix in (".svg", ".png"):
                 save_figure(figure, folder / f"{each.check}{suffix}")
     write_atomically(folder / "accuracy.md", "\n".join(lines) + "\n")
 
+
+_TITLES = {
+    "throughput": "training steps of GPUs and edge modules, measured and estimated",
+    "sparse-gemm": "2:4 products of GPUs, measured and estimated",
+}
 
 _WORDS = {
     "throughput": (("measured (samples/s)", "predicted (samples/s)"), "samples/s"),
