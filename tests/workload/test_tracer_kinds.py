@@ -644,4 +644,9 @@ def test_one_of_two_ranks_is_what_it_computes_and_sends(tmp_path, way):
         sent = [op for op in made.operations if op.kind == "collective"]
         assert [(op.name, op.direction, op.bytes, op.scales_with_batch) for op in sent] == messages
         assert {op.group for op in sent} == {2}
+        scattered = (
+            "gradients are scattered over 2 ranks, each of which updates its part of the parameters; the update of the"
+            " trace is that of all of them"
+        )
+        assert (scattered in made.origin.assumptions) is (way == "sharded")
         assert {op.input_gradient for op in made.operations if op.kind in VECTOR_KINDS} == {None}  # all have a backward

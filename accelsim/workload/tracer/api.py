@@ -37,6 +37,7 @@ from accelsim.workload.rules import Entry
 from accelsim.workload.trace import FORMAT, VECTOR_KINDS, Trace, save_trace
 from accelsim.workload.tracer.beyond import entries_beyond, notes_of_entries, settle_updates
 from accelsim.workload.tracer.checking import check_complete
+from accelsim.workload.tracer.collectives import scattered_gradients
 from accelsim.workload.tracer.entries import (
     Counted,
     OneRecord,
@@ -406,7 +407,7 @@ def _trace_of(
                 f"torch {torch.__version__.partition('+')[0]}",
                 f"python {'.'.join(platform.python_version_tuple()[:2])}",
             ],
-            "assumptions": [*header.assumptions, *left_out],
+            "assumptions": [*header.assumptions, *scattered_gradients(step.messages), *left_out],
             "command": header.command,
             "batch": batch,
             "steps": steps,

@@ -10,7 +10,7 @@ from accelsim.workload.rules import Entry
 from accelsim.workload.tracer.roles import tensors_in
 from accelsim.workload.tracer.works import Call
 
-__all__ = ["Message", "entries_of_messages", "message_of"]
+__all__ = ["Message", "entries_of_messages", "message_of", "scattered_gradients"]
 
 _OPERATIONS = {
     "allreduce": "all_reduce",
@@ -72,6 +72,17 @@ def _ranks(parts: Sequence[Any]) -> int:
             except (LookupError, RuntimeError, ValueError):  # the name of a reduction
                 continue
     return int(torch.distributed.get_world_size())
+
+
+def scattered_gradients(messages: Sequence[Message]) -> Iterator[str]:
+    """Yield a note where a rank keeps a part of the gradients alone, as in a step of sharded parameters."""
+    scattered = {message.group for message in messages
+                 if message.operation == "reduce_scatter" and message.direction == "BP"}  # fmt: skip
+    for group in sorted(scattered - {1}):
+        yield (
+            f"gradients are scattered over {group} ranks, each of which updates its part of the parameters; the update"
+            " of the trace is that of all of them"
+        )
 
 
 def entries_of_messages(messages: Sequence[Message], batch: int) -> Iterator[Entry]:
