@@ -95,7 +95,7 @@ def test_lists_schemas_and_checks(run, tmp_path: Path) -> None:
     assert TRACE in run("list", "workloads")[1]
     assert "sat_vcu1525_dense" in run("list", "designs")[1]
     assert "transposable" in run("list", "methods")[1]
-    for kind in ("trace", "design", "energy", "plan"):
+    for kind in ("trace", "design", "energy", "plan", "run"):
         assert json.loads(run("schema", kind)[1])["type"] == "object"
     bad = tmp_path / "bad.json"
     bad.write_text('{"format": "accelsim-trace/1"}')
