@@ -62,11 +62,10 @@ EXPRESSION = "accelsim/sweep/expression.py"
 BATCHED = "accelsim/sweep/batched.py"
 RUN_SWEEP = "accelsim/sweep/run.py"
 MEASURE = "accelsim/workload/tracer/measure.py"
-WORKS = "accelsim/workload/tracer/works.py"
+RULES_OF_TRACES = "accelsim/workload/rules.py"
 LINKING = "accelsim/workload/tracer/linking.py"
 SCALESIM = "accelsim/workload/importers/scalesim.py"
 KINETO = "accelsim/workload/importers/kineto.py"
-ONNX_WORKS = "accelsim/workload/importers/_onnx_works.py"
 TORCH_RNN = "accelsim/workload/importers/_torch_rnn.py"
 
 PLUGIN = """
@@ -447,14 +446,14 @@ FAULTS = (
     ),
     Fault(
         "tracer", MEASURE, "_by_chance", "what one group would obey by chance all would",
-        "int(counts.sum()) * math.log(one) > math.log(_BY_CHANCE)", "math.log(one) > math.log(_BY_CHANCE)",
+        "dense.nonzeros / dense.elements, share * int(counts.sum()))", "dense.nonzeros / dense.elements, 1)",
     ),
     Fault(
         "tracer", MEASURE, "density", "elements that a view repeats make an operand sparse",
         "tensor.numel() if sparse else flat.numel()", "tensor.numel()",
     ),
     Fault(
-        "tracer", WORKS, "_pooling_reads", "a window of an adaptive pooling ends before its last element",
+        "tracer", RULES_OF_TRACES, "of_windows", "a window of an adaptive pooling ends before its last element",
         "-(-(i + 1) * size // out) - i * size // out", "(i + 1) * size // out - i * size // out",
     ),
     Fault(
@@ -478,7 +477,7 @@ FAULTS = (
         "while around and around[-1].end <= row.start:", "while around and around[-1].end < row.start:",
     ),
     Fault(
-        "importers", ONNX_WORKS, "product", "a grouped product has the rows of all groups in each",
+        "importers", RULES_OF_TRACES, "with_weight", "a grouped product has the rows of all groups in each",
         "vectors * batch // groups", "vectors * batch",
     ),
     Fault(

@@ -67,3 +67,10 @@ def test_a_larger_array_agrees_too(dataflow: str) -> None:
     case = {"m": 150, "n": 70, "k": 288, "rows": 32, "cols": 32, "macs_per_pe": 2, "adder_latency": 8,
             "dataflow": dataflow, "pattern": "2:8", "interleave": (2, 4), "overlapped": True, "ports": (8, 2)}  # fmt: skip
     assert gemm_on_array(**case) == gemm_on_array(**case, array_model="register")
+
+
+def test_a_column_port_does_not_pass_the_empty_macs_of_a_flat_group() -> None:
+    """3:8 on PEs of two MACs: each group takes two slots, the second of which holds one weight."""
+    case = {"m": 4, "n": 6, "k": 40, "rows": 3, "cols": 2, "macs_per_pe": 2, "adder_latency": 2, "dataflow": "ws",
+            "pattern": "3:8", "variant": "flat", "overlapped": False, "ports": (None, 1)}  # fmt: skip
+    assert gemm_on_array(**case) == gemm_on_array(**case, array_model="register")
