@@ -525,7 +525,7 @@ def run_tests(suite: Suite, folder: Path) -> str:
         return f"hang: the tests took over {TIMEOUT_S} s"
     if done.returncode == 0:
         return PASSED
-    failed = re.search(r"^FAILED (\S+?::\w+)", done.stdout, re.MULTILINE)
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+?::\w+)", done.stdout, re.MULTILINE)  # an error: in what it sets up
     if done.returncode != 1 or failed is None:  # no test could judge: the check itself is broken
         raise RuntimeError(
             f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout[-4000:]}{done.stderr[-2000:]}"
