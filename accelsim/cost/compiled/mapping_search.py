@@ -303,10 +303,8 @@ def fastest(gemm, machine, mappings, limit, every=EVERY_TRIP):
     row, order, size, cycles, array_cycles, moved = -1, -1, Mnk(0, 0, 0), np.int64(-1), np.int64(0), np.inf
     evaluated, pruned = np.int64(0), np.int64(0)
     compute, jobs = np.empty((2, 2, 2), np.int64), np.empty(MOST_JOBS, JOBS)
-    ranked, tiles = (
-        ranked_mappings(gemm, machine, mappings),
-        np.empty(most_lengths(shape.m, every) * most_lengths(shape.n, every), TILES),
-    )
+    ranked = ranked_mappings(gemm, machine, mappings)
+    tiles = np.empty(most_lengths(shape.m, every) * most_lengths(shape.n, every), TILES)
     for place in range(ranked.shape[0]):
         one = ranked[place]
         v, mapping = one.row, mapping_at(mappings, one.row)
@@ -359,10 +357,8 @@ def candidates_within(gemm, machine, mappings, limit, kept, every=EVERY_TRIP):
     many as there is room for; return their number or, where they exceed the room, that would have been."""
     shape, bytes_per_cycle = gemm.shape, machine.bytes_per_cycle
     compute, stored = np.empty((2, 2, 2), np.int64), np.int64(0)
-    ranked, tiles = (
-        ranked_mappings(gemm, machine, mappings),
-        np.empty(most_lengths(shape.m, every) * most_lengths(shape.n, every), TILES),
-    )
+    ranked = ranked_mappings(gemm, machine, mappings)
+    tiles = np.empty(most_lengths(shape.m, every) * most_lengths(shape.n, every), TILES)
     for place in range(ranked.shape[0]):
         one = ranked[place]
         v, mapping = one.row, mapping_at(mappings, one.row)
