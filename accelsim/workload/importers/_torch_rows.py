@@ -11,7 +11,7 @@ import typing
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import prod
 
 from accelsim.base.errors import InputError
@@ -30,6 +30,7 @@ __all__ = [
     "Thread",
     "choose_pass",
     "is_product",
+    "may_be_product",
 ]
 
 _COMPOSITE_WORDS = (
@@ -136,7 +137,7 @@ class Row:
     @property
     def word(self) -> str:
         """The bare name of the operation: ``aten::_softmax`` and ``aten::softmax_`` are both softmax."""
-        return self.name.rpartition("::")[2].strip("_").removeprefix("native_")
+        return _word(self.name)
 
     @property
     def is_operation(self) -> bool:
@@ -179,6 +180,11 @@ class Row:
         """Yield all calls below this one, in order."""
         for child in self.children:
             yield from child.walk()
+
+
+@lru_cache(maxsize=4096)
+def _word(name: str) -> str:
+    return name.rpartition("::")[2].strip("_").removeprefix("native_")
 
 
 def _tensors_in(values: Sequence[Operand]) -> Iterator[Tensor]:
@@ -390,7 +396,12 @@ class _Draft:
 
 def is_product(row: Row) -> bool:
     """Whether a call multiplies matrices, convolves, or computes attention."""
-    return row.is_operation and row.told != "ignore" and _PRODUCT.fullmatch(row.word) is not None
+    return row.is_operation and row.told != "ignore" and may_be_product(row.name)
+
+
+def may_be_product(name: str) -> bool:
+    """Whether a call of this name, made by a dispatcher or a compiler, is a product."""
+    return _PRODUCT.fullmatch(_word(name)) is not None
 
 
 def _drafts(units: Sequence[tuple[Row, tuple[Row, ...]]]) -> list[_Draft]:

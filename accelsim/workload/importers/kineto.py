@@ -6,6 +6,7 @@ What a profile says of weights and parameters is described in `accelsim.workload
 import contextlib
 import json
 import re
+from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +15,15 @@ from typing import Any, TypedDict, TypeGuard
 from accelsim.base.errors import InputError
 from accelsim.base.files import Plain
 from accelsim.workload.importers._torch_file import Entries
-from accelsim.workload.importers._torch_rows import LAUNCH, Operand, Recording, Row, Tensor, Thread
+from accelsim.workload.importers._torch_rows import (
+    LAUNCH,
+    Operand,
+    Recording,
+    Row,
+    Tensor,
+    Thread,
+    may_be_product,
+)
 from accelsim.workload.importers._torch_structure import Structure
 from accelsim.workload.importers._torch_trace import ask_for_batch, build
 from accelsim.workload.importing import ImportOptions
@@ -69,11 +78,13 @@ def read(path: Path, options: ImportOptions) -> Trace:
     """
     source = str(path)
     entries = Entries(path, "traceEvents")
-    if options.batch is None:
-        ask_for_batch(source, _first_calls(entries))
-    if not entries.mentions("Input Dims", "Input dims") and any(_is_of_host(entry) for entry in entries):
+    events = list[_Event]()
+    arriving = _needed(entries, events)
+    if not entries.mentions("Input Dims", "Input dims") and any("::" in str(event.get("name")) for event in arriving):
         raise InputError(f"{source}: holds no shapes; profile the step with record_shapes=True")
-    events = [entry for entry in entries if _is_needed(entry)]
+    if options.batch is None:
+        ask_for_batch(source, _products(arriving))
+    deque(arriving, maxlen=0)  # the rest
     data = entries.around()
     if not isinstance(data, dict) or not isinstance(data.get("traceEvents"), list):
         raise InputError(f"{source}: no profile of PyTorch: it has no list of traceEvents")
@@ -84,6 +95,8 @@ def read(path: Path, options: ImportOptions) -> Trace:
         )
     if not any(_shapes(event) is not None for event in calls):
         raise InputError(f"{source}: holds no shapes; profile the step with record_shapes=True")
+    if not options.calls and not any(map(may_be_product, {str(event.get("name")) for event in calls})):
+        calls = [event for event in calls if "::" not in str(event.get("name"))]  # what explains it is quickly read
     recording = Recording(source=source, rows=_rows(source, calls, events))
     version = data.get("schemaVersion")
     return build(
@@ -94,16 +107,20 @@ def read(path: Path, options: ImportOptions) -> Trace:
 # Reading
 
 
-def _is_of_host(entry: Plain) -> bool:
-    return _is_needed(entry) and "::" in str(entry.get("name"))
-
-
-def _first_calls(entries: Iterable[Plain]) -> Iterator[Row]:
-    """Yield the calls of the host that can be read, in the order of the file."""
+def _needed(entries: Iterable[Plain], events: list[_Event]) -> Iterator[_Event]:
+    """Yield the events to keep, as they are parsed, and add each to `events`."""
     for entry in entries:
-        if _is_needed(entry) and _shapes(entry) is not None:
+        if _is_needed(entry):
+            events.append(entry)
+            yield entry
+
+
+def _products(events: Iterable[_Event]) -> Iterator[Row]:
+    """Yield the calls that may be products and can be read, in the order of the file."""
+    for event in events:
+        if may_be_product(str(event.get("name"))) and _shapes(event) is not None:
             with contextlib.suppress(KeyError, TypeError, ValueError):
-                yield _row(entry)
+                yield _row(event)
 
 
 def _is_needed(entry: Plain) -> TypeGuard[_Event]:

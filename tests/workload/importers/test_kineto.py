@@ -593,6 +593,15 @@ def test_refused(tmp_path, case):
     assert error_of(path, 8) == f"{path}: {message}"
 
 
+@pytest.mark.parametrize("batch", [8, None])
+def test_a_recording_without_products_is_refused_before_its_calls_are_read(tmp_path, monkeypatch, batch):
+    read = []
+    monkeypatch.setattr("accelsim.workload.importers.kineto._row", read.append)
+    path = profile(tmp_path, [PLAIN] * 50)
+    assert error_of(path, batch) == f"{path}: {REFUSED['nothing forward'][2]}"
+    assert read == []
+
+
 def test_the_batch_must_be_given(tmp_path):
     path = profile(tmp_path, [LAYER])
     assert error_of(path, None) == (
