@@ -36,7 +36,7 @@ from accelsim.plots.layers import (
     speedup_scale,
 )
 from accelsim.plots.paper import plot_speedups, plot_tornado
-from accelsim.plots.points import plot_platforms, plot_predicted
+from accelsim.plots.points import plot_platforms, plot_predicted, plot_region
 from accelsim.plots.roofline import plot_roofline, write_on_slope
 from accelsim.plots.style import explain, fitted, new_figure, width_of
 from accelsim.plots.sweep import plot_pareto, plot_sweep, plot_sweep_map
@@ -65,6 +65,7 @@ __all__ = [
     "draw_pareto",
     "draw_platforms",
     "draw_predicted",
+    "draw_region",
     "draw_roofline",
     "draw_speedup",
     "draw_stacks",
@@ -476,6 +477,13 @@ def draw_claims(frame: pd.DataFrame, figure: Figure, title: str = "") -> None:
     for some, ax in zip(rows, panels, strict=True):
         plot_speedups(frame[frame["workload"].isin(some)], ax, frame["published"].iloc[0])
     _finish(figure, panels, title)
+
+
+def draw_region(frame: pd.DataFrame, figure: Figure, title: str = "") -> None:
+    """Draw designs by peak and bytes per MAC, in the groups of what they agree with."""
+    (ax,) = _panels(figure, 1, 2.9, title)
+    plot_region(frame, ax)
+    _finish(figure, [ax], title)
 
 
 def draw_ablation(frame: pd.DataFrame, figure: Figure, title: str = "") -> None:

@@ -1,12 +1,13 @@
-"""Points in pairs of numbers: platforms by throughput and efficiency, and predictions by what was measured."""
+"""Points in pairs of numbers: platforms by throughput and efficiency, predictions by what was measured, designs by what
+they agree with."""
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from accelsim.plots.style import marker_style
-from accelsim.plots.text import log_axis
+from accelsim.plots.style import COLOURS, MARKERS, marker_style
+from accelsim.plots.text import BEHIND_TEXT, log_axis
 
-__all__ = ["plot_platforms", "plot_predicted"]
+__all__ = ["plot_platforms", "plot_predicted", "plot_region"]
 
 _GREYS = ("#eaeaea", "#cfcfcf")
 
@@ -72,3 +73,26 @@ def plot_predicted(
     ax.grid(axis="x")
     ax.set_xlabel(words[0])
     ax.set_ylabel(words[1])
+
+
+def plot_region(frame: pd.DataFrame, ax: Axes) -> None:
+    """Draw designs by peak and DRAM bytes per MAC, those of the last `group` on top, and those with a `name` as stars.
+
+    `frame`: columns peak_gmacs, bytes_per_mac, group, name; the name is empty but for shipped designs.
+    """
+    some = frame[frame["name"] == ""]
+    for index, (group, rows) in enumerate(some.groupby("group", sort=False)):
+        colour = "#cccccc" if index == 0 else COLOURS[(0, 3, 2, 4)[(index - 1) % 4]]
+        ax.plot(rows["peak_gmacs"], rows["bytes_per_mac"], linestyle="", marker=MARKERS[index % len(MARKERS)],
+                markersize=2.6 if index == 0 else 4.2, color=colour, markeredgecolor="black",
+                markeredgewidth=0.0 if index == 0 else 0.3, label=str(group), zorder=2 + index)  # fmt: skip
+    for row in frame[frame["name"] != ""].itertuples():
+        ax.plot([row.peak_gmacs], [row.bytes_per_mac], linestyle="", marker="*", markersize=9, color="white",
+                markeredgecolor="black", markeredgewidth=0.9, zorder=20)  # fmt: skip
+        ax.annotate(str(row.name), (float(str(row.peak_gmacs)), float(str(row.bytes_per_mac))), (6, 4),
+                    textcoords="offset points", fontsize=6, bbox=BEHIND_TEXT, zorder=21)  # fmt: skip
+    log_axis(ax.xaxis, None, frame["peak_gmacs"].tolist())
+    log_axis(ax.yaxis, None, frame["bytes_per_mac"].tolist())
+    ax.grid(axis="x")
+    ax.set_xlabel("peak of the array (GMAC/s, dense)")
+    ax.set_ylabel("DRAM bytes per MAC")

@@ -21,6 +21,7 @@ __all__ = [
     "average",
     "bandwidth_for",
     "sensitivities",
+    "with_ports",
 ]
 
 UNVARIED = {
@@ -33,12 +34,16 @@ UNVARIED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assumption:
-    """What is assumed, with other plausible `settings`; `paths`: where it stands in the design, if it stands there."""
+    """What is assumed, with other plausible `settings`; `paths`: where it stands in the design, if it stands there.
+
+    `ends`: the range that the design states for its one value.
+    """
 
     name: str
     paths: tuple[str, ...]
     settings: tuple[Setting, ...]
     reason: str
+    ends: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,21 +127,25 @@ def assumptions(design: Design) -> tuple[Assumption, ...]:
 def _stated(design: Design, origin: Provenance) -> Assumption:
     """An assumption with the ends that the design states, where they differ from its value."""
     value = value_at(design, origin.path)
+    low, high = (value if end is None else end for end in (origin.low, origin.high))
     whole = isinstance(value, int) or value > 1
-    ends = [int(end) if whole else end for end in (origin.low, origin.high) if end is not None and end != value]
-    ports = origin.path == "array.macs_per_pe"
+    ends = [int(end) if whole else end for end in (low, high) if end != value]
     return Assumption(
-        name=f"{origin.path}, ports with it" if ports else origin.path,
+        name=f"{origin.path}, ports with it" if origin.path == _MACS else origin.path,
         paths=(origin.path,),
-        settings=tuple(
-            Setting(
-                label=f"{end:,}",
-                changes=((origin.path, str(end)), *((path, str(each * end)) for path, each in _PORTS_PER_MAC if ports)),
-            )
-            for end in ends
-        ),
+        settings=tuple(Setting(label=f"{end:,}", changes=with_ports(origin.path, end)) for end in ends),
         reason="range stated by the design",
+        ends=(low, high),
     )
+
+
+_MACS = "array.macs_per_pe"
+
+
+def with_ports(path: str, value: float) -> tuple[tuple[str, str], ...]:
+    """Return the changes that set a value of the design, those of the ports with it where they follow from it."""
+    ports = ((port, str(each * int(value))) for port, each in _PORTS_PER_MAC if path == _MACS)
+    return (path, str(value)), *ports
 
 
 _PORTS_PER_MAC = (("array.row_port_elements_per_cycle", 4), ("array.col_port_elements_per_cycle", 1))

@@ -25,7 +25,7 @@ from accelsim.sweep.expression import Expression, shown
 from accelsim.sweep.inputs import Inputs, base_values
 from accelsim.sweep.point import Point
 
-__all__ = ["SAMPLINGS", "Link", "Sampling", "Sweep"]
+__all__ = ["SAMPLINGS", "Link", "Sampling", "Sweep", "strata"]
 
 SAMPLINGS = ("random", "latin-hypercube")
 
@@ -190,7 +190,7 @@ def _drawn(axes: tuple[Axis, ...], sampling: Sampling) -> Iterator[tuple[Value, 
         for _ in range(sampling.points):
             yield tuple(axis.at(generator.random()) for axis in axes)
     else:
-        columns = [_strata(generator, sampling.points) for _ in axes]
+        columns = [strata(generator, sampling.points) for _ in axes]
         for shares in zip(*columns, strict=True):
             yield tuple(axis.at(share) for axis, share in zip(axes, shares, strict=True))
 
@@ -204,7 +204,7 @@ def _combination(axes: tuple[Axis, ...], index: int) -> tuple[Value, ...]:
     return tuple(reversed(values))
 
 
-def _strata(generator: random.Random, points: int) -> "array[float]":
+def strata(generator: random.Random, points: int) -> "array[float]":
     """One share in each of `points` equal parts from 0 to 1, in random order."""
     places = array("q", range(points))
     generator.shuffle(places)

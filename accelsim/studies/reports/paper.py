@@ -10,9 +10,12 @@ from accelsim.base.files import write_atomically
 from accelsim.base.progress import Progress, silent
 from accelsim.hardware.design import load_design
 from accelsim.plots import frames
-from accelsim.plots.compose import draw_claims, draw_tornado
+from accelsim.plots.compose import draw_claims, draw_region, draw_tornado
 from accelsim.plots.style import new_figure, save_figure
+from accelsim.studies.joint import Joint, draw_together
 from accelsim.studies.paper import DESIGN, ENGINES_COMPARED, WORKLOADS, Claim, Paper, compare_with_paper
+from accelsim.studies.region import SWEEP, Region, find_region
+from accelsim.studies.reports.region import drawn_region, region_frames, region_text, together_text
 from accelsim.studies.sensitivity import UNVARIED, Sensitivity, bandwidth_for, sensitivities
 
 __all__ = ["paper_frames", "paper_text", "speedup_frame", "tornado_frame", "write_paper"]
@@ -22,18 +25,20 @@ TORNADO_LABEL = "average speedup of BDWP 2:8 over dense, closed form"
 """What the axis of the figure on sensitivity says."""
 
 
-def write_paper(folder: Path, progress: Progress = silent) -> Paper:
-    """Write ``report.md``, ``speedups.csv``, ``ratios.csv``, ``sensitivity.csv`` and two figures into `folder`.
+def write_paper(folder: Path, progress: Progress = silent) -> tuple[Paper, Region]:
+    """Write ``report.md``, tables of speedups, ratios, sensitivity, region and joint draws, and figures, into `folder`.
 
-    Returns what was compared with the paper; `progress` hears of each workload, and of each assumption then.
+    Returns what was compared with the paper, and the region; `progress` hears of each workload, assumption and point.
     """
     paper, moved = compare_with_paper(progress), sensitivities(progress=progress)
+    region, joint = find_region(progress), draw_together(progress=progress)
     target = paper.claims[0].published[0]
     needed = {engine: bandwidth_for(target, engine) for engine in ENGINES_COMPARED}
     folder.mkdir(parents=True, exist_ok=True)
-    for name, frame in paper_frames(paper, moved).items():
+    tables = paper_frames(paper, moved) | region_frames(region, joint)
+    for name, frame in tables.items():
         write_atomically(folder / f"{name}.csv", frame.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
-    write_atomically(folder / "report.md", paper_text(paper, moved, needed))
+    write_atomically(folder / "report.md", paper_text(paper, moved, needed, region, joint))
     tornado = tornado_frame(paper, moved)
     with new_figure("double") as figure:
         draw_claims(speedup_frame(paper).assign(published=target), figure, _TITLE)
@@ -44,7 +49,11 @@ def write_paper(folder: Path, progress: Progress = silent) -> Paper:
         draw_tornado(tornado.assign(base=base, published=target), figure, _TITLE, label=TORNADO_LABEL)
         for suffix in (".svg", ".png"):
             save_figure(figure, folder / f"sensitivity{suffix}")
-    return paper
+    with new_figure("double") as figure:
+        draw_region(drawn_region(region), figure, f"{SWEEP}: BDWP 2:8, {len(WORKLOADS)} workloads, 512 samples")
+        for suffix in (".svg", ".png"):
+            save_figure(figure, folder / f"region{suffix}")
+    return paper, region
 
 
 def paper_frames(paper: Paper, moved: Sequence[Sensitivity]) -> dict[str, pd.DataFrame]:
@@ -91,7 +100,9 @@ def _by_assumption(moved: Sequence[Sensitivity]) -> dict[str, list[Sensitivity]]
     return found
 
 
-def paper_text(paper: Paper, moved: Sequence[Sensitivity], needed: Mapping[str, float | None]) -> str:
+def paper_text(
+    paper: Paper, moved: Sequence[Sensitivity], needed: Mapping[str, float | None], region: Region, joint: Joint
+) -> str:
     """Return the report as Markdown; `needed`: GB/s at which the speedup is the published one, by engine, if any."""
     sections = (
         _introduction(),
@@ -99,6 +110,8 @@ def paper_text(paper: Paper, moved: Sequence[Sensitivity], needed: Mapping[str, 
         _speedups(paper),
         _earlier(paper),
         _sensitivity(moved),
+        together_text(joint),
+        region_text(region),
         _differences(paper, moved, needed),
     )
     return "\n\n".join("\n".join(section) for section in sections) + "\n"
