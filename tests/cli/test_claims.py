@@ -4,7 +4,9 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from accelsim.studies.joint import Joint
 from accelsim.studies.paper import compare_with_paper
+from accelsim.studies.region import find_region
 from accelsim.studies.sensitivity import Average, Sensitivity
 
 SHOWN = """\
@@ -43,9 +45,9 @@ def test_claims_on_the_screen(run) -> None:
 def test_claims_as_json(run) -> None:
     code, out, err = run("validate", "--paper", "--json")
     assert (code, err) == (0, "")
-    want = {"format": "accelsim-paper/1", **asdict(compare_with_paper())}
+    want = {"format": "accelsim-paper/1", **asdict(compare_with_paper()), "region": asdict(find_region())}
     assert json.loads(out) == json.loads(json.dumps(want))
-    assert list(want) == ["format", "claims", "workloads", "ratios", "accelerators"]
+    assert list(want) == ["format", "claims", "workloads", "ratios", "accelerators", "region"]
 
 
 def test_a_folder_gets_the_report(run, tmp_path: Path, monkeypatch) -> None:
@@ -53,6 +55,8 @@ def test_a_folder_gets_the_report(run, tmp_path: Path, monkeypatch) -> None:
     moved = Sensitivity(assumption="batch", value="1", reason="least", closed=known, event=known)
     monkeypatch.setattr("accelsim.studies.reports.paper.sensitivities", lambda progress: (moved,))
     monkeypatch.setattr("accelsim.studies.reports.paper.bandwidth_for", lambda *_: None)
+    joint = Joint(speedups=(1.5, 1.6), unfit=1, infeasible=0)
+    monkeypatch.setattr("accelsim.studies.reports.paper.draw_together", lambda progress: joint)
     folder = tmp_path / "new" / "paper"
     code, out, err = run("validate", "--paper", "-o", str(folder))
     assert (code, err) == (0, "")

@@ -12,7 +12,9 @@ import accelsim as acs
 from accelsim.base.files import packaged_path
 from accelsim.hardware.sourced import override
 from accelsim.studies import paper as paper_module
+from accelsim.studies.joint import Joint
 from accelsim.studies.paper import WORKLOADS, Paper, Setting, accelerators, compare_with_paper, run_setting
+from accelsim.studies.region import Region, find_region
 from accelsim.studies.reports.paper import paper_frames, paper_text, speedup_frame, tornado_frame, write_paper
 from accelsim.studies.sensitivity import (
     UNVARIED,
@@ -31,6 +33,21 @@ NEEDED = {"closed": 35.5, "event": 20.7}
 @pytest.fixture(scope="module")
 def paper() -> Paper:
     return compare_with_paper()
+
+
+@pytest.fixture(scope="module")
+def region() -> Region:
+    return find_region()
+
+
+def committed_joint() -> Joint:
+    draws = pd.read_csv(REPORT / "joint.csv")
+    counts = draws["status"].value_counts()
+    return Joint(
+        speedups=tuple(draws["average_speedup"].dropna()),
+        unfit=int(counts["does not fit"]),
+        infeasible=int(counts.get("infeasible", 0)),
+    )
 
 
 def data(name: str) -> list[dict[str, str]]:
@@ -214,9 +231,9 @@ def test_the_committed_sensitivity_is_what_the_tool_computes(paper: Paper, sat: 
     ]
 
 
-def test_the_committed_text_follows_from_the_numbers(paper: Paper) -> None:
+def test_the_committed_text_follows_from_the_numbers(paper: Paper, region: Region) -> None:
     text = (REPORT / "report.md").read_text()
-    assert paper_text(paper, committed_sensitivity(), NEEDED) == text
+    assert paper_text(paper, committed_sensitivity(), NEEDED, region, committed_joint()) == text
     assert "| average speedup | 1.75x | 1.82x | 1.87x | 4.2% higher |" in text
     assert (
         "| throughput over earlier accelerators | 2.97 - 25.22x | 0.28 - 29.64x | 0.29 - 31.14x | 1 of 7 ratios inside |"
@@ -224,12 +241,14 @@ def test_the_committed_text_follows_from_the_numbers(paper: Paper) -> None:
     )
     assert "- energy, power recalled, not read: DarkFPGA\n" in text
     assert all(
-        (REPORT / name).exists() for name in ("speedups.png", "speedups.svg", "sensitivity.png", "sensitivity.svg")
+        (REPORT / f"{name}{suffix}").exists()
+        for name in ("speedups", "sensitivity", "region")
+        for suffix in (".png", ".svg")
     )
 
 
-def test_a_target_out_of_reach_is_said_so(paper: Paper) -> None:
-    text = paper_text(paper, committed_sensitivity(), {"closed": None, "event": 21.1})
+def test_a_target_out_of_reach_is_said_so(paper: Paper, region: Region) -> None:
+    text = paper_text(paper, committed_sensitivity(), {"closed": None, "event": 21.1}, region, committed_joint())
     assert "DRAM at no bandwidth of one to four channels would give 1.75x in the closed form, at 21.1 GB/s" in text
 
 
@@ -254,12 +273,16 @@ def test_frames_of_the_figures(paper: Paper) -> None:
     ]
 
 
-def test_the_report_is_written_with_its_figures(paper: Paper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_report_is_written_with_its_figures(
+    paper: Paper, region: Region, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accelsim.studies.reports.paper.find_region", lambda _: region)
+    monkeypatch.setattr("accelsim.studies.reports.paper.draw_together", lambda **_: committed_joint())
     monkeypatch.setattr("accelsim.studies.reports.paper.sensitivities", lambda **_: committed_sensitivity())
     monkeypatch.setattr("accelsim.studies.reports.paper.bandwidth_for", lambda _, engine: NEEDED[engine])
-    assert write_paper(tmp_path / "new") == paper
-    names = ["ratios.csv", "report.md", "sensitivity.csv", "sensitivity.png", "sensitivity.svg", "speedups.csv",
-             "speedups.png", "speedups.svg"]  # fmt: skip
+    assert write_paper(tmp_path / "new") == (paper, region)
+    names = ["joint.csv", "ratios.csv", "region.csv", "region.png", "region.svg", "report.md", "sensitivity.csv",
+             "sensitivity.png", "sensitivity.svg", "speedups.csv", "speedups.png", "speedups.svg"]  # fmt: skip
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == names
     for name in (name for name in names if name.endswith((".csv", ".md"))):
         assert (tmp_path / "new" / name).read_text() == (REPORT / name).read_text()

@@ -27,7 +27,7 @@ SHOWN_DESIGNS = (DESIGN, "sat_vcu1525_819gops")
 
 
 def region_frames(region: Region, joint: Joint) -> dict[str, pd.DataFrame]:
-    """The tables by file name: a row per design of the region's sweep, and the average speedup of each joint draw."""
+    """The tables by file name: a row per design of the region, and one per joint draw, those with a speedup first."""
     rows = []
     for design in region.designs:
         row = {path: float(text) for path, text in design.changes}
@@ -35,7 +35,9 @@ def region_frames(region: Region, joint: Joint) -> dict[str, pd.DataFrame]:
         row["agrees_in_speedup"] = design.agrees_in_speedup()
         row |= {_words(pair): design in pair.designs for pair in region.assignments}
         rows.append(row)
-    return {"region": pd.DataFrame(rows), "joint": pd.DataFrame({"average_speedup": joint.speedups})}
+    draws = list[tuple[str, float | None]](("ok", value) for value in joint.speedups)
+    draws += [("does not fit", None)] * joint.unfit + [("infeasible", None)] * joint.infeasible
+    return {"region": pd.DataFrame(rows), "joint": pd.DataFrame(draws, columns=["status", "average_speedup"])}
 
 
 _SHOWN = ("peak_gmacs", "bytes_per_mac", "speedup", "gops", "gops_low", "gops_high", "gops_per_w")
