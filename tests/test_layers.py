@@ -44,7 +44,7 @@ HOMES = {
     "distributed": {"sweep/cluster.py"},
     "optuna": {"sweep/search.py"},
     "click": {"cli"},
-    "pandas": {"results", "plots", "studies/reports"},
+    "pandas": {"results", "plots", "studies"},
     "matplotlib": {"plots"},
     "PIL": {"studies/reports/gallery.py"},
 }

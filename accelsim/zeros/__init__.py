@@ -1,0 +1,1 @@
+"""Zeros on the tensors of an operation: where they are, and what a machine makes of them."""
