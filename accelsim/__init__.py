@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from accelsim.workload.sampled_run import SampledRun, TracePhase, load_run, save_run
     from accelsim.workload.trace import Trace, load_trace, save_trace
     from accelsim.workload.tracer import InputSpec, trace, trace_model, tracing
+    from accelsim.zeros.zeros_file import load_zeros
 
 _HOMES = {
     "AccelsimError": "accelsim.base.errors",
@@ -49,6 +50,7 @@ _HOMES = {
     "load_run": "accelsim.workload.sampled_run",
     "load_sweep": "accelsim.sweep.spec",
     "load_trace": "accelsim.workload.trace",
+    "load_zeros": "accelsim.zeros.zeros_file",
     "make_sweep": "accelsim.sweep.spec",
     "plot": "accelsim.plots.plot",
     "run_sweep": "accelsim.sweep.run",
@@ -83,6 +85,7 @@ __all__ = [
     "load_run",
     "load_sweep",
     "load_trace",
+    "load_zeros",
     "make_sweep",
     "plot",
     "run_sweep",

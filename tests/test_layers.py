@@ -22,13 +22,14 @@ PLAN = (
     ("report",),
     ("plots",),
     ("diff",),
-    ("sweep", "calibration", "training"),
+    ("sweep", "calibration", "training", "flops"),
     ("platforms", "simulation"),
     ("results",),
     ("engines", "arrays"),
     ("schedule",),
     ("cost",),
     ("lowering",),
+    ("zeros",),
     ("workload", "hardware", "torch"),
     ("sparsity",),
     ("base",),
@@ -50,7 +51,7 @@ HOMES = {
 }
 # Modules that share a name because they are the same thing at another level.
 SAME_THING = {
-    "ablation", "accuracy", "axes", "compiled", "contenders", "course", "diff", "exporting", "gains", "importing", "masks", "methods", "overlap",
+    "ablation", "accuracy", "axes", "compiled", "contenders", "course", "diff", "exporting", "flops", "gains", "importing", "masks", "methods", "overlap",
     "paper", "pareto", "platforms", "plot", "progress", "report", "results", "rules", "scalesim", "schedule", "search", "sweep",
     "timeline", "trace", "training", "validation",
 }  # fmt: skip

@@ -20,6 +20,7 @@ _COMMANDS = {
     "compare": ("compare", "Time designs, methods and patterns side by side."),
     "schedule": ("schedule", "Show the mapping chosen for each layer and stage, and why."),
     "sweep": ("sweep", "Time many designs, patterns, methods and batches; a row each."),
+    "flops": ("flops", "Count multiplications under zeros: dense, needed, executed."),
     "search": ("search", "Search the best compromises without timing every point."),
     "pareto": ("pareto", "Find the best compromises among the points of a sweep."),
     "results": ("results", "Show rows of result files, the best first."),

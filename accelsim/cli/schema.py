@@ -8,13 +8,14 @@ from accelsim.base.errors import InputError, did_you_mean
 
 __all__ = ["schema_command"]
 
-_KINDS = ("trace", "design", "energy", "platform", "behaviour", "plan", "sweep", "run")
+_KINDS = ("trace", "design", "energy", "platform", "behaviour", "plan", "sweep", "run", "zeros")
 
 
 @click.command("schema")
 @click.argument("kind", metavar="|".join(_KINDS))
 def schema_command(kind: str) -> None:
-    """Print the JSON Schema of a trace, design, energy, platform, behaviour, plan, sweep or (sampled) run file."""
+    """Print the JSON Schema of a trace, design, energy, platform, behaviour, plan, sweep, (sampled) run or zeros
+    file."""
     from accelsim.base.files import FileModel
     from accelsim.hardware.design import Design
     from accelsim.hardware.energy_table import EnergyTable
@@ -24,10 +25,17 @@ def schema_command(kind: str) -> None:
     from accelsim.sweep.spec import SweepFile
     from accelsim.workload.sampled_run import SampledRun
     from accelsim.workload.trace import Trace
+    from accelsim.zeros.zeros_file import ZerosFile
 
     if kind not in _KINDS:
         raise InputError(f"schema {kind}: not known{did_you_mean(kind, _KINDS)}; allowed: {', '.join(_KINDS)}")
-    plain: dict[str, type[FileModel]] = {"trace": Trace, "plan": PlanFile, "sweep": SweepFile, "run": SampledRun}
+    plain: dict[str, type[FileModel]] = {
+        "trace": Trace,
+        "plan": PlanFile,
+        "sweep": SweepFile,
+        "run": SampledRun,
+        "zeros": ZerosFile,
+    }
     if kind in plain:
         schema = plain[kind].model_json_schema()
     else:

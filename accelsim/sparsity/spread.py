@@ -17,13 +17,13 @@ from dataclasses import dataclass
 
 from accelsim.base.errors import InputError
 
-__all__ = ["RULES", "Spread", "spread"]
+__all__ = ["RULES", "Densities", "spread"]
 
 RULES = ("uniform", "er", "erk")
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class Densities:
     """Density of each layer; `eps` of ER and ERK, None for uniform; `capped`: how many layers became dense."""
 
     densities: tuple[float, ...]
@@ -31,7 +31,7 @@ class Spread:
     capped: int
 
 
-def spread(shapes: Sequence[Sequence[int]], sparsity: float, rule: str) -> Spread:
+def spread(shapes: Sequence[Sequence[int]], sparsity: float, rule: str) -> Densities:
     """Spread a sparsity over layers.
 
     Args:
@@ -45,7 +45,7 @@ def spread(shapes: Sequence[Sequence[int]], sparsity: float, rule: str) -> Sprea
     [1.0, 0.455, 1.0]
     """
     if rule == "uniform":
-        return Spread(tuple(1 - sparsity for _ in shapes), None, 0)
+        return Densities(tuple(1 - sparsity for _ in shapes), None, 0)
     sizes = [math.prod(shape) for shape in shapes]
     raw = [_raw(shape, with_kernel=rule == "erk") for shape in shapes]
     zeros = [math.floor(sparsity * size) for size in sizes]
@@ -62,7 +62,9 @@ def spread(shapes: Sequence[Sequence[int]], sparsity: float, rule: str) -> Sprea
         capped |= {layer for layer in left if raw[layer] == top}
     if eps <= 0:
         raise InputError(f"across {rule}: no layer can take the zeros of sparsity {sparsity:g}; too many are dense")
-    return Spread(tuple(1.0 if layer in capped else eps * raw[layer] for layer in range(len(shapes))), eps, len(capped))
+    return Densities(
+        tuple(1.0 if layer in capped else eps * raw[layer] for layer in range(len(shapes))), eps, len(capped)
+    )
 
 
 def _raw(shape: Sequence[int], *, with_kernel: bool) -> float:
