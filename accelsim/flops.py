@@ -16,17 +16,17 @@ from accelsim.lowering.tasks import Gemm, Stage
 from accelsim.sparsity.methods import METHODS, Operand
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.trace import Conv, ConvTranspose, Linear, Matmul, Trace
-from accelsim.zeros.masks import Mask, Masks, Product, product_of
+from accelsim.zeros.masks import Mask, MaskedProduct, Masks, product_of
 from accelsim.zeros.skipping import IDEAL, executed_share
 
-__all__ = ["STAGES", "FlopTable", "Layer", "Machine", "count_flops", "masks_of_method"]
+__all__ = ["STAGES", "Executor", "FlopTable", "Layer", "count_flops", "masks_of_method"]
 
 Weighted = Conv | ConvTranspose | Linear
 STAGES = (Stage.FF, Stage.BP, Stage.WU)
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class Executor:
     """What the table counts for: a name, and what it skips."""
 
     name: str
@@ -88,7 +88,7 @@ class FlopTable:
 def count_flops(
     trace: Trace,
     masks: Masks,
-    machines: Sequence[Machine] = (),
+    machines: Sequence[Executor] = (),
     *,
     batch: int = 1,
     count: str | None = None,
@@ -163,7 +163,7 @@ class _Anything:
     fuses_activations: bool = True
 
 
-def _layer(operation: Weighted | Matmul, gemms: Sequence[Gemm], masks: Masks, machines: Sequence[Machine]) -> Layer:
+def _layer(operation: Weighted | Matmul, gemms: Sequence[Gemm], masks: Masks, machines: Sequence[Executor]) -> Layer:
     dense, needed = {str(stage): 0 for stage in STAGES}, {str(stage): 0.0 for stage in STAGES}
     executed = {machine.name: 0.0 for machine in machines}
     why: dict[str, dict[str, str]] = {machine.name: {} for machine in machines}
@@ -184,7 +184,7 @@ def _layer(operation: Weighted | Matmul, gemms: Sequence[Gemm], masks: Masks, ma
 
 
 @cache
-def _share(product: Product, skips: Skips, reduction: int) -> tuple[float, str]:
+def _share(product: MaskedProduct, skips: Skips, reduction: int) -> tuple[float, str]:
     found = executed_share(product, skips, reduction)
     return found.share, found.why
 

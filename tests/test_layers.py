@@ -22,8 +22,8 @@ PLAN = (
     ("report",),
     ("plots",),
     ("diff",),
-    ("sweep", "calibration", "training", "flops"),
-    ("platforms", "simulation"),
+    ("sweep", "calibration", "training"),
+    ("platforms", "simulation", "flops"),
     ("results",),
     ("engines", "arrays"),
     ("schedule",),
@@ -52,12 +52,12 @@ HOMES = {
 # Modules that share a name because they are the same thing at another level.
 SAME_THING = {
     "ablation", "accuracy", "axes", "compiled", "contenders", "course", "diff", "exporting", "flops", "gains", "importing", "masks", "methods", "overlap",
-    "paper", "pareto", "platforms", "plot", "progress", "report", "results", "rules", "scalesim", "schedule", "search", "sweep",
+    "paper", "pareto", "platforms", "plot", "progress", "region", "report", "results", "rules", "scalesim", "schedule", "search", "sweep",
     "timeline", "trace", "training", "validation",
 }  # fmt: skip
 # Classes that share a name: public ones, and the same thing read by different doors.
 SAME_CLASS = {
-    "Call", "Role", "Roles", "Schedule", "Seen", "Source", "Step", "Weight", "Work", "_Use",
+    "Call", "Part", "Role", "Roles", "Schedule", "Seen", "Source", "Step", "Weight", "Work", "_Use",
 }  # fmt: skip
 LONGEST = 700
 

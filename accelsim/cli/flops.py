@@ -10,7 +10,7 @@ from accelsim.base.errors import AccelsimError, InputError, did_you_mean
 from accelsim.cli.options import open_trace
 
 if TYPE_CHECKING:
-    from accelsim.flops import FlopTable, Machine
+    from accelsim.flops import Executor, FlopTable
     from accelsim.workload.trace import Trace
     from accelsim.zeros.masks import Masks
 
@@ -94,16 +94,16 @@ def _masks(trace: "Trace", file: str | None, method: str | None, pattern: str | 
     return masks_of_method(trace, chosen.name, Pattern.parse(pattern or "2:8"))
 
 
-def _machine(name: str) -> "Machine":
+def _machine(name: str) -> "Executor":
     """Return what a design or platform skips, by its name or file."""
-    from accelsim.flops import Machine
+    from accelsim.flops import Executor
     from accelsim.hardware.design import design_names, load_design
     from accelsim.hardware.platform import find_platform, load_platform, platform_names
 
     if name in design_names():
-        return Machine(name, load_design(name).skipped)
+        return Executor(name, load_design(name).skipped)
     if find_platform(name) is not None:
-        return Machine(name, load_platform(name).skipped)
+        return Executor(name, load_platform(name).skipped)
     if not name.endswith((".yaml", ".yml")):
         near = did_you_mean(name, [*design_names(), *platform_names()])
         raise InputError(f"--machine {name}: no design or platform of this name, and no YAML file{near}")
@@ -114,8 +114,8 @@ def _machine(name: str) -> "Machine":
             platform = load_platform(name)
         except AccelsimError as as_platform:
             raise (as_platform if "accelsim-platform" in str(as_design) else as_design) from None
-        return Machine(platform.name, platform.skipped)
-    return Machine(design.label, design.skipped)
+        return Executor(platform.name, platform.skipped)
+    return Executor(design.label, design.skipped)
 
 
 def _plain(table: "FlopTable") -> "dict[str, object]":

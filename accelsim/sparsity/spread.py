@@ -15,8 +15,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from accelsim.base.errors import InputError
-
 __all__ = ["RULES", "Densities", "spread"]
 
 RULES = ("uniform", "er", "erk")
@@ -39,8 +37,6 @@ def spread(shapes: Sequence[Sequence[int]], sparsity: float, rule: str) -> Densi
         sparsity: share of all their weights that is zero, from 0 to below 1.
         rule: one of `RULES`.
 
-    Raises `InputError` where no layer is left to take the zeros.
-
     >>> [round(density, 3) for density in spread([(64, 3, 3, 3), (64, 64, 3, 3), (10, 64)], 0.5, "erk").densities]
     [1.0, 0.455, 1.0]
     """
@@ -50,21 +46,16 @@ def spread(shapes: Sequence[Sequence[int]], sparsity: float, rule: str) -> Densi
     raw = [_raw(shape, with_kernel=rule == "erk") for shape in shapes]
     zeros = [math.floor(sparsity * size) for size in sizes]
     capped: set[int] = set()
-    while True:
+    while True:  # ends: a layer that is capped wanted more than all its weights, so some are left for the others
         left = [layer for layer in range(len(shapes)) if layer not in capped]
-        if not left:
-            raise InputError(f"across {rule}: no layer can take the zeros of sparsity {sparsity:g}; all are dense")
         ones = sum(sizes[layer] - zeros[layer] for layer in left) - sum(zeros[layer] for layer in capped)
         eps = ones / sum(raw[layer] * sizes[layer] for layer in left)
         top = max(raw[layer] for layer in left)
         if eps * top <= 1:
             break
         capped |= {layer for layer in left if raw[layer] == top}
-    if eps <= 0:
-        raise InputError(f"across {rule}: no layer can take the zeros of sparsity {sparsity:g}; too many are dense")
-    return Densities(
-        tuple(1.0 if layer in capped else eps * raw[layer] for layer in range(len(shapes))), eps, len(capped)
-    )
+    densities = (1.0 if layer in capped else eps * raw[layer] for layer in range(len(shapes)))
+    return Densities(tuple(densities), eps, len(capped))
 
 
 def _raw(shape: Sequence[int], *, with_kernel: bool) -> float:

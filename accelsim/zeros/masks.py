@@ -22,7 +22,7 @@ from typing import Literal
 
 from accelsim.sparsity.pattern import Pattern
 
-__all__ = ["TENSORS", "Form", "Mask", "Masks", "Product", "Tensor", "product_of"]
+__all__ = ["TENSORS", "Form", "Mask", "MaskedProduct", "Masks", "Tensor", "product_of"]
 
 Tensor = Literal["weight", "input", "output", "output-gradient", "input-gradient", "weight-gradient", "left", "right"]
 TENSORS: tuple[str, ...] = Tensor.__args__  # type: ignore[attr-defined]
@@ -51,7 +51,7 @@ Masks = Mapping[tuple[str, str], tuple[Mask, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Product:
+class MaskedProduct:
     """The masks on a product by the place of their tensor, and what it reduces (input, output or batch)."""
 
     left: Mask | None
@@ -90,7 +90,7 @@ _PLACES = {
 BP and WU; of one of two activations the product itself, and the gradients of its left and right factor."""
 
 
-def product_of(masks: Masks, operation: str, form: str) -> Product:
+def product_of(masks: Masks, operation: str, form: str) -> MaskedProduct:
     """Return the masks on a product of an operation.
 
     Args:
@@ -104,6 +104,6 @@ def product_of(masks: Masks, operation: str, form: str) -> Product:
     def of(tensor: str) -> Mask | None:
         return next((mask for mask in masks.get((operation, tensor), ()) if stage in mask.stages), None)
 
-    return Product(
+    return MaskedProduct(
         left=of(left), right=of(right), output=of(output), left_tensor=left, right_tensor=right, reduces=reduces
     )

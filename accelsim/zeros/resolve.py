@@ -111,10 +111,7 @@ class _Resolver:
             return [1 - entry.wanted_sparsity] * len(operations)
         weighted = [operation for operation in operations if isinstance(operation, Weighted)]
         distinct = {operation.weight.name: operation.weight_shape for operation in weighted}
-        try:
-            found = spread(list(distinct.values()), entry.wanted_sparsity, entry.across)
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from None
+        found = spread(list(distinct.values()), entry.wanted_sparsity, entry.across)
         by_weight = dict(zip(distinct, found.densities, strict=True))
         return [by_weight[operation.weight.name] for operation in weighted]
 

@@ -15,7 +15,7 @@ from accelsim.sparsity.pattern import Pattern
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from accelsim.zeros.masks import Mask, Product
+    from accelsim.zeros.masks import Mask, MaskedProduct
 
 __all__ = ["IDEAL", "Executed", "executed_share"]
 
@@ -31,7 +31,7 @@ class Executed:
     why: str
 
 
-def executed_share(product: "Product", skips: Skips, reduction: int) -> Executed:
+def executed_share(product: "MaskedProduct", skips: Skips, reduction: int) -> Executed:
     """Return what a machine executes of a product.
 
     Args:
@@ -49,7 +49,7 @@ def executed_share(product: "Product", skips: Skips, reduction: int) -> Executed
     return Executed(best.share * channels, best.why)
 
 
-def _channels(product: "Product") -> float:
+def _channels(product: "MaskedProduct") -> float:
     kept = {
         mask.key: mask.density
         for mask in (product.left, product.right, product.output)
@@ -61,7 +61,7 @@ def _channels(product: "Product") -> float:
     return share
 
 
-def _ways(product: "Product", skips: Skips, reduction: int) -> "Iterator[Executed]":
+def _ways(product: "MaskedProduct", skips: Skips, reduction: int) -> "Iterator[Executed]":
     yield from _by_modes(product, skips.nm, reduction)
     if skips.block.size is not None:
         yield from _by_blocks(product, skips.block, skips.block.size)
@@ -69,7 +69,7 @@ def _ways(product: "Product", skips: Skips, reduction: int) -> "Iterator[Execute
         yield _one_by_one(product, skips.unstructured, reduction)
 
 
-def _by_modes(product: "Product", nm: NmSkips, reduction: int) -> "Iterator[Executed]":
+def _by_modes(product: "MaskedProduct", nm: NmSkips, reduction: int) -> "Iterator[Executed]":
     modes = tuple(map(Pattern.parse, nm.modes))
     for tensor, mask in product.operands:
         if tensor not in nm.operands or mask.form == "channel":
@@ -106,7 +106,7 @@ def _covered(density: float, over: str, values: int, modes: tuple[Pattern, ...],
     return Executed(best, f"unstructured {density:.3g}, covered by modes over a {over}")
 
 
-def _by_blocks(product: "Product", block: BlockSkips, size: int) -> "Iterator[Executed]":
+def _by_blocks(product: "MaskedProduct", block: BlockSkips, size: int) -> "Iterator[Executed]":
     masks = [mask for _, mask in product.operands]
     if block.output and product.output is not None:
         masks.append(product.output)
@@ -125,7 +125,7 @@ def _blocks_kept(mask: "Mask", size: int) -> float | None:
     return 1 - (1 - mask.density) ** (size * size)
 
 
-def _one_by_one(product: "Product", skips: UnstructuredSkips, reduction: int) -> Executed:
+def _one_by_one(product: "MaskedProduct", skips: UnstructuredSkips, reduction: int) -> Executed:
     masks = {mask.key: mask for _, mask in product.operands if mask.form != "channel"}
     chosen = sorted(masks.values(), key=lambda mask: mask.density)[: skips.operands]
     kept, at_random = 1.0, 1.0

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import accelsim as acs
-from accelsim.base.errors import InputError
 from accelsim.sparsity.imbalance import cover_share, imbalance
 from accelsim.sparsity.pattern import Pattern
 from accelsim.sparsity.spread import spread
@@ -52,7 +51,8 @@ def test_layers_of_resnet50_under_erk(resnet50):
         )
     )
     assert round(densities["conv1"], 3) == 0.857
-    assert [round(densities[f"layer{stage}.1.conv2"], 4) for stage in (1, 2, 3, 4)] == [0.3623, 0.1767, 0.0872, 0.0435]
+    stages = [densities[f"layer{stage}.1.conv2"] for stage in (1, 2, 3, 4)]
+    assert stages == pytest.approx([0.362, 0.177, 0.087, 0.0435], abs=5e-4)
     assert round(densities["layer4.1.conv1"], 3) == 0.243
     assert round(densities["fc"], 3) == 0.148
 
@@ -66,20 +66,12 @@ def test_layers_of_resnet50_under_erk(resnet50):
     sparsity=st.floats(0.05, 0.95),
 )
 def test_the_budget_is_kept_and_no_density_leaves_its_range(shapes, sparsity):
-    try:
-        found = spread(shapes, sparsity, "erk")
-    except InputError:
-        return
+    found = spread(shapes, sparsity, "erk")
     sizes = [math.prod(shape) for shape in shapes]
     assert all(0 < density <= 1 for density in found.densities)
     kept = sum(size * density for size, density in zip(sizes, found.densities, strict=True))
     wanted = sum(size - math.floor(sparsity * size) for size in sizes)
     assert kept == pytest.approx(wanted)
-
-
-def test_a_network_that_cannot_take_the_zeros_is_refused():
-    with pytest.raises(InputError, match="^across erk: no layer can take the zeros of sparsity 0.01"):
-        spread([(1, 1)], 0.01, "erk")
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,6 @@ def masks(tmp_path, trace):
     return make
 
 
-NAMES = ["prep.0", "layer1.0"]
-
-
 def weighted(trace):
     return [operation.name for operation in trace.operations if hasattr(operation, "weight")]
 
@@ -90,7 +87,7 @@ def test_products_of_activations(masks):
     trace = acs.load_trace("vit_cifar100")
     scores = next(item.name for item in trace.operations if item.kind == "matmul")
     found = masks(f'tensor: output, of: "{scores}", form: block, block: [16, 16], density: 0.3', of=trace)
-    assert [product_of(found, scores, form).needed for form in ("AB", "dA", "dB")] == [0.3, 0.3, 0.3]
+    assert [product_of(found, scores, form).needed for form in ("AB", "dA", "dB")] == pytest.approx([0.3] * 3)
     found = masks(f'tensor: left, of: "{scores}", form: unstructured, density: 0.3', of=trace)
     places = [product_of(found, scores, form) for form in ("AB", "dA", "dB")]
     assert [place.left is not None for place in places] == [True, False, True]
@@ -127,7 +124,7 @@ def test_densities_that_the_trace_observed(masks):
 
 PLAIN = "tensor: weight, of: conv, form: unstructured, sparsity: 0.5"
 WRONG = {
-    "nothing": (['tensor: weight, of: "layerx*", form: unstructured, density: 0.5'], "zeros[0].of: 'layerx*' matches no operation with a tensor 'weight'"),
+    "nothing": (['tensor: weight, of: "layerx*", form: unstructured, density: 0.5'], "zeros[0].of: 'layerx*' matches no operation with a tensor 'weight'; did you mean 'layer3.0'?"),
     "twice": ([PLAIN, PLAIN], "zeros[1]: the weight of 'prep.0' has zeros of another entry in BP; a tensor has one mask in a stage (name stages with 'in', or say aligned or same-as where it is the same mask)"),
     "copy of nothing": (["tensor: weight-gradient, same-as: weight"], "zeros[0].same-as: 'weight': no entry before it has zeros there"),
     "no tensor": ([PLAIN, "tensor: weight-gradient, same-as: weigth"], "zeros[1].same-as: 'weigth' is no tensor; did you mean 'weight'?; allowed: weight, input, output, output-gradient, input-gradient, weight-gradient, left, right"),
@@ -144,8 +141,8 @@ def test_entries_that_cannot_be_put_on_a_trace(masks, tmp_path, case):
 
 
 MALFORMED = {
-    "tensor: weight, of: conv, form: unstructured, density: 0": "zeros[0].density: got 0; above 0 is needed",
-    "tensor: weight, of: conv, form: unstructured, density: 1.5": "zeros[0].density: got 1.5; at most 1 is allowed",
+    "tensor: weight, of: conv, form: unstructured, density: 0": "zeros[0].density: got 0; should be greater than 0",
+    "tensor: weight, of: conv, form: unstructured, density: 1.5": "zeros[0].density: got 1.5; should be less than or equal to 1",
     "tensor: weight, of: conv, form: unstructered, density: 0.5": "got 'unstructered'; did you mean 'unstructured'?; allowed: N:M, unstructured, block, channel, graph",
     "tensor: weight, of: conv, form: unstructured": "density: missing; give density or sparsity",
     "tensor: weight, of: conv, form: unstructured, density: 0.5, sparsity: 0.5": "density and sparsity: give one of them",

@@ -22,7 +22,7 @@ __all__ = [
     "together_text",
 ]
 
-SHOWN_DESIGNS = (DESIGN, "sat_vcu1525_819gops")
+SHOWN_DESIGNS = (DESIGN,)
 """Shipped designs that the figure shows among the others."""
 
 
