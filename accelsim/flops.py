@@ -10,16 +10,28 @@ from functools import cache
 from math import prod
 
 from accelsim.base.units import MEGA
-from accelsim.hardware.skips import Skips
+from accelsim.hardware.design import Design
+from accelsim.hardware.platform import Platform
+from accelsim.hardware.skips import NmSkips, Skips
 from accelsim.lowering.builder import lower
 from accelsim.lowering.tasks import Gemm, Stage
 from accelsim.sparsity.methods import METHODS, Operand
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.trace import Conv, ConvTranspose, Linear, Matmul, Trace
 from accelsim.zeros.masks import Mask, MaskedProduct, Masks, product_of
-from accelsim.zeros.skipping import IDEAL, executed_share
+from accelsim.zeros.skipping import IDEAL, ONE_SIDED_32, executed_share
 
-__all__ = ["STAGES", "Executor", "FlopTable", "Layer", "count_flops", "masks_of_method"]
+__all__ = [
+    "HYPOTHETICAL",
+    "STAGES",
+    "Executor",
+    "FlopTable",
+    "Layer",
+    "count_flops",
+    "masks_of_method",
+    "of_design",
+    "of_platform",
+]
 
 Weighted = Conv | ConvTranspose | Linear
 STAGES = (Stage.FF, Stage.BP, Stage.WU)
@@ -83,6 +95,21 @@ class FlopTable:
     def weights_kept(self) -> int:
         """Weights that are not zero."""
         return round(sum(layer.kept for layer in self.layers))
+
+
+HYPOTHETICAL = {"ideal": IDEAL, "one_sided_32": ONE_SIDED_32}
+"""Machines for contrast that nobody built, by name."""
+
+
+def of_design(design: Design) -> Executor:
+    """Return a design as a machine that skips the N:M modes of its array."""
+    return Executor(design.label, Skips(nm=NmSkips(modes=design.array.patterns)))
+
+
+def of_platform(platform: Platform) -> Executor:
+    """Return a platform as a machine that skips 2:4 where its matrix units do."""
+    two_of_four = platform.compute is not None and platform.compute.sparse_2_4
+    return Executor(platform.name, Skips(nm=NmSkips(modes=("2:4",) if two_of_four else ())))
 
 
 def count_flops(

@@ -25,7 +25,11 @@ _FORMAT = "accelsim-flops/1"
 @click.option("--method", metavar="NAME", help="A sparse-training method instead (accelsim list methods).")
 @click.option("--pattern", metavar="N:M", help="Its pattern.")
 @click.option(
-    "--machine", "machines", multiple=True, metavar="NAME|FILE", help="Design or platform that executes. Repeatable."
+    "--machine",
+    "machines",
+    multiple=True,
+    metavar="NAME|FILE",
+    help="Design or platform that executes, ideal, or one_sided_32. Repeatable.",
 )
 @click.option("--batch", type=int, default=1, show_default=True, help="Samples per step.")
 @click.option("--count", metavar="RULE", help="Ratios by a counting rule instead of MACs: rigl (2 v d + 1 per output).")
@@ -95,27 +99,26 @@ def _masks(trace: "Trace", file: str | None, method: str | None, pattern: str | 
 
 
 def _machine(name: str) -> "Executor":
-    """Return what a design or platform skips, by its name or file."""
-    from accelsim.flops import Executor
+    """Return a machine by its name: a hypothetical one, a design or a platform, or the file of one."""
+    from accelsim.flops import HYPOTHETICAL, Executor, of_design, of_platform
     from accelsim.hardware.design import design_names, load_design
     from accelsim.hardware.platform import find_platform, load_platform, platform_names
 
+    if name in HYPOTHETICAL:
+        return Executor(name, HYPOTHETICAL[name])
     if name in design_names():
-        return Executor(name, load_design(name).skipped)
+        return of_design(load_design(name))
     if find_platform(name) is not None:
-        return Executor(name, load_platform(name).skipped)
+        return of_platform(load_platform(name))
     if not name.endswith((".yaml", ".yml")):
-        near = did_you_mean(name, [*design_names(), *platform_names()])
+        near = did_you_mean(name, [*HYPOTHETICAL, *design_names(), *platform_names()])
         raise InputError(f"--machine {name}: no design or platform of this name, and no YAML file{near}")
     try:
-        design = load_design(name)
+        return of_design(load_design(name))
     except AccelsimError as as_design:
-        try:
-            platform = load_platform(name)
-        except AccelsimError as as_platform:
-            raise (as_platform if "accelsim-platform" in str(as_design) else as_design) from None
-        return Executor(platform.name, platform.skipped)
-    return Executor(design.label, design.skipped)
+        if "accelsim-platform" not in str(as_design):
+            raise
+    return of_platform(load_platform(name))
 
 
 def _plain(table: "FlopTable") -> "dict[str, object]":

@@ -20,7 +20,6 @@ from pydantic import Field, model_validator
 from accelsim.base.errors import InputError
 from accelsim.base.files import FileModel, Plain, packaged_names, shipped_or_file
 from accelsim.base.units import GIGA, MEGA
-from accelsim.hardware.skips import Skips
 from accelsim.hardware.sourced import SourcedModel, leaf_paths, load_sourced, override, text_of, value_at
 from accelsim.hardware.sourced_text import SourcedValue, sourced_text
 from accelsim.sparsity.pattern import Pattern
@@ -157,7 +156,6 @@ class Design(SourcedModel):
     wuve: Wuve
     vector: VectorUnit
     resources: Resources
-    skips: Skips = Skips()
     schedule: Schedule
     energy: Annotated[str, Field(min_length=1, description="energy table: a shipped name or a file")]
 
@@ -223,11 +221,6 @@ class Design(SourcedModel):
     def fuses_activations(self) -> bool:
         """Whether an activation right after a norm or an addition costs no pass of its own."""
         return self.vector.fuse_activations
-
-    @property
-    def skipped(self) -> Skips:
-        """What it skips: the N:M modes of its array where ``skips`` names none."""
-        return self.skips.with_modes(self.array.patterns)
 
     @property
     def dram_bytes_per_cycle(self) -> float:

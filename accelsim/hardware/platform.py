@@ -15,7 +15,6 @@ from pydantic import Field, model_validator
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.files import FileModel, packaged_names, shipped_or_file
 from accelsim.base.units import TERA
-from accelsim.hardware.skips import Skips
 from accelsim.hardware.sourced import SourcedModel, load_sourced
 
 __all__ = [
@@ -117,7 +116,6 @@ class Platform(SourcedModel):
     power: Power | None = None
     resources: DeviceResources | None = None
     published: Published | None = None
-    skips: Skips = Skips()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -143,12 +141,6 @@ class Platform(SourcedModel):
                 f"precision '{precision}': platform '{self.name}' has none{did_you_mean(precision, known)}{allowed}"
             )
         return float(rate) * TERA
-
-    @property
-    def skipped(self) -> Skips:
-        """What it skips: 2:4 where its matrix units do and ``skips`` names no mode."""
-        two_of_four = self.compute is not None and self.compute.sparse_2_4
-        return self.skips.with_modes(("2:4",) if two_of_four else ())
 
     @property
     def recalled(self) -> tuple[str, ...]:

@@ -1,26 +1,7 @@
-"""What a machine skips of the multiplications that zeros make needless: the section ``skips`` of a design or platform.
+"""What a machine skips of the multiplications that zeros make needless.
 
-```yaml
-skips:
-  nm:
-    modes: {value: ["2:4", "2:8"], source: "...", confidence: assumption}  # left out: those of the array, or of the GPU
-    operands: {value: [weight, output-gradient], source: "...", confidence: assumption}
-    cover: {value: pass, source: "...", confidence: assumption}            # or row, with the values of one
-    cover_values: {value: 32, source: "...", confidence: assumption}
-  block:
-    size: {value: 64, source: "...", confidence: measured}
-    tie: {value: 0.30, source: "...", confidence: measured}                # density at which block and dense tie
-    output: {value: true, source: "...", confidence: assumption}
-  unstructured:
-    operands: {value: 1, source: "...", confidence: assumption}            # 1: the sparser operand; 2: both
-    lanes: {value: 32, source: "...", confidence: assumption}              # that wait for each other
-    barrier: {value: 128, source: "...", confidence: assumption}           # after so many positions; or at the end
-    fixed: {value: 0.0, source: "...", confidence: assumption}             # share of the dense time that stays
-    output: {value: false, source: "...", confidence: assumption}
-    imbalance: {value: binomial, source: "...", confidence: assumption}    # or none
-```
-
-Each part may be left out; what is absent cannot be skipped.
+N:M operands along the reduction (`NmSkips`), whole blocks (`BlockSkips`), single zeros (`UnstructuredSkips`). Each part
+may be left out; what is absent cannot be skipped.
 """
 
 from typing import Annotated, Literal, Self
@@ -104,9 +85,3 @@ class Skips(FileModel):
     nm: NmSkips = NmSkips()
     block: BlockSkips = BlockSkips()
     unstructured: UnstructuredSkips = UnstructuredSkips()
-
-    def with_modes(self, modes: tuple[str, ...]) -> "Skips":
-        """Return it with these N:M modes where it names none of its own."""
-        if self.nm.modes:
-            return self
-        return self.model_copy(update={"nm": self.nm.model_copy(update={"modes": modes})})

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 
     from accelsim.zeros.masks import Mask, MaskedProduct
 
-__all__ = ["IDEAL", "Executed", "executed_share"]
+__all__ = ["IDEAL", "ONE_SIDED_32", "Executed", "executed_share"]
 
 IDEAL = Skips(unstructured=UnstructuredSkips(operands=2, output=True, imbalance="none"))
 """The machine of the papers' counters: it executes what is needed and nothing else."""
+
+ONE_SIDED_32 = Skips(unstructured=UnstructuredSkips(operands=1, lanes=32))
+"""A hypothetical machine of the EIE and SIGMA class: single zeros of one operand, 32 lanes that wait for each other."""
 
 
 @dataclass(frozen=True, slots=True)
