@@ -33,6 +33,17 @@ throughput         ETA (ResNet18)                   811.24        1.72x         
 throughput         EF-Train                          46.99       29.64x                 31.14x
 energy efficiency  EF-Train                           6.09        6.40x                  6.62x
 throughput         BFLOAT MLP training                5000        0.28x                  0.29x
+
+region: 700 designs of the sweep paper_region fit their device (560 do not); 217 agree with 1.75x within 3%; with both
+ends of the throughput range as well:
+                                                                                                    W, were 3.58x over
+25.22x over  2.97x over               designs  peak, GMAC/s     DRAM B/MAC  W, as modelled                    EF-Train
+F-CNN        Automatic compiler            42     422 - 576  0.067 - 0.182         36 - 38                     65 - 72
+             (FPL'19)
+F-CNN        ETA                           27     512 - 634  0.062 - 0.150         37 - 39                     72 - 83
+F-CNN        ETA (CIFAR-ResNet20)          14     563 - 634  0.062 - 0.136         38 - 39                     72 - 90
+EF-Train     Automatic compiler            23     410 - 461  0.083 - 0.188         34 - 36                     54 - 65
+             (FPL'19)
 """
 
 
