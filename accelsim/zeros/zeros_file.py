@@ -182,6 +182,15 @@ def load_zeros(path: str | Path) -> Zeros:
         path: the file.
 
     Raises `InputError` that lists every error with its path.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "zeros.yaml")
+    ...     _ = file.write_text(
+    ...         "format: accelsim-zeros/1\\nzeros: [{tensor: weight, of: conv, form: unstructured, sparsity: 0.9}]"
+    ...     )
+    ...     load_zeros(file).entries[0].wanted_sparsity
+    0.9
     """
     path = Path(path)
     data, lines = parse_yaml(read_text(path), str(path))
