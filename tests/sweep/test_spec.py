@@ -193,7 +193,7 @@ def test_a_latin_hypercube_meets_every_part_of_every_axis_once() -> None:
 
 def test_shipped_sweeps() -> None:
     sizes = {name: load_sweep(name).count() for name in sweep_names()}
-    assert list(sizes) == ["array_bandwidth", "buffer_sizing", "edge_budget", "pattern_method"]
+    assert list(sizes) == ["array_bandwidth", "buffer_sizing", "edge_budget", "paper_region", "pattern_method"]
     assert sizes["edge_budget"] >= 20_000
 
 
@@ -290,6 +290,6 @@ def test_bad_files(tmp_path: Path, old: str, new: str, message: str) -> None:
 
 
 def test_an_unknown_sweep() -> None:
-    message = "sweep 'edge': neither a file nor a shipped sweep; did you mean 'edge_budget'?; shipped: array_bandwidth, buffer_sizing, edge_budget, pattern_method"
+    message = "sweep 'edge': neither a file nor a shipped sweep; did you mean 'edge_budget'?; shipped: array_bandwidth, buffer_sizing, edge_budget, paper_region, pattern_method"
     with pytest.raises(InputError, match=rf"^{re.escape(message)}$"):
         load_sweep("edge")
