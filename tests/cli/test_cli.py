@@ -155,7 +155,7 @@ def test_shipped_files_pass_the_check(run) -> None:
         (["simulate"], "error: Missing argument 'TRACE'. (try: accelsim simulate --help)\n"),
         (["simulte", TRACE], "error: no such command 'simulte'; did you mean 'simulate'?; allowed: simulate, compare,"),
         (["list", "workload"], "error: list workload: not known; did you mean 'workloads'?; allowed: workloads, designs,"),
-        (["schema", "trase"], "error: schema trase: not known; did you mean 'trace'?; allowed: trace, design, energy, platform, behaviour, plan, sweep, run\n"),
+        (["schema", "trase"], "error: schema trase: not known; did you mean 'trace'?; allowed: trace, design, energy, platform, behaviour, plan, sweep, run, zeros\n"),
         (["check", "notes.txt"], "error: notes.txt: got suffix '.txt'; allowed: .json, .json.gz, .yaml, .yml\n"),
         (["compare", TRACE, "--method", "bdwp", "--method", "bdwp"], "error: --method bdwp: is given twice\n"),
     ],

@@ -227,7 +227,7 @@ def test_a_terminal_shows_progress_and_a_file_does_not(tmp_path: Path) -> None:
         ([TRACE, "-o", "missing/r.csv"], "-o missing/r.csv: no directory missing"),
         (["edge_budget", "--hw", "sat_vcu1525", "-o", "r.csv"], "--hw: edge_budget says what is swept; change it there"),
         (["edge_budget", TRACE, "-o", "r.csv"], "TRACE: trace 'edge_budget': neither a file nor a shipped trace; shipped: "),
-        (["edge_bugdet", "-o", "r.csv"], "'edge_bugdet': neither a sweep nor a trace; did you mean 'edge_budget'?; shipped: array_bandwidth, buffer_sizing, edge_budget, pattern_method"),
+        (["edge_bugdet", "-o", "r.csv"], "'edge_bugdet': neither a sweep nor a trace; did you mean 'edge_budget'?; shipped: array_bandwidth, buffer_sizing, edge_budget, paper_region, pattern_method"),
         (["small.yaml", "-o", "r.csv"], "small.yaml: no such file"),
         ([TRACE, "--vary", "array.rows", "-o", "r.csv"], "--vary array.rows: a path, = and what follows are needed, as in array.rows=16,32,64"),
         ([TRACE, "--link", "=array.rows", "-o", "r.csv"], "--link =array.rows: a path, = and what follows are needed, as in array.cols=array.rows"),
