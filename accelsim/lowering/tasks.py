@@ -11,6 +11,7 @@ from accelsim.sparsity.pattern import Pattern
 __all__ = [
     "Gemm",
     "Generation",
+    "Im2col",
     "Note",
     "Overrides",
     "Scattered",
@@ -20,7 +21,6 @@ __all__ = [
     "Task",
     "Update",
     "VectorWork",
-    "Window",
 ]
 
 
@@ -53,7 +53,7 @@ class Spatial(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class Im2col:
     """An im2col operand whose windows share pixels: the rows or columns of `operand` along the dimension `positions` of
     the GEMM are the positions of `images`, those along `windows` are channels x kernel taps, of which `channels` are
     there (others fill up the last N:M group)."""
@@ -91,7 +91,7 @@ class Gemm:
     tensor: str | None = None
     pattern: Pattern | None = None
     product: Stage | None = None
-    window: Window | None = None
+    window: Im2col | None = None
 
     @property
     def form(self) -> Stage:
