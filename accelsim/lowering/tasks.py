@@ -18,7 +18,10 @@ __all__ = [
     "Spatial",
     "Stage",
     "Step",
+    "StepTensor",
+    "StepWeight",
     "Task",
+    "TensorKind",
     "Update",
     "VectorWork",
 ]
@@ -117,7 +120,8 @@ class Generation:
 class Update:
     """The optimizer's step on the trained elements of an operation.
 
-    `dense_elements` of them are read dense even when compact copies are generated in advance.
+    `dense_elements` of them are read dense even when compact copies are generated in advance. `sums`: no update, but
+    the gradients of a part of the step are added to those of the parts before it.
     """
 
     name: str
@@ -125,18 +129,23 @@ class Update:
     tensor: str | None
     elements: int
     dense_elements: int
+    sums: bool = False
     stage: Stage = Stage.UPDATE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VectorWork:
-    """Elements that one forward or backward pass of vector work reads and writes."""
+    """Elements that one forward or backward pass of vector work reads and writes.
+
+    `sums`: it adds up gradients of what the operation wrote, where its readers part.
+    """
 
     name: str
     operation: str
     direction: Literal["FF", "BP"]
     reads: int
     writes: int
+    sums: bool = False
     stage: Stage = Stage.VECTOR
 
 
@@ -144,6 +153,30 @@ Task = Gemm | Generation | Update | VectorWork
 
 Scattered = tuple[str, Stage]
 """An operation and the direction, FF or BP, in which its taps are scattered over the result."""
+
+
+TensorKind = Literal["activation", "gradient", "weight gradient"]
+
+
+class StepTensor(NamedTuple):
+    """A tensor in DRAM: the tasks that write it, none where it is there before the step, and those that read it.
+
+    `all_along`: it stays from the start to the end of the step.
+    """
+
+    elements: int
+    kind: TensorKind
+    made: tuple[int, ...]
+    read: tuple[int, ...]
+    all_along: bool = False
+
+
+class StepWeight(NamedTuple):
+    """Parameters of a model by tensor: their elements, and whether they are trained."""
+
+    name: str
+    elements: int
+    trained: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +203,12 @@ class Overrides:
 class Step:
     """One step in order of execution; `after[i]` holds the tasks that task i waits for.
 
+    A step in `parts` has the tasks of its last part, of `batch` samples: those before it have no update and no
+    generation behind one, and the first has no gradients to add its own to.
     `columns`: the scattered products, each as operation and FF or BP, that are there as columns, not phase by phase.
+    `tensors`: what the tasks write and read, weights apart. `handed`: pairs of a task and another that takes its result
+    as a stream, at the row ports of the array or in the vector unit; None where the trace has no edges, and nothing is
+    known of it. `weights`: all parameters of the model.
     """
 
     model: str
@@ -182,6 +220,10 @@ class Step:
     after: tuple[tuple[int, ...], ...]
     notes: tuple[Note, ...]
     columns: frozenset[Scattered] = frozenset()
+    tensors: tuple[StepTensor, ...] = ()
+    handed: frozenset[tuple[int, int]] | None = None
+    weights: tuple[StepWeight, ...] = ()
+    parts: int = 1
 
     @property
     def macs_dense(self) -> int:

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from accelsim.base.errors import InputError
 from accelsim.sparsity.masks import tightest_of
 from accelsim.workload import rules
+from accelsim.workload.data_flow import as_operation
 from accelsim.workload.names import unique_names
 from accelsim.workload.rules import FACTOR_SIZES
 from accelsim.workload.tracer.measure import Measured
 from accelsim.workload.tracer.recorder import Recorder
-from accelsim.workload.tracer.records import AFTERWARDS, WEIGHT, Record, StepSeen
+from accelsim.workload.tracer.records import AFTERWARDS, WEIGHT, Record, StepSeen, add_edges
 from accelsim.workload.tracer.works import Work
 
 __all__ = [
@@ -64,6 +65,7 @@ def in_order(step: StepSeen) -> list[Record]:
             keys += wanted
             continue
         for record, repeated in zip(records[start:], run, strict=False):
+            repeated.repeats = record
             record.recomputed = True
             record.with_gradient = True
             if repeated.requires_gradient and not record.requires_gradient:
@@ -201,7 +203,8 @@ def _with_weight(record: Record) -> Record:
     gradients = Counter({place[operand]: macs for operand, macs in record.gradients.items()})
     measured = {(stage, _named(side, operand)): seen for (stage, operand), seen in record.measured.items()}
     work = record.work.with_derived_weight()
-    return replace(record, work=work, word=work.kind, gradients=gradients, measured=measured)
+    sources = (record.sources[1 - side], record.sources[side], *record.sources[2:])
+    return replace(record, work=work, word=work.kind, sources=sources, gradients=gradients, measured=measured)
 
 
 def _named(side: int, operand: str) -> str:
@@ -227,18 +230,21 @@ def same_operations(first: Sequence[Record], second: Sequence[Record], one: str,
             )
 
 
-def entries_of(recorder: Recorder, step: StepSeen, sizes: Sequence[Counted]) -> list[dict[str, Any]]:
-    """Return the operations of `step` as plain entries of a trace."""
+def entries_of(recorder: Recorder, step: StepSeen, sizes: Sequence[Counted], inputs: int) -> list[dict[str, Any]]:
+    """Return the operations of `step` as plain entries of a trace of a network with so many `inputs`."""
+    seen = [size.record for size in sizes]
     sizes = [size.settled() for size in sizes]
     records = [size.record for size in sizes]
+    for own, record, name in zip(seen, records, names_of(records), strict=True):
+        own.name = record.name = name
     trained = _trained(recorder, step, records)
     weights = [record.work.weight for record in records if record.work.weight and not record.work.weight.derived]
     in_parts = {name for weight in weights if weight.label not in recorder.parameters for name in weight.parameters}
     listed = {name: recorder.roles.numbers[name] for name in recorder.parameters if name not in in_parts}
     entries = []
-    for name, size in zip(names_of(records), sizes, strict=True):
+    for size in sizes:
         record = size.record
-        entry: dict[str, Any] = {"name": name, **rules.fields_of(size.sizes)}
+        entry: dict[str, Any] = {"name": record.name, **rules.fields_of(size.sizes)}
         if record.work.weight:
             weight = record.work.weight
             entry["weight"] = {"name": weight.label, "frozen": trained.isdisjoint(weight.parameters or {weight.label})}
@@ -249,7 +255,7 @@ def entries_of(recorder: Recorder, step: StepSeen, sizes: Sequence[Counted]) -> 
             if used in listed
         ]
         entries.append(entry | _gradient_flags(record, step, entry) | _pass_flags(record))
-    return entries
+    return add_edges(entries, [record.sources for record in records], inputs)
 
 
 def _trained(recorder: Recorder, step: StepSeen, records: Sequence[Record]) -> set[str]:
@@ -307,7 +313,7 @@ def names_of(records: Sequence[Record]) -> list[str]:
         record.modules[-1] if sizes[record.calls[-1]] == 1 and record.modules[-1] else record.place
         for record in records
     ]
-    return unique_names(wanted)
+    return unique_names([as_operation(name) for name in wanted])
 
 
 def observe(entries: Sequence[dict[str, Any]], measured: Sequence[Sequence[Record]]) -> None:
