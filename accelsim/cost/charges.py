@@ -25,9 +25,10 @@ from accelsim.cost.compiled.values import (
     gemm_table,
     tiled_mapping_table,
 )
+from accelsim.cost.gemm import result_bits
 from accelsim.hardware.design import Design
 from accelsim.lowering.optimizers import Optimizer
-from accelsim.lowering.tasks import Generation, Update, VectorWork
+from accelsim.lowering.tasks import Gemm, Generation, Update, VectorWork
 
 __all__ = [
     "Bound",
@@ -46,6 +47,7 @@ __all__ = [
     "update_cycles",
     "update_numbers",
     "vector_cycles",
+    "vector_gemm_numbers",
     "vector_numbers",
 ]
 
@@ -151,15 +153,31 @@ def update_numbers(update: Update, optimizer: Optimizer, *, dense: int, resident
 
 
 def copy_numbers(copy: Generation, design: Design) -> CopyNumbers:
-    """Return the numbers of a compact copy that SORE makes in the stream of an update."""
-    bits = design.compact_bits(copy.pattern)
+    """Return the numbers of a copy that SORE makes in the stream of an update, in the form of its mode."""
+    bits = float(design.precision.operand_bits) if copy.mode is None else design.compact_bits(copy.mode)
     return CopyNumbers(elements=copy.elements, passes=copy.passes, group=copy.pattern.group, compact_bits=bits)
 
 
-def vector_numbers(work: VectorWork, *, resident: int = 0) -> VectorNumbers:
+def vector_numbers(work: VectorWork, design: Design, *, resident: int = 0) -> VectorNumbers:
     """Return the numbers of vector work; `resident` of the elements that it reads are on the chip already."""
     elements = work.reads + work.writes
-    return VectorNumbers(elements=elements, moved=elements - resident)
+    return VectorNumbers(operations=elements, moved_bits=(elements - resident) * design.precision.operand_bits)
+
+
+def vector_gemm_numbers(
+    gemm: Gemm, design: Design, *, resident: int = 0, y_resident: bool = False
+) -> VectorNumbers:
+    """Return the numbers of a GEMM on the vector unit: its multiply-accumulates, `vector.macs_per_lane` in a cycle.
+
+    Both operands pass the DRAM once, in their distinct elements, and the result once; `resident` elements of x are on
+    the chip already, and with `y_resident` the result stays there.
+    """
+    read = gemm.count * (gemm.x_elements + gemm.w_elements) - resident
+    written = 0 if y_resident else gemm.count * gemm.m * gemm.n
+    return VectorNumbers(
+        operations=-(-gemm.count * gemm.m * gemm.n * gemm.k // design.vector.macs_per_lane),
+        moved_bits=read * design.precision.operand_bits + written * result_bits(gemm, design),
+    )
 
 
 def update_cycles(update: UpdateNumbers, copies: Sequence[CopyNumbers], units: UnitNumbers) -> int:

@@ -12,7 +12,7 @@ from accelsim.cost.compiled.values import (
 from accelsim.hardware.design import Design
 from accelsim.lowering.tasks import Gemm, Stage
 
-__all__ = ["gemm_numbers", "machine_numbers", "sore_cycles"]
+__all__ = ["gemm_numbers", "machine_numbers", "result_bits", "sore_cycles"]
 
 
 def machine_numbers(design: Design) -> MachineNumbers:
@@ -45,24 +45,29 @@ def gemm_numbers(
 
     An im2col operand is fetched once per pass in its distinct elements and spread while the buffer fills, so its DRAM
     bytes per element of the matrix are the share of distinct ones. A compact operand carries its index bits; one that
-    is generated `online` is fetched dense and compact only in the buffer. What is resident on the chip costs no DRAM.
+    is generated `online` is fetched dense and has the form of its mode only in the buffer. What is resident on the chip
+    costs no DRAM.
     """
     bits = design.precision
     dense_w = bits.operand_bits / 8
     compact_w = dense_w if gemm.pattern is None else design.compact_bits(gemm.pattern) / 8
     x_share = gemm.x_elements / (gemm.m * gemm.k)
     w_share = gemm.w_elements / (gemm.k * gemm.n)
-    result_bits = bits.master_bits if gemm.stage is Stage.WU else bits.operand_bits
     kept, group = (0, 0) if gemm.pattern is None else (gemm.pattern.kept, gemm.pattern.group)
     return GemmNumbers(
         shape=GemmShape(m=gemm.m, n=gemm.n, k=gemm.k, count=gemm.count, kept=kept, group=group),
         element_bytes=ElementBytes(
             x=0.0 if x_resident else bits.operand_bits / 8 * x_share,
             w=(dense_w if online else compact_w) * w_share,
-            y=0.0 if y_resident else result_bits / 8,
+            y=0.0 if y_resident else result_bits(gemm, design) / 8,
             psum=bits.accumulator_bits / 8,
             buffered_x=bits.operand_bits / 8,
             buffered_w=compact_w,
         ),
-        fetch_cycles=sore_cycles(gemm.w_elements, group, design.sore.lanes) if online else 0,
+        fetch_cycles=sore_cycles(gemm.w_elements, gemm.mask.group, design.sore.lanes) if online and gemm.mask else 0,
     )
+
+
+def result_bits(gemm: Gemm, design: Design) -> int:
+    """Bits of an element of the result: a gradient of a weight has the width of the master copies."""
+    return design.precision.master_bits if gemm.stage is Stage.WU else design.precision.operand_bits

@@ -19,7 +19,7 @@ def step_bound(plan: Plan, design: Design, optimizer: Optimizer) -> tuple[int, s
     """Return a lower bound of the cycles of a plan's tasks, in any order, with any overlap and with any mapping of each
     GEMM (interleave, tile, loop order), and what sets it.
 
-    Placement of copies and what stays on the chip are those of the plan.
+    The mode and unit of each product, the placement of copies and what stays on the chip are those of the plan.
     """
     works = {work.task: work for work in works_of(plan, design, optimizer)}
     searcher = Searcher(design)
@@ -32,7 +32,7 @@ def step_bound(plan: Plan, design: Design, optimizer: Optimizer) -> tuple[int, s
 
 
 def _least(work: TaskWork, task: Task, searcher: Searcher, design: Design) -> TaskCost:
-    if isinstance(task, Gemm):
+    if isinstance(task, Gemm) and not task.on_vector:
         return _least_of_gemm(work, task, searcher, design)
     own, *behind = work.charges
     unit, dram = unit_of(task), sum(charge.dram for charge in work.charges)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from accelsim.cost.charges import UnitRows, copy_numbers, update_numbers, vector_numbers
+from accelsim.cost.charges import UnitRows, copy_numbers, update_numbers, vector_gemm_numbers, vector_numbers
 from accelsim.cost.compiled.unit_pace import COPIES, UPDATES, VECTORS
 from accelsim.cost.compiled.values import GemmNumbers
 from accelsim.cost.gemm import gemm_numbers
@@ -16,18 +16,26 @@ from accelsim.schedule.offline import kept_edges
 from accelsim.schedule.plan import Plan
 from accelsim.sparsity.pattern import Pattern
 
-__all__ = ["GemmRow", "Layout", "OnlineRow", "TaskRow", "executed_macs", "lay_out"]
+__all__ = ["GemmRow", "Layout", "OnlineRow", "TaskRow", "VectorGemmRow", "executed_macs", "lay_out"]
+
+
+OPERATIONS_PER_MAC = 2
+"""Operations of the vector unit, as energy tables price them: a product and a sum."""
 
 
 class TaskRow(NamedTuple):
     """A row of a step and the task that it belongs to, with the events that every mapping has: elements that SORE takes
-    (in front of a GEMM for each full fetch), weights that WUVE updates, elements of vector work."""
+    (in front of a GEMM for each full fetch), weights that WUVE updates, operations of the vector unit.
+
+    `pattern` is the mode in which a GEMM runs, or what a generation prunes to; `mask` is that of a GEMM's operand.
+    """
 
     task: int
     name: str
     operation: str
     stage: Stage
     pattern: Pattern | None = None
+    mask: Pattern | None = None
     sore_elements: int = 0
     wuve_weights: int = 0
     vector_elements: int = 0
@@ -48,6 +56,13 @@ class OnlineRow(NamedTuple):
     place: int
 
 
+class VectorGemmRow(NamedTuple):
+    """A GEMM on the vector unit: its row, and the multiply-accumulates that it executes."""
+
+    row: int
+    macs: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
     """The rows of a step, task by task: a GEMM behind the generation in front of it, if any; copies behind the update
@@ -57,6 +72,7 @@ class Layout:
     starts: tuple[int, ...]
     gemms: tuple[GemmRow, ...]
     online: tuple[OnlineRow, ...]
+    on_vector: tuple[VectorGemmRow, ...]
     units: UnitRows
 
 
@@ -68,14 +84,19 @@ def lay_out(plan: Plan, design: Design, optimizer: Optimizer, gemms: dict[GemmNu
     kept, places = kept_edges(plan, design), {numbers: place for place, numbers in enumerate(gemms)}
     taken = {edge.consumer: edge for edge in kept.values()}
     rows, products, online = list[TaskRow](), list[GemmRow](), list[OnlineRow]()
-    starts = list[int]()
+    on_vector, starts = list[VectorGemmRow](), list[int]()
     updates, copies, vectors = list[_Numbers](), list[_Numbers](), list[_Numbers]()
     for index, task in enumerate(plan.step.tasks):
         if not isinstance(task, Generation):
             starts.append(len(rows))
         resident = taken[index].elements if index in taken else 0
-        if isinstance(task, Gemm):
-            y_resident = index in kept and not kept[index].stored
+        y_resident = index in kept and not kept[index].stored
+        if isinstance(task, Gemm) and task.on_vector:
+            vectors.append((len(rows), *vector_gemm_numbers(task, design, resident=resident, y_resident=y_resident)))
+            on_vector.append(VectorGemmRow(len(rows), executed_macs(task)))
+            operations = OPERATIONS_PER_MAC * executed_macs(task)
+            rows.append(TaskRow(index, task.name, task.operation, task.stage, vector_elements=operations))
+        elif isinstance(task, Gemm):
             numbers = gemm_numbers(
                 task, design, online=index in plan.online, x_resident=index in taken, y_resident=y_resident
             )
@@ -85,11 +106,11 @@ def lay_out(plan: Plan, design: Design, optimizer: Optimizer, gemms: dict[GemmNu
                 online.append(OnlineRow(len(rows), place))
                 rows.append(_online_row(index, task))
             products.append(GemmRow(len(rows), place, executed_macs(task)))
-            rows.append(TaskRow(index, task.name, task.operation, task.stage, task.pattern))
+            rows.append(TaskRow(index, task.name, task.operation, task.stage, task.pattern, task.mask))
         elif isinstance(task, VectorWork):
-            work, name = vector_numbers(task, resident=resident), f"{task.name}[{task.direction}]"
+            work, name = vector_numbers(task, design, resident=resident), f"{task.name}[{task.direction}]"
             vectors.append((len(rows), *work))
-            rows.append(TaskRow(index, name, task.operation, Stage.VECTOR, vector_elements=work.elements))
+            rows.append(TaskRow(index, name, task.operation, Stage.VECTOR, vector_elements=work.operations))
         elif isinstance(task, Update):
             own = update_numbers(task, optimizer, dense=plan.reads_dense(index), resident=resident)
             behind = plan.copies_behind(index)
@@ -104,7 +125,7 @@ def lay_out(plan: Plan, design: Design, optimizer: Optimizer, gemms: dict[GemmNu
                     TaskRow(index, made.name, made.operation, Stage.GENERATE, made.pattern, sore_elements=taken_in)
                 )
     units = UnitRows(np.array(updates, UPDATES), np.array(copies, COPIES), np.array(vectors, VECTORS))
-    return Layout(tuple(rows), tuple(starts), tuple(products), tuple(online), units)
+    return Layout(tuple(rows), tuple(starts), tuple(products), tuple(online), tuple(on_vector), units)
 
 
 _Numbers = tuple[float, ...]
@@ -112,7 +133,7 @@ _Numbers = tuple[float, ...]
 
 def _online_row(index: int, gemm: Gemm) -> TaskRow:
     name = f"{gemm.name}[{gemm.stage} online]"
-    return TaskRow(index, name, gemm.operation, Stage.GENERATE, gemm.pattern, sore_elements=gemm.w_elements)
+    return TaskRow(index, name, gemm.operation, Stage.GENERATE, gemm.mask, sore_elements=gemm.w_elements)
 
 
 def executed_macs(gemm: Gemm) -> int:

@@ -19,7 +19,8 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskTiming:
-    """Cycles and events of one task, all `count` copies; m, n, k and the mapping are None where it is no GEMM.
+    """Cycles and events of one task, all `count` copies; m, n, k are None where it is no GEMM, and the mapping where
+    the array runs none. `pattern` is the mode in which it runs, `mask` the pattern to which its operand is pruned.
 
     `cycles` is what the task adds to the step; where units work side by side, what another hides is not in it.
     `array_cycles` is the part in which the array works; the rest of a GEMM's cycles is DRAM transfer that nothing
@@ -36,6 +37,7 @@ class TaskTiming:
     n: int | None = None
     k: int | None = None
     pattern: Pattern | None = None
+    mask: Pattern | None = None
     mapping: Mapping | None = None
     array_cycles: int = 0
     macs_dense: int = 0
@@ -73,7 +75,7 @@ class Timing:
             [row.name for row in rows],
             cycles=_column(row.cycles for row in rows),
             array_cycles=_column(row.array_cycles for row in rows),
-            executed=_column(row.macs_executed for row in rows),
+            executed=_column(row.macs_executed if row.mapping else 0 for row in rows),  # on the array
             issued=_column(row.events.macs for row in rows),
             moved=_column(row.events.dram_bytes for row in rows),
             # the bytes of a generation hide behind those of its update

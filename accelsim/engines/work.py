@@ -1,7 +1,7 @@
 """What the tasks of a plan cost, in the form that engines execute: rows as they would run alone, grouped by task."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from accelsim.cost.charges import (
 )
 from accelsim.cost.compiled.values import GemmNumbers, MappingNumbers
 from accelsim.cost.gemm import machine_numbers
-from accelsim.engines.layout import Layout, TaskRow, lay_out
+from accelsim.engines.layout import Layout, TaskRow, executed_macs, lay_out
 from accelsim.engines.timing import TaskTiming
 from accelsim.hardware.design import Design
 from accelsim.lowering.optimizers import Optimizer
@@ -60,13 +60,16 @@ def works_of(plan: Plan, design: Design, optimizer: Optimizer) -> Iterator[TaskW
     taken = {edge.consumer: edge for edge in kept.values()}
     for start, end in pairwise((*layout.starts, len(layout.rows))):
         own, product = layout.rows[start:end], None
-        if isinstance(plan.step.tasks[own[0].task], Gemm):
+        task = plan.step.tasks[own[0].task]
+        if isinstance(task, Gemm) and not task.on_vector:
             product = next(products)
             charges = *product.online(own[:-1]), product.charge
             rows = *map(_row, own[:-1], charges), product.row(own[-1])
         else:
             charges = tuple(map(unit_charge, range(start, end)))
             rows = tuple(map(_row, own, charges))
+            if isinstance(task, Gemm):
+                rows = (_on_vector(rows[0], task),)
         index = own[0].task
         yield TaskWork(
             task=index, rows=rows, charges=charges, gemm=product and product.numbers, taken=taken.get(index),
@@ -100,6 +103,7 @@ class _MappedGemm(NamedTuple):
             k=gemm.k,
             count=gemm.count,
             pattern=row.pattern,
+            mask=row.mask,
             mapping=self.mapping,
             cycles=charge.serial,
             array_cycles=charge.unit,
@@ -155,3 +159,10 @@ def _row(row: TaskRow, charge: Charge) -> TaskTiming:
         name=row.name, operation=row.operation, stage=row.stage, count=1, pattern=row.pattern, cycles=charge.serial,
         bound=charge.bound, events=charge.events,
     )  # fmt: skip
+
+
+def _on_vector(row: TaskTiming, gemm: Gemm) -> TaskTiming:
+    """The row of a GEMM on the vector unit."""
+    return replace(
+        row, m=gemm.m, n=gemm.n, k=gemm.k, count=gemm.count, macs_dense=gemm.macs, macs_executed=executed_macs(gemm)
+    )

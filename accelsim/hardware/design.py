@@ -115,6 +115,14 @@ class VectorUnit(FileModel):
 
     lanes: Count = Field(description="elements read or written per cycle")
     fuse_activations: bool = Field(description="an activation right after a norm or add costs no pass of its own")
+    macs_per_lane: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=1024,
+            description="multiply-accumulates of a depthwise convolution per lane and cycle; 0: the array runs them all",
+        ),
+    ]
 
 
 class Schedule(FileModel):
@@ -122,6 +130,9 @@ class Schedule(FileModel):
 
     dataflow: Literal["auto", "os", "ws", "is"] = Field(description="auto: the fastest of the array's dataflows")
     interleave: bool = Field(description="use the accumulators of a PE in turn to fill the adder pipeline")
+    cover: bool = Field(
+        description="a sparse product runs dense, or in a mode that covers its pattern, where that is faster",
+    )
     pregenerate: bool = Field(description="generate compact weights right after their update, not before each use")
     overlap: bool = Field(description="units work side by side where nothing waits for the other (engine event)")
     scheduler: Literal["greedy", "optimal"] = Field(

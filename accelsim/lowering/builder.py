@@ -337,6 +337,7 @@ class _Builder:
                 tensor=tensor,
                 pattern=pattern,
                 elements=self.trace.tensors[tensor][0],
+                mode=pattern,
                 passes=0 if share and index else 1,
             )
             for index, (stage, pattern) in enumerate(wanted)

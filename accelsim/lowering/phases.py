@@ -100,11 +100,11 @@ def _weight_gemm(
 ) -> Gemm:
     """A product of an activation or gradient (m x k) with a weight (k x n), k = channels x taps, all groups."""
     count = 1 if isinstance(operation, Linear) else operation.groups
-    pattern = None
+    pattern, padded = None, channels
     if sparse is not None:
         operand, pattern = sparse
-        channels = -(-channels // pattern.group) * pattern.group
-    k = channels * taps
+        padded = -(-channels // pattern.group) * pattern.group
+    k = padded * taps
     x_elements = min(m * k, x_elements)
     gemm = Gemm(
         name=operation.name + label,
@@ -120,6 +120,8 @@ def _weight_gemm(
         macs=macs,
         tensor=operation.weight.name,
         pattern=pattern,
+        mask=pattern,
+        channels=channels,
     )
     if sparse is not None and operand.operand is Operand.GRADIENT:
         return replace(gemm, m=n, n=m, x_elements=k * n, w_elements=x_elements, w_operand=Operand.GRADIENT)
@@ -247,4 +249,5 @@ def wu_gemm(operation: Weighted, batch: int, sparse: tuple[SparseOperand, Patter
         macs=count * m * n * k,
         tensor=operation.weight.name,
         pattern=None if sparse is None else sparse[1],
+        mask=None if sparse is None else sparse[1],
     )

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from accelsim.sparsity.methods import Operand
 from accelsim.sparsity.pattern import Pattern
 
-__all__ = ["Gemm", "Generation", "Note", "Overrides", "Scattered", "Stage", "Step", "Task", "Update", "VectorWork"]
+__all__ = ["Gemm", "Generation", "Note", "Overrides", "Scattered", "Stage", "Step", "Task", "Update", "VectorWork", "Way"]
 
 
 class Stage(StrEnum):
@@ -29,6 +29,10 @@ class Gemm:
     what takes the weight port, `tensor` which weight it is. `macs`: dense multiply-accumulates of all copies that the
     operation needs, without the padding of k to whole groups and without borders that meet no tap. `product` says which
     product it is where it runs in another stage: a forward in the backward pass, or one of the optimizer.
+
+    `mask` is the pattern to which W is pruned, `pattern` the mode in which the array runs: the mask's own, one that
+    covers it, or None, dense (`accelsim.lowering.ways`). `channels`: what is summed over by each tap, without padding to
+    whole groups; 0 where groups run along all of k. `on_vector`: the vector unit runs it, not the array.
     """
 
     name: str
@@ -45,6 +49,9 @@ class Gemm:
     tensor: str | None = None
     pattern: Pattern | None = None
     product: Stage | None = None
+    mask: Pattern | None = None
+    channels: int = 0
+    on_vector: bool = False
 
     @property
     def form(self) -> Stage:
@@ -54,7 +61,10 @@ class Gemm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """A compact N:M copy of a weight that FF or BP reads; `passes` is 0 where another direction's pass yields it."""
+    """A copy of a weight pruned to a pattern that FF or BP reads; `passes` is 0 where another direction's pass yields it.
+
+    `mode`: the pattern as which it is stored, its own or one that covers it; None: dense, zeros included.
+    """
 
     name: str
     operation: str
@@ -62,6 +72,7 @@ class Generation:
     tensor: str
     pattern: Pattern
     elements: int
+    mode: Pattern | None
     passes: int = 1
     stage: Stage = Stage.GENERATE
 
@@ -99,6 +110,16 @@ Scattered = tuple[str, Stage]
 """An operation and the direction, FF or BP, in which its taps are scattered over the result."""
 
 
+class Way(NamedTuple):
+    """How a product runs: the mode of the array (None: dense), or on the vector unit."""
+
+    pattern: Pattern | None
+    on_vector: bool = False
+
+    def __str__(self) -> str:
+        return "vector" if self.on_vector else str(self.pattern or "dense")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
     """Something the user should know about an operation: why it stayed dense, or that a group was padded.
@@ -124,6 +145,7 @@ class Step:
     """One step in order of execution; `after[i]` holds the tasks that task i waits for.
 
     `columns`: the scattered products, each as operation and FF or BP, that are there as columns, not phase by phase.
+    `ways`: the GEMMs, by their places among the tasks, that run in another way than their mask's own mode on the array.
     """
 
     model: str
@@ -135,6 +157,7 @@ class Step:
     after: tuple[tuple[int, ...], ...]
     notes: tuple[Note, ...]
     columns: frozenset[Scattered] = frozenset()
+    ways: frozenset[tuple[int, Way]] = frozenset()
 
     @property
     def macs_dense(self) -> int:

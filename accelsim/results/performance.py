@@ -18,6 +18,9 @@ if TYPE_CHECKING:  # compiled kernels, which readers of results do not need
 __all__ = ["make_result", "stage_result", "stages_of", "step_result", "totals_of"]
 
 
+_VECTOR = "vector"
+
+
 def make_result(
     plan: "Plan", timing: "Timing", basis: Basis, dense: Result | None, operations: tuple[SeenOperation, ...]
 ) -> Result:
@@ -38,6 +41,8 @@ def make_result(
             k=row.k,
             count=row.count,
             pattern=None if row.pattern is None else str(row.pattern),
+            mask=None if row.mask is None else str(row.mask),
+            unit=None if row.m is None else _VECTOR if row.mapping is None else "array",
             dataflow=None if row.mapping is None else row.mapping.dataflow,
             variant=None if row.mapping is None else row.mapping.variant,
             interleave=None if row.mapping is None else row.mapping.interleave,
@@ -103,7 +108,7 @@ def totals_of(
         dense_cycles=dense_cycles,
         dense_macs=sum(layer.macs_dense for layer in layers),
         executed_macs=sum(layer.macs_executed for layer in layers),
-        update_macs=sum(layer.macs_executed for layer in layers if layer.stage == Stage.UPDATE),
+        other_macs=sum(layer.macs_executed for layer in layers if layer.stage == Stage.UPDATE or layer.unit == _VECTOR),
         dram_bytes=add_up(layer.dram_bytes for layer in layers),
     )
 
@@ -118,12 +123,13 @@ def step_result(
     dense_cycles: int,
     dense_macs: int,
     executed_macs: int,
-    update_macs: int,
+    other_macs: int,
     dram_bytes: float,
 ) -> StepResult:
     """Return what the totals of a step mean; those of the dense step are `dense_cycles` and `dense_macs`.
 
-    The array is taken for utilised over FF, BP and WU, without the `update_macs` that the optimizer has executed there.
+    The array is taken for utilised over FF, BP and WU, without the `other_macs` that the optimizer has executed there and
+    those of the vector unit.
     """
     latency = cycles / design.clock_hz
     on_array = sum(stages[stage].cycles for stage in (Stage.FF, Stage.BP, Stage.WU))
@@ -137,7 +143,7 @@ def step_result(
         macs_executed=executed_macs,
         effective_gops=gops,
         speedup=dense_cycles / cycles,
-        array_utilisation=(executed_macs - update_macs) / (on_array * design.peak_macs_per_cycle) if on_array else 0.0,
+        array_utilisation=(executed_macs - other_macs) / (on_array * design.peak_macs_per_cycle) if on_array else 0.0,
         dram_bytes=dram_bytes,
         energy_j=energy.total_j,
         power_w=power,

@@ -93,7 +93,8 @@ class StageResult:
 class LayerResult:
     """One task of the step, all `count` copies; m, n, k are None where it is no GEMM.
 
-    `pattern` None is dense. `tile` and `loop_order` are the buffer tile (m, n, k) and its loops from the outermost.
+    `pattern` is the mode in which it runs, None dense; `mask` the pattern to which its operand is pruned, None where it
+    is not. `unit` of a GEMM: ``array``, or ``vector`` for the vector unit, which has no mapping. `tile` and `loop_order` are the buffer tile (m, n, k) and its loops from the outermost.
     """
 
     name: str
@@ -104,6 +105,8 @@ class LayerResult:
     k: int | None
     count: int
     pattern: str | None
+    mask: str | None
+    unit: str | None
     dataflow: str | None
     variant: str | None
     interleave: str | None

@@ -6,8 +6,10 @@ from accelsim.cost.charges import (
     update_cycles,
     update_numbers,
     vector_cycles,
+    vector_gemm_numbers,
     vector_numbers,
 )
+from accelsim.cost.compiled.unit_pace import VectorNumbers
 from accelsim.cost.compiled.values import GemmNumbers
 from accelsim.cost.gemm import gemm_numbers
 from accelsim.hardware.design import Design
@@ -60,10 +62,17 @@ class TaskCosts:
     def of(self, plan: Plan, index: int, taken: Edge | None, handed: Edge | None) -> int:
         """Return the cycles of a task; generations run within their update."""
         task = self._step.tasks[index]
-        if isinstance(task, Gemm):
+        if isinstance(task, Gemm) and not task.on_vector:
             return self.gemm(index, online=index in plan.online, taken=taken, handed=handed)[1]
         if isinstance(task, Update):
             return self.update(plan, index, taken)
-        if isinstance(task, VectorWork):
-            return vector_cycles(vector_numbers(task, resident=0 if taken is None else taken.elements), self._units)
+        if isinstance(task, Gemm | VectorWork):
+            return vector_cycles(self._on_vector(task, taken, handed), self._units)
         return 0
+
+    def _on_vector(self, task: Gemm | VectorWork, taken: Edge | None, handed: Edge | None) -> VectorNumbers:
+        resident = 0 if taken is None else taken.elements
+        if isinstance(task, VectorWork):
+            return vector_numbers(task, self._design, resident=resident)
+        y_resident = handed is not None and not handed.stored
+        return vector_gemm_numbers(task, self._design, resident=resident, y_resident=y_resident)

@@ -17,6 +17,7 @@ from accelsim.lowering.tasks import Gemm, Scattered, Stage, Step, VectorWork
 from accelsim.schedule.costs import TaskCosts
 from accelsim.schedule.mapping import MappingCache, Searcher
 from accelsim.schedule.offline import greedy_outline
+from accelsim.schedule.ways import in_fastest_ways
 from accelsim.workload.trace import Trace
 
 __all__ = ["bordered", "columns_of", "in_faster_form"]
@@ -41,19 +42,23 @@ def in_faster_form(
     optimizer: Optimizer,
     cache: MappingCache | None = None,
 ) -> Step:
-    """Return a step of `trace` with each scattered product in the form that takes fewer cycles alone on `design`.
+    """Return a step of `trace` with each product in the way, and each scattered one in the form, that takes fewer cycles
+    alone on `design`.
 
     `lowered` lowers the step with the products given to it as columns.
     """
-    by_phases, candidates = lowered(()), bordered(trace)
+    def fastest(columns: Collection[Scattered]) -> Step:
+        return in_fastest_ways(lowered(columns), design, optimizer, cache)
+
+    by_phases, candidates = fastest(()), bordered(trace)
     if not candidates:
         return by_phases
     searcher = Searcher(design, cache)
     phases, columns = (
         _cycles(step, candidates, TaskCosts(step, design, optimizer, searcher), design)
-        for step in (by_phases, lowered(candidates))
+        for step in (by_phases, fastest(candidates))
     )
-    return lowered(frozenset(place for place in candidates if columns[place] < phases[place]))
+    return fastest(frozenset(place for place in candidates if columns[place] < phases[place]))
 
 
 def columns_of(tasks: Collection[tuple[str, str]], trace: Trace) -> frozenset[Scattered]:

@@ -6,7 +6,7 @@ minimises the sum: the greedy choice is exact. It stops being so where neighbour
 """
 
 from collections.abc import Sequence
-from math import floor
+from math import floor, inf, nextafter
 from typing import NamedTuple
 
 from accelsim.base.errors import InfeasibleError
@@ -49,9 +49,10 @@ class Searcher:
 
     def __init__(self, design: Design, cache: MappingCache | None = None) -> None:
         self._machine: MachineNumbers = machine_numbers(design)
-        self._mappings = {sparse: array_mappings(design, sparse=sparse) for sparse in (False, True)}
+        self._mappings = {sparse: _Mappings(array_mappings(design, sparse=sparse)) for sparse in (False, True)}
         self._known: MappingCache = {} if cache is None else cache
         self._asked: dict[GemmNumbers, None] = {}
+        self._no_less: dict[GemmNumbers, float] = {}
 
     def fastest(self, gemm: Gemm, numbers: GemmNumbers) -> tuple[Mapping, int]:
         """Return the fastest mapping and its cycles, those of the generation in front of the GEMM included.
@@ -64,15 +65,35 @@ class Searcher:
         found = self._known[numbers]
         return found.mapping, found.cycles
 
+    def within(self, gemm: Gemm, numbers: GemmNumbers, limit: float) -> float:
+        """Return the cycles that `fastest` finds where they are less than `limit`, else infinity, with less work."""
+        if numbers not in self._known:
+            if limit <= max(self._no_less.get(numbers, 0.0), self._least(numbers)):
+                return inf
+            found = _best_of(numbers, self._machine, self._mappings[gemm.pattern is not None], limit)
+            if found is None:
+                self._no_less[numbers] = limit
+                return inf
+            self._known[numbers] = found
+        self._asked[numbers] = None
+        cycles = float(self._known[numbers].cycles)
+        return cycles if cycles < limit else inf
+
+    def _least(self, numbers: GemmNumbers) -> float:
+        """Cycles in which DRAM moves each result and each element of x once, with SORE before it."""
+        shape, of = numbers.shape, numbers.element_bytes
+        moved = shape.m * (shape.k * of.x + shape.n * of.y) / self._machine.bytes_per_cycle
+        return shape.count * (moved * (1 - 1e-12) + numbers.fetch_cycles)
+
     def best_of_each(self, gemm: Gemm, numbers: GemmNumbers) -> list[tuple[Mapping, int]]:
         """Return every array mapping that fits, each with its best tile and loop order and their cycles, as they come
         in `array_mappings`."""
-        each = (_best_of(numbers, self._machine, [one]) for one in self._mappings[gemm.pattern is not None])
+        each = (_best_of(numbers, self._machine, _Mappings([one])) for one in self._mappings[gemm.pattern is not None].own)
         return [(found.mapping, found.cycles) for found in each if found is not None]
 
     def floor(self, gemm: Gemm, numbers: GemmNumbers) -> tuple[int, int]:
         """Return cycles of the array and bytes of DRAM that no mapping of a GEMM goes below, whatever its tile."""
-        table = values.mapping_table(self._mappings[gemm.pattern is not None])
+        table = self._mappings[gemm.pattern is not None].table
         shape, of = numbers.shape, numbers.element_bytes
         once = shape.m * shape.k * of.x + shape.k * shape.n * of.w + shape.m * shape.n * of.y
         return int(mapping_search.array_floor(numbers, self._machine, table)), floor(shape.count * once)
@@ -121,19 +142,29 @@ def buffer_needs(numbers: GemmNumbers, tile: Sequence[int], machine: MachineNumb
     return tuple(map(BufferNeed, _BUFFERS, needs, machine.buffers))
 
 
-def _search(gemm: Gemm, numbers: GemmNumbers, machine: MachineNumbers, mappings: Sequence[ArrayMapping]) -> Found:
+class _Mappings:
+    """Array mappings, also as kernels take them."""
+
+    def __init__(self, own: Sequence[ArrayMapping]) -> None:
+        self.own, self.table = own, values.mapping_table(own)
+
+
+def _search(gemm: Gemm, numbers: GemmNumbers, machine: MachineNumbers, mappings: _Mappings) -> Found:
     found = _best_of(numbers, machine, mappings)
     if found is None:
-        raise InfeasibleError(why_nothing_fits(gemm, numbers, machine, mappings))
+        raise InfeasibleError(why_nothing_fits(gemm, numbers, machine, mappings.own))
     return found
 
 
-def _best_of(numbers: GemmNumbers, machine: MachineNumbers, mappings: Sequence[ArrayMapping]) -> Found | None:
-    """Return the fastest of some array mappings, None where no tile of any fits."""
-    found = plain(mapping_search.search(numbers, machine, values.mapping_table(mappings)))
+def _best_of(
+    numbers: GemmNumbers, machine: MachineNumbers, mappings: _Mappings, limit: float = inf
+) -> Found | None:
+    """Return the fastest of some array mappings that takes less than `limit` cycles, None where no tile of any fits."""
+    most = nextafter(limit, 0.0) if limit < inf else inf
+    found = plain(mapping_search.fastest(numbers, machine, mappings.table, most))
     if found.cycles < 0:
         return None
-    best = mappings[found.row]
+    best = mappings.own[found.row]
     mapping = Mapping(
         dataflow=DATAFLOWS[best.dataflow],
         variant=None if best.dataflow == values.OS else VARIANTS[best.variant],

@@ -79,7 +79,7 @@ def _online(
     """
     found = set(chain.from_iterable(reading for copy, reading in readers.items() if copy not in ahead))
     for index, task in enumerate(step.tasks):
-        if isinstance(task, Gemm) and task.pattern and (task.w_operand is Operand.GRADIENT or not pregenerate):
+        if isinstance(task, Gemm) and task.mask and (task.w_operand is Operand.GRADIENT or not pregenerate):
             found.add(index)
     return frozenset(found)
 
@@ -158,7 +158,7 @@ class _Scheduler:
         taken = {edge.consumer: edge for edge in kept.values()}
         return tuple(
             self.costs.gemm(index, online=index in plan.online, taken=taken.get(index), handed=kept.get(index))[0]
-            if isinstance(task, Gemm)
+            if isinstance(task, Gemm) and not task.on_vector
             else None
             for index, task in enumerate(self.step.tasks)
         )

@@ -27,7 +27,7 @@ class Unit(StrEnum):
 
 def unit_of(task: Task) -> Unit:
     """Return the unit that a task occupies first of all."""
-    if isinstance(task, Gemm):
+    if isinstance(task, Gemm) and not task.on_vector:
         return Unit.ARRAY
     return Unit.UPDATE if isinstance(task, Update | Generation) else Unit.VECTOR
 

@@ -53,7 +53,7 @@ class Mapping:
 class Plan:
     """A step with everything decided.
 
-    `mappings[i]` belongs to task i, None where it is no GEMM. `order`: all tasks; each unit takes its own in this
+    `mappings[i]` belongs to task i, None where it is no GEMM, or one on the vector unit. `order`: all tasks; each unit takes its own in this
     order, and with `overlap` false one task runs after another. `online`: GEMMs whose sparse operand SORE generates in
     front of them. `ahead`: generations that run in the stream of the update they follow; others do not run, as their
     readers generate for themselves. `resident`: tasks whose result stays on the chip for the next in order
@@ -101,7 +101,7 @@ def readers_of(step: Step) -> dict[int, frozenset[int]]:
     readers: dict[tuple[str | None, str, Pattern | None], set[int]] = {}
     for index, task in enumerate(step.tasks):
         if isinstance(task, Gemm):
-            readers.setdefault((task.tensor, task.form, task.pattern), set()).add(index)
+            readers.setdefault((task.tensor, task.form, task.mask), set()).add(index)
     return {
         index: frozenset(readers[task.tensor, task.reader, task.pattern])
         for index, task in enumerate(step.tasks)

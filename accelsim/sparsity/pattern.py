@@ -2,12 +2,13 @@
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import total_ordering
+from functools import cache, total_ordering
 
 from accelsim.base.errors import InputError
 
-__all__ = ["Pattern", "by_chance"]
+__all__ = ["Pattern", "by_chance", "covering_modes"]
 
 _SYNTAX = re.compile(r"([0-9]{1,4}):([0-9]{1,4})")
 _LARGEST_GROUP = 1024
@@ -57,11 +58,44 @@ class Pattern:
         """Bits of one kept element's position in its group, ceil(log2 M)."""
         return (self.group - 1).bit_length()
 
+    def covers(self, other: "Pattern") -> bool:
+        """Whether every operand that obeys `other` obeys this pattern as well.
+
+        So: no group of this pattern can hold more elements kept under `other` than this one keeps. Groups of both begin
+        with the axis.
+
+        >>> Pattern.parse("4:8").covers(Pattern.parse("2:4")), Pattern.parse("2:4").covers(Pattern.parse("4:8"))
+        (True, False)
+        """
+        return _most_kept(other, self.group) <= self.kept
+
     def __str__(self) -> str:
         return f"{self.kept}:{self.group}"
 
     def __lt__(self, other: "Pattern") -> bool:
         return (self.group, self.kept) < (other.group, other.kept)
+
+
+@cache
+def _most_kept(pattern: Pattern, group: int) -> int:
+    """The most elements that `pattern` can keep in a group of another length, wherever that lies on the axis."""
+    kept, length = pattern.kept, pattern.group
+    most = 0
+    for start in range(0, math.lcm(length, group), group):
+        edges = [start, *range(start - start % length + length, start + group, length), start + group]
+        most = max(most, sum(min(kept, end - begin) for begin, end in zip(edges, edges[1:], strict=False)))
+    return most
+
+
+def covering_modes(pattern: Pattern, modes: Iterable[Pattern]) -> tuple[Pattern, ...]:
+    """Return those of `modes` in which an operand that obeys `pattern` can run, itself left out, the sparsest first.
+
+    >>> modes = map(Pattern.parse, ("1:4", "2:4", "4:8", "1:8", "4:16"))
+    >>> [str(mode) for mode in covering_modes(Pattern.parse("2:8"), modes)]
+    ['4:16', '2:4', '4:8']
+    """
+    found = (mode for mode in modes if mode != pattern and mode.covers(pattern))
+    return tuple(sorted(found, key=lambda mode: (mode.density, mode)))
 
 
 def by_chance(pattern: Pattern, density: float, groups: float) -> bool:

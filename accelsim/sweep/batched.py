@@ -11,7 +11,7 @@ The search covers the space of `simulate`. It leaves out only candidates that a 
 are safe stand at `search` and `search_bandwidths` in `accelsim.cost.compiled`.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from accelsim.base.errors import AccelsimError, InfeasibleError
 from accelsim.base.files import Scalar
-from accelsim.cost.charges import charge_units, issued, unit_table
+from accelsim.cost.charges import UnitRows, charge_units, issued, unit_table
 from accelsim.cost.compiled import bandwidth_search
+from accelsim.cost.compiled.unit_pace import COPIES, UPDATES
 from accelsim.cost.compiled.values import mapping_table
 from accelsim.cost.gemm import machine_numbers
 from accelsim.engines.timing import check_laws
@@ -30,14 +31,17 @@ from accelsim.hardware.energy_table import EnergyTable, load_energy_table
 from accelsim.hardware.sourced import override
 from accelsim.lowering.builder import lower_case
 from accelsim.lowering.case import Case
-from accelsim.lowering.tasks import Stage, Step
+from accelsim.lowering.tasks import Stage, Step, Way
+from accelsim.lowering.ways import Product
 from accelsim.results.energy import COMPONENTS, Energy, EventArrays, PriceArrays, add_rows, energy_of_many
 from accelsim.results.performance import stage_result, step_result
 from accelsim.schedule.forms import bordered
 from accelsim.schedule.mapping import array_mappings, why_nothing_fits
+from accelsim.schedule.ways import CyclesOf, ways_at
 from accelsim.sweep.families import (
     BESIDE_SEARCH,
     BESIDE_STEP,
+    Choices,
     Family,
     Floats,
     Ints,
@@ -149,16 +153,19 @@ class BatchEvaluator:
 
     def _together(self, family: Family, members: "Sequence[_Member]") -> list[Row | None]:
         """Return the rows of members of a family; None where it takes Python's integers to count."""
-        found = _search(family, [member.design for member in members])
+        designs = [member.design for member in members]
+        found = _search(family, designs)
         self.evaluated += int(found.seen["evaluated"].sum())
         self.pruned += int(found.seen["pruned"].sum())
-        fits = np.all(found.costs["cycles"] >= 0, axis=0)
-        usable = [member for member, fit in zip(members, fits, strict=True) if fit]
-        rows = iter(_rows(family, usable, found.of(fits)) if usable else ())
-        return [
-            next(rows) if fit else failed(_infeasible(family, found, p, members[p].design))
-            for p, fit in enumerate(fits)
-        ]
+        rows: list[Row | None] = [None] * len(members)
+        for steps, alike in _by_ways(family, designs, found):
+            needed = _needed(steps)
+            fits = np.all(found.costs["cycles"][np.ix_(needed, alike)] >= 0, axis=0)
+            usable = alike[fits]
+            own = iter(_rows(family, steps, [members[p] for p in usable], found.of(usable)) if len(usable) else ())
+            for p, fit in zip(alike.tolist(), fits, strict=True):
+                rows[p] = next(own) if fit else failed(_infeasible(family, found, p, designs[p], needed))
+        return rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +178,13 @@ class _Member:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The best mappings of a family's GEMMs, by GEMM and design, as `bandwidth_search.search_step` has them."""
+    """The best mappings of a family's GEMMs, by GEMM and design, as `bandwidth_search.search_step` has them; those that
+    products are in other ways only where that may be faster."""
 
     costs: Records
     seen: Records
 
-    def of(self, designs: NDArray[np.bool_]) -> "_Found":
+    def of(self, designs: Ints) -> "_Found":
         """Return what was found for some of the designs."""
         return _Found(self.costs[:, designs], self.seen[designs])
 
@@ -188,42 +196,112 @@ def _search(family: Family, designs: Sequence[Design]) -> _Found:
         alike.setdefault(values_besides(design, BESIDE_SEARCH), []).append(p)
     found = _nothing_found(len(family.numbers), len(designs))
     for members in alike.values():
-        design = designs[members[0]]
-        machine = machine_numbers(design)
         bandwidths, places = np.unique([designs[p].dram_bytes_per_cycle for p in members], return_inverse=True)
-        part = _nothing_found(len(family.numbers), len(bandwidths))
-        bandwidth_search.search_step(
-            family.numbers,
-            machine,
-            bandwidths,
-            mapping_table(array_mappings(design, sparse=False)),
-            mapping_table(array_mappings(design, sparse=True)),
-            part.costs,
-            part.seen,
-        )
+        part = _search_bandwidths(family, designs[members[0]], bandwidths)
         found.costs[:, members], found.seen[members] = part.costs[:, places], part.seen[places]
+    return found
+
+
+def _search_bandwidths(family: Family, design: Design, bandwidths: Floats) -> _Found:
+    """Search the GEMMs that were lowered, then those that products are in other ways, where these may be faster."""
+    machine, numbers = machine_numbers(design), family.numbers
+    dense, sparse = (mapping_table(array_mappings(design, sparse=sparse)) for sparse in (False, True))
+    found = _nothing_found(len(numbers), len(bandwidths))
+    own = slice(family.own)
+    bandwidth_search.search_step(numbers[own], machine, bandwidths, dense, sparse, found.costs[own], found.seen)
+    wanted = _limits_of_ways(family, design, found)
+    if wanted:
+        places, limits = list(wanted), np.array(list(wanted.values()))
+        costs = found.costs[places]
+        bandwidth_search.search_within(
+            numbers[places], machine, bandwidths, dense, sparse, limits, costs, found.seen
+        )
+        found.costs[places] = costs
     return found
 
 
 def _nothing_found(gemms: int, designs: int) -> _Found:
     costs, seen = np.zeros((gemms, designs), bandwidth_search.BEST), np.zeros(designs, bandwidth_search.SEEN)
+    costs["cycles"] = -1
     return _Found(costs, seen)
 
 
-def _infeasible(family: Family, found: _Found, p: int, design: Design) -> InfeasibleError:
+def _limits_of_ways(family: Family, design: Design, found: _Found) -> dict[int, Floats]:
+    """Return the GEMMs that products are in other ways, where these may take less than their own, each with the cycles
+    that it must stay below, by bandwidth."""
+    wanted: dict[int, Floats] = {}
+    for choices in family.choices:
+        for item in choices.products:
+            own = _cycles_at(family, choices.places[item, item.ways[0]], found)
+            for way in item.ways[1:]:
+                places = [place for place in choices.places.get((item, way), ()) if place >= family.own]
+                if choices.least_macs[item, way] < own[0] * design.peak_macs_per_cycle:
+                    for place in places:
+                        wanted[place] = np.maximum(wanted.get(place, 0.0), np.nextafter(own, 0.0))
+    return wanted
+
+
+def _cycles_at(family: Family, places: Sequence[int], found: _Found) -> Floats:
+    """Cycles of the GEMMs at some places together, with the generation in front of them; infinite where one of them has
+    no mapping."""
+    costs = found.costs[list(places)]
+    cycles = costs["cycles"] + costs["fetches"] * family.numbers["fetch_cycles"][list(places), None]
+    total: Floats = np.where(costs["cycles"] < 0, np.inf, cycles).sum(axis=0)
+    return total
+
+
+def _by_ways(
+    family: Family, designs: Sequence[Design], found: _Found
+) -> Iterator[tuple[tuple[StepArrays, StepArrays], Ints]]:
+    """Yield the step and the dense one with their products in the ways that are fastest, and the designs where they
+    are."""
+    units = unit_table(designs)
+
+    def cycles_of(choices: Choices) -> CyclesOf:
+        def cycles(item: Product, way: Way, _: Floats | None) -> Floats:
+            if not way.on_vector:
+                return _cycles_at(family, choices.places[item, way], found)
+            rows = choices.vector_rows(item)
+            own = UnitRows(np.array([], UPDATES), np.array([], COPIES), rows)
+            total: Floats = charge_units(own, len(rows), units).serial.sum(axis=0).astype(np.float64)
+            return total
+
+        return cycles
+
+    chosen = {choices: choices.decide(units, cycles_of(choices)) for choices in family.choices}
+    none = np.zeros(len(designs), np.int64)
+    taken = np.array([none, *(own for each in chosen.values() for own in each.values())])
+    _, first, group = np.unique(taken, axis=1, return_index=True, return_inverse=True)
+    for number, example in enumerate(first.tolist()):
+        ways = {choices: ways_at(example, choices.products, own) for choices, own in chosen.items()}
+        step, dense = (family.arrays(choices, ways[choices]) for choices in (family.step, family.dense))
+        yield (step, dense), np.flatnonzero(group.reshape(-1) == number)
+
+
+def _needed(steps: tuple[StepArrays, StepArrays]) -> list[int]:
+    """The distinct GEMMs of two steps in the order in which they are planned."""
+    return list(dict.fromkeys(own.place for step in steps for own in step.layout.gemms))
+
+
+def _infeasible(
+    family: Family, found: _Found, p: int, design: Design, needed: Sequence[int]
+) -> InfeasibleError:
     """Return the error of the first GEMM that does not fit, in the order in which GEMMs are planned."""
-    place = int(np.argmax(found.costs["cycles"][:, p] < 0))
+    place = next(place for place in needed if found.costs["cycles"][place, p] < 0)
     numbers, gemm = list(family.gemms.items())[place]
     mappings = array_mappings(design, sparse=gemm.pattern is not None)
     return InfeasibleError(why_nothing_fits(gemm, numbers, machine_numbers(design), mappings))
 
 
-def _rows(family: Family, members: Sequence[_Member], found: _Found) -> list[Row | None]:
+def _rows(
+    family: Family, steps: tuple[StepArrays, StepArrays], members: Sequence[_Member], found: _Found
+) -> list[Row | None]:
     """Return the rows of members for which every GEMM has a mapping; None where counts may not fit 64 bits."""
-    designs, layout = [member.design for member in members], family.step.layout
+    step, dense_step = steps
+    designs, layout = [member.design for member in members], step.layout
     units, macs_per_pe = unit_table(designs), np.array([design.array.macs_per_pe for design in designs], np.int64)
-    cycles, events = _costs(family, family.step, units, macs_per_pe, found)
-    dense = cycles if family.dense is family.step else _costs(family, family.dense, units, macs_per_pe, found)[0]
+    cycles, events = _costs(family, step, units, macs_per_pe, found)
+    dense = cycles if dense_step is step else _costs(family, dense_step, units, macs_per_pe, found)[0]
     entries = [[getattr(member.table, name) for member in members] for name in PriceArrays._fields]
     prices = PriceArrays._make(np.array(entries, np.float64))
     clocks_hz = np.array([design.clock_hz for design in designs], np.float64)
@@ -237,10 +315,11 @@ def _rows(family: Family, members: Sequence[_Member], found: _Found) -> list[Row
     energies = zip(*(_down(getattr(joules, name)) for name in COMPONENTS), strict=True)
     totals = zip(cycles.sum(axis=0).tolist(), dense.sum(axis=0).tolist(), _down(events.dram_bytes), strict=True)
     executed = sum(own.macs for own in layout.gemms)
+    on_vector = sum(own.macs for own in layout.on_vector)
     in_update = sum(own.macs for own in layout.gemms if layout.rows[own.row].stage is Stage.UPDATE)
-    small = _counts_fit(family, macs_per_pe, found, cycles, dense)
+    small = _counts_fit(family, step, macs_per_pe, found, cycles, dense)
     if small.all():
-        _check(family.step, designs, found, cycles, events)
+        _check(step, designs, found, cycles, events)
     result: list[Row | None] = []
     for p, (own, total_energy) in enumerate(zip(totals, energies, strict=True)):
         if not small[p]:
@@ -250,8 +329,8 @@ def _rows(family: Family, members: Sequence[_Member], found: _Found) -> list[Row
         stages = {name: stage_result(*values[p], clock_hz=design.clock_hz) for name, values in by_stage.items()}
         step = step_result(
             design, stages, energy, batch=family.batch, cycles=own[0], dense_cycles=own[1],
-            dense_macs=family.dense_macs, executed_macs=executed,
-            update_macs=in_update, dram_bytes=own[2],
+            dense_macs=family.dense_macs, executed_macs=executed + on_vector,
+            other_macs=in_update + on_vector, dram_bytes=own[2],
         )  # fmt: skip
         result.append({"status": "ok", **flat_metrics(step, energy, stages)})
     return result
@@ -308,14 +387,16 @@ def _check(step: StepArrays, designs: Sequence[Design], found: _Found, cycles: I
     )
 
 
-def _counts_fit(family: Family, macs_per_pe: Ints, found: _Found, cycles: Ints, dense: Ints) -> NDArray[np.bool_]:
+def _counts_fit(
+    family: Family, step: StepArrays, macs_per_pe: Ints, found: _Found, cycles: Ints, dense: Ints
+) -> NDArray[np.bool_]:
     """Say for each design whether no count of its tasks can exceed 64 bits; the largest are checked as floats."""
     words = 3.0 * found.costs["op_slots"] * macs_per_pe
     fits: NDArray[np.bool_] = np.all(words < _LARGEST_COUNT, axis=0)
     for total in (cycles, dense):
         fits &= total.sum(axis=0, dtype=np.float64) < _LARGEST_COUNT
-    rows, places = family.step.online["row"], family.step.online["place"]
+    rows, places = step.online["row"], step.online["place"]
     fetches = found.costs["fetches"][places].astype(np.float64)
-    for factors in (family.step.sore_elements[rows], family.numbers["fetch_cycles"][places]):
+    for factors in (step.sore_elements[rows], family.numbers["fetch_cycles"][places]):
         fits &= np.all(fetches * factors[:, None] < _LARGEST_COUNT, axis=0)
     return fits

@@ -1,6 +1,6 @@
 """What the points of a sweep share that have the same steps: their tasks as arrays, for evaluation all at once."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter
@@ -8,15 +8,20 @@ from operator import attrgetter
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.cost.charges import vector_gemm_numbers
+from accelsim.cost.compiled.unit_pace import VECTORS
 from accelsim.cost.compiled.values import GemmNumbers, gemm_table, records, whole
+from accelsim.cost.gemm import gemm_numbers
 from accelsim.engines.layout import GemmRow, Layout, OnlineRow, lay_out
 from accelsim.hardware.design import Design
 from accelsim.hardware.sourced import leaf_paths
 from accelsim.lowering.optimizers import Optimizer
-from accelsim.lowering.tasks import Gemm, Step
+from accelsim.lowering.tasks import Gemm, Step, Way
+from accelsim.lowering.ways import Product, in_way, in_ways, least_macs
 from accelsim.schedule.offline import greedy_outline
+from accelsim.schedule.ways import CyclesOf, alternatives, decide
 
-__all__ = ["BESIDE_SEARCH", "BESIDE_STEP", "Family", "Floats", "Ints", "Records", "StepArrays", "values_besides"]
+__all__ = ["BESIDE_SEARCH", "BESIDE_STEP", "Choices", "Family", "Floats", "Ints", "Records", "StepArrays", "values_besides"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -37,6 +42,9 @@ BESIDE_STEP = BESIDE_SEARCH | {
 }  # fmt: skip
 """Values of a design in which the points of a family may differ: no task of a step depends on them. What is not listed,
 as a value that designs get later, parts families."""
+
+_MOST_ARRAYS = 256
+"""Layouts of steps that a family remembers."""
 
 GEMM_ROWS = records(whole(GemmRow._fields))
 ONLINE_ROWS = records(whole(OnlineRow._fields))
@@ -65,22 +73,52 @@ def values_besides(design: Design, beside: frozenset[str]) -> Hashable:
     return _reader(beside)(design)
 
 
-class Family:
-    """The steps of points that differ in nothing but numbers of the design which no task depends on by itself.
+class Choices:
+    """A step as it was lowered, and what its products take in each of their ways.
 
-    `step` and `dense`: the step, and the dense one that its speedup is over. `gemms`: the distinct GEMMs of both in the
-    order in which they are planned, each with the first task that it is; `numbers` are theirs.
+    `products`: those that can run in several ways. `places`: by product and way the GEMMs that it then is, by their
+    places among the distinct ones.
     """
 
-    def __init__(self, step: Step, dense: Step, design: Design, optimizer: Optimizer) -> None:
-        self.batch, self.dense_macs = step.batch, step.macs_dense
-        self.gemms: dict[GemmNumbers, Gemm] = {}
-        self.step = self._arrays(step, design, optimizer)
-        self.dense = self.step if dense is step else self._arrays(dense, design, optimizer)
-        self.numbers = gemm_table(list(self.gemms))
+    def __init__(self, step: Step, design: Design, optimizer: Optimizer, gemms: dict[GemmNumbers, Gemm]) -> None:
+        self._step, self._design, self._optimizer, self._gemms = step, design, optimizer, gemms
+        self.plan = greedy_outline(step, design)
+        self.own = self.arrays({})
+        self.products = alternatives(step, design)
+        self.places: dict[tuple[Product, Way], list[int]] = {}
+        self.least_macs = {
+            (item, way): sum(least_macs(_gemm_at(step, index), way) for index in item.gemms)
+            for item in self.products
+            for way in item.ways
+        }
 
-    def _arrays(self, step: Step, design: Design, optimizer: Optimizer) -> StepArrays:
-        layout = lay_out(greedy_outline(step, design), design, optimizer, self.gemms)
+    def add_ways(self) -> None:
+        """Add the GEMMs that products are in their ways to the distinct ones."""
+        places = {numbers: place for place, numbers in enumerate(self._gemms)}
+        for item in self.products:
+            for way in item.ways:
+                if not way.on_vector:
+                    self.places[item, way] = [self._place(index, way, places) for index in item.gemms]
+
+    def _place(self, index: int, way: Way, places: dict[GemmNumbers, int]) -> int:
+        gemm = in_way(_gemm_at(self._step, index), way)
+        numbers = gemm_numbers(gemm, self._design, online=index in self.plan.online)
+        self._gemms.setdefault(numbers, gemm)
+        return places.setdefault(numbers, len(places))
+
+    def decide(self, units: Records, cycles_of: CyclesOf) -> dict[int, Ints]:
+        """Return what `accelsim.schedule.ways.decide` chooses on designs with these units."""
+        return decide(self.products, self.plan, self._design, self._optimizer, units, cycles_of)
+
+    def vector_rows(self, item: Product) -> Records:
+        """Return the GEMMs of a product as rows of the vector unit."""
+        rows = (vector_gemm_numbers(_gemm_at(self._step, index), self._design) for index in item.gemms)
+        return np.array([(row, *numbers) for row, numbers in enumerate(rows)], VECTORS)
+
+    def arrays(self, ways: Mapping[int, Way]) -> StepArrays:
+        """Return the rows of the step with GEMMs, by their places among the tasks, in these ways."""
+        step = in_ways(self._step, ways)
+        layout = lay_out(greedy_outline(step, self._design), self._design, self._optimizer, self._gemms)
         return StepArrays(
             layout=layout,
             gemms=np.array(list(layout.gemms), dtype=GEMM_ROWS),
@@ -89,3 +127,41 @@ class Family:
             wuve_weights=np.array([row.wuve_weights for row in layout.rows], dtype=np.int64),
             vector_elements=np.array([row.vector_elements for row in layout.rows], dtype=np.int64),
         )
+
+
+def _gemm_at(step: Step, index: int) -> Gemm:
+    task = step.tasks[index]
+    assert isinstance(task, Gemm), "GEMMs only"
+    return task
+
+
+class Family:
+    """The steps of points that differ in nothing but numbers of the design which no task depends on by itself.
+
+    `step` and `dense`: the step, and the dense one that its speedup is over, as they were lowered. `gemms`: the
+    distinct GEMMs of both in the order in which they are planned, each with the first task that it is, and behind these
+    `own` those that products are in other ways; `numbers` are theirs.
+    """
+
+    def __init__(self, step: Step, dense: Step, design: Design, optimizer: Optimizer) -> None:
+        self.batch, self.dense_macs = step.batch, step.macs_dense
+        self.gemms: dict[GemmNumbers, Gemm] = {}
+        self.step = Choices(step, design, optimizer, self.gemms)
+        self.dense = self.step if dense is step else Choices(dense, design, optimizer, self.gemms)
+        self.own = len(self.gemms)
+        self.choices = tuple(dict.fromkeys((self.step, self.dense)))
+        for choices in self.choices:
+            choices.add_ways()
+        self.numbers = gemm_table(list(self.gemms))
+        self._arrays: dict[Hashable, StepArrays] = {}
+
+    def arrays(self, choices: Choices, ways: Mapping[int, Way]) -> StepArrays:
+        """Return the rows of one of the steps with GEMMs in these ways, which are made once."""
+        if not ways:
+            return choices.own
+        key = choices, frozenset(ways.items())
+        if len(self._arrays) > _MOST_ARRAYS:
+            self._arrays.clear()
+        if key not in self._arrays:
+            self._arrays[key] = choices.arrays(ways)
+        return self._arrays[key]

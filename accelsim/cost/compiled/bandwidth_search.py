@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from accelsim.base.jit import jit
+from accelsim.base.jit import borrowing, jit
 from accelsim.cost.compiled.loop_nest import dram_floor, tiling_of, transfer_cycles
 from accelsim.cost.compiled.mapping_search import CANDIDATES, candidates_within, cycles_again, fastest
 from accelsim.cost.compiled.pipeline import JOBS, MOST_JOBS, evaluate, jobs_beside_transfers, jobs_cycles
@@ -204,6 +204,44 @@ def search_step(gemms, machine, bandwidths, dense_mappings, sparse_mappings, cos
             mapping = MappingNumbers(
                 mapping_at(mappings, choice.row), Mnk(choice.m, choice.n, choice.k), ORDERS[choice.order]
             )
-            made = evaluate(gemm, at_bandwidth(machine, bandwidths[index]), mapping)
-            own.cycles, own.array_cycles, own.fetches = made.cycles, made.array_cycles, made.fetches
-            own.op_slots, own.dram_bytes, own.buffer_bytes = made.op_slots, made.dram_bytes, made.buffer_bytes
+            keep_costs(evaluate(gemm, at_bandwidth(machine, bandwidths[index]), mapping), own)
+
+
+@borrowing
+def keep_costs(made, own):
+    """Fill in one of `BEST`."""
+    own.cycles, own.array_cycles, own.fetches = made.cycles, made.array_cycles, made.fetches
+    own.op_slots, own.dram_bytes, own.buffer_bytes = made.op_slots, made.dram_bytes, made.buffer_bytes
+
+
+@jit
+def search_within(gemms, machine, bandwidths, dense_mappings, sparse_mappings, limits, costs, seen):
+    """`search_step` for mappings that take no more than `limits`, by GEMM and bandwidth: cycles are -1 where none does.
+
+    Limits must not rise with the bandwidth. No cycles do, so where nothing at the highest of some bandwidths is within
+    the limit of the lowest, nothing is at any of them.
+    """
+    total = bandwidths.shape[0]
+    first, last = np.empty(total + 1, np.int64), np.empty(total + 1, np.int64)
+    for g in range(gemms.shape[0]):
+        gemm = gemm_at(gemms, g)
+        mappings = sparse_mappings if gemm.shape.kept > 0 else dense_mappings
+        for index in range(total):
+            costs[g, index].cycles = -1
+        first[0], last[0], ranges = 0, total - 1, 1
+        while ranges > 0:
+            ranges -= 1
+            low, high = first[ranges], last[ranges]
+            here = at_bandwidth(machine, bandwidths[high])
+            found = fastest(gemm, here, mappings, limits[g, low])
+            seen[high].evaluated += found.evaluated
+            seen[high].pruned += found.pruned
+            if found.cycles < 0:
+                continue
+            if low < high:
+                middle = (low + high) // 2
+                first[ranges], last[ranges], first[ranges + 1], last[ranges + 1] = low, middle, middle + 1, high
+                ranges += 2
+                continue
+            mapping = MappingNumbers(mapping_at(mappings, found.row), found.tile, ORDERS[found.order])
+            keep_costs(evaluate(gemm, here, mapping), costs[g, low])

@@ -43,10 +43,10 @@ class CopyNumbers(NamedTuple):
 
 
 class VectorNumbers(NamedTuple):
-    """Vector work: elements read and written, and those of them that pass the DRAM."""
+    """Vector work: operations, one per lane and cycle, and the bits that pass the DRAM."""
 
-    elements: int
-    moved: int
+    operations: int
+    moved_bits: int
 
 
 class Pace(NamedTuple):
@@ -102,8 +102,7 @@ def with_copy(pace, copy, units):
 @jit
 def vector_pace(vector, units):
     """Vector work, whose unit takes the place of WUVE."""
-    moved = vector.moved * units.operand_bits / 8
-    return pace_of(ceil_div(vector.elements, units.vector_lanes), np.int64(0), moved, units)
+    return pace_of(ceil_div(vector.operations, units.vector_lanes), np.int64(0), vector.moved_bits / 8, units)
 
 
 @jit
