@@ -1,6 +1,6 @@
 """The ways in which a product can run, and the step that a choice among them makes.
 
-A product whose operand is pruned N:M runs in the mode of its pattern, in another mode that covers it, or dense. Pruned
+A product whose operand is pruned N:M runs in the mode of its pattern, in a denser mode that covers it, or dense. Pruned
 weights are the same in all of these: the copy that SORE makes holds them in the form that is read, zeros included, so
 the method computes what it did. Output gradients are pruned for speed alone, in front of a product: where that one runs
 dense they are taken whole, nothing is generated, and the step is closer to dense training than the method (a note says
@@ -43,9 +43,10 @@ def suits_vector_unit(gemm: Gemm) -> bool:
 
 
 def ways_of(gemm: Gemm, modes: frozenset[Pattern], *, vector: bool) -> tuple[Way, ...]:
-    """Return all ways in which a GEMM can run on an array with these `modes`, its own first, then the sparsest.
+    """Return the ways in which a GEMM can run on an array with these `modes`, its own first, then the sparsest.
 
-    `vector`: the vector unit multiplies as well.
+    Of covering modes of one density that of the same groups is tried alone, where there is one: others cost more to
+    store and as much to run. `vector`: the vector unit multiplies as well.
     """
     if gemm.mask is not None:
         return _ways_of_mask(gemm.mask, modes)
@@ -54,7 +55,10 @@ def ways_of(gemm: Gemm, modes: frozenset[Pattern], *, vector: bool) -> tuple[Way
 
 @cache
 def _ways_of_mask(mask: Pattern, modes: frozenset[Pattern]) -> tuple[Way, ...]:
-    return (Way(mask), *map(Way, covering_modes(mask, modes)), Way(None))
+    covering = covering_modes(mask, modes)
+    same_groups = {mode.density for mode in covering if mode.group == mask.group}
+    tried = (mode for mode in covering if mode.group == mask.group or mode.density not in same_groups)
+    return (Way(mask), *map(Way, tried), Way(None))
 
 
 def products_of(step: Step, modes: frozenset[Pattern], *, vector: bool) -> tuple[Product, ...]:

@@ -18,7 +18,7 @@ from accelsim.hardware.design import Design
 from accelsim.lowering.tasks import Gemm
 from accelsim.schedule.plan import DATAFLOWS, DIMENSIONS, VARIANTS, Mapping
 
-__all__ = ["BufferNeed", "Found", "MappingCache", "Searcher", "array_mappings", "buffer_needs", "why_nothing_fits"]
+__all__ = ["BufferNeed", "Found", "MappingCache", "Searcher", "array_mappings", "buffer_needs", "once_bytes", "why_nothing_fits"]
 
 
 class BufferNeed(NamedTuple):
@@ -80,10 +80,9 @@ class Searcher:
         return cycles if cycles < limit else inf
 
     def _least(self, numbers: GemmNumbers) -> float:
-        """Cycles in which DRAM moves each result and each element of x once, with SORE before it."""
-        shape, of = numbers.shape, numbers.element_bytes
-        moved = shape.m * (shape.k * of.x + shape.n * of.y) / self._machine.bytes_per_cycle
-        return shape.count * (moved * (1 - 1e-12) + numbers.fetch_cycles)
+        """Cycles in which DRAM moves each operand and each result once, with SORE before it."""
+        moved = once_bytes(numbers) / self._machine.bytes_per_cycle
+        return moved * (1 - 1e-12) + numbers.shape.count * numbers.fetch_cycles
 
     def best_of_each(self, gemm: Gemm, numbers: GemmNumbers) -> list[tuple[Mapping, int]]:
         """Return every array mapping that fits, each with its best tile and loop order and their cycles, as they come
@@ -94,9 +93,7 @@ class Searcher:
     def floor(self, gemm: Gemm, numbers: GemmNumbers) -> tuple[int, int]:
         """Return cycles of the array and bytes of DRAM that no mapping of a GEMM goes below, whatever its tile."""
         table = self._mappings[gemm.pattern is not None].table
-        shape, of = numbers.shape, numbers.element_bytes
-        once = shape.m * shape.k * of.x + shape.k * shape.n * of.w + shape.m * shape.n * of.y
-        return int(mapping_search.array_floor(numbers, self._machine, table)), floor(shape.count * once)
+        return int(mapping_search.array_floor(numbers, self._machine, table)), floor(once_bytes(numbers))
 
     @property
     def evaluated(self) -> int:
@@ -140,6 +137,13 @@ def buffer_needs(numbers: GemmNumbers, tile: Sequence[int], machine: MachineNumb
     (tm, tn, tk), of = tile, numbers.element_bytes
     needs = BufferBytes(x=2 * of.buffered_x * tm * tk, w=2 * of.buffered_w * tk * tn, y=2 * of.psum * tm * tn)
     return tuple(map(BufferNeed, _BUFFERS, needs, machine.buffers))
+
+
+def once_bytes(numbers: GemmNumbers) -> float:
+    """Return the bytes that all copies of a GEMM move at least: each operand in, and each result out, once."""
+    shape, of = numbers.shape, numbers.element_bytes
+    once = shape.m * shape.k * of.x + shape.k * shape.n * of.w + shape.m * shape.n * of.y
+    return shape.count * once
 
 
 class _Mappings:

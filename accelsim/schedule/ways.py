@@ -38,7 +38,7 @@ from accelsim.schedule.offline import greedy_outline
 from accelsim.schedule.plan import Plan, copies_of
 from accelsim.sparsity.pattern import Pattern
 
-__all__ = ["CyclesOf", "alternatives", "decide", "in_fastest_ways", "update_of_copies", "ways_at"]
+__all__ = ["CyclesOf", "alternatives", "decide", "decided_alone", "in_fastest_ways", "update_of_copies", "ways_at"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -92,10 +92,10 @@ def decide(
     chosen: dict[int, Ints] = {}
     together: dict[int, list[tuple[int, Floats]]] = {}
     for place, item in enumerate(products):
-        cycles = _of_ways(item, cycles_of)
+        cycles = _of_ways(item, cycles_of, alone=(alone := decided_alone(item, plan)))
         if not np.isfinite(cycles[1:]).any():
             continue
-        if item.copy in plan.ahead:
+        if not alone:
             together.setdefault(updates[item.copy], []).append((place, cycles))
         else:
             chosen[place] = np.argmin(cycles, axis=0)
@@ -104,11 +104,23 @@ def decide(
     return chosen
 
 
-def _of_ways(item: Product, cycles_of: CyclesOf) -> Floats:
-    """Cycles by way and design: of a way other than the first where they are less than those of the first alone."""
-    own = cycles_of(item, item.ways[0], None)
-    found = np.array([own, *(cycles_of(item, way, own) for way in item.ways[1:])])
-    found[1:][found[1:] >= own] = np.inf
+def decided_alone(item: Product, plan: Plan) -> bool:
+    """Say whether no copy made behind an update depends on the way of a product, so that its fastest is taken."""
+    return item.copy not in plan.ahead
+
+
+def _of_ways(item: Product, cycles_of: CyclesOf, *, alone: bool) -> Floats:
+    """Cycles by way and design: of a way other than the first where they are less than those of the first, and where it
+    is decided alone than those of all ways behind it."""
+    limit = cycles_of(item, item.ways[0], None)
+    found = np.full((len(item.ways), len(limit)), np.inf)
+    found[0] = limit
+    for at in reversed(range(1, len(item.ways))):
+        cycles = cycles_of(item, item.ways[at], limit)
+        faster = cycles < limit
+        found[at, faster] = cycles[faster]
+        if alone:
+            limit = np.minimum(limit, cycles)
     return found
 
 
@@ -178,14 +190,17 @@ class _OnOneDesign:
     def __init__(self, plan: Plan, design: Design, searcher: Searcher) -> None:
         self._tasks, self._online = plan.step.tasks, plan.online
         self._design, self._searcher, self._units = design, searcher, unit_numbers(design)
-        self._known: dict[Hashable, Floats] = {}
+        self._known: dict[Hashable, tuple[float, float]] = {}
 
     def cycles(self, item: Product, way: Way, limit: Floats | None) -> Floats:
         """See `CyclesOf`."""
         key = way, *((_what_counts(self._tasks[index]), index in self._online) for index in item.gemms)
-        if key not in self._known:
-            self._known[key] = np.array([self._total(item, way, np.inf if limit is None else float(limit[0]))])
-        return self._known[key]
+        most = np.inf if limit is None else float(limit[0])
+        known, found = self._known.get(key, (0.0, np.inf))
+        if found == np.inf and known < most:
+            found = self._total(item, way, most)
+            self._known[key] = most, found
+        return np.array([found])
 
     def _total(self, item: Product, way: Way, limit: float) -> float:
         total = 0.0

@@ -88,13 +88,14 @@ def _most_kept(pattern: Pattern, group: int) -> int:
 
 
 def covering_modes(pattern: Pattern, modes: Iterable[Pattern]) -> tuple[Pattern, ...]:
-    """Return those of `modes` in which an operand that obeys `pattern` can run, itself left out, the sparsest first.
+    """Return those of `modes` that are denser than `pattern` and cover it, the sparsest first: an operand that obeys it
+    can run in them.
 
     >>> modes = map(Pattern.parse, ("1:4", "2:4", "4:8", "1:8", "4:16"))
     >>> [str(mode) for mode in covering_modes(Pattern.parse("2:8"), modes)]
-    ['4:16', '2:4', '4:8']
+    ['2:4', '4:8']
     """
-    found = (mode for mode in modes if mode != pattern and mode.covers(pattern))
+    found = (mode for mode in modes if mode.density > pattern.density and mode.covers(pattern))
     return tuple(sorted(found, key=lambda mode: (mode.density, mode)))
 
 

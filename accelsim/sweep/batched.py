@@ -37,7 +37,7 @@ from accelsim.results.energy import COMPONENTS, Energy, EventArrays, PriceArrays
 from accelsim.results.performance import stage_result, step_result
 from accelsim.schedule.forms import bordered
 from accelsim.schedule.mapping import array_mappings, why_nothing_fits
-from accelsim.schedule.ways import CyclesOf, ways_at
+from accelsim.schedule.ways import CyclesOf, decided_alone, ways_at
 from accelsim.sweep.families import (
     BESIDE_SEARCH,
     BESIDE_STEP,
@@ -209,12 +209,12 @@ def _search_bandwidths(family: Family, design: Design, bandwidths: Floats) -> _F
     found = _nothing_found(len(numbers), len(bandwidths))
     own = slice(family.own)
     bandwidth_search.search_step(numbers[own], machine, bandwidths, dense, sparse, found.costs[own], found.seen)
-    wanted = _limits_of_ways(family, design, found)
+    wanted = _limits_of_ways(family, design, bandwidths, found)
     if wanted:
         places, limits = list(wanted), np.array(list(wanted.values()))
         costs = found.costs[places]
         bandwidth_search.search_within(
-            numbers[places], machine, bandwidths, dense, sparse, limits, costs, found.seen
+            numbers[places], machine, bandwidths, dense, sparse, family.once_bytes[places], limits, costs, found.seen
         )
         found.costs[places] = costs
     return found
@@ -226,19 +226,37 @@ def _nothing_found(gemms: int, designs: int) -> _Found:
     return _Found(costs, seen)
 
 
-def _limits_of_ways(family: Family, design: Design, found: _Found) -> dict[int, Floats]:
-    """Return the GEMMs that products are in other ways, where these may take less than their own, each with the cycles
-    that it must stay below, by bandwidth."""
+def _limits_of_ways(family: Family, design: Design, bandwidths: Floats, found: _Found) -> dict[int, Floats]:
+    """Return the GEMMs that products are in other ways and that were not searched, where these may be the fastest, each
+    with the cycles that it must not exceed, by bandwidth."""
     wanted: dict[int, Floats] = {}
+    known: dict[Hashable, Floats] = {}
     for choices in family.choices:
         for item in choices.products:
-            own = _cycles_at(family, choices.places[item, item.ways[0]], found)
+            key = tuple(choices.places[item, item.ways[0]]), decided_alone(item, choices.plan)
+            if key not in known:
+                known[key] = _to_beat(family, choices, item, found)
             for way in item.ways[1:]:
-                places = [place for place in choices.places.get((item, way), ()) if place >= family.own]
-                if choices.least_macs[item, way] < own[0] * design.peak_macs_per_cycle:
+                places = choices.places.get((item, way), [])
+                if not places or max(places) < family.own:
+                    continue
+                busy = choices.least_macs[item, way] / design.peak_macs_per_cycle
+                least = np.maximum(busy, family.once_bytes[places].sum() / bandwidths) * (1 - 1e-12)
+                if np.any(least + family.sore_cycles[places].sum() < known[key]):
                     for place in places:
-                        wanted[place] = np.maximum(wanted.get(place, 0.0), np.nextafter(own, 0.0))
-    return wanted
+                        wanted[place] = np.maximum(wanted.get(place, 0.0), np.nextafter(known[key], 0.0))
+    return {place: limit for place, limit in wanted.items() if place >= family.own}
+
+
+def _to_beat(family: Family, choices: Choices, item: Product, found: _Found) -> Floats:
+    """Cycles of a product that other ways have to stay below: its own, and where it is decided by itself those of the
+    ways that were searched for the dense step."""
+    limit = _cycles_at(family, choices.places[item, item.ways[0]], found)
+    for way in item.ways[1:] if decided_alone(item, choices.plan) else ():
+        places = choices.places.get((item, way), [])
+        if places and max(places) < family.own:
+            limit = np.minimum(limit, _cycles_at(family, places, found))
+    return limit
 
 
 def _cycles_at(family: Family, places: Sequence[int], found: _Found) -> Floats:

@@ -18,6 +18,7 @@ from accelsim.hardware.sourced import leaf_paths
 from accelsim.lowering.optimizers import Optimizer
 from accelsim.lowering.tasks import Gemm, Step, Way
 from accelsim.lowering.ways import Product, in_way, in_ways, least_macs
+from accelsim.schedule.mapping import once_bytes
 from accelsim.schedule.offline import greedy_outline
 from accelsim.schedule.ways import CyclesOf, alternatives, decide
 
@@ -140,7 +141,8 @@ class Family:
 
     `step` and `dense`: the step, and the dense one that its speedup is over, as they were lowered. `gemms`: the
     distinct GEMMs of both in the order in which they are planned, each with the first task that it is, and behind these
-    `own` those that products are in other ways; `numbers` are theirs.
+    `own` those that products are in other ways; `numbers` are theirs, `once_bytes` what they move at least, and
+    `sore_cycles` those in front of one full fetch.
     """
 
     def __init__(self, step: Step, dense: Step, design: Design, optimizer: Optimizer) -> None:
@@ -153,6 +155,8 @@ class Family:
         for choices in self.choices:
             choices.add_ways()
         self.numbers = gemm_table(list(self.gemms))
+        self.once_bytes = np.array([once_bytes(numbers) for numbers in self.gemms])
+        self.sore_cycles = self.numbers["count"] * self.numbers["fetch_cycles"]
         self._arrays: dict[Hashable, StepArrays] = {}
 
     def arrays(self, choices: Choices, ways: Mapping[int, Way]) -> StepArrays:

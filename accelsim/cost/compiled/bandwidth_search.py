@@ -4,7 +4,7 @@ import numpy as np
 
 from accelsim.base.jit import borrowing, jit
 from accelsim.cost.compiled.loop_nest import dram_floor, tiling_of, transfer_cycles
-from accelsim.cost.compiled.mapping_search import CANDIDATES, candidates_within, cycles_again, fastest
+from accelsim.cost.compiled.mapping_search import CANDIDATES, array_floor, candidates_within, cycles_again, fastest
 from accelsim.cost.compiled.pipeline import JOBS, MOST_JOBS, evaluate, jobs_beside_transfers, jobs_cycles
 from accelsim.cost.compiled.values import (
     ORDERS,
@@ -215,11 +215,11 @@ def keep_costs(made, own):
 
 
 @jit
-def search_within(gemms, machine, bandwidths, dense_mappings, sparse_mappings, limits, costs, seen):
+def search_within(gemms, machine, bandwidths, dense_mappings, sparse_mappings, once_bytes, limits, costs, seen):
     """`search_step` for mappings that take no more than `limits`, by GEMM and bandwidth: cycles are -1 where none does.
 
     Limits must not rise with the bandwidth. No cycles do, so where nothing at the highest of some bandwidths is within
-    the limit of the lowest, nothing is at any of them.
+    the limit of the lowest, nothing is at any of them. `once_bytes` are those that each GEMM moves at least.
     """
     total = bandwidths.shape[0]
     first, last = np.empty(total + 1, np.int64), np.empty(total + 1, np.int64)
@@ -229,9 +229,13 @@ def search_within(gemms, machine, bandwidths, dense_mappings, sparse_mappings, l
         for index in range(total):
             costs[g, index].cycles = -1
         first[0], last[0], ranges = 0, total - 1, 1
+        on_array = array_floor(gemm, machine, mappings)
         while ranges > 0:
             ranges -= 1
             low, high = first[ranges], last[ranges]
+            least = max(np.float64(on_array), once_bytes[g] / bandwidths[high] * (1 - 1e-12))
+            if least + gemm.shape.count * gemm.fetch_cycles > limits[g, low]:
+                continue
             here = at_bandwidth(machine, bandwidths[high])
             found = fastest(gemm, here, mappings, limits[g, low])
             seen[high].evaluated += found.evaluated
