@@ -8,7 +8,7 @@ from rich.text import Text
 from accelsim.base.units import show
 from accelsim.cli.screen import table_of, words
 from accelsim.lowering.tasks import Gemm
-from accelsim.schedule.explain import Alternative, Explanation, GemmChoice, Handover, Placement
+from accelsim.schedule.explain import Alternative, Explanation, GemmChoice, Handover, Placement, ProductChoice
 from accelsim.schedule.plan import Mapping, Plan
 from accelsim.schedule.plan_checks import task_names
 from accelsim.sparsity.methods import case_name
@@ -35,6 +35,8 @@ def show_explanation(
     head = f"{explanation.operation} of {step.model}, {case}, {step.batch:,} samples, on {design.name}"
     out.print(Text(head, style="bold"))
     out.print(f"cycles of each task alone, with all else as planned; {_CHOSEN} marks what is planned")
+    for item in explanation.products:
+        _show_ways(out, item, plan)
     shown: list[GemmChoice] = []
     for choice in explanation.gemms:
         alike = [other for other in shown if (other.chosen, other.alternatives) == (choice.chosen, choice.alternatives)]
@@ -46,13 +48,35 @@ def show_explanation(
         _show_handovers(out, explanation.handovers, plan, design)
 
 
+def _show_ways(out: "Console", item: ProductChoice, plan: Plan) -> None:
+    """Print the ways in which a product can run; the generation in front of it counts, and the stream of its copies."""
+    names = task_names(plan.step)
+    label = ", ".join(f"{names[index][1]}  {names[index][0]}" for index in item.gemms)
+    out.print(Text.assemble("\n", (f"ways to run {label}", "bold")))
+    stream = ["update with copies"] if any(way.stream_cycles for way in item.ways) else []
+    table = table_of(words(""), words("way"), "cycles", *stream, "vs plan")
+    planned = next(((way.cycles or 0) + way.stream_cycles for way in item.ways if way.chosen), 0)
+    for way in item.ways:
+        fits = way.cycles is not None
+        table.add_row(
+            _CHOSEN if way.chosen else "",
+            "vector unit" if way.way.on_vector else str(way.way),
+            f"{way.cycles:,}" if fits else "fits no buffer",
+            *([f"{way.stream_cycles:,}"] if stream else []),
+            f"{(way.cycles + way.stream_cycles) / planned:.3f}x" if way.cycles is not None and planned else "",
+        )
+    out.print(table)
+
+
 def shape_of(gemm: Gemm) -> str:
     """Return the sizes of a GEMM with its copies, in short."""
     return f"{gemm.m}x{gemm.n}x{gemm.k}" + (f" (x{gemm.count})" if gemm.count > 1 else "")
 
 
-def mapping_cells(gemm: Gemm, mapping: Mapping) -> tuple[str, str, str]:
-    """Return the array mapping, the tile and the loop order in short."""
+def mapping_cells(gemm: Gemm, mapping: Mapping | None) -> tuple[str, str, str]:
+    """Return the array mapping, or the vector unit, the tile and the loop order in short."""
+    if mapping is None:
+        return "vector unit", "", ""
     own = _machine_of(gemm, mapping)
     return f"{mapping.dataflow} {own}".strip(), "x".join(map(str, mapping.tile)), mapping.order
 
@@ -71,10 +95,14 @@ def _show_choice(out: "Console", choice: GemmChoice, plan: Plan, alike: GemmChoi
     name, stage = task_names(plan.step)[choice.task]
     online = ", generated online" if choice.task in plan.online else ""
     kept = ", its result stays on the chip" if choice.task in plan.resident else ""
-    what = f"  {shape_of(gemm)}, {gemm.pattern or 'dense'}{online}{kept}"
+    mode = f"{gemm.mask} as {gemm.pattern or 'dense'}" if gemm.mask != gemm.pattern else gemm.pattern or "dense"
+    what = f"  {shape_of(gemm)}, {mode}{online}{kept}"
     out.print(Text.assemble("\n", (f"{stage}  {name}", "bold"), what))
     if alike is not None:
         out.print(Text(f"   as {alike.gemm.stage}  {alike.gemm.name}"))
+        return
+    if chosen.mapping is None:
+        out.print(f"   on the vector unit: {chosen.cycles:,} cycles, {show(chosen.dram_bytes, 'B')}, {chosen.bound}")
         return
     groups = _grouped(choice)
     shown = [group for at, group in enumerate(groups) if every or at < _SHOWN or chosen in group]
@@ -98,6 +126,7 @@ def _grouped(choice: GemmChoice) -> list[list[Alternative]]:
     groups: dict[tuple[object, ...], list[Alternative]] = {}
     for item in choice.alternatives if chosen in choice.alternatives else (*choice.alternatives, chosen):
         mapping = item.mapping
+        assert mapping is not None, "a mapping of the array"
         key = (
             mapping.dataflow,
             mapping.tile,
@@ -129,8 +158,9 @@ def _without_runs(machines: Sequence[str]) -> list[str]:
 
 def _cells(group: Sequence[Alternative], choice: GemmChoice, *, generation: bool) -> list[str]:
     first = group[0]
+    assert first.mapping is not None, "a mapping of the array"
     _, *others = mapping_cells(choice.gemm, first.mapping)
-    machines = ", ".join(_without_runs([_machine_of(choice.gemm, item.mapping) for item in group]))
+    machines = ", ".join(_without_runs([_machine_of(choice.gemm, item.mapping) for item in group if item.mapping]))
     return [
         _CHOSEN if first == choice.chosen else "",
         f"{first.mapping.dataflow} {machines}".strip(),

@@ -94,7 +94,7 @@ def _show_gemms(out: "Console", plan: "Plan", design: "Design", optimizer: "Opti
     from accelsim.cli.screen import table_of, words
     from accelsim.schedule.explain import dataflows_of, mapped_gemms
 
-    flows = dataflows_of(design)
+    flows, ways = dataflows_of(design), dict(plan.step.ways)
     table = table_of(
         words("layer"),
         words("stage"),
@@ -113,7 +113,7 @@ def _show_gemms(out: "Console", plan: "Plan", design: "Design", optimizer: "Opti
             row.gemm.name,
             row.gemm.stage,
             shape_of(row.gemm),
-            str(row.gemm.pattern or "dense"),
+            str(row.gemm.pattern or "dense") + ("*" if row.task in ways else ""),
             *mapping_cells(row.gemm, chosen.mapping),
             f"{chosen.cycles:,}",
             *("none" if cycles is None else f"{cycles / chosen.cycles:.3f}x" for cycles in row.best_cycles),
@@ -125,6 +125,8 @@ def _show_gemms(out: "Console", plan: "Plan", design: "Design", optimizer: "Opti
         f"cycles: of the GEMM alone, with the generation in front of it; {names}: the best mapping of that dataflow\n"
         "over the one planned"
     )
+    if ways:
+        out.print("*: runs otherwise than in the mode of its pattern on the array, as that is faster (--explain LAYER)")
     if plan.evaluated:
         out.print(
             f"{plan.evaluated:,} mappings evaluated, {plan.pruned:,} excluded singly by lower bounds, others in bulk"
@@ -149,6 +151,10 @@ def _show_step(out: "Console", plan: "Plan", design: "Design", case: "Case") -> 
     )
     table.add_row("generated ahead", _listed(plan, plan.ahead, "copies behind the update of their weight"))
     table.add_row("generated online", _listed(plan, plan.online, "operands in front of their GEMM"))
+    ways = dict(plan.step.ways)
+    dense = [index for index, way in ways.items() if not way.on_vector]
+    table.add_row("in another mode", _listed(plan, dense, "products dense or in a mode that covers their pattern"))
+    table.add_row("on the vector unit", _listed(plan, ways.keys() - set(dense), "products"))
     table.add_row("stays on the chip", _listed(plan, plan.resident, "results for the next task"))
     out.print()
     out.print(table)

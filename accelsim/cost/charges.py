@@ -164,9 +164,7 @@ def vector_numbers(work: VectorWork, design: Design, *, resident: int = 0) -> Ve
     return VectorNumbers(operations=elements, moved_bits=(elements - resident) * design.precision.operand_bits)
 
 
-def vector_gemm_numbers(
-    gemm: Gemm, design: Design, *, resident: int = 0, y_resident: bool = False
-) -> VectorNumbers:
+def vector_gemm_numbers(gemm: Gemm, design: Design, *, resident: int = 0, y_resident: bool = False) -> VectorNumbers:
     """Return the numbers of a GEMM on the vector unit: its multiply-accumulates, `vector.macs_per_lane` in a cycle.
 
     Both operands pass the DRAM once, in their distinct elements, and the result once; `resident` elements of x are on

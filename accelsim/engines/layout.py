@@ -5,13 +5,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from accelsim.cost.charges import UnitRows, copy_numbers, update_numbers, vector_gemm_numbers, vector_numbers
+from accelsim.cost.charges import UnitRows, copy_numbers, update_numbers
 from accelsim.cost.compiled.unit_pace import COPIES, UPDATES, VECTORS
 from accelsim.cost.compiled.values import GemmNumbers
 from accelsim.cost.gemm import gemm_numbers
 from accelsim.hardware.design import Design
 from accelsim.lowering.optimizers import Optimizer
 from accelsim.lowering.tasks import Gemm, Generation, Stage, Update, VectorWork
+from accelsim.schedule.costs import vector_numbers_of
 from accelsim.schedule.offline import kept_edges
 from accelsim.schedule.plan import Plan
 from accelsim.sparsity.pattern import Pattern
@@ -92,7 +93,7 @@ def lay_out(plan: Plan, design: Design, optimizer: Optimizer, gemms: dict[GemmNu
         resident = taken[index].elements if index in taken else 0
         y_resident = index in kept and not kept[index].stored
         if isinstance(task, Gemm) and task.on_vector:
-            vectors.append((len(rows), *vector_gemm_numbers(task, design, resident=resident, y_resident=y_resident)))
+            vectors.append((len(rows), *vector_numbers_of(task, design, taken.get(index), kept.get(index))))
             on_vector.append(VectorGemmRow(len(rows), executed_macs(task)))
             operations = OPERATIONS_PER_MAC * executed_macs(task)
             rows.append(TaskRow(index, task.name, task.operation, task.stage, vector_elements=operations))
@@ -108,7 +109,7 @@ def lay_out(plan: Plan, design: Design, optimizer: Optimizer, gemms: dict[GemmNu
             products.append(GemmRow(len(rows), place, executed_macs(task)))
             rows.append(TaskRow(index, task.name, task.operation, task.stage, task.pattern, task.mask))
         elif isinstance(task, VectorWork):
-            work, name = vector_numbers(task, design, resident=resident), f"{task.name}[{task.direction}]"
+            work, name = vector_numbers_of(task, design, taken.get(index), None), f"{task.name}[{task.direction}]"
             vectors.append((len(rows), *work))
             rows.append(TaskRow(index, name, task.operation, Stage.VECTOR, vector_elements=work.operations))
         elif isinstance(task, Update):

@@ -120,7 +120,7 @@ class VectorUnit(FileModel):
         Field(
             ge=0,
             le=1024,
-            description="multiply-accumulates of a depthwise convolution per lane and cycle; 0: the array runs them all",
+            description="multiply-accumulates of depthwise convolutions per lane and cycle; 0: the array runs them",
         ),
     ]
 

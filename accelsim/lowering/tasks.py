@@ -7,7 +7,19 @@ from typing import Literal, NamedTuple
 from accelsim.sparsity.methods import Operand
 from accelsim.sparsity.pattern import Pattern
 
-__all__ = ["Gemm", "Generation", "Note", "Overrides", "Scattered", "Stage", "Step", "Task", "Update", "VectorWork", "Way"]
+__all__ = [
+    "Gemm",
+    "Generation",
+    "Note",
+    "Overrides",
+    "Scattered",
+    "Stage",
+    "Step",
+    "Task",
+    "Update",
+    "VectorWork",
+    "Way",
+]
 
 
 class Stage(StrEnum):
@@ -31,8 +43,8 @@ class Gemm:
     product it is where it runs in another stage: a forward in the backward pass, or one of the optimizer.
 
     `mask` is the pattern to which W is pruned, `pattern` the mode in which the array runs: the mask's own, one that
-    covers it, or None, dense (`accelsim.lowering.ways`). `channels`: what is summed over by each tap, without padding to
-    whole groups; 0 where groups run along all of k. `on_vector`: the vector unit runs it, not the array.
+    covers it, or None, dense (`accelsim.lowering.ways`). `channels`: what is summed over by each tap, without padding
+    to whole groups; 0 where groups run along all of k. `on_vector`: the vector unit runs it, not the array.
     """
 
     name: str
@@ -61,7 +73,8 @@ class Gemm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """A copy of a weight pruned to a pattern that FF or BP reads; `passes` is 0 where another direction's pass yields it.
+    """A copy of a weight pruned to a pattern that FF or BP reads; `passes` is 0 where another direction's pass yields
+    it.
 
     `mode`: the pattern as which it is stored, its own or one that covers it; None: dense, zeros included.
     """
@@ -145,7 +158,8 @@ class Step:
     """One step in order of execution; `after[i]` holds the tasks that task i waits for.
 
     `columns`: the scattered products, each as operation and FF or BP, that are there as columns, not phase by phase.
-    `ways`: the GEMMs, by their places among the tasks, that run in another way than their mask's own mode on the array.
+    `ways`: the GEMMs, by their places among the tasks, that run in another way than their mask's own mode on the array;
+    then `lowered` is the step where none does.
     """
 
     model: str
@@ -158,6 +172,7 @@ class Step:
     notes: tuple[Note, ...]
     columns: frozenset[Scattered] = frozenset()
     ways: frozenset[tuple[int, Way]] = frozenset()
+    lowered: "Step | None" = None
 
     @property
     def macs_dense(self) -> int:

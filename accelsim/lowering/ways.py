@@ -16,7 +16,17 @@ from accelsim.lowering.tasks import Gemm, Generation, Note, Stage, Step, Task, W
 from accelsim.sparsity.methods import Operand
 from accelsim.sparsity.pattern import Pattern, covering_modes
 
-__all__ = ["Product", "in_way", "in_ways", "least_macs", "own_way", "products_of", "suits_vector_unit", "ways_of"]
+__all__ = [
+    "Product",
+    "as_lowered",
+    "in_way",
+    "in_ways",
+    "least_macs",
+    "own_way",
+    "products_of",
+    "suits_vector_unit",
+    "ways_of",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +158,12 @@ def in_ways(step: Step, ways: Mapping[int, Way]) -> Step:
         if isinstance(task, Generation) and (key := (task.tensor, task.reader, task.pattern)) in read:
             tasks[index] = replace(task, mode=read[key])
     notes = dict.fromkeys((*step.notes, *_notes(step.tasks, found)))
-    return replace(step, tasks=tuple(tasks), notes=tuple(notes), ways=frozenset(found.items()))
+    return replace(step, tasks=tuple(tasks), notes=tuple(notes), ways=frozenset(found.items()), lowered=step)
+
+
+def as_lowered(step: Step) -> Step:
+    """Return a step with all of its products in the ways that they were lowered for."""
+    return step if step.lowered is None else step.lowered
 
 
 def _notes(tasks: Sequence[Task], ways: Mapping[int, Way]) -> Iterator[Note]:

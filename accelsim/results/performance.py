@@ -128,8 +128,8 @@ def step_result(
 ) -> StepResult:
     """Return what the totals of a step mean; those of the dense step are `dense_cycles` and `dense_macs`.
 
-    The array is taken for utilised over FF, BP and WU, without the `other_macs` that the optimizer has executed there and
-    those of the vector unit.
+    The array is taken for utilised over FF, BP and WU, without the `other_macs` that the optimizer has executed there
+    and those of the vector unit.
     """
     latency = cycles / design.clock_hz
     on_array = sum(stages[stage].cycles for stage in (Stage.FF, Stage.BP, Stage.WU))

@@ -94,7 +94,8 @@ class LayerResult:
     """One task of the step, all `count` copies; m, n, k are None where it is no GEMM.
 
     `pattern` is the mode in which it runs, None dense; `mask` the pattern to which its operand is pruned, None where it
-    is not. `unit` of a GEMM: ``array``, or ``vector`` for the vector unit, which has no mapping. `tile` and `loop_order` are the buffer tile (m, n, k) and its loops from the outermost.
+    is not. `unit` of a GEMM: ``array``, or ``vector`` for the vector unit, which has no mapping. `tile` and
+    `loop_order` are the buffer tile (m, n, k) and its loops from the outermost.
     """
 
     name: str

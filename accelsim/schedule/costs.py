@@ -19,7 +19,7 @@ from accelsim.schedule.edges import Edge
 from accelsim.schedule.mapping import Searcher
 from accelsim.schedule.plan import Mapping, Plan
 
-__all__ = ["TaskCosts"]
+__all__ = ["TaskCosts", "vector_numbers_of"]
 
 
 class TaskCosts:
@@ -67,12 +67,16 @@ class TaskCosts:
         if isinstance(task, Update):
             return self.update(plan, index, taken)
         if isinstance(task, Gemm | VectorWork):
-            return vector_cycles(self._on_vector(task, taken, handed), self._units)
+            return vector_cycles(vector_numbers_of(task, self._design, taken, handed), self._units)
         return 0
 
-    def _on_vector(self, task: Gemm | VectorWork, taken: Edge | None, handed: Edge | None) -> VectorNumbers:
-        resident = 0 if taken is None else taken.elements
-        if isinstance(task, VectorWork):
-            return vector_numbers(task, self._design, resident=resident)
-        y_resident = handed is not None and not handed.stored
-        return vector_gemm_numbers(task, self._design, resident=resident, y_resident=y_resident)
+
+def vector_numbers_of(
+    task: Gemm | VectorWork, design: Design, taken: Edge | None, handed: Edge | None
+) -> VectorNumbers:
+    """Return the numbers of a task on the vector unit with the tensors that it takes from the chip and leaves there."""
+    resident = 0 if taken is None else taken.elements
+    if isinstance(task, VectorWork):
+        return vector_numbers(task, design, resident=resident)
+    y_resident = handed is not None and not handed.stored
+    return vector_gemm_numbers(task, design, resident=resident, y_resident=y_resident)

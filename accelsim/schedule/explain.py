@@ -7,19 +7,22 @@ the same cycles, so the best of the alternatives is the one that the scheduler t
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, combinations
+from math import inf
 
 from accelsim.base.errors import InfeasibleError, InputError, did_you_mean
-from accelsim.cost.charges import Bound, charge_gemms, charge_online
+from accelsim.cost.charges import Bound, charge_gemms, charge_online, unit_numbers, vector_cycles
 from accelsim.cost.compiled.values import GemmNumbers
 from accelsim.cost.gemm import machine_numbers
 from accelsim.hardware.design import Design
 from accelsim.lowering.optimizers import Optimizer
-from accelsim.lowering.tasks import Gemm, Generation, Update
-from accelsim.schedule.costs import TaskCosts
+from accelsim.lowering.tasks import Gemm, Generation, Update, Way
+from accelsim.lowering.ways import Product, as_lowered, in_ways
+from accelsim.schedule.costs import TaskCosts, vector_numbers_of
 from accelsim.schedule.edges import Edge, edges_of
 from accelsim.schedule.mapping import Searcher
-from accelsim.schedule.offline import kept_edges
+from accelsim.schedule.offline import kept_edges, outline_of
 from accelsim.schedule.plan import Mapping, Plan, copies_of, readers_of
+from accelsim.schedule.ways import OnOneDesign, alternatives, update_of_copies
 
 __all__ = [
     "Alternative",
@@ -28,6 +31,8 @@ __all__ = [
     "Handover",
     "MappedGemm",
     "Placement",
+    "ProductChoice",
+    "WayTaken",
     "dataflows_of",
     "explain",
     "mapped_gemms",
@@ -36,10 +41,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alternative:
-    """A mapping of a GEMM with what it costs, all copies: cycles, those of SORE in front of it included, and of these
-    SORE's; bytes moved to and from the DRAM; what it waits for most."""
+    """A mapping of a GEMM, None on the vector unit, with what it costs, all copies: cycles, those of SORE in front of
+    it included, and of these SORE's; bytes moved to and from the DRAM; what it waits for most."""
 
-    mapping: Mapping
+    mapping: Mapping | None
     cycles: int
     generation_cycles: int
     dram_bytes: float
@@ -66,6 +71,26 @@ class MappedGemm:
     gemm: Gemm
     chosen: Alternative
     best_cycles: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WayTaken:
+    """A way in which a product could run, and the cycles of its GEMMs in it, the generation in front of them included;
+    None where they fit no buffer. `stream_cycles`: of the update with the copies that they read, 0 where there is none
+    or nothing is generated behind it."""
+
+    way: Way
+    cycles: int | None
+    stream_cycles: int
+    chosen: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductChoice:
+    """The ways of a product that can run in several; `gemms` are its tasks."""
+
+    gemms: tuple[int, ...]
+    ways: tuple[WayTaken, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +129,7 @@ class Explanation:
     """What else there was for the tasks of one operation."""
 
     operation: str
+    products: tuple[ProductChoice, ...]
     gemms: tuple[GemmChoice, ...]
     placements: tuple[Placement, ...]
     handovers: tuple[Handover, ...]
@@ -123,6 +149,7 @@ def explain(plan: Plan, design: Design, optimizer: Optimizer, operation: str) ->
     gemms = [index for index in own if isinstance(tasks[index], Gemm)]
     return Explanation(
         operation=operation,
+        products=tuple(judge.ways(item) for item in judge.products if not set(gemms).isdisjoint(item.gemms)),
         gemms=tuple(judge.choice(index) for index in gemms),
         placements=tuple(placement for update in judge.updates_of(own) for placement in judge.placements(update)),
         handovers=tuple(judge.handover(index) for index in own if index in judge.edges),
@@ -164,12 +191,20 @@ class _Judge:
         self.edges = edges_of(plan.step, range(len(self.tasks)), design)
         self.handed = kept_edges(plan, design)
         self.taken = {edge.consumer: edge for edge in self.handed.values()}
-        self.readers = readers_of(plan.step)
+        self.readers, self.units = readers_of(plan.step), unit_numbers(design)
+        self.lowered, self.taken_ways = as_lowered(plan.step), dict(plan.step.ways)
+        self.products = alternatives(self.lowered, design)
+        self.on_design = OnOneDesign(outline_of(self.lowered, plan.ahead, design), design, self.searcher)
+        self.optimizer = optimizer
 
     def choice(self, index: int) -> GemmChoice:
         """Return the mapping of a GEMM beside all others."""
         gemm = self._gemm(index)
-        each = [self._cost(index, mapping) for mapping, _ in self.searcher.best_of_each(gemm, self._numbers(index))]
+        each = (
+            []
+            if gemm.on_vector
+            else [self._cost(index, mapping) for mapping, _ in self.searcher.best_of_each(gemm, self._numbers(index))]
+        )
         return GemmChoice(
             task=index,
             gemm=gemm,
@@ -180,11 +215,45 @@ class _Judge:
     def planned(self, index: int) -> Alternative:
         """Return what a GEMM costs as planned."""
         mapping = self.plan.mappings[index]
-        assert mapping is not None, "a GEMM has a mapping"
+        if mapping is None:
+            return self._on_vector(index)
         return self._cost(index, mapping)
 
+    def _on_vector(self, index: int) -> Alternative:
+        taken, handed = self.taken.get(index), self.handed.get(index)
+        numbers = vector_numbers_of(self._gemm(index), self.design, taken, handed)
+        cycles, moved = vector_cycles(numbers, self.units), numbers.moved_bits / 8
+        waits = moved / self.design.dram_bytes_per_cycle > -(-numbers.operations // self.design.vector.lanes)
+        return Alternative(
+            mapping=None, cycles=cycles, generation_cycles=0, dram_bytes=moved,
+            bound=Bound.DRAM if waits else Bound.COMPUTE,
+        )  # fmt: skip
+
+    def ways(self, item: Product) -> ProductChoice:
+        """Return the ways of a product, each with the best mappings and nothing on the chip."""
+        found = []
+        for way in item.ways:
+            cycles = float(self.on_design.cycles(item, way, None)[0])
+            found.append(
+                WayTaken(
+                    way=way,
+                    cycles=None if cycles == inf else int(cycles),
+                    stream_cycles=self._stream(item, way),
+                    chosen=self.taken_ways.get(item.gemms[0], item.ways[0]) == way,
+                )
+            )
+        return ProductChoice(gemms=item.gemms, ways=tuple(found))
+
+    def _stream(self, item: Product, way: Way) -> int:
+        if item.copy is None or item.copy not in self.plan.ahead:
+            return 0
+        step = in_ways(self.lowered, {**self.taken_ways, **dict.fromkeys(item.gemms, way)})
+        update = update_of_copies(step)[item.copy]
+        costs = TaskCosts(step, self.design, self.optimizer, self.searcher)
+        return costs.update(replace(self.plan, step=step), update)
+
     def fastest(self, index: int) -> int | None:
-        """Return the cycles of the best mapping of a GEMM, None where no tile fits."""
+        """Return the cycles of the best mapping of a GEMM on the array, None where no tile fits."""
         try:
             return self.searcher.fastest(self._gemm(index), self._numbers(index))[1]
         except InfeasibleError:

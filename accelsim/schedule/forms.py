@@ -42,11 +42,12 @@ def in_faster_form(
     optimizer: Optimizer,
     cache: MappingCache | None = None,
 ) -> Step:
-    """Return a step of `trace` with each product in the way, and each scattered one in the form, that takes fewer cycles
-    alone on `design`.
+    """Return a step of `trace` with each product in the way, and each scattered one in the form, that takes fewer
+    cycles alone on `design`.
 
     `lowered` lowers the step with the products given to it as columns.
     """
+
     def fastest(columns: Collection[Scattered]) -> Step:
         return in_fastest_ways(lowered(columns), design, optimizer, cache)
 

@@ -18,7 +18,16 @@ from accelsim.hardware.design import Design
 from accelsim.lowering.tasks import Gemm
 from accelsim.schedule.plan import DATAFLOWS, DIMENSIONS, VARIANTS, Mapping
 
-__all__ = ["BufferNeed", "Found", "MappingCache", "Searcher", "array_mappings", "buffer_needs", "once_bytes", "why_nothing_fits"]
+__all__ = [
+    "BufferNeed",
+    "Found",
+    "MappingCache",
+    "Searcher",
+    "array_mappings",
+    "buffer_needs",
+    "once_bytes",
+    "why_nothing_fits",
+]
 
 
 class BufferNeed(NamedTuple):
@@ -87,7 +96,9 @@ class Searcher:
     def best_of_each(self, gemm: Gemm, numbers: GemmNumbers) -> list[tuple[Mapping, int]]:
         """Return every array mapping that fits, each with its best tile and loop order and their cycles, as they come
         in `array_mappings`."""
-        each = (_best_of(numbers, self._machine, _Mappings([one])) for one in self._mappings[gemm.pattern is not None].own)
+        each = (
+            _best_of(numbers, self._machine, _Mappings([one])) for one in self._mappings[gemm.pattern is not None].own
+        )
         return [(found.mapping, found.cycles) for found in each if found is not None]
 
     def floor(self, gemm: Gemm, numbers: GemmNumbers) -> tuple[int, int]:
@@ -160,9 +171,7 @@ def _search(gemm: Gemm, numbers: GemmNumbers, machine: MachineNumbers, mappings:
     return found
 
 
-def _best_of(
-    numbers: GemmNumbers, machine: MachineNumbers, mappings: _Mappings, limit: float = inf
-) -> Found | None:
+def _best_of(numbers: GemmNumbers, machine: MachineNumbers, mappings: _Mappings, limit: float = inf) -> Found | None:
     """Return the fastest of some array mappings that takes less than `limit` cycles, None where no tile of any fits."""
     most = nextafter(limit, 0.0) if limit < inf else inf
     found = plain(mapping_search.fastest(numbers, machine, mappings.table, most))

@@ -23,7 +23,7 @@ from accelsim.schedule.plan import Mapping as GemmMapping
 from accelsim.schedule.plan import Plan, copies_of, readers_of
 from accelsim.sparsity.methods import Operand
 
-__all__ = ["greedy_outline", "kept_edges", "make_plan"]
+__all__ = ["greedy_outline", "kept_edges", "make_plan", "outline_of"]
 
 
 Judge = Callable[[Plan], int]
@@ -55,7 +55,12 @@ def make_plan(
 def greedy_outline(step: Step, design: Design) -> Plan:
     """Return the greedy plan of a step for tasks one after another, without its mappings."""
     readers = readers_of(step)
-    return _outline(step, readers if design.schedule.pregenerate else (), readers, design, overlap=False)
+    return outline_of(step, readers if design.schedule.pregenerate else (), design)
+
+
+def outline_of(step: Step, ahead: Collection[int], design: Design) -> Plan:
+    """Return the plan for tasks one after another in which these copies are generated ahead, without its mappings."""
+    return _outline(step, ahead, readers_of(step), design, overlap=False)
 
 
 def _outline(

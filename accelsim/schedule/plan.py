@@ -53,14 +53,14 @@ class Mapping:
 class Plan:
     """A step with everything decided.
 
-    `mappings[i]` belongs to task i, None where it is no GEMM, or one on the vector unit. `order`: all tasks; each unit takes its own in this
-    order, and with `overlap` false one task runs after another. `online`: GEMMs whose sparse operand SORE generates in
-    front of them. `ahead`: generations that run in the stream of the update they follow; others do not run, as their
-    readers generate for themselves. `resident`: tasks whose result stays on the chip for the next in order
-    (`accelsim.schedule.edges`). `also_after`: pairs of a task and another that it waits for besides its inputs; of use
-    where units overlap. `made_for`: the design that it was made for, where that is known. `evaluated` and `pruned`
-    count the mappings whose cost was computed and those excluded by a bound. These three tell how the plan was found
-    and are no part of it.
+    `mappings[i]` belongs to task i, None where it is no GEMM, or one on the vector unit. `order`: all tasks; each unit
+    takes its own in this order, and with `overlap` false one task runs after another. `online`: GEMMs whose sparse
+    operand SORE generates in front of them. `ahead`: generations that run in the stream of the update they follow;
+    others do not run, as their readers generate for themselves. `resident`: tasks whose result stays on the chip for
+    the next in order (`accelsim.schedule.edges`). `also_after`: pairs of a task and another that it waits for besides
+    its inputs; of use where units overlap. `made_for`: the design that it was made for, where that is known.
+    `evaluated` and `pruned` count the mappings whose cost was computed and those excluded by a bound. These three tell
+    how the plan was found and are no part of it.
     """
 
     step: Step

@@ -15,6 +15,7 @@ from accelsim.cost.compiled.values import MachineNumbers
 from accelsim.cost.gemm import gemm_numbers, machine_numbers
 from accelsim.hardware.design import Design
 from accelsim.lowering.tasks import Gemm, Generation, Step, Update, VectorWork
+from accelsim.lowering.ways import suits_vector_unit
 from accelsim.schedule.edges import Edge, edges_of
 from accelsim.schedule.mapping import buffer_needs
 from accelsim.schedule.overlap import waits_of
@@ -119,7 +120,12 @@ def _of_task(
 
 def _of_gemm(plan: Plan, index: int, gemm: Gemm, design: Design, machine: MachineNumbers) -> Iterator[Problem]:
     mapping = plan.mappings[index]
-    if mapping is None:
+    for text in _way_problems(plan.step, index, gemm, design):
+        yield Problem(task=index, text=text)
+    if gemm.on_vector:
+        if mapping is not None:
+            yield Problem(task=index, text="mapping: the vector unit needs none")
+    elif mapping is None:
         yield Problem(task=index, text="a GEMM needs a mapping")
     else:
         for text in (*_dataflow_problems(gemm, mapping, design), *_interleave_problems(mapping, design)):
@@ -127,8 +133,34 @@ def _of_gemm(plan: Plan, index: int, gemm: Gemm, design: Design, machine: Machin
         too_large = list(_tile_problems(gemm, mapping))
         for text in too_large or _shortages(gemm, mapping, design, machine):
             yield Problem(task=index, text=text, room=not too_large)
-    if index in plan.online and gemm.pattern is None:
+    if index in plan.online and gemm.mask is None:
         yield Problem(task=index, text="online: the GEMM is dense, there is nothing to generate")
+
+
+def _way_problems(step: Step, index: int, gemm: Gemm, design: Design) -> Iterator[str]:
+    """What keeps a design from running a GEMM in its way; readers of one copy run in one mode."""
+    way = dict(step.ways).get(index)
+    if way is None:
+        return
+    if way.on_vector:
+        if design.vector.macs_per_lane == 0:
+            yield "way: the vector unit does not multiply here (vector.macs_per_lane)"
+        if not suits_vector_unit(gemm):
+            yield "way: the vector unit runs several products of one column alone, as of depthwise convolutions"
+    elif not design.schedule.cover:
+        yield f"way: {way}: the design runs each product in the mode of its pattern alone (schedule.cover)"
+    elif way.pattern is not None and way.pattern not in design.patterns:
+        legal = ", ".join(map(str, sorted(design.patterns)))
+        yield f"way: {way}: the design has no such mode; allowed: {legal} (array.patterns)"
+    if gemm.mask is not None and gemm.w_operand is Operand.WEIGHT:
+        alike = (task for task in step.tasks if isinstance(task, Gemm) and _copy_key(task) == _copy_key(gemm))
+        others = sorted({str(task.pattern or "dense") for task in alike} - {str(way)})
+        if others:
+            yield f"way: {way}: another product reads the same copy as {', '.join(others)}"
+
+
+def _copy_key(gemm: Gemm) -> tuple[object, ...]:
+    return gemm.tensor, gemm.form, gemm.mask
 
 
 def _label(step: Step, index: int) -> str:
@@ -203,7 +235,7 @@ def _of_placement(plan: Plan, design: Design) -> Iterator[Problem]:
         task = step.tasks[index]
         if isinstance(task, Update):
             yield from _of_copies(plan, index, design)
-        if isinstance(task, Gemm) and task.pattern is not None:
+        if isinstance(task, Gemm) and task.mask is not None:
             text = _why_not_there(plan, index, task, copy_of.get(index), design)
             if text:
                 yield Problem(task=index, text=text)

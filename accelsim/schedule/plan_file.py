@@ -21,11 +21,12 @@ JSON with one task per line, in order of execution::
     }
 
 Every task of the step stands in it once, with the name and stage that it has in results. What a task leaves out is not
-so: `online` (SORE generates the sparse operand in front of the GEMM), `resident` (the result stays on the chip for the
-next task of the step), `after` (what it waits for besides its inputs, as ``name (stage)``). `ahead` of a generation
-says whether it runs in the stream of its update. `made_for` is for the reader alone. `design` is the one that the plan
-was made for, with all of its values; on another the result says how they differ. ``accelsim schema plan`` prints the
-JSON Schema.
+so: `way` (how a GEMM runs that does not run in the mode of its own pattern on the array: ``dense``, the N:M of another
+mode, or ``vector`` for the vector unit, which needs no mapping), `online` (SORE generates the sparse operand in front
+of the GEMM), `resident` (the result stays on the chip for the next task of the step), `after` (what it waits for
+besides its inputs, as ``name (stage)``). `ahead` of a generation says whether it runs in the stream of its update.
+`made_for` is for the reader alone. `design` is the one that the plan was made for, with all of its values; on another
+the result says how they differ. ``accelsim schema plan`` prints the JSON Schema.
 """
 
 import json
@@ -36,15 +37,17 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from accelsim.base.errors import did_you_mean
+from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.files import FileModel, Plain, check_format, parse_json, read_text, validate, write_atomically
 from accelsim.hardware.design import Design, differences
 from accelsim.hardware.stored import StoredModel, restored, stored
 from accelsim.lowering.optimizers import Optimizer
-from accelsim.lowering.tasks import Generation, Step
+from accelsim.lowering.tasks import Gemm, Generation, Step, Way
+from accelsim.lowering.ways import in_ways
 from accelsim.schedule.plan import Mapping, Plan
 from accelsim.schedule.plan_checks import Problem, problems_of, raise_problems, task_label, task_names
 from accelsim.sparsity.methods import case_name
+from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.names import few
 
 __all__ = ["PlanFile", "decisions_of", "load_plan", "plan_text", "read_plan", "save_plan"]
@@ -73,6 +76,12 @@ class TaskEntry(FileModel):
     name: str
     stage: Literal["FF", "BP", "WU", "GENERATE", "UPDATE", "VECTOR"]
     mapping: MappingEntry | None = Field(default=None, description="of a GEMM")
+    way: str | None = Field(
+        default=None,
+        pattern=r"^(dense|vector|[0-9]{1,4}:[0-9]{1,4})$",
+        description="of a GEMM that does not run in the mode of its pattern on the array: the mode ('dense' or N:M), or"
+        " 'vector', the unit",
+    )
     online: bool = Field(default=False, description="SORE generates the sparse operand in front of the GEMM")
     ahead: bool | None = Field(default=None, description="of a generation: it runs in the stream of its update")
     resident: bool = Field(default=False, description="the result stays on the chip for the next task of the step")
@@ -137,11 +146,13 @@ def decisions_of(plan: Plan) -> dict[str, Plain]:
 
 
 def _entries(plan: Plan) -> Iterator[dict[str, Plain]]:
-    names = task_names(plan.step)
+    names, ways = task_names(plan.step), dict(plan.step.ways)
     for index in plan.order:
         name, stage = names[index]
         mapping = plan.mappings[index]
         entry: dict[str, Plain] = {"name": name, "stage": stage}
+        if index in ways:
+            entry["way"] = str(ways[index])
         if mapping is not None:
             entry["mapping"] = _mapping_data(mapping)
         if index in plan.online:
@@ -190,7 +201,7 @@ def read_plan(path: str | Path) -> PlanFile:
 
 
 def load_plan(path: str | Path, step: Step, design: Design) -> Plan:
-    """Return the plan in a file, for `step` on `design`.
+    """Return the plan in a file, for `step`, as it was lowered, on `design`.
 
     Raises `InputError` listing every error of the file: its form, tasks that are missing, unknown or there twice, and
     all that the design cannot execute; `InfeasibleError` where it is only that buffers are too small.
@@ -237,6 +248,7 @@ def _matched(file: PlanFile, step: Step) -> tuple[Plan, list[Problem]]:
     also_after: set[tuple[int, int]] = set()
     for index, entry in found.items():
         problems += _of_ahead(index, entry, step)
+        problems += _of_way(index, entry, step)
         for reference in entry.after:
             if reference in references:
                 also_after.add((index, references[reference]))
@@ -254,14 +266,46 @@ def _of_ahead(index: int, entry: TaskEntry, step: Step) -> Iterator[Problem]:
         yield Problem(task=index, text="ahead: only a generation runs ahead of its readers")
 
 
+def _of_way(index: int, entry: TaskEntry, step: Step) -> Iterator[Problem]:
+    if entry.way is not None and _way_of(index, entry, step) is None:
+        task = step.tasks[index]
+        if not isinstance(task, Gemm):
+            yield Problem(task=index, text="way: only a GEMM has one")
+        elif task.mask is None:
+            yield Problem(task=index, text=f"way: {entry.way}: it is not pruned; allowed: vector")
+        else:
+            yield Problem(
+                task=index, text=f"way: {entry.way}: pruned to {task.mask}; allowed: dense, or a mode that covers it"
+            )
+
+
+def _way_of(index: int, entry: TaskEntry, step: Step) -> Way | None:
+    """Return the way that an entry asks for, None where it has none or asks for what cannot be."""
+    task = step.tasks[index]
+    if entry.way is None or not isinstance(task, Gemm):
+        return None
+    if entry.way == "vector":
+        return Way(None, on_vector=True)
+    if task.mask is None:
+        return None
+    if entry.way == "dense":
+        return Way(None)
+    try:
+        mode = Pattern.parse(entry.way)
+    except InputError:
+        return None
+    return Way(mode) if mode.covers(task.mask) else None
+
+
 def _mapping_of(entry: MappingEntry) -> Mapping:
     return Mapping(split_k=entry.split, **entry.model_dump(exclude={"split"}))
 
 
 def _plan_of(file: PlanFile, found: dict[int, TaskEntry], step: Step, also_after: frozenset[tuple[int, int]]) -> Plan:
     mappings = {index: entry.mapping for index, entry in found.items() if entry.mapping is not None}
+    ways = {index: _way_of(index, entry, step) for index, entry in found.items()}
     return Plan(
-        step=step,
+        step=in_ways(step, {index: way for index, way in ways.items() if way is not None}),
         mappings=tuple(_mapping_of(mappings[index]) if index in mappings else None for index in range(len(step.tasks))),
         order=tuple(found),
         online=frozenset(index for index, entry in found.items() if entry.online),

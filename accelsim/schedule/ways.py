@@ -38,7 +38,16 @@ from accelsim.schedule.offline import greedy_outline
 from accelsim.schedule.plan import Plan, copies_of
 from accelsim.sparsity.pattern import Pattern
 
-__all__ = ["CyclesOf", "alternatives", "decide", "decided_alone", "in_fastest_ways", "update_of_copies", "ways_at"]
+__all__ = [
+    "CyclesOf",
+    "OnOneDesign",
+    "alternatives",
+    "decide",
+    "decided_alone",
+    "in_fastest_ways",
+    "update_of_copies",
+    "ways_at",
+]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -61,7 +70,7 @@ def in_fastest_ways(step: Step, design: Design, optimizer: Optimizer, cache: Map
     if not products:
         return step
     plan = greedy_outline(step, design)
-    cycles = _OnOneDesign(plan, design, Searcher(design, cache)).cycles
+    cycles = OnOneDesign(plan, design, Searcher(design, cache)).cycles
     return in_ways(step, ways_at(0, products, decide(products, plan, design, optimizer, unit_table([design]), cycles)))
 
 
@@ -184,7 +193,7 @@ _what_counts = attrgetter(
 """Of GEMMs that are equal in this, every way costs the same."""
 
 
-class _OnOneDesign:
+class OnOneDesign:
     """What products take on one design."""
 
     def __init__(self, plan: Plan, design: Design, searcher: Searcher) -> None:

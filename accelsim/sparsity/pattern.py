@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, total_ordering
+from itertools import pairwise
 
 from accelsim.base.errors import InputError
 
@@ -83,7 +84,7 @@ def _most_kept(pattern: Pattern, group: int) -> int:
     most = 0
     for start in range(0, math.lcm(length, group), group):
         edges = [start, *range(start - start % length + length, start + group, length), start + group]
-        most = max(most, sum(min(kept, end - begin) for begin, end in zip(edges, edges[1:], strict=False)))
+        most = max(most, sum(min(kept, end - begin) for begin, end in pairwise(edges)))
     return most
 
 

@@ -160,7 +160,7 @@ class BatchEvaluator:
         rows: list[Row | None] = [None] * len(members)
         for steps, alike in _by_ways(family, designs, found):
             needed = _needed(steps)
-            fits = np.all(found.costs["cycles"][np.ix_(needed, alike)] >= 0, axis=0)
+            fits = np.all(found.costs["cycles"][np.ix_(np.array(needed), alike)] >= 0, axis=0)
             usable = alike[fits]
             own = iter(_rows(family, steps, [members[p] for p in usable], found.of(usable)) if len(usable) else ())
             for p, fit in zip(alike.tolist(), fits, strict=True):
@@ -301,9 +301,7 @@ def _needed(steps: tuple[StepArrays, StepArrays]) -> list[int]:
     return list(dict.fromkeys(own.place for step in steps for own in step.layout.gemms))
 
 
-def _infeasible(
-    family: Family, found: _Found, p: int, design: Design, needed: Sequence[int]
-) -> InfeasibleError:
+def _infeasible(family: Family, found: _Found, p: int, design: Design, needed: Sequence[int]) -> InfeasibleError:
     """Return the error of the first GEMM that does not fit, in the order in which GEMMs are planned."""
     place = next(place for place in needed if found.costs["cycles"][place, p] < 0)
     numbers, gemm = list(family.gemms.items())[place]
@@ -315,11 +313,11 @@ def _rows(
     family: Family, steps: tuple[StepArrays, StepArrays], members: Sequence[_Member], found: _Found
 ) -> list[Row | None]:
     """Return the rows of members for which every GEMM has a mapping; None where counts may not fit 64 bits."""
-    step, dense_step = steps
-    designs, layout = [member.design for member in members], step.layout
+    own_step, dense_step = steps
+    designs, layout = [member.design for member in members], own_step.layout
     units, macs_per_pe = unit_table(designs), np.array([design.array.macs_per_pe for design in designs], np.int64)
-    cycles, events = _costs(family, step, units, macs_per_pe, found)
-    dense = cycles if dense_step is step else _costs(family, dense_step, units, macs_per_pe, found)[0]
+    cycles, events = _costs(family, own_step, units, macs_per_pe, found)
+    dense = cycles if dense_step is own_step else _costs(family, dense_step, units, macs_per_pe, found)[0]
     entries = [[getattr(member.table, name) for member in members] for name in PriceArrays._fields]
     prices = PriceArrays._make(np.array(entries, np.float64))
     clocks_hz = np.array([design.clock_hz for design in designs], np.float64)
@@ -335,9 +333,9 @@ def _rows(
     executed = sum(own.macs for own in layout.gemms)
     on_vector = sum(own.macs for own in layout.on_vector)
     in_update = sum(own.macs for own in layout.gemms if layout.rows[own.row].stage is Stage.UPDATE)
-    small = _counts_fit(family, step, macs_per_pe, found, cycles, dense)
+    small = _counts_fit(family, own_step, macs_per_pe, found, cycles, dense)
     if small.all():
-        _check(step, designs, found, cycles, events)
+        _check(own_step, designs, found, cycles, events)
     result: list[Row | None] = []
     for p, (own, total_energy) in enumerate(zip(totals, energies, strict=True)):
         if not small[p]:

@@ -22,7 +22,17 @@ from accelsim.schedule.mapping import once_bytes
 from accelsim.schedule.offline import greedy_outline
 from accelsim.schedule.ways import CyclesOf, alternatives, decide
 
-__all__ = ["BESIDE_SEARCH", "BESIDE_STEP", "Choices", "Family", "Floats", "Ints", "Records", "StepArrays", "values_besides"]
+__all__ = [
+    "BESIDE_SEARCH",
+    "BESIDE_STEP",
+    "Choices",
+    "Family",
+    "Floats",
+    "Ints",
+    "Records",
+    "StepArrays",
+    "values_besides",
+]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
