@@ -16,7 +16,6 @@ from accelsim.lowering.case import Case, case_of, cases_of
 from accelsim.lowering.optimizers import Optimizer
 from accelsim.lowering.seen import along_output_as_well, seen_in
 from accelsim.lowering.tasks import Note, Overrides
-from accelsim.lowering.ways import in_ways
 from accelsim.results.performance import make_result
 from accelsim.results.step import Basis, Result, Results, identity_of
 from accelsim.schedule.forms import columns_of, in_faster_form
@@ -286,7 +285,7 @@ def plan_step(
     """
     lowered = partial(lower_case, trace, design, case)
     if isinstance(plan, Plan):
-        check_plan(plan, in_ways(lowered(columns=plan.step.columns), dict(plan.step.ways)), design)
+        check_plan(plan, lowered(columns=plan.step.columns), design)
         return plan
     if plan is not None:
         tasks = [(task.name, task.stage) for task in read_plan(plan).tasks]

@@ -17,7 +17,7 @@ from accelsim.sparsity.methods import Operand
 from accelsim.sparsity.pattern import Pattern, covering_modes
 
 __all__ = [
-    "Product",
+    "WayGroup",
     "as_lowered",
     "in_way",
     "in_ways",
@@ -30,7 +30,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Product:
+class WayGroup:
     """GEMMs, by their places among the tasks, that run in one way: those that read the same copy of a weight, or one by
     itself. `copy`: the generation that makes what they read, if this step does. `ways`: their own first."""
 
@@ -71,7 +71,7 @@ def _ways_of_mask(mask: Pattern, modes: frozenset[Pattern]) -> tuple[Way, ...]:
     return (Way(mask), *map(Way, tried), Way(None))
 
 
-def products_of(step: Step, modes: frozenset[Pattern], *, vector: bool) -> tuple[Product, ...]:
+def products_of(step: Step, modes: frozenset[Pattern], *, vector: bool) -> tuple[WayGroup, ...]:
     """Return the products of a step, as it was lowered, that can run in several ways."""
     copies: dict[object, int] = {
         (task.tensor, task.reader, task.pattern): index
@@ -84,7 +84,7 @@ def products_of(step: Step, modes: frozenset[Pattern], *, vector: bool) -> tuple
             key = (task.tensor, task.form, task.mask)
             alike.setdefault(key if _reads_copy(task) else index, []).append(index)
     return tuple(
-        Product(gemms=tuple(gemms), copy=copies.get(key), ways=ways)
+        WayGroup(gemms=tuple(gemms), copy=copies.get(key), ways=ways)
         for key, gemms in alike.items()
         if len(ways := ways_of(_gemm_at(step.tasks, gemms[0]), modes, vector=vector)) > 1
     )
@@ -180,5 +180,5 @@ def _text(gemm: Gemm, way: Way) -> str:
     if way.pattern is not None:
         return f"{gemm.mask} runs in the {way.pattern} mode, which covers it, {faster}"
     if gemm.w_operand is Operand.GRADIENT:
-        return f"runs dense with its gradients not pruned to {gemm.mask}, {faster}; closer to dense training"
-    return f"{gemm.mask} runs dense, zeros included, {faster}"
+        return f"kept dense, {faster}; its gradients are not pruned, which is closer to dense training"
+    return f"kept dense, zeros of its mask included, {faster}"

@@ -16,13 +16,13 @@ from accelsim.cost.gemm import machine_numbers
 from accelsim.hardware.design import Design
 from accelsim.lowering.optimizers import Optimizer
 from accelsim.lowering.tasks import Gemm, Generation, Update, Way
-from accelsim.lowering.ways import Product, as_lowered, in_ways
+from accelsim.lowering.ways import WayGroup, as_lowered, in_ways
 from accelsim.schedule.costs import TaskCosts, vector_numbers_of
 from accelsim.schedule.edges import Edge, edges_of
 from accelsim.schedule.mapping import Searcher
 from accelsim.schedule.offline import kept_edges, outline_of
 from accelsim.schedule.plan import Mapping, Plan, copies_of, readers_of
-from accelsim.schedule.ways import OnOneDesign, alternatives, update_of_copies
+from accelsim.schedule.fastest_ways import OnOneDesign, alternatives, update_of_copies
 
 __all__ = [
     "Alternative",
@@ -229,7 +229,7 @@ class _Judge:
             bound=Bound.DRAM if waits else Bound.COMPUTE,
         )  # fmt: skip
 
-    def ways(self, item: Product) -> ProductChoice:
+    def ways(self, item: WayGroup) -> ProductChoice:
         """Return the ways of a product, each with the best mappings and nothing on the chip."""
         found = []
         for way in item.ways:
@@ -244,7 +244,7 @@ class _Judge:
             )
         return ProductChoice(gemms=item.gemms, ways=tuple(found))
 
-    def _stream(self, item: Product, way: Way) -> int:
+    def _stream(self, item: WayGroup, way: Way) -> int:
         if item.copy is None or item.copy not in self.plan.ahead:
             return 0
         step = in_ways(self.lowered, {**self.taken_ways, **dict.fromkeys(item.gemms, way)})

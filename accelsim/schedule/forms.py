@@ -17,7 +17,7 @@ from accelsim.lowering.tasks import Gemm, Scattered, Stage, Step, VectorWork
 from accelsim.schedule.costs import TaskCosts
 from accelsim.schedule.mapping import MappingCache, Searcher
 from accelsim.schedule.offline import greedy_outline
-from accelsim.schedule.ways import in_fastest_ways
+from accelsim.schedule.fastest_ways import in_fastest_ways
 from accelsim.workload.trace import Trace
 
 __all__ = ["bordered", "columns_of", "in_faster_form"]

@@ -15,7 +15,7 @@ from accelsim.cost.compiled.values import MachineNumbers
 from accelsim.cost.gemm import gemm_numbers, machine_numbers
 from accelsim.hardware.design import Design
 from accelsim.lowering.tasks import Gemm, Generation, Step, Update, VectorWork
-from accelsim.lowering.ways import suits_vector_unit
+from accelsim.lowering.ways import as_lowered, in_ways, suits_vector_unit
 from accelsim.schedule.edges import Edge, edges_of
 from accelsim.schedule.mapping import buffer_needs
 from accelsim.schedule.overlap import waits_of
@@ -38,11 +38,12 @@ class Problem:
 
 
 def check_plan(plan: Plan, step: Step, design: Design) -> None:
-    """Refuse a plan of another step than `step`, and one that `design` cannot execute.
+    """Refuse a plan of another step than `step`, whatever the ways of its products, and one that `design` cannot
+    execute.
 
     Raises `InputError` listing everything that is wrong, `InfeasibleError` where it is only that buffers are too small.
     """
-    if plan.step != step:
+    if plan.step != in_ways(as_lowered(step), dict(plan.step.ways)):
         raise InputError(f"the plan: made for another step than this one ({_about(plan.step)}; {_about(step)})")
     raise_problems("the plan", step, list(problems_of(plan, design)))
 

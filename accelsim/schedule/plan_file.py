@@ -43,7 +43,7 @@ from accelsim.hardware.design import Design, differences
 from accelsim.hardware.stored import StoredModel, restored, stored
 from accelsim.lowering.optimizers import Optimizer
 from accelsim.lowering.tasks import Gemm, Generation, Step, Way
-from accelsim.lowering.ways import in_ways
+from accelsim.lowering.ways import as_lowered, in_ways
 from accelsim.schedule.plan import Mapping, Plan
 from accelsim.schedule.plan_checks import Problem, problems_of, raise_problems, task_label, task_names
 from accelsim.sparsity.methods import case_name
@@ -201,12 +201,12 @@ def read_plan(path: str | Path) -> PlanFile:
 
 
 def load_plan(path: str | Path, step: Step, design: Design) -> Plan:
-    """Return the plan in a file, for `step`, as it was lowered, on `design`.
+    """Return the plan in a file, for `step` on `design`; the file says in which ways its products run.
 
     Raises `InputError` listing every error of the file: its form, tasks that are missing, unknown or there twice, and
     all that the design cannot execute; `InfeasibleError` where it is only that buffers are too small.
     """
-    file = read_plan(path)
+    file, step = read_plan(path), as_lowered(step)
     made_for = restored(Design, file.design, f"{path}: design")
     plan, problems = _matched(file, step)
     problems += problems_of(plan, design, complete=len(plan.order) == len(step.tasks))

@@ -32,12 +32,12 @@ from accelsim.hardware.sourced import override
 from accelsim.lowering.builder import lower_case
 from accelsim.lowering.case import Case
 from accelsim.lowering.tasks import Stage, Step, Way
-from accelsim.lowering.ways import Product
+from accelsim.lowering.ways import WayGroup
 from accelsim.results.energy import COMPONENTS, Energy, EventArrays, PriceArrays, add_rows, energy_of_many
 from accelsim.results.performance import stage_result, step_result
 from accelsim.schedule.forms import bordered
 from accelsim.schedule.mapping import array_mappings, why_nothing_fits
-from accelsim.schedule.ways import CyclesOf, decided_alone, ways_at
+from accelsim.schedule.fastest_ways import CyclesOf, decided_alone, ways_at
 from accelsim.sweep.families import (
     BESIDE_SEARCH,
     BESIDE_STEP,
@@ -248,7 +248,7 @@ def _limits_of_ways(family: Family, design: Design, bandwidths: Floats, found: _
     return {place: limit for place, limit in wanted.items() if place >= family.own}
 
 
-def _to_beat(family: Family, choices: Choices, item: Product, found: _Found) -> Floats:
+def _to_beat(family: Family, choices: Choices, item: WayGroup, found: _Found) -> Floats:
     """Cycles of a product that other ways have to stay below: its own, and where it is decided by itself those of the
     ways that were searched for the dense step."""
     limit = _cycles_at(family, choices.places[item, item.ways[0]], found)
@@ -276,7 +276,7 @@ def _by_ways(
     units = unit_table(designs)
 
     def cycles_of(choices: Choices) -> CyclesOf:
-        def cycles(item: Product, way: Way, _: Floats | None) -> Floats:
+        def cycles(item: WayGroup, way: Way, _: Floats | None) -> Floats:
             if not way.on_vector:
                 return _cycles_at(family, choices.places[item, way], found)
             rows = choices.vector_rows(item)

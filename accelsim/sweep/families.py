@@ -17,10 +17,10 @@ from accelsim.hardware.design import Design
 from accelsim.hardware.sourced import leaf_paths
 from accelsim.lowering.optimizers import Optimizer
 from accelsim.lowering.tasks import Gemm, Step, Way
-from accelsim.lowering.ways import Product, in_way, in_ways, least_macs
+from accelsim.lowering.ways import WayGroup, in_way, in_ways, least_macs
 from accelsim.schedule.mapping import once_bytes
 from accelsim.schedule.offline import greedy_outline
-from accelsim.schedule.ways import CyclesOf, alternatives, decide
+from accelsim.schedule.fastest_ways import CyclesOf, alternatives, decide
 
 __all__ = [
     "BESIDE_SEARCH",
@@ -96,7 +96,7 @@ class Choices:
         self.plan = greedy_outline(step, design)
         self.own = self.arrays({})
         self.products = alternatives(step, design)
-        self.places: dict[tuple[Product, Way], list[int]] = {}
+        self.places: dict[tuple[WayGroup, Way], list[int]] = {}
         self.least_macs = {
             (item, way): sum(least_macs(_gemm_at(step, index), way) for index in item.gemms)
             for item in self.products
@@ -118,10 +118,10 @@ class Choices:
         return places.setdefault(numbers, len(places))
 
     def decide(self, units: Records, cycles_of: CyclesOf) -> dict[int, Ints]:
-        """Return what `accelsim.schedule.ways.decide` chooses on designs with these units."""
+        """Return what `accelsim.schedule.fastest_ways.decide` chooses on designs with these units."""
         return decide(self.products, self.plan, self._design, self._optimizer, units, cycles_of)
 
-    def vector_rows(self, item: Product) -> Records:
+    def vector_rows(self, item: WayGroup) -> Records:
         """Return the GEMMs of a product as rows of the vector unit."""
         rows = (vector_gemm_numbers(_gemm_at(self._step, index), self._design) for index in item.gemms)
         return np.array([(row, *numbers) for row, numbers in enumerate(rows)], VECTORS)

@@ -1,5 +1,6 @@
 """Charges of one task and of arrays of many, beside the rule in exact numbers and counts worked by hand."""
 
+from dataclasses import replace
 from fractions import Fraction
 from math import ceil
 
@@ -21,6 +22,7 @@ from accelsim.cost.charges import (
     update_cycles,
     update_numbers,
     vector_cycles,
+    vector_gemm_numbers,
     vector_numbers,
 )
 from accelsim.cost.compiled.unit_pace import (
@@ -50,7 +52,7 @@ COPY_NUMBERS = st.builds(
     CopyNumbers, elements=SIZES, passes=st.integers(0, 2), group=st.sampled_from((4, 8, 9)),
     compact_bits=st.sampled_from((4.75, 6.0)),
 )  # fmt: skip
-VECTOR_NUMBERS = st.builds(VectorNumbers, elements=SIZES, moved=st.integers(0, 10**7))
+VECTOR_NUMBERS = st.builds(VectorNumbers, operations=SIZES, moved_bits=st.integers(0, 10**8))
 Charged = tuple[int, int, int, bool, Fraction]
 
 
@@ -75,7 +77,7 @@ def update_by_hand(update: UpdateNumbers, copies: list[CopyNumbers], units: Unit
 
 
 def vector_by_hand(vector: VectorNumbers, units: UnitNumbers) -> Charged:
-    moved, unit = Fraction(vector.moved * units.operand_bits, 8), ceil(Fraction(vector.elements, units.vector_lanes))
+    moved, unit = Fraction(vector.moved_bits, 8), ceil(Fraction(vector.operations, units.vector_lanes))
     dram = moved / Fraction(units.bytes_per_cycle)
     return max(unit, ceil(dram)), unit, ceil(dram), dram > unit, moved
 
@@ -123,12 +125,30 @@ def test_numbers_of_an_update_of_a_copy_and_of_vector_work(sat: acs.Design) -> N
     assert update_numbers(update, sgd, dense=10) == UpdateNumbers(elements=1000, words=1000 * sgd.words, dense=10)
     assert update_numbers(update, sgd, dense=0, resident=600) == UpdateNumbers(1000, 1000 * sgd.words - 600, 0)
     copy = Generation(
-        name="c", operation="u", reader=Stage.BP, tensor="w", pattern=acs.Pattern(2, 8), elements=1000, passes=2
-    )
+        name="c", operation="u", reader=Stage.BP, tensor="w", pattern=acs.Pattern(2, 8), elements=1000, passes=2,
+        mode=acs.Pattern(2, 8),
+    )  # fmt: skip
     assert copy_numbers(copy, sat) == CopyNumbers(elements=1000, passes=2, group=8, compact_bits=2 * (16 + 3) / 8)
+    denser, dense = (copy_numbers(replace(copy, mode=mode), sat) for mode in (acs.Pattern(8, 16), None))
+    assert denser == CopyNumbers(elements=1000, passes=2, group=8, compact_bits=8 * (16 + 4) / 16)
+    assert dense == CopyNumbers(elements=1000, passes=2, group=8, compact_bits=16)
     work = VectorWork(name="v", operation="v", direction="FF", reads=300, writes=50)
-    assert vector_numbers(work) == VectorNumbers(elements=350, moved=350)
-    assert vector_numbers(work, resident=200) == VectorNumbers(elements=350, moved=150)
+    assert vector_numbers(work, sat) == VectorNumbers(operations=350, moved_bits=350 * 16)
+    assert vector_numbers(work, sat, resident=200) == VectorNumbers(operations=350, moved_bits=150 * 16)
+
+
+def test_numbers_of_a_product_on_the_vector_unit(sat: acs.Design) -> None:
+    """Operands and the result pass once each; the gradient of a weight has the width of the master copies."""
+    forward = Gemm(
+        name="d", operation="d", stage=Stage.FF, m=50, n=1, k=9, count=3, x_elements=60, w_elements=9,
+        w_operand=Operand.WEIGHT, macs=1350, tensor="w",
+    )  # fmt: skip
+    read = 3 * (60 + 9) * 16
+    assert vector_gemm_numbers(forward, sat) == VectorNumbers(1350, read + 150 * 16)
+    assert vector_gemm_numbers(forward, sat, resident=180, y_resident=True) == VectorNumbers(1350, 3 * 9 * 16)
+    assert vector_gemm_numbers(replace(forward, stage=Stage.WU), sat) == VectorNumbers(1350, read + 150 * 32)
+    four = sat.with_({"vector.macs_per_lane": 4})
+    assert vector_gemm_numbers(forward, four).operations == 338
 
 
 def test_counts_of_one_gemm_may_be_larger_than_64_bits() -> None:

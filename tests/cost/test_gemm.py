@@ -44,11 +44,13 @@ def test_widths_follow_the_precision_of_the_design(sat: acs.Design, stage: Stage
 
 
 def test_compact_weights_are_narrow_in_the_buffer_and_in_dram_unless_generated_online(sat: acs.Design) -> None:
-    sparse = gemm(pattern=acs.Pattern(2, 8))
+    sparse = gemm(pattern=acs.Pattern(2, 8), mask=acs.Pattern(2, 8))
     ahead, online = (gemm_numbers(sparse, sat, online=online) for online in (False, True))
     assert (ahead.element_bytes.w, ahead.element_bytes.buffered_w, ahead.fetch_cycles) == (0.59375, 0.59375, 0)
     assert (online.element_bytes.w, online.element_bytes.buffered_w) == (2, 0.59375)
     assert online.fetch_cycles == 8 * 144 * 32 / 8 / sat.sore.lanes
+    dense = gemm_numbers(gemm(mask=acs.Pattern(2, 8)), sat, online=True)
+    assert (dense.element_bytes.w, dense.element_bytes.buffered_w, dense.fetch_cycles) == (2, 2, online.fetch_cycles)
 
 
 @pytest.mark.parametrize("lanes", [1, 3, 5, 32])

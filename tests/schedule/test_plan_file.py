@@ -313,7 +313,7 @@ ERRORS = {
     "format": (lambda d: d.update(format="accelsim-plan/3"), "format: got \"accelsim-plan/3\"; did you mean 'accelsim-plan/2'?; allowed: accelsim-plan/2"),
     "earlier": (lambda d: d.update(format="accelsim-plan/1"), "accelsim-plan/1 is of an earlier version, which did not hold the design that it rests on; make it again with this one (accelsim schedule -o), which writes accelsim-plan/2"),
     "no format": (lambda d: d.pop("format"), "format: got null; allowed: accelsim-plan/2"),
-    "unknown key": (set_in("b", "FF", resid=True), "tasks[4].resid (in 'b'): unknown key; did you mean 'resident'?; allowed: name, stage, mapping, online, ahead, resident, after"),
+    "unknown key": (set_in("b", "FF", resid=True), "tasks[4].resid (in 'b'): unknown key; did you mean 'resident'?; allowed: name, stage, mapping, way, online, ahead, resident, after"),
     "wrong type": (map_in("b", "FF", ia="2"), "tasks[4].mapping.ia (in 'b'): got \"2\"; should be a valid integer"),
     "loop order": (map_in("b", "FF", order="mnn"), "tasks[4].mapping.order (in 'b'): got \"mnn\"; did you mean 'mnk'?; allowed: mnk, mkn, nmk, nkm, kmn, knm"),
     "unknown dataflow": (map_in("b", "FF", dataflow="rs"), "tasks[4].mapping.dataflow (in 'b'): got \"rs\"; did you mean 'ws'?; allowed: os, ws, is"),

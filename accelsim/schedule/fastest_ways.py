@@ -32,7 +32,7 @@ from accelsim.cost.gemm import gemm_numbers
 from accelsim.hardware.design import Design
 from accelsim.lowering.optimizers import Optimizer
 from accelsim.lowering.tasks import Gemm, Generation, Step, Update, Way
-from accelsim.lowering.ways import Product, in_way, in_ways, least_macs, products_of
+from accelsim.lowering.ways import WayGroup, in_way, in_ways, least_macs, products_of
 from accelsim.schedule.mapping import MappingCache, Searcher
 from accelsim.schedule.offline import greedy_outline
 from accelsim.schedule.plan import Plan, copies_of
@@ -53,12 +53,12 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Records = NDArray[np.void]
 
-CyclesOf = Callable[[Product, Way, Floats | None], Floats]
+CyclesOf = Callable[[WayGroup, Way, Floats | None], Floats]
 """Cycles of a product in some way, by design, with the generation in front of it; infinite where it fits no buffer, and
 where it takes no less than a limit, if there is one."""
 
 
-def alternatives(step: Step, design: Design) -> tuple[Product, ...]:
+def alternatives(step: Step, design: Design) -> tuple[WayGroup, ...]:
     """Return the products of a step, as it was lowered, among whose ways a design chooses."""
     found = products_of(step, design.patterns, vector=design.vector.macs_per_lane > 0)
     return tuple(item for item in found if design.schedule.cover or item.ways[-1].on_vector)
@@ -74,7 +74,7 @@ def in_fastest_ways(step: Step, design: Design, optimizer: Optimizer, cache: Map
     return in_ways(step, ways_at(0, products, decide(products, plan, design, optimizer, unit_table([design]), cycles)))
 
 
-def ways_at(design: int, products: Sequence[Product], chosen: Mapping[int, Ints]) -> dict[int, Way]:
+def ways_at(design: int, products: Sequence[WayGroup], chosen: Mapping[int, Ints]) -> dict[int, Way]:
     """Return the ways of the GEMMs on one of the designs; `chosen` as of `decide`."""
     return {
         gemm: products[place].ways[choice[design]]
@@ -85,7 +85,7 @@ def ways_at(design: int, products: Sequence[Product], chosen: Mapping[int, Ints]
 
 
 def decide(
-    products: Sequence[Product], plan: Plan, design: Design, optimizer: Optimizer, units: Records, cycles_of: CyclesOf
+    products: Sequence[WayGroup], plan: Plan, design: Design, optimizer: Optimizer, units: Records, cycles_of: CyclesOf
 ) -> dict[int, Ints]:
     """Return by place of a product, and by design, which of its ways it takes; those that keep their own are left out.
 
@@ -113,12 +113,12 @@ def decide(
     return chosen
 
 
-def decided_alone(item: Product, plan: Plan) -> bool:
+def decided_alone(item: WayGroup, plan: Plan) -> bool:
     """Say whether no copy made behind an update depends on the way of a product, so that its fastest is taken."""
     return item.copy not in plan.ahead
 
 
-def _of_ways(item: Product, cycles_of: CyclesOf, *, alone: bool) -> Floats:
+def _of_ways(item: WayGroup, cycles_of: CyclesOf, *, alone: bool) -> Floats:
     """Cycles by way and design: of a way other than the first where they are less than those of the first, and where it
     is decided alone than those of all ways behind it."""
     limit = cycles_of(item, item.ways[0], None)
@@ -142,7 +142,7 @@ def update_of_copies(step: Step) -> dict[int | None, int]:
 def _with_update(
     update: int,
     readers: Sequence[tuple[int, Floats]],
-    products: Sequence[Product],
+    products: Sequence[WayGroup],
     plan: Plan,
     design: Design,
     optimizer: Optimizer,
@@ -201,7 +201,7 @@ class OnOneDesign:
         self._design, self._searcher, self._units = design, searcher, unit_numbers(design)
         self._known: dict[Hashable, tuple[float, float]] = {}
 
-    def cycles(self, item: Product, way: Way, limit: Floats | None) -> Floats:
+    def cycles(self, item: WayGroup, way: Way, limit: Floats | None) -> Floats:
         """See `CyclesOf`."""
         key = way, *((_what_counts(self._tasks[index]), index in self._online) for index in item.gemms)
         most = np.inf if limit is None else float(limit[0])
@@ -211,7 +211,7 @@ class OnOneDesign:
             self._known[key] = most, found
         return np.array([found])
 
-    def _total(self, item: Product, way: Way, limit: float) -> float:
+    def _total(self, item: WayGroup, way: Way, limit: float) -> float:
         total = 0.0
         for index in item.gemms:
             total += self._cycles(index, way, limit - total)
