@@ -19,10 +19,10 @@ from accelsim.lowering.tasks import Gemm, Generation, Update, Way
 from accelsim.lowering.ways import WayGroup, as_lowered, in_ways
 from accelsim.schedule.costs import TaskCosts, vector_numbers_of
 from accelsim.schedule.edges import Edge, edges_of
+from accelsim.schedule.fastest_ways import OnOneDesign, alternatives, update_of_copies
 from accelsim.schedule.mapping import Searcher
 from accelsim.schedule.offline import kept_edges, outline_of
 from accelsim.schedule.plan import Mapping, Plan, copies_of, readers_of
-from accelsim.schedule.fastest_ways import OnOneDesign, alternatives, update_of_copies
 
 __all__ = [
     "Alternative",

@@ -15,9 +15,9 @@ from accelsim.lowering.phases import Weighted, multiplies_border
 from accelsim.lowering.rules import input_gradients
 from accelsim.lowering.tasks import Gemm, Scattered, Stage, Step, VectorWork
 from accelsim.schedule.costs import TaskCosts
+from accelsim.schedule.fastest_ways import in_fastest_ways
 from accelsim.schedule.mapping import MappingCache, Searcher
 from accelsim.schedule.offline import greedy_outline
-from accelsim.schedule.fastest_ways import in_fastest_ways
 from accelsim.workload.trace import Trace
 
 __all__ = ["bordered", "columns_of", "in_faster_form"]

@@ -35,9 +35,9 @@ from accelsim.lowering.tasks import Stage, Step, Way
 from accelsim.lowering.ways import WayGroup
 from accelsim.results.energy import COMPONENTS, Energy, EventArrays, PriceArrays, add_rows, energy_of_many
 from accelsim.results.performance import stage_result, step_result
+from accelsim.schedule.fastest_ways import CyclesOf, decided_alone, ways_at
 from accelsim.schedule.forms import bordered
 from accelsim.schedule.mapping import array_mappings, why_nothing_fits
-from accelsim.schedule.fastest_ways import CyclesOf, decided_alone, ways_at
 from accelsim.sweep.families import (
     BESIDE_SEARCH,
     BESIDE_STEP,

@@ -18,9 +18,9 @@ from accelsim.hardware.sourced import leaf_paths
 from accelsim.lowering.optimizers import Optimizer
 from accelsim.lowering.tasks import Gemm, Step, Way
 from accelsim.lowering.ways import WayGroup, in_way, in_ways, least_macs
+from accelsim.schedule.fastest_ways import CyclesOf, alternatives, decide
 from accelsim.schedule.mapping import once_bytes
 from accelsim.schedule.offline import greedy_outline
-from accelsim.schedule.fastest_ways import CyclesOf, alternatives, decide
 
 __all__ = [
     "BESIDE_SEARCH",
