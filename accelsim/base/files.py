@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import shutil
+import sys
 import tempfile
 import typing
 import zlib
@@ -15,6 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from accelsim.base.characters import refuse_control, refuse_control_escapes
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.overwriting import note_input, refuse_inputs
 
@@ -35,6 +37,7 @@ __all__ = [
     "replacing_folder",
     "several",
     "shipped_or_file",
+    "too_long",
     "validate",
     "write_atomically",
     "write_bytes_atomically",
@@ -86,7 +89,7 @@ def read_text(path: Path, *, goes_on: bool = False) -> str:
         note_input(path)
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        return raw.decode("utf-8-sig")
+        text = raw.decode("utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:
@@ -97,6 +100,8 @@ def read_text(path: Path, *, goes_on: bool = False) -> str:
         raise InputError(f"{path}: not a text file (UTF-8 expected)") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    refuse_control(text, str(path))
+    return text
 
 
 def parse_json(text: str, source: str) -> Plain:
@@ -113,6 +118,7 @@ def parse_json(text: str, source: str) -> Plain:
     def no_constant(name: str) -> None:
         raise InputError(f"{source}: {name} is not a number that can be used")
 
+    refuse_control_escapes(text, source)
     try:
         data: Plain = json.loads(text, object_pairs_hook=unique, parse_constant=no_constant)
     except json.JSONDecodeError as error:
@@ -122,7 +128,14 @@ def parse_json(text: str, source: str) -> Plain:
         raise InputError(f"{source}: not valid JSON: {error.msg.removesuffix(' at')} at {where}{ends}") from None
     except RecursionError:
         raise InputError(f"{source}: not valid JSON: nested too deeply") from None
+    except ValueError:  # Python reads no number of more digits than this
+        raise InputError(f"{source}: {too_long()}") from None
     return data
+
+
+def too_long() -> str:
+    """Say of a number that it has more digits than can be read."""
+    return f"holds a whole number of more than {sys.get_int_max_str_digits():,} digits"
 
 
 def check_format(data: Plain, source: str, known: Mapping[str, str]) -> str:

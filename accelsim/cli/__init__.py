@@ -1,14 +1,17 @@
 """The command line. Each sub-command stands in a module of this package and is imported only when it runs."""
 
+import contextlib
 import importlib
+import io
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 import click
 
+from accelsim.base.characters import refuse_control
 from accelsim.base.errors import AccelsimError, did_you_mean
 from accelsim.base.overwriting import keeping_inputs
 from accelsim.base.version import __version__
@@ -75,7 +78,7 @@ def _cli() -> None:
     """
 
 
-@contextmanager
+@contextlib.contextmanager
 def _ending_as_interrupted() -> Iterator[None]:
     """Within this, SIGTERM takes the road of an interrupt: work that is done is kept, and said to be."""
     if threading.current_thread() is not threading.main_thread():
@@ -89,26 +92,56 @@ def _ending_as_interrupted() -> Iterator[None]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0 done, 2 bad input, 3 infeasible, 130 interrupted or ended.
+    """Run the command line and return its exit code: 0 done, 2 bad input, 3 infeasible, 130 interrupted or ended, 141
+    where no one reads what it prints.
 
     Without a command it prints help.
     """
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
+        _print_what_can_be()
+        for argument in arguments:
+            refuse_control(argument, ascii(argument), "argument")
         with keeping_inputs(), _ending_as_interrupted():
             code = _cli.main(args=arguments, prog_name="accelsim", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except AccelsimError as error:
-        for line in str(error).splitlines():
-            click.echo(f"error: {line}", err=True)
-        return error.exit_code
+        return _refused(str(error), error.exit_code)
     except click.ClickException as error:
         hint = f" (try: {error.ctx.command_path} --help)" if isinstance(error, click.UsageError) and error.ctx else ""
-        click.echo(f"error: {error.format_message()}{hint}", err=True)
-        return 2
+        return _refused(f"{error.format_message()}{hint}", 2)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return 130
+    except BrokenPipeError:
+        _print_nowhere()
+        return 141
+    except OSError as error:
+        if error.filename is None:  # nothing but output that is printed has no name
+            _print_nowhere()
+        return _refused(f"{error.filename or 'standard output'}: cannot be used: {error.strerror or error}", 2)
     return code if isinstance(code, int) else 0
+
+
+def _refused(message: str, code: int) -> int:
+    with contextlib.suppress(BrokenPipeError):
+        for line in message.splitlines():
+            click.echo(f"error: {line}", err=True)
+    return code
+
+
+def _print_what_can_be() -> None:
+    """On terminals that lack characters, print their numbers instead of nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _print_nowhere() -> None:
+    """Have what is still to be printed at the end of Python go nowhere, as it would fail again."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ gives the values that differ, plain ones too, whose source is that file.
 
 import contextlib
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,8 +22,9 @@ import yaml
 from pydantic import BaseModel, Field
 from pydantic.json_schema import JsonSchemaValue
 
+from accelsim.base.characters import refuse_control
 from accelsim.base.errors import InputError, did_you_mean
-from accelsim.base.files import FileModel, Plain, read_text, validate
+from accelsim.base.files import FileModel, Plain, read_text, too_long, validate
 
 __all__ = [
     "CONFIDENCES",
@@ -181,36 +183,59 @@ _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 _NOT_DECIMAL = re.compile(r"[:_]|^[-+]?0[0-9xob]")
+_TAG = "tag:yaml.org,2002:"
+_TAGS = tuple(f"{_TAG}{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map"))
 
 
 class _Loader(_SafeLoader):  # type: ignore[misc]
-    """YAML whose numbers are decimal: 2:8 is a pattern and 10:50:10 a range, not 128 and 38,410 to the base of 60, and
-    010 and 1_6 are no 8 and 16."""
+    """YAML whose numbers are decimal and whose texts are texts: 2:8 is a pattern and 10:50:10 a range, not 128 and
+    38,410 to the base of 60, 010 and 1_6 are no 8 and 16, and 2024-01-01 is no date."""
 
     def resolve(self, kind: type[yaml.Node], value: str | None, implicit: tuple[bool, bool]) -> str:
         tag: str = super().resolve(kind, value, implicit)
         is_number = value is not None and tag.endswith((":int", ":float"))
-        return "tag:yaml.org,2002:str" if is_number and _NOT_DECIMAL.search(str(value)) else tag
+        return f"{_TAG}str" if tag not in _TAGS or (is_number and _NOT_DECIMAL.search(str(value))) else tag
 
 
 def parse_yaml(text: str, source: str) -> tuple[Plain, dict[str, int]]:
-    """Plain data and the line of each dotted path; duplicate keys are refused."""
+    """Plain data and the line of each dotted path.
+
+    Raises `InputError` for keys that stand twice, and for what is not plain data: aliases, tags and keys that are no
+    single values.
+    """
     loader = _Loader(text)
     lines: dict[str, int] = {}
+    built: set[int] = set()
 
     def build(node: yaml.Node, path: str) -> Plain:
-        lines[path] = node.start_mark.line + 1
+        lines[path] = line = node.start_mark.line + 1
+        if id(node) in built:
+            raise InputError(f"{source}:{line}: is used again by an alias (*), which is not read; write it out")
+        built.add(id(node))
+        if node.tag not in _TAGS:
+            raise InputError(f"{source}:{line}: tag {node.tag.replace(_TAG, '!!')} is not read; leave it out")
         if isinstance(node, yaml.MappingNode):
             result: dict[str, Plain] = {}
             for key_node, value_node in node.value:
-                key = str(loader.construct_object(key_node))
+                key = str(single(key_node))
                 if key in result:
                     raise InputError(f"{source}:{key_node.start_mark.line + 1}: key '{key}' stands twice")
                 result[key] = build(value_node, f"{path}.{key}" if path else key)
             return result
         if isinstance(node, yaml.SequenceNode):
             return [build(item, f"{path}[{i}]") for i, item in enumerate(node.value)]
-        value: Plain = loader.construct_object(node)
+        return single(node)
+
+    def single(node: yaml.Node) -> Plain:
+        place = f"{source}:{node.start_mark.line + 1}"
+        if not isinstance(node, yaml.ScalarNode):
+            raise InputError(f"{place}: a key is needed that is a single value")
+        refuse_control(node.value, place)
+        try:
+            value: Plain = loader.construct_object(node)
+        except (ValueError, IndexError, KeyError):  # a tag that its text does not fit, or too many digits
+            what = too_long() if node.value.isdecimal() else f"'{node.value}' is no {node.tag.removeprefix(_TAG)}"
+            raise InputError(f"{place}: {what}") from None
         return value
 
     try:
@@ -218,6 +243,8 @@ def parse_yaml(text: str, source: str) -> tuple[Plain, dict[str, int]]:
         return (build(root, "") if root else None), lines
     except yaml.YAMLError as error:
         raise InputError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise InputError(f"{source}: not valid YAML: nested too deeply") from None
     finally:
         loader.dispose()
 
@@ -272,8 +299,9 @@ def _leaf_problems(entry: Mapping[str, Plain]) -> Iterator[str]:
         got = "confidence missing" if confidence is None else f"confidence: got {confidence!r}"
         yield f"{got}{did_you_mean(str(confidence), CONFIDENCES)}; allowed: {', '.join(CONFIDENCES)}"
     for key in ("low", "high"):
-        if key in entry and (isinstance(entry[key], bool) or not isinstance(entry[key], int | float)):
-            yield f"{key}: got {entry[key]!r}; a number is needed"
+        end = entry.get(key, 0)
+        if isinstance(end, bool) or not isinstance(end, int | float) or not math.isfinite(end):
+            yield f"{key}: got {end!r}; a number is needed"
             return
     low, value, high = (entry.get(key) for key in ("low", "value", "high"))
     if isinstance(value, int | float):
@@ -373,20 +401,19 @@ def text_of(value: Plain) -> str:
     return repr(value) if isinstance(value, float) else json.dumps(value)
 
 
-_PLAIN_NUMBER = re.compile(r"(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")  # as YAML reads it, without the time that takes
+_PLAIN_NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,99})(?:\.[0-9]+)?")  # as YAML reads it, without the time that takes
 
 
 def read_scalar(text: str) -> Plain:
     """Return what `text` is in YAML: a number (also ``1e6``), truth value, list or else the text itself."""
     if _PLAIN_NUMBER.fullmatch(text):
         return float(text) if "." in text else int(text)
-    value: Plain = text
-    try:
-        value = float(text) if "e" in text.lower() else yaml.load(text, _Loader)
-    except (ValueError, yaml.YAMLError):
-        with contextlib.suppress(yaml.YAMLError):
-            value = yaml.load(text, _Loader)
-    return value
+    with contextlib.suppress(ValueError):
+        if "e" in text.lower():
+            return float(text)
+    with contextlib.suppress(InputError):
+        return parse_yaml(text, "")[0]
+    return text
 
 
 def sourced_schema(model: type[SourcedModel]) -> JsonSchemaValue:

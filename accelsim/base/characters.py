@@ -1,0 +1,45 @@
+"""Characters that terminals, pages and figures act on instead of showing them. No text with one comes in: names out of
+files, and arguments, are printed, drawn and written into other files.
+
+They are the control characters but tabs and ends of lines, halves of pairs of surrogates, which no file can hold, and
+marks that turn the direction of what follows them.
+"""
+
+import re
+
+from accelsim.base.errors import InputError
+
+__all__ = ["refuse_control", "refuse_control_escapes"]
+
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_ESCAPE = re.compile(
+    r"\\(?:\\|ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}"  # of these two, which stand for one character, nothing is wrong
+    r"|([bf]|u(?:00(?:0[0-8bcef]|1[0-9a-f]|7f|[89][0-9a-f])|d[89a-f][0-9a-f]{2}|202[a-e]|206[6-9])))",
+    re.IGNORECASE,
+)
+
+
+def refuse_control(text: str, place: str, what: str = "name") -> None:
+    """Raise `InputError` where `text` holds such a character; `place` says where it is from, `what` may not have it.
+
+    >>> refuse_control("a name", "net.json")
+    >>> refuse_control("a" + chr(27), "net.json")
+    Traceback (most recent call last):
+    accelsim.base.errors.InputError: net.json: holds the control character '\\x1b', which no name can have
+    """
+    found = _CONTROL.search(text)
+    if found is not None:
+        raise _error(ascii(found[0])[1:-1], text, found.start(), place, what)
+
+
+def refuse_control_escapes(text: str, place: str) -> None:
+    """The same of JSON, where such a character may also be written as an escape."""
+    for found in _ESCAPE.finditer(text):
+        if found[1] is not None:
+            raise _error(found[0], text, found.start(), place, "name")
+
+
+def _error(shown: str, text: str, position: int, place: str, what: str) -> InputError:
+    before = text[:position].count("\n") + 1
+    line = f"line {before}: " if "\n" in text else ""
+    return InputError(f"{place}: {line}holds the control character '{shown}', which no {what} can have")
