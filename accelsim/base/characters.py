@@ -9,7 +9,7 @@ import re
 
 from accelsim.base.errors import InputError
 
-__all__ = ["refuse_control", "refuse_control_escapes"]
+__all__ = ["one_line", "refuse_breaks", "refuse_control", "refuse_control_escapes"]
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _ESCAPE = re.compile(
@@ -17,6 +17,15 @@ _ESCAPE = re.compile(
     r"|([bf]|u(?:00(?:0[0-8bcef]|1[0-9a-f]|7f|[89][0-9a-f])|d[89a-f][0-9a-f]{2}|202[a-e]|206[6-9])))",
     re.IGNORECASE,
 )
+
+
+def one_line(text: str) -> str:
+    """Return text as an error can show it: ends of lines and control characters as escapes.
+
+    >>> one_line("a" + chr(10) + "b" + chr(27))
+    'a\\\\nb\\\\x1b'
+    """
+    return re.sub(f"{_CONTROL.pattern}|[\n\r]", lambda found: ascii(found[0])[1:-1], text)
 
 
 def refuse_control(text: str, place: str, what: str = "name") -> None:
@@ -30,6 +39,12 @@ def refuse_control(text: str, place: str, what: str = "name") -> None:
     found = _CONTROL.search(text)
     if found is not None:
         raise _error(ascii(found[0])[1:-1], text, found.start(), place, what)
+
+
+def refuse_breaks(key: str, place: str) -> None:
+    """Raise `InputError` where a key goes over several lines, as no key of a file does."""
+    if len(key.splitlines()) > 1 or "\r" in key or "\n" in key:
+        raise InputError(f"{place}: key '{one_line(key)}' goes over several lines")
 
 
 def refuse_control_escapes(text: str, place: str) -> None:

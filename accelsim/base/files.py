@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from accelsim.base.characters import refuse_control, refuse_control_escapes
+from accelsim.base.characters import one_line, refuse_breaks, refuse_control, refuse_control_escapes
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.overwriting import note_input, refuse_inputs
 
@@ -112,7 +112,10 @@ def parse_json(text: str, source: str) -> Plain:
         if len(found) < len(pairs):
             keys = [key for key, _ in pairs]
             repeated = next(key for index, key in enumerate(keys) if key in keys[:index])
-            raise InputError(f"{source}: key '{repeated}' stands twice in one object")
+            raise InputError(f"{source}: key '{one_line(repeated)}' stands twice in one object")
+        for key in found:
+            if not key.isprintable():
+                refuse_breaks(key, source)
         return found
 
     def no_constant(name: str) -> None:
@@ -378,7 +381,7 @@ def shipped_or_file(
     path = shipped.get(text) or Path(name_or_path)
     if text not in shipped and not path.exists() and path.suffix not in suffixes:
         raise InputError(
-            f"{what} '{text}': neither a file nor a shipped {what}{did_you_mean(text, shipped)};"
+            f"{what} '{one_line(text)}': neither a file nor a shipped {what}{did_you_mean(text, shipped)};"
             f" shipped: {listed or ', '.join(shipped)}"
         )
     return path

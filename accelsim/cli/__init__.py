@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from accelsim.base.characters import refuse_control
+from accelsim.base.characters import one_line, refuse_control
 from accelsim.base.errors import AccelsimError, did_you_mean
 from accelsim.base.overwriting import keeping_inputs
 from accelsim.base.version import __version__
@@ -92,8 +92,8 @@ def _ending_as_interrupted() -> Iterator[None]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0 done, 2 bad input, 3 infeasible, 130 interrupted or ended, 141
-    where no one reads what it prints.
+    """Run the command line and return its exit code: 0 done, 2 bad input, 3 infeasible, 130 interrupted or ended, 1
+    where nobody reads what is printed.
 
     Without a command it prints help.
     """
@@ -116,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         _print_nowhere()
-        return 141
+        return 1
     except OSError as error:
         if error.filename is None:  # nothing but output that is printed has no name
             _print_nowhere()
@@ -126,13 +126,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _refused(message: str, code: int) -> int:
     with contextlib.suppress(BrokenPipeError):
-        for line in message.splitlines():
-            click.echo(f"error: {line}", err=True)
+        for line in message.split("\n"):
+            click.echo(f"error: {one_line(line)}", err=True)
     return code
 
 
 def _print_what_can_be() -> None:
-    """On terminals that lack characters, print their numbers instead of nothing."""
+    """On terminals that lack characters, print their numbers; where an output is closed, print nothing."""
+    if sys.stdout is None:
+        sys.stdout = io.StringIO()
+    if sys.stderr is None:
+        sys.stderr = io.StringIO()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -18,7 +18,7 @@ def progress_bar(what: str, unit: str = "points") -> Iterator[Show]:
     The first call of what it yields says where counting begins. Standard output stays as it is where it is a file; on
     the same terminal it is printed above the bar.
     """
-    if sys.stderr is None or not sys.stderr.isatty():
+    if not sys.stderr.isatty():
         yield lambda _done, _total, _what="": None
         return
     from rich.console import Console

@@ -22,7 +22,7 @@ import yaml
 from pydantic import BaseModel, Field
 from pydantic.json_schema import JsonSchemaValue
 
-from accelsim.base.characters import refuse_control
+from accelsim.base.characters import refuse_breaks, refuse_control
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.files import FileModel, Plain, read_text, too_long, validate
 
@@ -218,6 +218,7 @@ def parse_yaml(text: str, source: str) -> tuple[Plain, dict[str, int]]:
             result: dict[str, Plain] = {}
             for key_node, value_node in node.value:
                 key = str(single(key_node))
+                refuse_breaks(key, f"{source}:{key_node.start_mark.line + 1}")
                 if key in result:
                     raise InputError(f"{source}:{key_node.start_mark.line + 1}: key '{key}' stands twice")
                 result[key] = build(value_node, f"{path}.{key}" if path else key)

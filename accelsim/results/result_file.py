@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from accelsim.base.cells import safe_cell
 from accelsim.base.errors import InputError
 from accelsim.base.files import (
     FileModel,
@@ -83,7 +84,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Scalar]]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: safe_cell(cell) for name, cell in row.items()} for row in rows)
     write_atomically(path, text.getvalue())
 
 
