@@ -4,9 +4,14 @@ A text that begins with one of = + - @, and is no number, is written with an apo
 take for the mark of a text, and read without it.
 """
 
+import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
-__all__ = ["read_cell", "safe_cell"]
+from accelsim.base.errors import InputError
+
+__all__ = ["read_cell", "reading_csv", "safe_cell"]
 
 Cell = TypeVar("Cell")
 
@@ -35,3 +40,18 @@ def read_cell(text: str) -> str:
     ('=1+1', "'quoted'")
     """
     return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULAS) else text
+
+
+@contextmanager
+def reading_csv(source: str) -> Iterator[None]:
+    """Within this, text that is no CSV is an `InputError` that names the file `source`.
+
+    >>> with reading_csv("rows.csv"):
+    ...     list(csv.reader(["a" + chr(13) + "b"]))
+    Traceback (most recent call last):
+    accelsim.base.errors.InputError: rows.csv: is no table: new-line character seen in unquoted field
+    """
+    try:
+        yield
+    except csv.Error as error:
+        raise InputError(f"{source}: is no table: {str(error).partition(' - ')[0]}") from None

@@ -369,6 +369,13 @@ def packaged_names(folder: str, suffixes: Sequence[str]) -> dict[str, Path]:
     }
 
 
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:  # a name that is too long, a folder without permission
+        raise InputError(f"{one_line(str(path)[:200])}: cannot be read: {error.strerror or error}") from None
+
+
 def shipped_or_file(
     name_or_path: str | Path, shipped: Mapping[str, Path], what: str, *, suffixes: Sequence[str] = (), listed: str = ""
 ) -> Path:
@@ -379,7 +386,7 @@ def shipped_or_file(
     """
     text = str(name_or_path)
     path = shipped.get(text) or Path(name_or_path)
-    if text not in shipped and not path.exists() and path.suffix not in suffixes:
+    if text not in shipped and not _exists(path) and path.suffix not in suffixes:
         raise InputError(
             f"{what} '{one_line(text)}': neither a file nor a shipped {what}{did_you_mean(text, shipped)};"
             f" shipped: {listed or ', '.join(shipped)}"

@@ -43,6 +43,7 @@ __all__ = [
 
 # quoted: a third party's account of a paper, data sheet or measurement that we have not read ourselves
 CONFIDENCES = ("paper", "datasheet", "measured", "quoted", "derived", "fitted", "recalled", "assumption")
+_LONGEST_NAME = 255  # of a file
 _ABOUT = ("provenance", "overrides")  # what is known of values, and no field of a file
 _LEAF_KEYS = ("value", "source", "confidence", "low", "high")
 
@@ -123,13 +124,13 @@ def _load_base(
     """Return what the file at `path` starts from: one of `bases` by its name, or a file beside it."""
     if not isinstance(name, str):
         raise InputError(f"{where}: got {name!r}; the name of a shipped file or of a file beside this one is needed")
-    found, here = bases.get(name, path.parent / name), path.resolve()
+    found, here = bases.get(name, path.parent / name[:_LONGEST_NAME]), path.resolve()
     if found.resolve() in (*within, here):
         raise InputError(f"{where}: '{name}' starts from this file itself")
-    if not found.is_file():
+    if len(name) > _LONGEST_NAME or not found.is_file():
         hint = did_you_mean(name, bases)
         raise InputError(
-            f"{where}: '{name}': neither shipped nor a file beside this one{hint}; shipped: {', '.join(bases)}"
+            f"{where}: '{name[:_LONGEST_NAME]}': neither shipped nor a file beside this one{hint}; shipped: {', '.join(bases)}"
         )
     return load_sourced(model, found, bases, (*within, here))
 

@@ -11,7 +11,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -223,7 +223,7 @@ def result_of(data: dict[str, Any], source: str) -> Result:
             f"{source}: identity: is not that of the workload, design, energy_table, options, trace, plan and version"
             " here, one of which was changed after the step was simulated; simulate it again"
         )
-    problems = [*_of_dense(result), *_of_totals(result)]
+    problems = [*_of_numbers(result), *_of_dense(result), *_of_totals(result)]
     if problems:
         raise errors_of(source, [f"{source}: {problem}" for problem in problems])
     return result
@@ -234,6 +234,17 @@ def _case_of(data: dict[str, Any], source: str) -> Case:
         return case_from(StoredCase(**data))
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
+
+
+def _of_numbers(result: Result) -> Iterator[str]:
+    """Yield numbers below zero: none of a result can be."""
+    layers = ((f"layers[{index}]", layer) for index, layer in enumerate(result.layers))
+    for place, values in (*layers, ("energy", result.energy)):
+        for name in (field.name for field in fields(values)):
+            value = getattr(values, name)
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, int | float) and number < 0:
+                    yield f"{place}.{name}: got {json.dumps(value)}; a number from 0 is needed"
 
 
 def _of_dense(result: Result) -> Iterator[str]:

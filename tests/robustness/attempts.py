@@ -98,7 +98,7 @@ def faults(damage: Damage, name: str, outcome: Outcome, good: Outcome) -> Iterat
         yield "wrongly refused" if outcome.refused else "silent wrong"
     if outcome.refused:
         lines = [line for line in outcome.errors.splitlines() if line.startswith("error: ")]
-        if not lines or (damage.expects != FREE or outcome.code == 2) and not all(name in line for line in lines):
+        if not lines or (damage.expects != FREE or outcome.code == 2) and not all(name in line or line.startswith("error: -") for line in lines):
             yield "file not named"
         if outcome.left:
             yield "left behind"

@@ -13,12 +13,12 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from attempts import FAULTS, Outcome, faults, run
 from damaged_formats import Command, Format, formats, place
-from damages import Damage
+from damages import FREE, Damage
 
 from accelsim.base.files import write_atomically
 
@@ -58,6 +58,8 @@ def attempts(count: int, seed: int, only: str | None = None) -> Iterator[Attempt
                 good[key] = _tried(folder, each, command, each.content)
                 assert good[key].code in {0, 1}, (key, good[key])
             damage = chance.choice(each.syntax.rules)(each.content, chance)
+            if command.keeps and not damage.content.strip():
+                damage = replace(damage, expects=FREE)  # of nothing, a sweep begins
             outcome = _tried(folder, each, command, damage.content)
             wrong = faults(damage, each.file, outcome, good[key])
             kept = tuple(fault for fault in wrong if not (fault == "left behind" and command.keeps))

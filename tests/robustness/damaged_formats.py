@@ -265,10 +265,10 @@ def _of_other_tools(folder: Path) -> list[Format]:
     ]  # fmt: skip
     for name in ("kineto", "execution_trace"):
         content = gzip.decompress((RECORDINGS / f"{name}.json.gz").read_bytes())
-        loose = json_syntax(loose=".", ordered=True)
+        loose = json_syntax(loose=".", ordered=True, foreign=True)
         found.append(Format(name=name, file="tried.json", content=content, syntax=loose, commands=imports))
     found.append(Format(name="kineto.gz", file="tried.json.gz", content=(RECORDINGS / "kineto.json.gz").read_bytes(),
-                        syntax=packed(json_syntax(loose=".", ordered=True)), commands=imports))  # fmt: skip
+                        syntax=packed(json_syntax(loose=".", ordered=True, foreign=True)), commands=imports))  # fmt: skip
     if importlib.util.find_spec("onnx"):
         found.append(Format(name="ONNX", file="tried.onnx", content=_onnx_model(), syntax=binary_syntax(cut_expects=FREE),
                             commands=commands(IMPORT, "simulate {file} --batch 8", "info {file}")))  # fmt: skip

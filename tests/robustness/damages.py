@@ -346,9 +346,9 @@ def twice_a_key(content: bytes, _chance: random.Random) -> Damage:
 def yaml_words(content: bytes, chance: random.Random) -> Damage:
     """What YAML has beyond plain data: dates, tags, anchors, numbers to other bases."""
     texts = (
-        ("2024-01-01", MUST_REFUSE), ("!!binary aGk=", MUST_REFUSE), ("!!python/name:print", MUST_REFUSE),
+        ("2024-01-01", FREE), ("!!binary aGk=", MUST_REFUSE), ("!!python/name:print", MUST_REFUSE),
         ("!!set {a, b}", MUST_REFUSE), ("&a [*a]", MUST_REFUSE), ("*missing", MUST_REFUSE), ("0o17", FREE),
-        ("0x1F", FREE), ("010", FREE), ("1_6", FREE), ("12:30:45", FREE), ("2001-12-14t21:59:43.10-05:00", MUST_REFUSE),
+        ("0x1F", FREE), ("010", FREE), ("1_6", FREE), ("12:30:45", FREE), ("2001-12-14t21:59:43.10-05:00", FREE),
         ("!unknown 1", MUST_REFUSE), ("<<", FREE), ("? {a: 1}", FREE), ("!!int 'x'", MUST_REFUSE), ("!!float ''", MUST_REFUSE),
         ("!!timestamp 'x'", MUST_REFUSE), ("!!null ''", FREE), ("{[1, 2]: 3}", MUST_REFUSE), ("{1: 2}", MUST_REFUSE),
     )  # fmt: skip
@@ -363,10 +363,11 @@ def yaml_words(content: bytes, chance: random.Random) -> Damage:
 _ANY_TEXT = (emptied, no_text, marked, of_windows, spaced, flipped, overwritten, line_changed)
 
 
-def json_syntax(*, loose: str = "$^", signed: str = r"\.(low|high)$", ordered: bool = False) -> Syntax:
-    """How JSON is damaged."""
+def json_syntax(*, loose: str = "$^", signed: str = r"\.(low|high)$", ordered: bool = False, foreign: bool = False) -> Syntax:
+    """How JSON is damaged; of a `foreign` one, whose writers repeat keys, a key that stands twice is no damage."""
     tree = Tree(lambda raw: json.loads(raw), write_json, loose=loose, signed=signed, ordered=ordered)
-    return Syntax(rules=(*_ANY_TEXT, cut(MUST_REFUSE), garbage_behind, twice_a_key, *tree.rules() * 2))
+    own = () if foreign else (twice_a_key,)
+    return Syntax(rules=(*_ANY_TEXT, cut(MUST_REFUSE), garbage_behind, *own, *tree.rules() * 2))
 
 
 def yaml_syntax(*, loose: str = "$^", ordered: bool = True) -> Syntax:

@@ -219,7 +219,7 @@ def _module(proto: "NodeProto") -> str | None:
         if entry.key == _SCOPES:
             try:
                 scopes = ast.literal_eval(entry.value)
-            except (ValueError, SyntaxError):
+            except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
                 continue
             if isinstance(scopes, list) and len(scopes) > 1 and isinstance(scopes[-2], str):
                 return scopes[-2]

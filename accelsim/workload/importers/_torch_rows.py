@@ -16,6 +16,7 @@ from math import prod
 
 from accelsim.base.errors import InputError
 from accelsim.base.files import Scalar
+from accelsim.workload.trace import LARGEST_TENSOR
 
 __all__ = [
     "COMPILED_FUNCTION",
@@ -133,6 +134,16 @@ class Row:
     is_kernel: bool = False  # made by a compiler, called by no dispatcher
     told: str | None = None  # what the user says it is: ignore, or linear
     children: list["Row"] = field(default_factory=list)
+
+    def check(self) -> "Row":
+        """Return the row where its values can be those of a call. Raises `TypeError` with the first that cannot."""
+        if not isinstance(self.name, str):
+            raise TypeError(f"name {self.name!r}")
+        for tensor in (*self.tensors, *self.results):
+            for sizes in (tensor.shape, tensor.strides or ()):
+                if not all(type(size) is int and 0 <= size < LARGEST_TENSOR for size in sizes):
+                    raise TypeError(f"{self.name}: shape {list(tensor.shape)} with strides {tensor.strides}"[:200])
+        return self
 
     @property
     def word(self) -> str:
