@@ -39,7 +39,7 @@ def read_cell(text: str) -> str:
     >>> read_cell("'=1+1"), read_cell("'quoted'")
     ('=1+1', "'quoted'")
     """
-    return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULAS) else text
+    return text[1:] if isinstance(text, str) and text.startswith("'") and text[1:].startswith(_FORMULAS) else text
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import contextlib
 import gzip
 import json
 import os
-import shutil
 import sys
 import tempfile
 import typing
@@ -314,8 +313,9 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     refuse_inputs(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        filled, old = (Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.")) for _ in range(2))
-        try:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as beside:
+            filled, old = Path(beside, "new"), Path(beside, "old")
+            filled.mkdir()
             yield filled
             mask = os.umask(0)
             os.umask(mask)
@@ -325,14 +325,9 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             try:
                 filled.replace(folder)
             except BaseException:
-                if not folder.exists():
+                if old.exists() and not folder.exists():
                     old.replace(folder)
                 raise
-            shutil.rmtree(old)
-        finally:
-            shutil.rmtree(filled, ignore_errors=True)
-            with contextlib.suppress(OSError):  # it holds what could not be put back
-                old.rmdir()
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from None
 

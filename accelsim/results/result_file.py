@@ -284,7 +284,11 @@ def contradictions(found: Any, wanted: Plain, path: str, of: str) -> Iterator[st
     """Yield the plain values at and below `path` that are not as wanted, which follows from what `of` names."""
     if isinstance(wanted, dict):
         for name, value in wanted.items():
-            yield from contradictions(found[name], value, f"{path}.{name}" if path else name, of)
+            place = f"{path}.{name}" if path else name
+            if name in found:
+                yield from contradictions(found[name], value, place, of)
+            else:
+                yield f"{place}: missing; from {of} follows {json.dumps(value)}"
     elif isinstance(wanted, list):
         for index, pair in enumerate(zip(found, wanted, strict=True)):
             yield from contradictions(*pair, f"{path}[{index}]", of)

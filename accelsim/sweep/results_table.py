@@ -69,7 +69,9 @@ class Table:
 
     def rows_at(self, lines: Sequence[int]) -> list[Row]:
         """Return the rows with these numbers, counted from 1, in the order of the numbers given."""
-        found = dict(zip(sorted(lines), self.read(self.columns, set(lines)), strict=True))
+        found = dict(zip(sorted(lines), self.read(self.columns, set(lines)), strict=False))
+        if len(found) < len(lines):
+            raise InputError(f"{self.path}: holds fewer rows than its columns say; it is damaged")
         return [found[line] for line in lines]
 
     @property

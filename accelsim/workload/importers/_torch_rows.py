@@ -177,8 +177,9 @@ class Row:
 
     def tensor(self, at: int) -> Tensor:
         """Operand `at`, counted from 0, of a call that gets a tensor there."""
-        given = self.inputs[at]
-        assert isinstance(given, Tensor), f"{self.name}: operand {at} is no tensor"
+        given = self.inputs[at] if at < len(self.inputs) else None
+        if not isinstance(given, Tensor):
+            raise InputError(f"{self.name}: operand {at} is no tensor, as the recording has it")
         return given
 
     def walk(self) -> Iterator["Row"]:

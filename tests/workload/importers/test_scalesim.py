@@ -230,8 +230,9 @@ NAME = "(in 'c')"
         (CONV, ", 8, 8, 3, 3, 4, 4, 1,", ":2: Layer name: got ''; a name of 1 to 400 printable characters is needed"),
         (CONV, f"{'c' * 401}, 8, 8, 3, 3, 4, 4, 1,",
          f":2: Layer name: got '{'c' * 57}...'; a name of 1 to 400 printable characters is needed"),
-        (CONV, "a\u2028\x1b[b, 8, 8, 3, 3, 4, 4, 1,",
-         r":2: Layer name: got 'a\u2028\x1b[b'; a name of 1 to 400 printable characters is needed"),
+        (CONV, "a\u2028b, 8, 8, 3, 3, 4, 4, 1,",
+         r":2: Layer name: got 'a\u2028b'; a name of 1 to 400 printable characters is needed"),
+        (CONV, "a\x1b[b, 8, 8, 3, 3, 4, 4, 1,", r": line 2: holds the control character '\x1b', which no name can have"),
         (CONV, "c,", f":2: got 1 of 8 values {NAME}; missing: IFMAP Height, IFMAP Width, Filter Height, Filter Width,"
                      " Channels, Num Filter, Strides"),
         (CONV, "c, 8, 8, 3, 3, 4, 4,", f":2: got 7 of 8 values {NAME}; missing: Strides"),
