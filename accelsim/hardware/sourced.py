@@ -22,7 +22,7 @@ import yaml
 from pydantic import BaseModel, Field
 from pydantic.json_schema import JsonSchemaValue
 
-from accelsim.base.characters import refuse_breaks, refuse_control
+from accelsim.base.characters import one_line, refuse_breaks, refuse_control
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.files import FileModel, Plain, read_text, too_long, validate
 
@@ -130,7 +130,8 @@ def _load_base(
     if len(name) > _LONGEST_NAME or not found.is_file():
         hint = did_you_mean(name, bases)
         raise InputError(
-            f"{where}: '{name[:_LONGEST_NAME]}': neither shipped nor a file beside this one{hint}; shipped: {', '.join(bases)}"
+            f"{where}: '{name[:_LONGEST_NAME]}': neither shipped nor a file beside this one{hint};"
+            f" shipped: {', '.join(bases)}"
         )
     return load_sourced(model, found, bases, (*within, here))
 
@@ -205,50 +206,65 @@ def parse_yaml(text: str, source: str) -> tuple[Plain, dict[str, int]]:
     single values.
     """
     loader = _Loader(text)
-    lines: dict[str, int] = {}
-    built: set[int] = set()
-
-    def build(node: yaml.Node, path: str) -> Plain:
-        lines[path] = line = node.start_mark.line + 1
-        if id(node) in built:
-            raise InputError(f"{source}:{line}: is used again by an alias (*), which is not read; write it out")
-        built.add(id(node))
-        if node.tag not in _TAGS:
-            raise InputError(f"{source}:{line}: tag {node.tag.replace(_TAG, '!!')} is not read; leave it out")
-        if isinstance(node, yaml.MappingNode):
-            result: dict[str, Plain] = {}
-            for key_node, value_node in node.value:
-                key = str(single(key_node))
-                refuse_breaks(key, f"{source}:{key_node.start_mark.line + 1}")
-                if key in result:
-                    raise InputError(f"{source}:{key_node.start_mark.line + 1}: key '{key}' stands twice")
-                result[key] = build(value_node, f"{path}.{key}" if path else key)
-            return result
-        if isinstance(node, yaml.SequenceNode):
-            return [build(item, f"{path}[{i}]") for i, item in enumerate(node.value)]
-        return single(node)
-
-    def single(node: yaml.Node) -> Plain:
-        place = f"{source}:{node.start_mark.line + 1}"
-        if not isinstance(node, yaml.ScalarNode):
-            raise InputError(f"{place}: a key is needed that is a single value")
-        refuse_control(node.value, place)
-        try:
-            value: Plain = loader.construct_object(node)
-        except (ValueError, IndexError, KeyError):  # a tag that its text does not fit, or too many digits
-            what = too_long() if node.value.isdecimal() else f"'{node.value}' is no {node.tag.removeprefix(_TAG)}"
-            raise InputError(f"{place}: {what}") from None
-        return value
-
     try:
+        reading = _Reading(loader, source)
         root = loader.get_single_node()
-        return (build(root, "") if root else None), lines
+        return (reading.value(root, "") if root else None), reading.lines
     except yaml.YAMLError as error:
         raise InputError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise InputError(f"{source}: not valid YAML: nested too deeply") from None
     finally:
         loader.dispose()
+
+
+class _Reading:
+    """Makes plain data of the nodes of a file, and remembers their `lines` by dotted path."""
+
+    def __init__(self, loader: _Loader, source: str) -> None:
+        self._loader, self._source = loader, source
+        self._seen: set[int] = set()
+        self.lines: dict[str, int] = {}
+
+    def value(self, node: yaml.Node, path: str) -> Plain:
+        """Return what a node holds."""
+        self.lines[path] = node.start_mark.line + 1
+        if id(node) in self._seen:
+            raise self._error(node, "is used again by an alias (*), which is not read; write it out")
+        self._seen.add(id(node))
+        if node.tag not in _TAGS:
+            raise self._error(node, f"tag {node.tag.replace(_TAG, '!!')} is not read; leave it out")
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, f"{path}[{index}]") for index, item in enumerate(node.value)]
+        return self._single(node)
+
+    def _mapping(self, node: yaml.MappingNode, path: str) -> dict[str, Plain]:
+        result: dict[str, Plain] = {}
+        for key_node, value_node in node.value:
+            key = str(self._single(key_node))
+            refuse_breaks(key, f"{self._source}:{key_node.start_mark.line + 1}")
+            if key in result:
+                raise self._error(key_node, f"key '{key}' stands twice")
+            result[key] = self.value(value_node, f"{path}.{key}" if path else key)
+        return result
+
+    def _single(self, node: yaml.Node) -> Plain:
+        if not isinstance(node, yaml.ScalarNode):
+            raise self._error(node, "a key is needed that is a single value")
+        refuse_control(node.value, f"{self._source}:{node.start_mark.line + 1}")
+        try:
+            value: Plain = self._loader.construct_object(node)
+        except (ValueError, IndexError, KeyError):  # a tag that its text does not fit, or too many digits
+            long = node.value.isdecimal()
+            raise self._error(
+                node, too_long() if long else f"'{one_line(node.value)}' is no {node.tag.removeprefix(_TAG)}"
+            ) from None
+        return value
+
+    def _error(self, node: yaml.Node, problem: str) -> InputError:
+        return InputError(f"{self._source}:{node.start_mark.line + 1}: {problem}")
 
 
 def _section(model: type[BaseModel], key: str) -> type[BaseModel] | None:

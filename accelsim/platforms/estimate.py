@@ -415,7 +415,9 @@ def _published(
     assert platform.published is not None
     macs = _macs(trace, batch)
     if not macs:
-        raise InputError(f"trace '{trace.model}': has no products, whose rate is all that is published of {platform.name}")
+        raise InputError(
+            f"trace '{trace.model}': has no products, whose rate is all that is published of {platform.name}"
+        )
     latency = 2 * macs / (platform.published.throughput_gops * GIGA)
     efficiency = platform.published.gops_per_w
     energy = None if efficiency is None else 2 * macs / (efficiency * GIGA)

@@ -238,7 +238,9 @@ def _case_of(data: dict[str, Any], source: str) -> Case:
 
 def _of_numbers(result: Result) -> Iterator[str]:
     """Yield numbers below zero: none of a result can be."""
-    layers = ((f"layers[{index}]", layer) for index, layer in enumerate(result.layers))
+    layers: Iterator[tuple[str, LayerResult | Energy]] = (
+        (f"layers[{index}]", layer) for index, layer in enumerate(result.layers)
+    )
     for place, values in (*layers, ("energy", result.energy)):
         for name in (field.name for field in fields(values)):
             value = getattr(values, name)

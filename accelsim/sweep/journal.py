@@ -25,14 +25,12 @@ _CRLF = b"\r\n"
 class Journal:
     """Opens or creates the CSV at `path` with this `header`, all of whose lines end in `ending`.
 
-    `lines` counts the rows that it holds; each of them `is_intact`. A file whose lines came to end in CR LF, as an editor or a checkout may have
-    it, goes on so. Raises `InputError` where the file holds anything else or another process
-    writes it; nothing is changed then.
+    `lines` counts the rows that it holds; each of them `is_intact`. A file whose lines came to end in CR LF, as an
+    editor or a checkout may have it, goes on so. Raises `InputError` where the file holds anything else or another
+    process writes it; nothing is changed then.
     """
 
-    def __init__(
-        self, path: Path, header: bytes, ending: bytes, is_intact: Callable[[bytes], bool] = bool
-    ) -> None:
+    def __init__(self, path: Path, header: bytes, ending: bytes, is_intact: Callable[[bytes], bool] = bool) -> None:
         self._is_intact = is_intact
         self.path, self.lines, self._created = path, 0, not path.exists()
         self._header, self._ending, self._newline = header, ending, b"\n"

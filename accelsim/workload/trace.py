@@ -335,7 +335,9 @@ class ConvTranspose(_Convolution):
         self._check_geometry(rank)
         for extra, step, apart in zip(self.output_padding, self.stride, self.dilation, strict=True):
             if extra >= max(step, apart):
-                raise ValueError(f"output_padding: got {extra}; less than the stride {step} or dilation {apart} is needed")
+                raise ValueError(
+                    f"output_padding: got {extra}; less than the stride {step} or dilation {apart} is needed"
+                )
         return self
 
 
@@ -532,7 +534,9 @@ class Trace(FileModel):
         for name in seen:
             of_task = _OF_TASK.fullmatch(name)
             if of_task is not None and of_task[1] in seen:
-                raise ValueError(f"operations: '{name}' is what a task of '{of_task[1]}' is called; choose another name")
+                raise ValueError(
+                    f"operations: '{name}' is what a task of '{of_task[1]}' is called; choose another name"
+                )
         used = sum(elements for elements, _ in self.tensors.values())
         if used > self.parameters:
             raise ValueError(f"parameters: {self.parameters} is less than the {used} elements that the operations name")

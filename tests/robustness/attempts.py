@@ -16,7 +16,16 @@ from damages import FREE, MUST_EQUAL, MUST_REFUSE, Damage
 from accelsim.cli import main
 
 LIMIT_S = 20
-FAULTS = ("traceback", "hangs", "silent wrong", "wrongly refused", "file not named", "left behind", "terminal", "exit code")
+FAULTS = (
+    "traceback",
+    "hangs",
+    "silent wrong",
+    "wrongly refused",
+    "file not named",
+    "left behind",
+    "terminal",
+    "exit code",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +50,12 @@ def run(arguments: Sequence[str], folder: Path, limit_s: int = LIMIT_S) -> Outco
     before, here = _files(folder), Path.cwd()
     try:
         os.chdir(folder)
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors), _limited(limit_s), warnings.catch_warnings():
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(errors),
+            _limited(limit_s),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("error")
             code = main(list(arguments))
     except BaseException as error:  # what escapes is what is looked for
@@ -98,7 +112,10 @@ def faults(damage: Damage, name: str, outcome: Outcome, good: Outcome) -> Iterat
         yield "wrongly refused" if outcome.refused else "silent wrong"
     if outcome.refused:
         lines = [line for line in outcome.errors.splitlines() if line.startswith("error: ")]
-        if not lines or (damage.expects != FREE or outcome.code == 2) and not all(name in line or line.startswith("error: -") for line in lines):
+        if not lines or (
+            (damage.expects != FREE or outcome.code == 2)
+            and not all(name in line or line.startswith("error: -") for line in lines)
+        ):
             yield "file not named"
         if outcome.left:
             yield "left behind"

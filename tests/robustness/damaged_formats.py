@@ -143,14 +143,13 @@ def formats(folder: Path) -> list[Format]:
     save_masks(folder / "good.masks.npz", {"fc.weight": ACCELSIM_MASKS})
     masks = (folder / "good.masks.npz").read_bytes()
     made = lambda line, name: _made(folder, line, name)  # noqa: E731
-    found = [
+    return [
         *_traces(trace, masks),
         *_of_hardware(),
         *_of_results(made),
         *_tables(made),
-        *_of_other_tools(folder),
+        *_of_other_tools(),
     ]
-    return found
 
 
 def _traces(trace: bytes, masks: bytes) -> list[Format]:
@@ -255,10 +254,9 @@ def _tables(made: Callable[[str, str], bytes]) -> list[Format]:
     return found
 
 
-def _of_other_tools(folder: Path) -> list[Format]:
+def _of_other_tools() -> list[Format]:
     imports = commands(*RECORDING)
-    scalesim = commands(IMPORT, "simulate {file} --batch 8", "info {file}"
-    )
+    scalesim = commands(IMPORT, "simulate {file} --batch 8", "info {file}")
     found = [
         Format(name="SCALE-Sim", file="tried.csv", content=SCALESIM, syntax=table_syntax(short_rows=MUST_REFUSE),
                commands=scalesim)

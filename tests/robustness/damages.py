@@ -121,7 +121,7 @@ def line_changed(content: bytes, chance: random.Random) -> Damage:
     return Damage(f"line {place + 1} {what}", FREE, b"".join(lines))
 
 
-# trees: JSON and YAML
+# Trees, as of JSON and YAML
 
 
 def paths_in(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
@@ -160,7 +160,12 @@ class Tree:
     """
 
     def __init__(
-        self, read: Callable[[bytes], Any], write: Callable[[Any], bytes], *, loose: str = "$^", signed: str = "$^",
+        self,
+        read: Callable[[bytes], Any],
+        write: Callable[[Any], bytes],
+        *,
+        loose: str = "$^",
+        signed: str = "$^",
         ordered: bool = False,
     ) -> None:
         self.read, self.write, self.ordered = read, write, ordered
@@ -168,19 +173,18 @@ class Tree:
 
     def rules(self) -> tuple[Rule, ...]:
         """All rules."""
-        own = (
+        return (
             self.other_type, self.other_type, self.negative, self.negative, self.other_number, self.other_number,
             self.no_number, self.long_number, self.unknown_key, self.dropped, self.dropped, self.hostile_text,
             self.hostile_text, self.hostile_key, self.nothing, self.item_changed, self.too_deep, self.written_again,
         )  # fmt: skip
-        return own
 
     def _place(self, data: Any, chance: random.Random, kinds: type | tuple[type, ...]) -> tuple[str | int, ...]:
         """A place that holds one of `kinds`, a truth value being no number; the root where there is none."""
         found = [
             path
             for path in paths_in(data)
-            if isinstance(at(data, path), kinds) and not (kinds != bool and isinstance(at(data, path), bool))
+            if isinstance(at(data, path), kinds) and not isinstance(at(data, path), bool)
         ]
         by_shape: dict[str, list[tuple[str | int, ...]]] = {}
         for path in found:  # of a list with many equal items each field as often as one that stands alone
@@ -363,9 +367,11 @@ def yaml_words(content: bytes, chance: random.Random) -> Damage:
 _ANY_TEXT = (emptied, no_text, marked, of_windows, spaced, flipped, overwritten, line_changed)
 
 
-def json_syntax(*, loose: str = "$^", signed: str = r"\.(low|high)$", ordered: bool = False, foreign: bool = False) -> Syntax:
+def json_syntax(
+    *, loose: str = "$^", signed: str = r"\.(low|high)$", ordered: bool = False, foreign: bool = False
+) -> Syntax:
     """How JSON is damaged; of a `foreign` one, whose writers repeat keys, a key that stands twice is no damage."""
-    tree = Tree(lambda raw: json.loads(raw), write_json, loose=loose, signed=signed, ordered=ordered)
+    tree = Tree(json.loads, write_json, loose=loose, signed=signed, ordered=ordered)
     own = () if foreign else (twice_a_key,)
     return Syntax(rules=(*_ANY_TEXT, cut(MUST_REFUSE), garbage_behind, *own, *tree.rules() * 2))
 
@@ -408,7 +414,7 @@ def cell_changed(content: bytes, chance: random.Random) -> Damage:
     lines = _cells(content)
     row = chance.randrange(len(lines))
     column = chance.randrange(len(lines[row]))
-    texts = ("", "x", "nan", "inf", "-inf", "1e999", "-1", "0", "1e300", LONG_NUMBER, '"', 'a"b', "0x1F", "1_000", "True")
+    texts = ("", "x", "nan", "inf", "-inf", "1e999", "-1", "0", "1e300", LONG_NUMBER, '"', 'a"b', "0x1F", "1_000", "True")  # fmt: skip
     new = chance.choice((*texts, *(text for text in HOSTILE if "," not in text and "\n" not in text)))
     old, lines[row][column] = lines[row][column], new
     return Damage(f"row {row} column {column}: {old[:20]!r} replaced by {ascii(new)[:40]}", FREE, _text(lines))
