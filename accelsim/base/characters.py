@@ -14,7 +14,7 @@ __all__ = ["one_line", "refuse_breaks", "refuse_control", "refuse_control_escape
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _ESCAPE = re.compile(
     r"\\(?:\\|ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}"  # of these two, which stand for one character, nothing is wrong
-    r"|([bf]|u(?:00(?:0[0-8bcef]|1[0-9a-f]|7f|[89][0-9a-f])|d[89a-f][0-9a-f]{2}|202[a-e]|206[6-9])))",
+    r"|([bfr]|u(?:00(?:0[0-8b-f]|1[0-9a-f]|7f|[89][0-9a-f])|d[89a-f][0-9a-f]{2}|202[a-e]|206[6-9])))",
     re.IGNORECASE,
 )
 
@@ -28,15 +28,17 @@ def one_line(text: str) -> str:
     return re.sub(f"{_CONTROL.pattern}|[\n\r]", lambda found: ascii(found[0])[1:-1], text)
 
 
-def refuse_control(text: str, place: str, what: str = "name") -> None:
+def refuse_control(text: str, place: str, what: str = "name", *, in_lines: bool = True) -> None:
     """Raise `InputError` where `text` holds such a character; `place` says where it is from, `what` may not have it.
+
+    Of a text that is not `in_lines`, which CR LF may end, a carriage return is such a character as well.
 
     >>> refuse_control("a name", "net.json")
     >>> refuse_control("a" + chr(27), "net.json")
     Traceback (most recent call last):
     accelsim.base.errors.InputError: net.json: holds the control character '\\x1b', which no name can have
     """
-    found = _CONTROL.search(text)
+    found = _CONTROL.search(text) or (None if in_lines else re.search("\r", text))
     if found is not None:
         raise _error(ascii(found[0])[1:-1], text, found.start(), place, what)
 

@@ -1,6 +1,7 @@
 """The command line. Each sub-command stands in a module of this package and is imported only when it runs."""
 
 import contextlib
+import gc
 import importlib
 import io
 import os
@@ -41,6 +42,9 @@ _COMMANDS = {
     "explain": ("words", "Say what a word of results means: drain, split, 'os 2x2x2'."),
     "schema": ("schema", "Print the JSON Schema of a file format."),
 }
+
+
+_OBJECTS_PER_COLLECTION = 200_000
 
 
 class _LazyGroup(click.Group):
@@ -91,6 +95,17 @@ def _ending_as_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextlib.contextmanager
+def _collecting_rarely() -> Iterator[None]:
+    """Within this, look for garbage less often: a large trace makes many objects, hardly any of them garbage."""
+    before = gc.get_threshold()
+    gc.set_threshold(_OBJECTS_PER_COLLECTION)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 2 bad input, 3 infeasible, 130 interrupted or ended, 1
     where nobody reads what is printed.
@@ -102,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _print_what_can_be()
         for argument in arguments:
             refuse_control(argument, ascii(argument), "argument")
-        with keeping_inputs(), _ending_as_interrupted():
+        with keeping_inputs(), _ending_as_interrupted(), _collecting_rarely():
             code = _cli.main(args=arguments, prog_name="accelsim", standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -253,7 +253,7 @@ class _Reading:
     def _single(self, node: yaml.Node) -> Plain:
         if not isinstance(node, yaml.ScalarNode):
             raise self._error(node, "a key is needed that is a single value")
-        refuse_control(node.value, f"{self._source}:{node.start_mark.line + 1}")
+        refuse_control(node.value, f"{self._source}:{node.start_mark.line + 1}", in_lines=False)
         try:
             value: Plain = self._loader.construct_object(node)
         except (ValueError, IndexError, KeyError):  # a tag that its text does not fit, or too many digits

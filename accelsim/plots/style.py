@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -69,6 +70,7 @@ _RC = {
     "pdf.fonttype": _PDF_TRUETYPE,
     "svg.fonttype": "none",
     "svg.hashsalt": "accelsim",
+    "text.parse_math": False,  # a name with a $ is a name
     "figure.dpi": 100,
     "savefig.dpi": 200,
 }
@@ -97,8 +99,16 @@ class MarkerStyle(TypedDict):
 @contextmanager
 def new_figure(width: str = "double", height_in: float = 2.4) -> Iterator[Figure]:
     """Give an empty figure of a column width (`WIDTHS_IN`); what is drawn inside the block has the common style."""
-    with mpl.rc_context(_RC):
+    with _look():
         yield Figure(figsize=(WIDTHS_IN[width], height_in), layout="constrained")
+
+
+@contextmanager
+def _look() -> Iterator[None]:
+    """The common style; characters that the font lacks are boxes, and nothing is said of them."""
+    with mpl.rc_context(_RC), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield
 
 
 def stage_style(stage: str) -> BarStyle:
@@ -213,7 +223,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 def _drawn(figure: Figure, path: Path) -> bytes:
     payload = BytesIO()
-    with mpl.rc_context(_RC):
+    with _look():
         figure.savefig(payload, format=path.suffix.removeprefix("."), metadata=_STAMPS[path.suffix])
     return payload.getvalue()
 

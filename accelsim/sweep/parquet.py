@@ -52,7 +52,7 @@ def _open_parquet(path: Path) -> Iterator[Any]:
             yield file
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
         raise InputError(f"{path}: is no Parquet file, or is damaged") from error
     except OSError as error:
         why = error.strerror or "is no Parquet file, or is damaged"  # what is no error of the system has no words of it

@@ -148,7 +148,7 @@ def test_sparsity_is_what_ff_saw_in_the_weight(load, row: str, seen: dict | None
 
 
 def test_sparsity_reaches_a_traced_step(load, sat: acs.Design) -> None:
-    trace = load(f"{GEMM} Sparsity,", "a, 64, 64, 64, 2:8,", "b, 64, 64, 64, 1:8,", "c, 64, 64, 64,")
+    trace = load(f"{GEMM} Sparsity,", "a, 64, 64, 64, 2:8,", "b, 64, 64, 64, 1:8,", "c, 64, 64, 64,,")
     step = lower(trace, sat, find_method("traced"), pattern=None, batch=1)
     found = {(g.operation, g.stage): str(g.pattern) for g in step.tasks if isinstance(g, Gemm) and g.pattern}
     assert found == {("a", "FF"): "2:8", ("b", "FF"): "1:8"}
