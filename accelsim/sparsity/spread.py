@@ -38,7 +38,7 @@ def spread(shapes: Sequence[Sequence[int]], sparsity: float, rule: str) -> Densi
         rule: one of `RULES`.
 
     >>> [round(density, 3) for density in spread([(64, 3, 3, 3), (64, 64, 3, 3), (10, 64)], 0.5, "erk").densities]
-    [1.0, 0.455, 1.0]
+    [1.0, 0.468, 1.0]
     """
     if rule == "uniform":
         return Densities(tuple(1 - sparsity for _ in shapes), None, 0)
