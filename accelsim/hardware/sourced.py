@@ -21,6 +21,7 @@ import yaml
 from pydantic import BaseModel, Field
 from pydantic.json_schema import JsonSchemaValue
 
+from accelsim.base.carrying import is_carried
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.files import FileModel, Plain, read_text, validate
 
@@ -124,7 +125,7 @@ def _load_base(
     found, here = bases.get(name, path.parent / name), path.resolve()
     if found.resolve() in (*within, here):
         raise InputError(f"{where}: '{name}' starts from this file itself")
-    if not found.is_file():
+    if not found.is_file() and not is_carried(found):
         hint = did_you_mean(name, bases)
         raise InputError(
             f"{where}: '{name}': neither shipped nor a file beside this one{hint}; shipped: {', '.join(bases)}"
