@@ -1,14 +1,14 @@
 """Multiplications under zeros: dense, needed, and what each machine executes, layer by layer; weights and their size.
 
-Products are those of the lowered step, so everything that a step multiplies is there. Counting rules of papers stand
-beside the multiply-accumulates: `rigl_flops` is that of Evci et al. (ICML 2020).
+Products are those of the lowered step, so everything that a step multiplies is there. Ratios may follow the counting
+rule of a paper instead (`count_flops`).
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 
+from accelsim.base.errors import InputError
 from accelsim.base.units import MEGA
 from accelsim.hardware.design import Design
 from accelsim.hardware.platform import Platform
@@ -18,7 +18,7 @@ from accelsim.lowering.tasks import Gemm, Stage
 from accelsim.sparsity.methods import METHODS, Operand
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.trace import Conv, ConvTranspose, Linear, Matmul, Trace
-from accelsim.zeros.masks import Mask, MaskedProduct, Masks, product_of
+from accelsim.zeros.masks import Mask, Masks, product_of
 from accelsim.zeros.skipping import IDEAL, ONE_SIDED_32, executed_share
 
 __all__ = [
@@ -55,7 +55,6 @@ class Layer:
     name: str
     density: float
     weights: int
-    kept: float
     dense: dict[str, int]
     needed: dict[str, float]
     executed: dict[str, float]
@@ -64,16 +63,16 @@ class Layer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlopTable:
-    """The table of a step; see the module. Ratios are over the dense step."""
+    """The table of a step; see the module. Ratios are over the dense step; tied weights count once."""
 
     workload: str
     batch: int
     layers: tuple[Layer, ...]
     weights: int
+    weights_kept: int
     size_mb: dict[str, float]
     inference_flops_ratio: float
     training_flops_ratio: float
-    notes: tuple[str, ...] = field(default=())
 
     @property
     def macs_dense(self) -> int:
@@ -90,11 +89,6 @@ class FlopTable:
         """Those that each machine executes."""
         names = self.layers[0].executed if self.layers else {}
         return {name: sum(layer.executed[name] for layer in self.layers) for name in names}
-
-    @property
-    def weights_kept(self) -> int:
-        """Weights that are not zero."""
-        return round(sum(layer.kept for layer in self.layers))
 
 
 HYPOTHETICAL = {"ideal": IDEAL, "one_sided_32": ONE_SIDED_32}
@@ -125,35 +119,38 @@ def count_flops(
 
     Args:
         trace: the workload.
-        masks: on its tensors, as of `accelsim.zeros.masks_of` or `masks_of_method`.
+        masks: on its tensors, as of `accelsim.zeros.resolve.masks_of` or `masks_of_method`.
         machines: what the executed multiplications are counted for.
         batch: samples of the step.
         count: ``rigl`` for ratios by the counting rule of Evci et al. instead of multiply-accumulates.
         update_every: steps from one renewal of the masks to the next, at which the whole gradient of the weights is
             computed; None: never.
 
-    Raises `InputError` for a step that cannot be counted.
+    Raises `InputError` for a step that cannot be counted, and for one that multiplies nothing.
     """
     by_operation: dict[str, list[Gemm]] = {}
     for task in lower(trace, _Anything(), METHODS["dense"], pattern=None, batch=batch).tasks:
         if isinstance(task, Gemm):
             by_operation.setdefault(task.operation, []).append(task)
-    operations = {operation.name: operation for operation in trace.operations}
     layers = tuple(
-        _layer(operation, by_operation[name], masks, machines)
-        for name, operation in operations.items()
-        if isinstance(operation, Weighted | Matmul) and name in by_operation
+        _layer(operation, by_operation[operation.name], masks, machines)
+        for operation in trace.operations
+        if isinstance(operation, Weighted | Matmul) and operation.name in by_operation
     )
-    sized = _distinct([operation for operation in operations.values() if isinstance(operation, Weighted)])
+    if not any(layer.dense[Stage.FF] for layer in layers):
+        raise InputError(f"{trace.model}: multiplies nothing in FF; there is nothing to count")
+    weighted = [operation for operation in trace.operations if isinstance(operation, Weighted)]
+    sized = list({operation.weight.name: operation for operation in reversed(weighted)}.values())
     if count is None:
         inference, training = _ratios(layers, _lifted(by_operation, masks), update_every)
     else:
-        inference, training = _rigl_ratios(operations.values(), masks, update_every)
+        inference, training = _rigl_ratios(weighted, masks, update_every)
     return FlopTable(
         workload=trace.model,
         batch=batch,
         layers=layers,
         weights=sum(operation.weight_elements for operation in sized),
+        weights_kept=round(sum(_density(masks, operation) * operation.weight_elements for operation in sized)),
         size_mb=_sizes(sized, masks),
         inference_flops_ratio=inference,
         training_flops_ratio=training,
@@ -197,23 +194,20 @@ def _layer(operation: Weighted | Matmul, gemms: Sequence[Gemm], masks: Masks, ma
     for gemm in gemms:
         product = product_of(masks, operation.name, _form(gemm))
         dense[gemm.form] += gemm.macs
-        needed[gemm.form] += gemm.macs * _share(product, IDEAL, gemm.k)[0]
+        needed[gemm.form] += gemm.macs * product.needed
         for machine in machines:
-            share, reason = _share(product, machine.skips, gemm.k)
-            executed[machine.name] += gemm.macs * share
-            why[machine.name].setdefault(str(gemm.form), reason)
-    density = _density(masks, operation)
-    weights = 0 if isinstance(operation, Matmul) else operation.weight_elements
+            found = executed_share(product, machine.skips, gemm.k)
+            executed[machine.name] += gemm.macs * found.share
+            why[machine.name].setdefault(str(gemm.form), found.why)
     return Layer(
-        name=operation.name, density=density, weights=weights, kept=density * weights, dense=dense, needed=needed,
-        executed=executed, why=why,
-    )  # fmt: skip
-
-
-@cache
-def _share(product: MaskedProduct, skips: Skips, reduction: int) -> tuple[float, str]:
-    found = executed_share(product, skips, reduction)
-    return found.share, found.why
+        name=operation.name,
+        density=_density(masks, operation),
+        weights=0 if isinstance(operation, Matmul) else operation.weight_elements,
+        dense=dense,
+        needed=needed,
+        executed=executed,
+        why=why,
+    )
 
 
 def _form(gemm: Gemm) -> str:
@@ -228,19 +222,11 @@ def _density(masks: Masks, operation: Weighted | Matmul) -> float:
     return next((mask.density for mask in own if "FF" in mask.stages), own[0].density if own else 1.0)
 
 
-def _distinct(operations: Iterable[Weighted]) -> list[Weighted]:
-    """Return the first operation of each weight."""
-    found: dict[str, Weighted] = {}
-    for operation in operations:
-        found.setdefault(operation.weight.name, operation)
-    return list(found.values())
-
-
 def _lifted(by_operation: dict[str, list[Gemm]], masks: Masks) -> float:
     """Return the multiplications of a step that computes the whole gradient of every weight."""
     whole = {place: own for place, own in masks.items() if place[1] != "weight-gradient"}
     return sum(
-        gemm.macs * _share(product_of(whole, name, _form(gemm)), IDEAL, gemm.k)[0]
+        gemm.macs * product_of(whole, name, _form(gemm)).needed
         for name, gemms in by_operation.items()
         for gemm in gemms
     )
@@ -276,14 +262,13 @@ def _sizes(operations: Sequence[Weighted], masks: Masks) -> dict[str, float]:
     return {name: number / 8 / MEGA for name, number in bits.items()}
 
 
-def _rigl_ratios(operations: Iterable[object], masks: Masks, update_every: int | None) -> tuple[float, float]:
+def _rigl_ratios(weighted: Sequence[Weighted], masks: Masks, update_every: int | None) -> tuple[float, float]:
     """Return inference and training FLOPs over dense as Evci et al. count them.
 
     A layer costs 2 v d + 1 per output value, v weights per output. Training costs three forwards: sparse ones where the
     gradient of the weights is masked, two sparse and a dense one where it is not, and of every dT + 1 steps one with a
     dense gradient where masks are renewed: (3 f_S dT + 2 f_S + f_D)/(dT + 1).
     """
-    weighted = [operation for operation in operations if isinstance(operation, Weighted)]
     sparse = sum(
         _rigl_flops(operation, _density(masks, operation), first=not at) for at, operation in enumerate(weighted)
     )

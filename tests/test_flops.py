@@ -1,14 +1,19 @@
 """The FLOP table: published counts of RigL, and what machines execute."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 import accelsim as acs
+from accelsim.base.errors import InputError
 from accelsim.engines.layout import executed_macs
 from accelsim.flops import HYPOTHETICAL, Executor, count_flops, masks_of_method, of_design
 from accelsim.lowering.builder import lower_case
 from accelsim.lowering.case import case_of
 from accelsim.lowering.tasks import Gemm
 from accelsim.sparsity.pattern import Pattern
+from accelsim.workload.trace import Trace, shipped_traces
 from accelsim.zeros.resolve import masks_of
 from accelsim.zeros.zeros_file import load_zeros
 
@@ -101,3 +106,33 @@ def test_methods_are_zeros_and_give_what_lowering_executes(method):
     table = count_flops(trace, masks, machines("sat_vcu1525"), batch=4)
     assert table.macs_executed["sat_vcu1525"] == pytest.approx(array, rel=1e-6)
     assert table.macs_dense == step.macs_dense
+
+
+def test_tied_weights_are_kept_once():
+    data = json.loads(Path(shipped_traces()["resnet9_cifar10"]).read_text())
+    first, second = (entry for entry in data["operations"] if entry["name"] in {"residual1.0.0", "residual1.1.0"})
+    before = count_flops(Trace.model_validate(data, strict=False), {})
+    second["weight"] = first["weight"]
+    tied = count_flops(Trace.model_validate(data, strict=False), {})
+    size = first["in_channels"] * first["out_channels"] * 9
+    assert before.weights_kept - tied.weights_kept == size
+    assert tied.weights_kept == tied.weights
+    assert tied.macs_dense == before.macs_dense
+
+
+def test_a_step_without_products_is_refused():
+    work = {"name": "r", "kind": "activation", "reads": 4, "writes": 4}
+    trace = Trace.model_validate(
+        {
+            "format": "accelsim-trace/1",
+            "model": "v",
+            "input_shapes": [[4]],
+            "parameters": 0,
+            "origin": {"exporter": "x", "source": "y"},
+            "operations": [work],
+        },
+        strict=False,
+    )
+    with pytest.raises(InputError) as error:
+        count_flops(trace, {})
+    assert str(error.value) == "v: multiplies nothing in FF; there is nothing to count"

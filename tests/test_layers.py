@@ -45,7 +45,7 @@ HOMES = {
     "distributed": {"sweep/cluster.py"},
     "optuna": {"sweep/search.py"},
     "click": {"cli"},
-    "pandas": {"results", "plots", "studies"},
+    "pandas": {"results", "plots", "studies/reports", "studies/region.py"},
     "matplotlib": {"plots"},
     "PIL": {"studies/reports/gallery.py"},
 }

@@ -249,7 +249,9 @@ def _legal_names(model: type[BaseModel], location: Sequence[str | int]) -> list[
         ]
         tagged = [outer for outer in candidates if part in _tags(outer)]
         candidates = found or tagged or candidates
-    return list(dict.fromkeys(name for candidate in candidates for name in candidate.model_fields))
+    return list(
+        dict.fromkeys(field.alias or name for candidate in candidates for name, field in candidate.model_fields.items())
+    )
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

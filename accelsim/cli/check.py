@@ -154,7 +154,17 @@ _JSON_FORMATS = {
     "accelsim-comparison/": _describe_results,
     "accelsim-result/": _describe_results,
 }
+
+
+def _describe_zeros(path: Path) -> str:
+    from accelsim.zeros.zeros_file import load_zeros
+
+    tensors = dict.fromkeys(entry.tensor for entry in load_zeros(path).entries)
+    return f"zeros of {', '.join(tensors)}"
+
+
 _YAML_FORMATS = {
+    "accelsim-zeros/": _describe_zeros,
     "accelsim-sweep/": _describe_sweep,
     "accelsim-machine/": _describe_machine,
     "accelsim-energy/": _describe_energy,

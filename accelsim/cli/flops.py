@@ -2,11 +2,12 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from accelsim.base.errors import AccelsimError, InputError, did_you_mean
+from accelsim.base.errors import InputError, did_you_mean
 from accelsim.cli.options import open_trace
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def _masks(trace: "Trace", file: str | None, method: str | None, pattern: str | 
 
 def _machine(name: str) -> "Executor":
     """Return a machine by its name: a hypothetical one, a design or a platform, or the file of one."""
+    from accelsim.base.files import read_text
     from accelsim.flops import HYPOTHETICAL, Executor, of_design, of_platform
     from accelsim.hardware.design import design_names, load_design
     from accelsim.hardware.platform import find_platform, load_platform, platform_names
@@ -113,12 +115,9 @@ def _machine(name: str) -> "Executor":
     if not name.endswith((".yaml", ".yml")):
         near = did_you_mean(name, [*HYPOTHETICAL, *design_names(), *platform_names()])
         raise InputError(f"--machine {name}: no design or platform of this name, and no YAML file{near}")
-    try:
-        return of_design(load_design(name))
-    except AccelsimError as as_design:
-        if "accelsim-platform" not in str(as_design):
-            raise
-    return of_platform(load_platform(name))
+    if "accelsim-platform/" in read_text(Path(name)):
+        return of_platform(load_platform(name))
+    return of_design(load_design(name))
 
 
 def _plain(table: "FlopTable") -> "dict[str, object]":

@@ -117,7 +117,4 @@ def _online_row(index: int, gemm: Gemm) -> TaskRow:
 
 def executed_macs(gemm: Gemm) -> int:
     """Return the multiply-accumulates that the array does: kept weights, padding of whole groups and borders."""
-    if gemm.pattern is None:
-        return gemm.count * gemm.m * gemm.n * gemm.k
-    groups, rest = divmod(gemm.k, gemm.pattern.group)
-    return gemm.count * gemm.m * gemm.n * (groups * gemm.pattern.kept + min(rest, gemm.pattern.kept))
+    return gemm.count * gemm.m * gemm.n * (gemm.k if gemm.pattern is None else gemm.pattern.kept_in(gemm.k))

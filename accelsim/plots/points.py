@@ -75,22 +75,25 @@ def plot_predicted(
     ax.set_ylabel(words[1])
 
 
+_GROUPS = ("#cccccc", COLOURS[0], COLOURS[3], COLOURS[2])
+
+
 def plot_region(frame: pd.DataFrame, ax: Axes) -> None:
-    """Draw designs by peak and DRAM bytes per MAC, those of the last `group` on top, and those with a `name` as stars.
+    """Draw designs by peak and DRAM bytes per MAC in up to four groups, the last on top, and named ones as stars.
 
     `frame`: columns peak_gmacs, bytes_per_mac, group, name; the name is empty but for shipped designs.
     """
-    some = frame[frame["name"] == ""]
-    for index, (group, rows) in enumerate(some.groupby("group", sort=False)):
-        colour = "#cccccc" if index == 0 else COLOURS[(0, 3, 2, 4)[(index - 1) % 4]]
-        ax.plot(rows["peak_gmacs"], rows["bytes_per_mac"], linestyle="", marker=MARKERS[index % len(MARKERS)],
-                markersize=2.6 if index == 0 else 4.2, color=colour, markeredgecolor="black",
-                markeredgewidth=0.0 if index == 0 else 0.3, label=str(group), zorder=2 + index)  # fmt: skip
-    for row in frame[frame["name"] != ""].itertuples():
-        ax.plot([row.peak_gmacs], [row.bytes_per_mac], linestyle="", marker="*", markersize=9, color="white",
-                markeredgecolor="black", markeredgewidth=0.9, zorder=20)  # fmt: skip
-        ax.annotate(str(row.name), (float(str(row.peak_gmacs)), float(str(row.bytes_per_mac))), (6, 4),
-                    textcoords="offset points", fontsize=6, bbox=BEHIND_TEXT, zorder=21)  # fmt: skip
+    for index, (group, rows) in enumerate(frame[frame["name"] == ""].groupby("group", sort=False)):
+        ax.plot(rows["peak_gmacs"], rows["bytes_per_mac"], linestyle="", marker=MARKERS[index],
+                markersize=4.2 if index else 2.6, color=_GROUPS[index], markeredgecolor="black",
+                markeredgewidth=0.3 if index else 0.0, label=str(group), zorder=2 + index)  # fmt: skip
+    shipped = frame[frame["name"] != ""]
+    columns = (shipped[column].tolist() for column in ("name", "peak_gmacs", "bytes_per_mac"))
+    for name, peak, share in zip(*columns, strict=True):
+        ax.plot([peak], [share], linestyle="", marker="*", markersize=9, color="white", markeredgecolor="black",
+                markeredgewidth=0.9, zorder=20)  # fmt: skip
+        ax.annotate(name, (peak, share), (6, 4), textcoords="offset points", fontsize=6, bbox=BEHIND_TEXT,
+                    zorder=21)  # fmt: skip
     log_axis(ax.xaxis, None, frame["peak_gmacs"].tolist())
     log_axis(ax.yaxis, None, frame["bytes_per_mac"].tolist())
     ax.grid(axis="x")

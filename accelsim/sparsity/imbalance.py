@@ -5,7 +5,6 @@ All of it is exact for a mask in which every position is kept with the same prob
 
 import math
 from functools import lru_cache
-from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +67,7 @@ def cover_share(density: float, groups: int, modes: tuple[Pattern, ...]) -> floa
     share, fitted = 0.0, 0.0
     for mode in sorted(modes, key=lambda mode: mode.kept):
         ways = range(mode.kept + 1)
-        one = sum(comb(mode.group, kept) * density**kept * (1 - density) ** (mode.group - kept) for kept in ways)
+        one = sum(math.comb(mode.group, kept) * density**kept * (1 - density) ** (mode.group - kept) for kept in ways)
         fits = min(one, 1.0) ** groups
         share += (fits - fitted) * mode.density
         fitted = fits

@@ -52,6 +52,15 @@ class Pattern:
         """Share of elements that are kept, N/M."""
         return self.kept / self.group
 
+    def kept_in(self, length: int) -> int:
+        """Return how many of `length` elements are kept at most; the last group may be short.
+
+        >>> Pattern.parse("2:8").kept_in(17)
+        5
+        """
+        groups, rest = divmod(length, self.group)
+        return groups * self.kept + min(rest, self.kept)
+
     @property
     def index_bits(self) -> int:
         """Bits of one kept element's position in its group, ceil(log2 M)."""

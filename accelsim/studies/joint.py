@@ -6,21 +6,19 @@ device does not hold are left out, and counted; so are those that a workload can
 """
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import quantiles
 
 from accelsim.base.errors import InputError
-from accelsim.base.files import Scalar
 from accelsim.base.progress import Progress, silent
 from accelsim.hardware.design import Design, load_design
 from accelsim.hardware.sourced import value_at
 from accelsim.lowering.case import case_of
 from accelsim.studies.paper import DESIGN, Setting
+from accelsim.studies.region import column, evaluated, that_fit
 from accelsim.studies.sensitivity import Assumption, assumptions, with_ports
 from accelsim.sweep.axes import Interval
-from accelsim.sweep.batched import BatchEvaluator
-from accelsim.sweep.device_fit import Fits
 from accelsim.sweep.point import Point
 from accelsim.sweep.space import strata
 
@@ -28,8 +26,6 @@ __all__ = ["DRAWS", "SEED", "Joint", "draw_together"]
 
 DRAWS, SEED = 2_000, 0
 """How many times all assumptions are drawn, and the seed of the drawing."""
-
-_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,17 +48,11 @@ def draw_together(draws: int = DRAWS, seed: int = SEED, progress: Progress = sil
 
     Raises `InputError` where fewer than two draws can be simulated.
     """
-    design, fits, evaluator = load_design(DESIGN), Fits(DESIGN), BatchEvaluator()
+    design = load_design(DESIGN)
     drawn = [[_point(setting, name) for name in setting.workloads] for setting in _drawn(design, draws, seed)]
-    held = [points for points in drawn if (fit := fits.of(points[0])) is None or not fit.shortfalls]
-    speedups = list[list[float | None]]()
-    for start in range(0, len(held), _AT_ONCE):
-        progress(start, len(held), "assumptions drawn together")
-        some = held[start : start + _AT_ONCE]
-        rows = iter(evaluator.evaluate([point for points in some for point in points]))
-        speedups += [[_speedup(next(rows)) for _ in points] for points in some]
-    progress(len(held), len(held), "")
-    means = sorted(sum(each) / len(each) for each in map(_known, speedups) if each)
+    held = that_fit(drawn)
+    found = (column(rows, "speedup") for rows in evaluated(held, progress, "assumptions drawn together"))
+    means = sorted(sum(speedups) / len(speedups) for speedups in found if speedups)
     if len(means) < 2:
         raise InputError(f"{DESIGN}: of {draws} draws of its assumptions {len(means)} can be simulated; draw more")
     return Joint(speedups=tuple(means), unfit=len(drawn) - len(held), infeasible=len(held) - len(means))
@@ -102,14 +92,3 @@ def _choice(design: Design, assumption: Assumption) -> Callable[[float], Setting
 def _point(setting: Setting, workload: str) -> Point:
     case = case_of(method="bdwp", pattern="2:8", batch=setting.batch, optimizer=setting.optimizer)
     return Point(workload=workload, design=DESIGN, changes=setting.changes, case=case)
-
-
-def _speedup(row: Mapping[str, Scalar]) -> float | None:
-    value = row.get("speedup")
-    return value if isinstance(value, float) else None
-
-
-def _known(speedups: Sequence[float | None]) -> list[float]:
-    """Return the speedups of a draw; nothing where a workload has none."""
-    known = [value for value in speedups if value is not None]
-    return known if len(known) == len(speedups) else []

@@ -14,6 +14,7 @@ tried: an `Assignment`. Energy is no condition; what SAT would have to draw for 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
+from statistics import fmean
 
 import pandas as pd
 
@@ -29,13 +30,23 @@ from accelsim.sweep.device_fit import Fits
 from accelsim.sweep.point import Point
 from accelsim.sweep.spec import load_sweep
 
-__all__ = ["SWEEP", "WITHIN", "Assignment", "Candidate", "Region", "find_region"]
+__all__ = [
+    "SWEEP",
+    "WITHIN",
+    "Assignment",
+    "Candidate",
+    "Region",
+    "column",
+    "evaluated",
+    "find_region",
+    "that_fit",
+]
 
 SWEEP = "paper_region"
 WITHIN = 0.03
 """How far the average speedup of a design that agrees may lie from the published one, as a share of it."""
 
-_AT_ONCE = 500
+_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +102,8 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Region:
-    """The designs of the sweep that their device holds, how many it does not, and the assignments that any agree with.
+    """The designs of the sweep that run, how many are left out (their device does not hold them, or a workload cannot
+    run), and the assignments that any agree with.
 
     `constrains`: by claim, the rank correlation (Spearman) of what it is about with each value that was varied, and
     with peak and bytes per MAC.
@@ -104,17 +116,16 @@ class Region:
 
 
 def find_region(progress: Progress = silent) -> Region:
-    """Run the sweep `SWEEP` and hold each of its designs against the claims; `progress` hears of batches of points."""
+    """Run the sweep `SWEEP` and hold each of its designs against the claims; `progress` hears of designs."""
     sweep = load_sweep(SWEEP)
     by_design: dict[tuple[tuple[str, str], ...], list[Point]] = {}
     for point in sweep.points():
         by_design.setdefault(point.changes, []).append(point)
-    fits, base = Fits(sweep.inputs.design), load_design(sweep.inputs.design)
-    held = [points for points in by_design.values() if (fit := fits.of(points[0])) is None or not fit.shortfalls]
-    rows = _evaluated([point for points in held for point in points], progress)
+    base = load_design(sweep.inputs.design)
+    held = that_fit(list(by_design.values()))
     designs = [
-        _candidate(override(base, dict(points[0].changes)), points[0].changes, [next(rows) for _ in points])
-        for points in held
+        _candidate(override(base, dict(points[0].changes)), points[0].changes, rows)
+        for points, rows in zip(held, evaluated(held, progress, SWEEP), strict=True)
     ]
     found = tuple(design for design in designs if design is not None)
     return Region(
@@ -125,38 +136,54 @@ def find_region(progress: Progress = silent) -> Region:
     )
 
 
-def _evaluated(points: Sequence[Point], progress: Progress) -> Iterator[Mapping[str, Scalar]]:
+Rows = Sequence[Mapping[str, Scalar]]
+
+
+def that_fit(groups: Sequence[Sequence[Point]]) -> list[Sequence[Point]]:
+    """Return the groups of points, each of one design, whose design its device holds."""
+    fits = Fits(groups[0][0].design)
+    return [points for points in groups if (fit := fits.of(points[0])) is None or not fit.shortfalls]
+
+
+def evaluated(groups: Sequence[Sequence[Point]], progress: Progress, what: str) -> Iterator[Rows]:
+    """Yield the rows of each group of points; `progress` hears of groups."""
     evaluator = BatchEvaluator()
-    for start in range(0, len(points), _AT_ONCE):
-        progress(start, len(points), SWEEP)
-        yield from evaluator.evaluate(points[start : start + _AT_ONCE])
-    progress(len(points), len(points), "")
+    for start in range(0, len(groups), _AT_ONCE):
+        progress(start, len(groups), what)
+        some = groups[start : start + _AT_ONCE]
+        rows = iter(evaluator.evaluate([point for points in some for point in points]))
+        yield from ([next(rows) for _ in points] for points in some)
+    progress(len(groups), len(groups), "")
 
 
-def _candidate(
-    design: Design, changes: tuple[tuple[str, str], ...], rows: Sequence[Mapping[str, Scalar]]
-) -> Candidate | None:
+def column(rows: Rows, name: str) -> list[float]:
+    """Return a metric of every row; nothing where a row has none, as one that cannot be simulated."""
+    values = [value for row in rows if isinstance(value := row.get(name), float)]
+    return values if len(values) == len(rows) else []
+
+
+def _candidate(design: Design, changes: tuple[tuple[str, str], ...], rows: Rows) -> Candidate | None:
     """Return a design with its outcomes; None where a workload cannot run on it."""
-    if any(row["status"] != "ok" for row in rows):
+    speedups, gops = column(rows, "speedup"), column(rows, "effective_gops")
+    if not speedups:
         return None
-    frame = pd.DataFrame(rows)
-    peak = design.peak_macs_per_cycle * design.clock_hz / GIGA
     return Candidate(
         changes=changes,
-        peak_gmacs=peak,
+        peak_gmacs=design.peak_macs_per_cycle * design.clock_hz / GIGA,
         bytes_per_mac=design.dram_bytes_per_cycle / design.peak_macs_per_cycle,
-        speedup=float(frame["speedup"].mean()),
-        gops=float(frame["effective_gops"].mean()),
-        gops_low=float(frame["effective_gops"].min()),
-        gops_high=float(frame["effective_gops"].max()),
-        gops_per_w=float(frame["gops_per_w"].mean()),
+        speedup=fmean(speedups),
+        gops=fmean(gops),
+        gops_low=min(gops),
+        gops_high=max(gops),
+        gops_per_w=fmean(column(rows, "gops_per_w")),
     )
 
 
 def _assignments(designs: Sequence[Candidate]) -> Iterator[Assignment]:
     """Yield the pairs of accelerators that any design agrees with."""
     earlier = list(accelerators())
-    (efficiency,) = (other.gops_per_w for other in earlier if other.gops_per_w is not None)
+    (own,) = (other.gops_per_w for other in earlier if other.gops_per_w is not None)
+    needed = published.EFFICIENCY[1] * own  # GOP/s per W
     small, large = published.THROUGHPUT
     stated: list[tuple[Accelerator, float]] = [(one, one.throughput_gops) for one in earlier if one.throughput_gops]
     for (slow, low), (fast, high) in permutations(stated, 2):
@@ -168,10 +195,7 @@ def _assignments(designs: Sequence[Candidate]) -> Iterator[Assignment]:
                 smallest_over=fast.name,
                 gops=gops,
                 designs=agreeing,
-                watts=(
-                    min(gops) / (published.EFFICIENCY[1] * efficiency),
-                    max(gops) / (published.EFFICIENCY[1] * efficiency),
-                ),
+                watts=(min(gops) / needed, max(gops) / needed),
             )
 
 

@@ -97,8 +97,7 @@ class OperandSparsity(FileModel):
             return
         if self.pattern is not None:
             known = Pattern.parse(self.pattern)
-            whole, rest = divmod(length, known.group)
-            most = (whole * known.kept + min(rest, known.kept)) / length
+            most = known.kept_in(length) / length
             if self.density > most + _ROUNDING:
                 raise ValueError(f"density: {self.density:g}, but {known} along {length} leaves {most:g} at most")
         for counts in self.groups:

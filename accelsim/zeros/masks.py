@@ -18,6 +18,7 @@ multiply where masks are independent; one mask that several tensors show (`Mask.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Literal
 
 from accelsim.sparsity.pattern import Pattern
@@ -71,11 +72,12 @@ class MaskedProduct:
     @property
     def needed(self) -> float:
         """Share of the multiplications whose operands are both kept and whose result is needed."""
-        kept = {mask.key: mask.density for mask in (self.left, self.right, self.output) if mask is not None}
-        share = 1.0
-        for density in kept.values():
-            share *= density
-        return share
+        return self.kept()
+
+    def kept(self, form: Form | None = None) -> float:
+        """Share of the multiplications that the masks leave, or those of one form; one mask counts once."""
+        masks = (mask for mask in (self.left, self.right, self.output) if mask is not None)
+        return prod({mask.key: mask.density for mask in masks if form in {None, mask.form}}.values())
 
 
 _PLACES = {

@@ -1,13 +1,13 @@
 """From a file of zeros and a trace to the masks on every tensor of every operation."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
 
 from accelsim.base.errors import InputError, did_you_mean
-from accelsim.sparsity.pattern import Pattern
 from accelsim.sparsity.spread import spread
 from accelsim.workload.trace import Conv, ConvTranspose, Linear, Matmul, Trace
 from accelsim.zeros.masks import Form, Mask, Masks
@@ -16,7 +16,6 @@ from accelsim.zeros.zeros_file import (
     Global,
     ZeroEntry,
     Zeros,
-    entries_of,
     read_densities,
     read_weights,
     tensor_and_glob,
@@ -50,7 +49,8 @@ class _Resolver:
         self.found: dict[tuple[str, str], tuple[Mask, ...]] = {}
 
     def masks(self) -> Masks:
-        for where, entry in entries_of(self.zeros):
+        for index, entry in enumerate(self.zeros.entries):
+            where = self.zeros.where(index)
             made = list(self._copied(where, entry) if entry.same_as is not None else self._own(where, entry))
             if not made:
                 raise InputError(f"{where}: changes nothing: every operation that it names stays dense")
@@ -82,12 +82,12 @@ class _Resolver:
                 hits = [operation for operation in able if fnmatchcase(operation.name, glob)]
             if not hits:
                 near = did_you_mean(glob, [*_KINDS, *(operation.name for operation in able)])
-                raise InputError(f"{where}.of: '{glob}' matches no operation with a tensor '{tensor}'{near}")
+                raise InputError(f"{where}: '{glob}' matches no operation with a tensor '{tensor}'{near}")
             chosen |= {operation.name: operation for operation in hits}
         return [operation for operation in self.operations if operation.name in chosen]
 
     def _own(self, where: str, entry: ZeroEntry) -> Iterator[tuple[Multiplying, Mask]]:
-        operations = self._named(where, entry.of, entry.tensor)
+        operations = self._named(f"{where}.of", entry.of, entry.tensor)
         dense = {operation.name for operation in self._named(f"{where}.dense", entry.dense, entry.tensor)}
         operations = [operation for operation in operations if operation.name not in dense]
         if not operations:
@@ -108,7 +108,7 @@ class _Resolver:
         if entry.across == "traced":
             return [_observed(where, entry.tensor, operation) for operation in operations]
         if entry.across == "uniform":
-            return [1 - entry.wanted_sparsity] * len(operations)
+            return [entry.wanted_density] * len(operations)
         weighted = [operation for operation in operations if isinstance(operation, Weighted)]
         distinct = {operation.weight.name: operation.weight_shape for operation in weighted}
         found = spread(list(distinct.values()), entry.wanted_sparsity, entry.across)
@@ -124,7 +124,7 @@ class _Resolver:
         sources = [operation for operation in masked if glob is None or fnmatchcase(operation.name, glob)]
         if not sources:
             raise InputError(f"{where}.same-as: '{entry.same_as}': no entry before it has zeros there")
-        targets = self._named(where, entry.of, entry.tensor) if entry.of else sources
+        targets = self._named(f"{where}.of", entry.of, entry.tensor) if entry.of else sources
         if glob is None:
             targets = [operation for operation in targets if operation in sources]
             sources = targets
@@ -137,7 +137,7 @@ class _Resolver:
             if not _has(target, entry.tensor):
                 raise InputError(f"{where}.tensor: '{target.name}' has no tensor '{entry.tensor}'")
             for mask in self.found[source.name, tensor]:
-                yield target, _in(mask, stages)
+                yield target, replace(mask, stages=stages)
 
     def _align(self, where: str, text: str, operation: Multiplying, mask: Mask) -> None:
         try:
@@ -151,13 +151,6 @@ class _Resolver:
             self._put(where, other.name, tensor, mask)
 
 
-def _in(mask: Mask, stages: frozenset[str]) -> Mask:
-    return Mask(
-        key=mask.key, form=mask.form, density=mask.density, pattern=mask.pattern, along=mask.along, block=mask.block,
-        stages=stages,
-    )  # fmt: skip
-
-
 def _has(operation: Multiplying, tensor: str) -> bool:
     if isinstance(operation, Matmul):
         return tensor in _OF_FACTORS
@@ -169,7 +162,7 @@ def _is_kind(operation: Multiplying, kind: str) -> bool:
 
 
 def _mask(where: str, entry: ZeroEntry, operation: Multiplying, density: float) -> Mask:
-    pattern = Pattern.parse(entry.form) if entry.form is not None and ":" in entry.form else None
+    pattern = entry.pattern
     form: Form = "nm" if pattern else entry.form  # type: ignore[assignment]  # one of the forms, as was checked
     return Mask(
         key=f"{where} {operation.name}",
@@ -190,8 +183,7 @@ _ALONG = {
 
 
 def _of_graph(where: str, edges: int, operation: Multiplying) -> float:
-    if not isinstance(operation, Matmul):
-        raise InputError(f"{where}: '{operation.name}' has a weight; the form graph is one of a product's factors")
+    assert isinstance(operation, Matmul), "left is a tensor of products of activations alone"
     places = operation.m * operation.k
     if edges > places:
         raise InputError(f"{where}.edges: got {edges:,}; '{operation.name}' has {places:,} places")

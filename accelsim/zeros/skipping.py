@@ -5,17 +5,14 @@ real machine of its kind adds: decoding of indices, conflicts of banks, the over
 lost where operands are gathered.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
 
 from accelsim.hardware.skips import BlockSkips, NmSkips, Skips, UnstructuredSkips
 from accelsim.sparsity.imbalance import cover_share, imbalance
 from accelsim.sparsity.pattern import Pattern
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from accelsim.zeros.masks import Mask, MaskedProduct
+from accelsim.zeros.masks import Mask, MaskedProduct
 
 __all__ = ["IDEAL", "ONE_SIDED_32", "Executed", "executed_share"]
 
@@ -34,7 +31,8 @@ class Executed:
     why: str
 
 
-def executed_share(product: "MaskedProduct", skips: Skips, reduction: int) -> Executed:
+@lru_cache(maxsize=65536)
+def executed_share(product: MaskedProduct, skips: Skips, reduction: int) -> Executed:
     """Return what a machine executes of a product.
 
     Args:
@@ -44,7 +42,7 @@ def executed_share(product: "MaskedProduct", skips: Skips, reduction: int) -> Ex
 
     Of several means it takes the one that leaves least; zeros of whole channels shorten the product on any machine.
     """
-    channels = _channels(product)
+    channels = product.kept("channel")
     ways = list(_ways(product, skips, reduction))
     best = min(ways, key=lambda way: way.share, default=None)
     if best is None or best.share >= 1:
@@ -52,19 +50,7 @@ def executed_share(product: "MaskedProduct", skips: Skips, reduction: int) -> Ex
     return Executed(best.share * channels, best.why)
 
 
-def _channels(product: "MaskedProduct") -> float:
-    kept = {
-        mask.key: mask.density
-        for mask in (product.left, product.right, product.output)
-        if mask is not None and mask.form == "channel"
-    }
-    share = 1.0
-    for density in kept.values():
-        share *= density
-    return share
-
-
-def _ways(product: "MaskedProduct", skips: Skips, reduction: int) -> "Iterator[Executed]":
+def _ways(product: MaskedProduct, skips: Skips, reduction: int) -> Iterator[Executed]:
     yield from _by_modes(product, skips.nm, reduction)
     if skips.block.size is not None:
         yield from _by_blocks(product, skips.block, skips.block.size)
@@ -72,7 +58,7 @@ def _ways(product: "MaskedProduct", skips: Skips, reduction: int) -> "Iterator[E
         yield _one_by_one(product, skips.unstructured, reduction)
 
 
-def _by_modes(product: "MaskedProduct", nm: NmSkips, reduction: int) -> "Iterator[Executed]":
+def _by_modes(product: MaskedProduct, nm: NmSkips, reduction: int) -> Iterator[Executed]:
     modes = tuple(map(Pattern.parse, nm.modes))
     for tensor, mask in product.operands:
         if tensor not in nm.operands or mask.form == "channel":
@@ -81,7 +67,7 @@ def _by_modes(product: "MaskedProduct", nm: NmSkips, reduction: int) -> "Iterato
             fitting = [mode for mode in modes if _holds(mode, mask.pattern)]
             if fitting:
                 mode = min(fitting, key=lambda mode: mode.density)
-                yield Executed(_kept(mode, reduction), f"{mode}")
+                yield Executed(mode.kept_in(reduction) / reduction, f"{mode}")
         elif mask.form == "unstructured" and nm.cover is not None and nm.cover_values is not None:
             yield _covered(mask.density, nm.cover, nm.cover_values, modes, reduction)
 
@@ -95,11 +81,6 @@ def _holds(mode: Pattern, pattern: Pattern) -> bool:
     return pattern.group % mode.group == 0 and mode.kept >= min(pattern.kept, mode.group)
 
 
-def _kept(mode: Pattern, reduction: int) -> float:
-    groups, rest = divmod(reduction, mode.group)
-    return (groups * mode.kept + min(rest, mode.kept)) / reduction
-
-
 def _covered(density: float, over: str, values: int, modes: tuple[Pattern, ...], reduction: int) -> Executed:
     best = 1.0
     for group in {mode.group for mode in modes}:
@@ -109,7 +90,7 @@ def _covered(density: float, over: str, values: int, modes: tuple[Pattern, ...],
     return Executed(best, f"unstructured {density:.3g}, covered by modes over a {over}")
 
 
-def _by_blocks(product: "MaskedProduct", block: BlockSkips, size: int) -> "Iterator[Executed]":
+def _by_blocks(product: MaskedProduct, block: BlockSkips, size: int) -> Iterator[Executed]:
     masks = [mask for _, mask in product.operands]
     if block.output and product.output is not None:
         masks.append(product.output)
@@ -119,7 +100,7 @@ def _by_blocks(product: "MaskedProduct", block: BlockSkips, size: int) -> "Itera
             yield Executed(kept / block.tie, f"blocks of {size} x {size}")
 
 
-def _blocks_kept(mask: "Mask", size: int) -> float | None:
+def _blocks_kept(mask: Mask, size: int) -> float | None:
     """Share of blocks that hold anything; None where zeros of whole channels shorten the product anyway."""
     if mask.form == "channel":
         return None
@@ -128,7 +109,7 @@ def _blocks_kept(mask: "Mask", size: int) -> float | None:
     return 1 - (1 - mask.density) ** (size * size)
 
 
-def _one_by_one(product: "MaskedProduct", skips: UnstructuredSkips, reduction: int) -> Executed:
+def _one_by_one(product: MaskedProduct, skips: UnstructuredSkips, reduction: int) -> Executed:
     masks = {mask.key: mask for _, mask in product.operands if mask.form != "channel"}
     chosen = sorted(masks.values(), key=lambda mask: mask.density)[: skips.operands]
     kept, at_random = 1.0, 1.0

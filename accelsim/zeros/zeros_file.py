@@ -19,37 +19,39 @@ layer and density, or ``traced``, what the trace observed. ``dense`` layers stay
 
 import csv
 import io
-from collections.abc import Iterator
+import zipfile
+import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from numpy.typing import NDArray
+from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.files import FileModel, read_text, validate
+from accelsim.base.overwriting import note_input
 from accelsim.hardware.sourced import parse_yaml
 from accelsim.sparsity.pattern import Pattern
 from accelsim.zeros.masks import TENSORS, Tensor
 
 __all__ = [
-    "FORMAT",
     "FromFile",
     "Global",
     "ZeroEntry",
     "Zeros",
     "ZerosFile",
-    "entries_of",
     "load_zeros",
     "read_densities",
     "read_weights",
     "tensor_and_glob",
 ]
 
-FORMAT = "accelsim-zeros/1"
 FORMS = ("unstructured", "block", "channel", "graph")
 
-Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)]
+_ONE_OR_SEVERAL = WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})
+Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False), _ONE_OR_SEVERAL]
 Density = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -141,6 +143,10 @@ class ZeroEntry(FileModel):
             )
         if not given and not needless:
             raise ValueError("density: missing; give density or sparsity")
+        if ":" in form and self.across != "uniform":
+            raise ValueError(f"across: {form} keeps as much of every layer; other forms are spread")
+        if form == "graph" and self.tensor != "left":
+            raise ValueError(f"tensor: got '{self.tensor}'; a graph is the left factor of a product")
         if (form == "block") != (self.block is not None):
             raise ValueError("block: rows and columns of a block are needed for the form block, and for no other")
         if self.along is not None and ":" not in form:
@@ -149,11 +155,21 @@ class ZeroEntry(FileModel):
             raise ValueError("across: densities spread by layer for weights; other tensors take uniform or traced")
 
     @property
+    def pattern(self) -> Pattern | None:
+        """The pattern of the form N:M."""
+        return Pattern.parse(self.form) if self.form is not None and ":" in self.form else None
+
+    @property
+    def wanted_density(self) -> float:
+        """Share of nonzeros that was asked for."""
+        if self.pattern is not None:
+            return self.pattern.density
+        return 1 - self.sparsity if self.sparsity is not None else (self.density or 1.0)
+
+    @property
     def wanted_sparsity(self) -> float:
         """Share of zeros that was asked for."""
-        if self.form is not None and ":" in self.form:
-            return 1 - Pattern.parse(self.form).density
-        return self.sparsity if self.sparsity is not None else 1 - (self.density or 1.0)
+        return self.sparsity if self.sparsity is not None else 1 - self.wanted_density
 
 
 class ZerosFile(FileModel):
@@ -163,7 +179,8 @@ class ZerosFile(FileModel):
     zeros: Annotated[tuple[ZeroEntry, ...], Field(strict=False, min_length=1)]
 
 
-class Zeros(FileModel):
+@dataclass(frozen=True, slots=True)
+class Zeros:
     """Entries of a file of zeros, and where it is from; files that they name start in its folder."""
 
     source: str
@@ -189,7 +206,7 @@ def load_zeros(path: str | Path) -> Zeros:
     ...     _ = file.write_text(
     ...         "format: accelsim-zeros/1\\nzeros: [{tensor: weight, of: conv, form: unstructured, sparsity: 0.9}]"
     ...     )
-    ...     load_zeros(file).entries[0].wanted_sparsity
+    ...     load_zeros(file).entries[0].sparsity
     0.9
     """
     path = Path(path)
@@ -217,15 +234,27 @@ def read_densities(path: Path) -> dict[str, float]:
     return found
 
 
-def read_weights(path: Path) -> dict[str, "np.ndarray[Any, np.dtype[Any]]"]:
+def read_weights(path: Path) -> dict[str, NDArray[Any]]:
     """Return the arrays of an ``.npz`` file. Raises `InputError` for anything else, pickled objects included."""
+    note_input(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path}: not an .npz file, or a damaged one")
+    with zipfile.ZipFile(path) as archive:
+        return {member.removesuffix(".npy"): _array(path, archive, member) for member in archive.namelist()}
+
+
+def _array(path: Path, archive: zipfile.ZipFile, member: str) -> NDArray[Any]:
+    name = member.removesuffix(".npy")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: no .npz file of arrays ({error})") from None
+        with archive.open(member) as file:
+            array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        raise InputError(f"{path}: entry '{name}': no array of numbers, or a damaged one") from None
+    if array.dtype.kind not in "fiu":
+        raise InputError(f"{path}: entry '{name}': got {array.dtype}; real numbers are needed")
+    return array
 
 
 def tensor_and_glob(text: str) -> tuple[str, str | None]:
@@ -235,9 +264,3 @@ def tensor_and_glob(text: str) -> tuple[str, str | None]:
     if tensor not in TENSORS:
         raise InputError(f"'{tensor}' is no tensor{did_you_mean(tensor, TENSORS)}; allowed: {', '.join(TENSORS)}")
     return tensor, glob.strip() or None
-
-
-def entries_of(zeros: Zeros) -> Iterator[tuple[str, ZeroEntry]]:
-    """Yield the entries with what messages call them."""
-    for index, entry in enumerate(zeros.entries):
-        yield zeros.where(index), entry

@@ -124,6 +124,8 @@ def test_densities_that_the_trace_observed(masks):
 
 PLAIN = "tensor: weight, of: conv, form: unstructured, sparsity: 0.5"
 WRONG = {
+    "dense of nothing": ([PLAIN + ", dense: nope"], "zeros[0].dense: 'nope' matches no operation with a tensor 'weight'"),
+    "aligned with nothing": (["tensor: input, of: conv, form: unstructured, density: 0.5, aligned: [output-gradient of nope]"], "zeros[0].aligned: 'nope' matches no operation with a tensor 'output-gradient'"),
     "nothing": (['tensor: weight, of: "layerx*", form: unstructured, density: 0.5'], "zeros[0].of: 'layerx*' matches no operation with a tensor 'weight'; did you mean 'layer3.0'?"),
     "twice": ([PLAIN, PLAIN], "zeros[1]: the weight of 'prep.0' has zeros of another entry in BP; a tensor has one mask in a stage (name stages with 'in', or say aligned or same-as where it is the same mask)"),
     "copy of nothing": (["tensor: weight-gradient, same-as: weight"], "zeros[0].same-as: 'weight': no entry before it has zeros there"),
@@ -141,6 +143,9 @@ def test_entries_that_cannot_be_put_on_a_trace(masks, tmp_path, case):
 
 
 MALFORMED = {
+    'tensor: weight, of: conv, form: "2:8", across: erk': "across: 2:8 keeps as much of every layer; other forms are spread",
+    "tensor: weight, of: conv, form: graph, edges: 5": "tensor: got 'weight'; a graph is the left factor of a product",
+    "tensor: weight, of: conv, form: unstructured, sparsity: 0.5, acros: erk": "zeros[0].acros: unknown key; did you mean 'across'?; allowed: tensor, of, form, density, sparsity, across, dense, same-as, aligned, in, along, block, edges",
     "tensor: weight, of: conv, form: unstructured, density: 0": "zeros[0].density: got 0; should be greater than 0",
     "tensor: weight, of: conv, form: unstructured, density: 1.5": "zeros[0].density: got 1.5; should be less than or equal to 1",
     "tensor: weight, of: conv, form: unstructered, density: 0.5": "got 'unstructered'; did you mean 'unstructured'?; allowed: N:M, unstructured, block, channel, graph",
@@ -174,6 +179,23 @@ def test_tables_and_arrays_that_do_not_fit(masks, tmp_path):
         with pytest.raises(InputError) as error:
             masks(entry)
         assert str(error.value) == f"{table}: {message}"
+    weights = 'tensor: weight, of: "prep.0", form: unstructured, sparsity: 0.5, across: {global: w.npz}'
+    array = tmp_path / "w.npz"
+    with pytest.raises(InputError) as error:
+        masks(weights)
+    assert str(error.value) == f"{array}: no such file"
+    array.write_text("no archive")
+    with pytest.raises(InputError) as error:
+        masks(weights)
+    assert str(error.value) == f"{array}: not an .npz file, or a damaged one"
+    np.savez(array, **{"prep.0": np.array(["a"])})
+    with pytest.raises(InputError) as error:
+        masks(weights)
+    assert str(error.value) == f"{array}: entry 'prep.0': got <U1; real numbers are needed"
+    np.savez(array, **{"prep.0": np.array([{}])})
+    with pytest.raises(InputError) as error:
+        masks(weights)
+    assert str(error.value) == f"{array}: entry 'prep.0': no array of numbers, or a damaged one"
     np.savez(tmp_path / "w.npz", other=np.ones(3))
     with pytest.raises(InputError, match=r"w.npz: no array for 'prep.0'"):
         masks('tensor: weight, of: "prep.0", form: unstructured, sparsity: 0.5, across: {global: w.npz}')
