@@ -4,7 +4,7 @@ import contextlib
 import gzip
 import json
 import os
-import shutil
+import secrets
 import tempfile
 import typing
 import zlib
@@ -274,19 +274,24 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     refuse_inputs(path)
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        os.close(handle)
-        temporary = Path(name)
+        temporary = _new_file_beside(path)
         try:
             yield temporary
-            mask = os.umask(0)
-            os.umask(mask)
-            temporary.chmod(0o666 & ~mask)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def _new_file_beside(path: Path) -> Path:
+    """Make an empty file beside `path`, with the permissions that files get here: to ask for those is to change them
+    for a moment, for all threads."""
+    while True:
+        found = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(found, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            return found
 
 
 @contextlib.contextmanager
@@ -300,25 +305,18 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     refuse_inputs(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        filled, old = (Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.")) for _ in range(2))
-        try:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as beside:
+            filled, old = Path(beside, "new"), Path(beside, "old")
+            filled.mkdir()
             yield filled
-            mask = os.umask(0)
-            os.umask(mask)
-            filled.chmod(0o777 & ~mask)
             if folder.exists():
                 folder.replace(old)
             try:
                 filled.replace(folder)
             except BaseException:
-                if not folder.exists():
+                if old.exists() and not folder.exists():
                     old.replace(folder)
                 raise
-            shutil.rmtree(old)
-        finally:
-            shutil.rmtree(filled, ignore_errors=True)
-            with contextlib.suppress(OSError):  # it holds what could not be put back
-                old.rmdir()
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from None
 

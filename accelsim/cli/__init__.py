@@ -4,13 +4,16 @@ import importlib
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, cast
 
 import click
 
 from accelsim.base.errors import AccelsimError, did_you_mean
 from accelsim.base.overwriting import keeping_inputs
+from accelsim.base.plugins import PluginWarning
 from accelsim.base.version import __version__
 
 __all__ = ["main"]
@@ -89,6 +92,23 @@ def _ending_as_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextmanager
+def _plugin_warnings_as_lines() -> Iterator[None]:
+    """Within this, what is left out of other packages is said in a line each."""
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, PluginWarning):
+                click.echo(f"warning: {message}", err=True)
+            else:
+                usual(message, category, *place, **more)
+
+        warnings.simplefilter("always", PluginWarning)
+        warnings.showwarning = cast(Any, show)
+        yield
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 2 bad input, 3 infeasible, 130 interrupted or ended.
 
@@ -96,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
-        with keeping_inputs(), _ending_as_interrupted():
+        with keeping_inputs(), _ending_as_interrupted(), _plugin_warnings_as_lines():
             code = _cli.main(args=arguments, prog_name="accelsim", standalone_mode=False)
     except AccelsimError as error:
         for line in str(error).splitlines():
