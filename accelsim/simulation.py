@@ -124,9 +124,19 @@ def simulate_case(
     >>> simulate_case(trace, design, case_of(method="sdgp", pattern="2:4", batch=8)).case
     'sdgp 2:4'
     """
+    _check_kinds(trace, design)
     cache = {} if cache is None else cache
     subject = _Subject(trace, design, load_energy_table(design.energy), trace_identity(trace), cache)
     return _simulated(subject, case, plan, baseline)
+
+
+def _check_kinds(trace: Trace, *designs: Design) -> None:
+    """Raise `InputError` for names where what they name is needed."""
+    for given, kind, load in ((trace, Trace, "load_trace"), *((each, Design, "load_design") for each in designs)):
+        if not isinstance(given, kind):
+            what = kind.__name__.lower()
+            shown = repr(given) if isinstance(given, str) else type(given).__name__
+            raise InputError(f"{what}: got {shown}; what accelsim.{load} returns is needed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +299,7 @@ def plan_step(
         return plan
     if plan is not None:
         tasks = [(task.name, task.stage) for task in read_plan(plan).tasks]
-        return load_plan(plan, lowered(columns=columns_of(tasks, trace)), design)
+        return load_plan(plan, lowered(columns=columns_of(tasks, trace)), design, case.optimizer.name)
     step = in_faster_form(trace, lambda columns: lowered(columns=columns), design, case.optimizer, cache)
     judge = partial(_cycles_of, design=design, optimizer=case.optimizer) if case.engine == "event" else None
     return replace(make_plan(step, design, case.optimizer, cache, judge), made_for=design)

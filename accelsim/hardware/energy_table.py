@@ -1,12 +1,12 @@
 """Energy tables: picojoules per event and static power, each with source, confidence and plausible range."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from accelsim.base.files import packaged_names, shipped_or_file
-from accelsim.hardware.sourced import SourcedModel, load_sourced
+from accelsim.hardware.sourced import SourcedModel, leaf_paths, load_sourced
 
 __all__ = ["EnergyTable", "energy_table_names", "load_energy_table"]
 
@@ -27,6 +27,12 @@ class EnergyTable(SourcedModel):
     pj_per_vector_element: Picojoules = Field(description="one element read or written by the vector unit")
     pj_per_dram_byte: Picojoules = Field(description="one byte to or from DRAM")
     static_w: Annotated[float, Field(ge=0, le=1e6)] = Field(description="power drawn whatever happens")
+
+    @model_validator(mode="after")
+    def _check_takes_energy(self) -> Self:
+        if not any(getattr(self, path) for path in leaf_paths(type(self))):
+            raise ValueError("every value is 0: a step would take no energy")
+        return self
 
 
 def energy_table_names() -> list[str]:

@@ -167,11 +167,15 @@ SECTIONS = ("array", "buffers", "precision", "resources", "sore", "vector", "wuv
 """Sections of a design that the estimate reads: designs that are equal in these take the same."""
 
 
-@cache
 def load_fpga_costs(name_or_path: str | Path = "vitis_hls") -> FpgaCosts:
     """Return shipped unit costs by name, or the ones in a YAML file. Raises `InputError` listing every error."""
     shipped = packaged_names("hw_configs/fpga", (".yaml",))
     return load_sourced(FpgaCosts, shipped_or_file(name_or_path, shipped, "table of FPGA costs"))
+
+
+@cache
+def _shipped_costs() -> FpgaCosts:
+    return load_fpga_costs()
 
 
 def has_device(design: Design) -> bool:
@@ -200,7 +204,7 @@ def estimate_resources(design: Design, costs: FpgaCosts | None = None) -> Resour
     Where the device's DSPs or UltraRAMs are not stated, there are enough DSPs and no UltraRAM. `costs` are the shipped
     ones unless given.
     """
-    costs = load_fpga_costs() if costs is None else costs
+    costs = _shipped_costs() if costs is None else costs
     arithmetic = _place_adders(_arithmetic(design, costs), design.resources.dsp)
     return ResourceUse(units=(*arithmetic, *_logic(design, costs), *_buffers(design, costs)))
 

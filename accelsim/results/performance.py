@@ -74,7 +74,9 @@ def make_result(
 
 
 def _of_plan(plan: "Plan", design: Design) -> Iterator[Note]:
-    """Yield how the design differs from the one that a plan was made for."""
+    """Yield how the step and the design differ from those that a plan was made for."""
+    if plan.made_under:
+        yield Note(operation=None, stage=None, text=f"the plan was made for {plan.made_under}")
     apart = () if plan.made_for is None else differences(plan.made_for, design)
     if plan.made_for is not None and apart:
         words = ", ".join(f"{path} {there} (here {here})" for path, there, here in apart)
