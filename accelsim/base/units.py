@@ -1,8 +1,9 @@
 """Powers of ten and two, and the only number formatting that users see."""
 
-__all__ = ["GIGA", "JOULES_PER_WH", "KIBI", "MEBI", "MEGA", "MICRO", "PICO", "TERA", "show", "show_duration"]
+__all__ = ["GIGA", "JOULES_PER_WH", "KIBI", "MEBI", "MEGA", "MICRO", "NANO", "PICO", "TERA", "show", "show_duration"]
 
 PICO = 1e-12
+NANO = 1e-9
 MICRO = 1e-6
 MEGA = 1e6
 GIGA = 1e9

@@ -64,6 +64,8 @@ def _show(found: "Accuracy", *, shipped: bool) -> None:
     out.print(table)
     if found.signs is not None:
         out.print(f"  {found.signs}", soft_wrap=True)
+    if found.band is not None:
+        out.print(f"  {found.band}", soft_wrap=True)
     for reason, count in found.reasons.items():
         out.print(escape(f"  unsupported: {count} {'row' if count == 1 else 'rows'} of {reason}"), soft_wrap=True)
     out.print()

@@ -39,6 +39,11 @@ _BUSY = 0.2
 @click.option("--quick", is_flag=True, help="A few kernels and short samples: seconds, and less certain.")
 @click.option("--again", is_flag=True, help="Discard the measurements of an earlier run instead of going on with them.")
 @click.option(
+    "--session",
+    is_flag=True,
+    help="Then the training steps of `--train` resnet50, bert_layer and gpt2_layer, too: some 5 minutes on a GPU.",
+)
+@click.option(
     "--peak",
     "peaks",
     multiple=True,
@@ -77,6 +82,7 @@ def calibrate_command(
     framework: str | None,
     quick: bool,
     again: bool,
+    session: bool,
     peaks: Sequence[str],
     settings: Sequence[str],
     facts: str | None,
@@ -95,26 +101,42 @@ def calibrate_command(
     appended to DIR/NAME.training.csv, in the columns that accelsim validate throughput reads, and shown beside the
     estimate if DIR/NAME.yaml is there.
 
+    With --session both are done in one go, for a GPU that is lent for minutes; NAME.sparse.csv then has the 2:4
+    products in the columns of accelsim validate sparse-gemm, and NAME.md what was measured beside its estimate.
+
     What is done with CUDA has not run on a GPU yet; its tests simulate one.
 
     \b
     accelsim calibrate -o DIR --set power.idle_w=25 --set power.peak_w=165
     accelsim calibrate --device cuda -o DIR --name h200 --facts h200
+    accelsim calibrate --device cuda -o DIR --name h200 --facts h200 --session
     accelsim calibrate --device cuda -o DIR --name h200 --train resnet50 --batch 256 --amp --channels-last
     """
     folder = check_folder(output)
     assert folder is not None
     if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise InputError(f"--name {name}: letters, digits, '.', '_' and '-' are allowed")
-    about_kernels = {"--quick": quick, "--again": again, "--peak": peaks, "--set": settings, "--facts": facts}
+    about_kernels = {
+        "--quick": quick,
+        "--again": again,
+        "--session": session,
+        "--peak": peaks,
+        "--set": settings,
+        "--facts": facts,
+    }
     about_training = {"--batch": batch, **{_OPTIONS.get(key, f"--{key}"): value for key, value in training.items()}}
     if train is None:
         _refuse(about_training, "needs --train")
         options = _words({"--device": device, "--framework": framework, "--name": name, **about_kernels})
-        _measure_kernels(
-            folder, name, _opened(device, framework), facts, peaks, settings, quick=quick, again=again,
+        if session and framework == "numpy":
+            raise InputError("--session: a training step needs torch, --framework is numpy")
+        opened = _opened(device, framework)
+        measured = _measure_kernels(
+            folder, name, opened, facts, peaks, settings, quick=quick, again=again,
             command=shlex.join(["accelsim", "calibrate", "-o", output, *options]),
         )  # fmt: skip
+        if session:
+            _finish_session(folder, name or _file_name(opened.name), device, measured, quick=quick)
     else:
         _refuse(about_kernels, "not with --train")
         if framework == "numpy":
@@ -163,7 +185,7 @@ def _measure_kernels(
     quick: bool,
     again: bool,
     command: str,
-) -> None:
+) -> "list[Measurement]":
     """Measure what is not measured yet, then write what all measurements say."""
     from accelsim.base.files import write_atomically
     from accelsim.calibration.behaviour import calibrate
@@ -200,6 +222,36 @@ def _measure_kernels(
     written = [*files, journal.name, *_write_residuals(folder, identity.name, measured)]
     _show_notes(measured, left_out)
     click.echo(f"written: {', '.join(str(folder / file) for file in written)}")
+    return measured
+
+
+_SESSION = {"resnet50": 256, "bert_layer": 256, "gpt2_layer": 64}
+"""Networks that a session trains, and their batches on a GPU; elsewhere and with --quick a batch is a 32nd of it."""
+
+
+def _finish_session(folder: Path, name: str, device: str, measured: "Sequence[Measurement]", *, quick: bool) -> None:
+    """Measure the training steps of a session and write its rows and its report."""
+    from accelsim.base.files import read_text, write_atomically
+    from accelsim.calibration.session_report import session_text
+    from accelsim.calibration.shared_rows import sparse_rows_text
+
+    (folder / f"{name}.training.csv").unlink(missing_ok=True)
+    small = quick or device == "cpu"
+    for network, batch in _SESSION.items():
+        _measure_training(
+            folder, name, network, device, max(1, batch // 32) if small else batch, amp=True, tf32=False,
+            channels_last=True, compiled=False, steps=3 if small else 20, inputs=(), loss=None,
+        )  # fmt: skip
+    rows = sparse_rows_text(measured, name)
+    paths = [folder / f"{name}.{ending}" for ending in ("sparse.csv", "md")]
+    write_atomically(paths[0], rows)
+    training = list(csv.DictReader(StringIO(read_text(folder / f"{name}.training.csv"))))
+    residuals = folder / f"{name}.residuals.csv"
+    products = list(csv.DictReader(StringIO(read_text(residuals)))) if residuals.exists() else []
+    write_atomically(
+        paths[1], session_text(name, measured, training, _estimates(folder / f"{name}.yaml", training), products)
+    )
+    click.echo(f"written: {', '.join(map(str, paths))}")
 
 
 def _write_residuals(folder: Path, name: str, measured: "Sequence[Measurement]") -> list[str]:
@@ -377,21 +429,41 @@ def _measure_training(
 
 def _show_estimate(platform: Path, network: "Network", setting: "TrainingSetting", measured: float) -> None:
     """Print the estimate beside the measurement, if the machine was calibrated and the network has a shipped trace."""
+    found = _estimated(
+        platform, network.model, network.input, network.unit, batch=setting.batch, optimizer=network.optimizer,
+        precision=setting.precision.lower(), channels_last=setting.channels_last, compiled=setting.compiled,
+    )  # fmt: skip
+    if found is not None:
+        error = found / measured - 1
+        click.echo(f"estimate with {platform}: {found:.5g} {network.unit}, {error:+.1%} off the measurement")
+
+
+def _estimated(platform: Path, model: str, given: str, unit: str, **how: Any) -> float | None:
+    """Samples per second of a step by the estimate; None where there is no platform or no trace to estimate it with."""
     from accelsim.workload.measured import trace_for
 
-    name = trace_for(network.model, network.input, network.unit)
+    name = trace_for(model, given, unit)
     if name is None or not platform.exists() or find_spec("numba") is None:
-        return
+        return None
     from accelsim.hardware.platform import load_platform
     from accelsim.platforms.estimate import estimate
     from accelsim.workload.trace import load_trace
 
-    found = estimate(
-        load_trace(name), load_platform(platform), batch=setting.batch, optimizer=network.optimizer,
-        precision=setting.precision.lower(), channels_last=setting.channels_last, compiled=setting.compiled,
-    )  # fmt: skip
-    error = found.samples_per_s / measured - 1
-    click.echo(f"estimate with {platform}: {found.samples_per_s:.5g} {network.unit}, {error:+.1%} off the measurement")
+    return estimate(load_trace(name), load_platform(platform), **how).samples_per_s
+
+
+def _estimates(platform: Path, training: Sequence[Mapping[str, str]]) -> list[float | None]:
+    """The estimates of the steps of a session, which are in mixed precision and in the layout of matrix units."""
+    from accelsim.calibration.devices.training_steps import NETWORKS
+
+    optimizers = {network.model: network.optimizer for network in NETWORKS.values()}
+    return [
+        _estimated(
+            platform, row["model"], row["input"], row["unit"], batch=int(row["batch_per_device"]),
+            optimizer=optimizers[row["model"]], precision=row["precision"].lower(), channels_last=True,
+        )
+        for row in training
+    ]  # fmt: skip
 
 
 def _own_network(target: str, inputs: Sequence[str], loss: str | None) -> "Network":

@@ -21,6 +21,7 @@ __all__ = [
     "PRECISIONS",
     "Behaviour",
     "Platform",
+    "Products",
     "behaviour_names",
     "find_platform",
     "load_behaviour",
@@ -148,11 +149,30 @@ class Platform(SourcedModel):
         return tuple(item.path for item in self.provenance if item.confidence == "recalled")
 
 
+Nanoseconds = Annotated[float, Field(ge=0, le=1e6)]
+Gain = Annotated[float, Field(gt=0, le=10)]
+
+
+class Products(FileModel):
+    """Products alone of one width of operands, by the best kernel that a library has, dense and with a 2:4 weight."""
+
+    efficiency: Efficiency = Field(description="share of the peak that the best kernel of a large GEMM reaches")
+    kernel_us: Microseconds = Field(description="time of the smallest such kernel")
+    depth_ns: Nanoseconds = Field(description="what each element of k adds, however small the result")
+    sparse_gain: Gain = Field(description="rate of large 2:4 GEMMs relative to dense ones")
+    sparse_kernel_us: Annotated[float, Field(ge=-1e3, le=1e6)] = Field(
+        description="what a 2:4 GEMM takes on top; below 0 where it starts faster"
+    )
+    sparse_depth_ns: Nanoseconds = Field(description="`depth_ns` of a 2:4 GEMM")
+
+
 class Behaviour(SourcedModel):
     """How a family of platforms uses its peak rates; see `accelsim.platforms.kernel_time` for the equations.
 
-    The first ten values describe kernels within a training step of a framework, the next four products alone, run by
-    the best kernel that a library has, the last two what 2:4 changes in either.
+    The values down to `tensorflow2_factor` describe kernels within a training step of a framework, those from
+    `product_efficiency` products alone, run by the best kernel that a library has, in 16 bits or more; `fp8` and `int8`
+    the same in 8 bits, where that is known. What has a default need not be stated: the default leaves its effect out.
+    `throughput_error` and `gain_error` say how far estimates have to be expected to be off.
     """
 
     format: Literal["accelsim-behaviour/1"]
@@ -164,28 +184,76 @@ class Behaviour(SourcedModel):
     tf32_efficiency: Efficiency = Field(description="the same for TF32")
     fp32_efficiency: Efficiency = Field(description="the same without matrix units")
     conv_factor: Share = Field(description="rate of a convolution relative to a GEMM of its size")
-    winograd_gain: Annotated[float, Field(ge=1, le=4)] = Field(
-        description="rate of 3 x 3 convolutions without matrix units relative to others: fewer multiplications"
-    )
-    direct_share: Share = Field(
-        description="rate of grouped convolutions without matrix units, relative to a GEMM there"
-    )
     pj_per_operation: Annotated[float, Field(gt=0, le=1e3)] = Field(
         description="dynamic energy of an operation on matrix units at FP16; with the power limit it caps their rate"
     )
     memory_efficiency: Share = Field(description="share of the bandwidth that kernels bound by memory reach")
     kernel_us: Microseconds = Field(description="time of the smallest kernel on the device")
     host_us: Microseconds = Field(description="time until the host has issued one more kernel, without graphs")
+    winograd_gain: Annotated[float, Field(ge=1, le=4)] = Field(
+        description="rate of 3 x 3 convolutions without matrix units relative to others: fewer multiplications"
+    )
+    direct_share: Share = Field(
+        description="rate of grouped convolutions without matrix units, relative to a GEMM there"
+    )
+    depthwise_share: Share | None = Field(
+        default=None, description="the same of convolutions with a group per channel; null: as `direct_share`"
+    )
+    channels_last_gain: Gain = Field(
+        default=1.0, description="rate of convolutions on matrix units in the layout that they want, beside others"
+    )
+    tf32_conv_gain: Gain = Field(default=1.0, description="`conv_factor` in TF32 relative to 16 bits")
+    fp32_conv_gain: Gain = Field(default=1.0, description="`conv_factor` without matrix units relative to 16 bits")
+    tf32_layout_share: Gain = Field(
+        default=1.0, description="bytes that a TF32 convolution moves to change the layout, relative to 16 bits"
+    )
+    activation_passes: Gain = Field(
+        default=1.0, description="bytes of activations that nothing fuses, relative to one kernel each"
+    )
+    early_factor: Gain = Field(
+        default=1.0, description="host time per kernel with frameworks of 2017, beside later ones"
+    )
+    tensorflow2_factor: Gain = Field(default=1.0, description="time of a step with TensorFlow 2, beside others")
     product_efficiency: Efficiency = Field(description="share of the peak that the best kernel of a large GEMM reaches")
     product_memory_efficiency: Share = Field(description="share of the bandwidth that it reaches where memory binds it")
     product_kernel_us: Microseconds = Field(description="time of the smallest such kernel")
+    product_depth_ns: Nanoseconds = Field(default=0.0, description="what each element of k adds to it")
     cache_gain: Annotated[float, Field(ge=1, le=20)] = Field(
         description="bandwidth of the last-level cache relative to that of memory"
     )
-    sparse_gain: Annotated[float, Field(ge=1, le=2)] = Field(
-        description="rate of large 2:4 GEMMs relative to dense ones, of at most 2; 1 where the platform has none"
+    cache_share: Annotated[float, Field(gt=0, le=4)] = Field(
+        default=0.5, description="what products move stays in the last-level cache up to this share of it"
     )
-    sparse_kernel_us: Microseconds = Field(description="what a 2:4 GEMM takes on top")
+    sparse_gain: Gain = Field(
+        description="rate of large 2:4 GEMMs relative to dense ones; 1 where the platform has none"
+    )
+    sparse_kernel_us: Annotated[float, Field(ge=-1e3, le=1e6)] = Field(
+        description="what a 2:4 GEMM takes on top; below 0 where it starts faster"
+    )
+    sparse_depth_ns: Nanoseconds = Field(default=0.0, description="`product_depth_ns` of a 2:4 GEMM")
+    sparse_reread: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0, description="share of a 2:4 weight beyond the cache that is read again for each 128 rows of m"
+    )
+    fp8: Products | None = Field(default=None, description="products in FP8; null: as in 16 bits")
+    int8: Products | None = Field(default=None, description="products in INT8; null: as in 16 bits")
+    throughput_error: Annotated[float, Field(gt=0, le=100)] | None = Field(
+        default=None, description="relative error of a training throughput that most rows stay within; null: not known"
+    )
+    gain_error: Annotated[float, Field(gt=0, le=100)] | None = Field(
+        default=None, description="the same of the gain of a 2:4 product"
+    )
+
+    def products(self, arithmetic: str) -> Products:
+        """Return the values of products of an arithmetic type."""
+        own = {"fp8": self.fp8, "int8": self.int8}.get(arithmetic)
+        return own or Products.model_construct(
+            efficiency=self.product_efficiency,
+            kernel_us=self.product_kernel_us,
+            depth_ns=self.product_depth_ns,
+            sparse_gain=self.sparse_gain,
+            sparse_kernel_us=self.sparse_kernel_us,
+            sparse_depth_ns=self.sparse_depth_ns,
+        )
 
 
 def platform_names() -> list[str]:

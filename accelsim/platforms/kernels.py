@@ -72,7 +72,8 @@ class Software:
     `precision`: fp32, tf32 (products only), fp16 (everything), amp or bf16 (products and activations in 16 bits, master
     weights in FP32). `channels_last`: the layout that matrix units want; without it 16-bit and TF32 convolutions
     transpose what they read and write. `compiled`: elementwise work fused and the step issued as a graph.
-    `fused_update`: one kernel updates all weights. `optimizer` None: FF, BP and WU alone.
+    `fused_update`: one kernel updates all weights. `optimizer` None: FF, BP and WU alone. `stack`: TensorFlow 2, a
+    framework of 2017, or any other.
     """
 
     precision: Literal["fp32", "tf32", "fp16", "amp", "bf16"] = "amp"
@@ -80,6 +81,7 @@ class Software:
     compiled: bool = False
     fused_update: bool = True
     optimizer: Optimizer | None = None
+    stack: Literal["current", "tensorflow2", "early"] = "current"
 
     @property
     def element_bytes(self) -> int:
@@ -106,9 +108,10 @@ class Kernels:
     """The kernels of a step, one entry each in every array.
 
     `m`, `n`, `k`, `copies`: that many products of that size, 0 where a kernel is none. `flops`: operations of all of
-    them without padding. `bytes`: distinct bytes read and written. `launches`: kernels that are issued.
-    `pruned`: one operand has an N:M pattern; `sparse`: it runs as 2:4. `spatial`: convolutions; `winograd`: those that
-    Winograd's algorithm suits.
+    them without padding. `bytes`: distinct bytes read and written, `layout_bytes` of them to change a layout.
+    `launches`: kernels that are issued. `pruned`: one operand has an N:M pattern; `sparse`: it runs as 2:4. `spatial`:
+    convolutions; `winograd`: those that Winograd's algorithm suits; `depthwise`: those with a group per channel.
+    `activation`: elementwise nonlinear functions.
     """
 
     operations: tuple[str, ...]
@@ -119,11 +122,14 @@ class Kernels:
     copies: Floats
     flops: Floats
     bytes: Floats
+    layout_bytes: Floats
     launches: Floats
     pruned: Flags
     sparse: Flags
     spatial: Flags
     winograd: Flags
+    depthwise: Flags
+    activation: Flags
 
     def __len__(self) -> int:
         return len(self.operations)
@@ -141,22 +147,27 @@ class _KernelRow(NamedTuple):
     k: float = 0.0
     copies: float = 0.0
     flops: float = 0.0
+    layout_bytes: float = 0.0
     pruned: bool = False
     sparse: bool = False
     spatial: bool = False
     winograd: bool = False
+    depthwise: bool = False
+    activation: bool = False
 
 
 def kernels_of(trace: Trace, step: Step, software: Software, *, matrix_units: bool = True) -> Kernels:
     """Return the kernels of `step`, which was lowered from `trace`."""
     rows = list(_rows(trace, step, software, matrix_units))
-    numbers = np.array([row[2:9] for row in rows], dtype=np.float64).reshape(-1, 7).T
-    pruned, sparse, spatial, winograd = np.array([row[9:] for row in rows], dtype=np.bool_).reshape(-1, 4).T
-    moved, launches, m, n, k, copies, flops = numbers
+    numbers = np.array([row[2:10] for row in rows], dtype=np.float64).reshape(-1, 8).T
+    flags = np.array([row[10:] for row in rows], dtype=np.bool_).reshape(-1, 6).T
+    moved, launches, m, n, k, copies, flops, layout_bytes = numbers
+    pruned, sparse, spatial, winograd, depthwise, activation = flags
     return Kernels(
         operations=tuple(row.operation for row in rows),
         stages=tuple(row.stage for row in rows),
         bytes=moved,
+        layout_bytes=layout_bytes,
         launches=launches,
         m=m,
         n=n,
@@ -167,6 +178,8 @@ def kernels_of(trace: Trace, step: Step, software: Software, *, matrix_units: bo
         sparse=sparse,
         spatial=spatial,
         winograd=winograd,
+        depthwise=depthwise,
+        activation=activation,
     )
 
 
@@ -202,7 +215,13 @@ def _rows(trace: Trace, step: Step, software: Software, matrix_units: bool) -> I
 
 def _vector(operation: Vector, moved: float, fused: frozenset[str]) -> _KernelRow:
     half = operation.name in fused
-    return _KernelRow(operation.name, Stage.VECTOR, moved * (0.5 if half else 1.0), 0.0 if half else 1.0)
+    return _KernelRow(
+        operation=operation.name,
+        stage=Stage.VECTOR,
+        bytes=moved * (0.5 if half else 1.0),
+        launches=0.0 if half else 1.0,
+        activation=operation.kind == "activation",
+    )
 
 
 def _sums_of_gradients(trace: Trace, batch: int, width: int, fused: frozenset[str]) -> Iterator[_KernelRow]:
@@ -237,14 +256,16 @@ def _product(group: Sequence[Gemm], operation: Operation, batch: int, width: int
     if sparse and first.w_operand is not Operand.WEIGHT:
         moved += weight * (1 + compact_share(width))
         launches += 1.0
+    layout = 0.0
     if spatial and transposes:
         # the two that are activations, there and back
-        moved += 2.0 * (operand + (weight if first.stage is Stage.WU else result))
+        layout = 2.0 * (operand + (weight if first.stage is Stage.WU else result))
         launches += 2.0
     return _KernelRow(
         operation=first.operation,
         stage=first.stage,
-        bytes=moved * width,
+        bytes=(moved + layout) * width,
+        layout_bytes=layout * width,
         launches=launches,
         m=m,
         n=n,
@@ -255,6 +276,7 @@ def _product(group: Sequence[Gemm], operation: Operation, batch: int, width: int
         sparse=sparse,
         spatial=spatial,
         winograd=_suits_winograd(operation),
+        depthwise=isinstance(operation, Conv) and 1 < operation.groups == operation.in_channels,
     )
 
 

@@ -10,7 +10,7 @@ from accelsim.base.units import GIGA, MICRO
 from accelsim.hardware.platform import Behaviour
 from accelsim.lowering.builder import lower
 from accelsim.lowering.tasks import Step
-from accelsim.platforms.kernel_time import pair_seconds, step_seconds
+from accelsim.platforms.kernel_time import pair_seconds, step_seconds, unit_seconds
 from accelsim.platforms.kernels import Floats, Kernels, kernels_of
 from accelsim.platforms.memory import largest_batch
 from accelsim.platforms.published_rows import SparseCase, ThroughputCase
@@ -35,11 +35,15 @@ DENSE = _DenseTarget()
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PreparedThroughput:
-    """A measured training throughput with the kernels of its step and the batch that was measured or assumed."""
+    """A measured training throughput with the kernels of its step and the batch that was measured or assumed.
+
+    `unit`: see `accelsim.platforms.kernel_time.unit_seconds`.
+    """
 
     case: ThroughputCase
     batch: int
     kernels: Kernels
+    unit: Floats
 
     def predict(self, behaviour: Behaviour) -> float:
         """Return what the row would measure, in its unit."""
@@ -48,7 +52,9 @@ class PreparedThroughput:
             "tokens/s": float(self.batch * _trace(self.case.trace).input_shapes[0][0]),
             "operations/s": float(self.kernels.flops.sum()),
         }[self.case.unit]
-        return done / step_seconds(self.kernels, self.case.platform, behaviour, self.case.software).step_s
+        case = self.case
+        times = step_seconds(self.kernels, case.platform, behaviour, case.software, unit=self.unit)
+        return done / (times.step_s * case.fill)
 
 
 def prepare(case: ThroughputCase) -> PreparedThroughput:
@@ -61,7 +67,7 @@ def prepare(case: ThroughputCase) -> PreparedThroughput:
     kernels = kernels_of(
         trace, _dense_step(case.trace, batch), case.software, matrix_units=platform.compute.matrix_units
     )
-    return PreparedThroughput(case=case, batch=batch, kernels=kernels)
+    return PreparedThroughput(case=case, batch=batch, kernels=kernels, unit=unit_seconds(kernels, platform))
 
 
 @cache

@@ -37,6 +37,20 @@ ROUND_BEHAVIOUR = {
     "cache_gain": 1.0,
     "sparse_gain": 2.0,
     "sparse_kernel_us": 0.0,
+    "depthwise_share": None,
+    "channels_last_gain": 1.0,
+    "tf32_conv_gain": 1.0,
+    "fp32_conv_gain": 1.0,
+    "tf32_layout_share": 1.0,
+    "activation_passes": 1.0,
+    "early_factor": 1.0,
+    "tensorflow2_factor": 1.0,
+    "product_depth_ns": 0.0,
+    "cache_share": 0.5,
+    "sparse_depth_ns": 0.0,
+    "sparse_reread": 0.0,
+    "fp8": None,
+    "int8": None,
 }
 
 
@@ -51,7 +65,7 @@ def round_platform(**changes: object) -> Platform:
     return base.model_copy(update={**update, **changes})
 
 
-def round_behaviour(**changes: float) -> Behaviour:
+def round_behaviour(**changes: object) -> Behaviour:
     """A behaviour that reaches every peak and adds nothing."""
     return load_behaviour("ampere_server").model_copy(update={**ROUND_BEHAVIOUR, **changes})
 

@@ -68,7 +68,7 @@ class LeftOut:
     reason: str
 
 
-_SQUARES = {"cpu": (64, 128, 256, 512, 1024, 2048, 4096), "gpu": (64, 256, 512, 1024, 2048, 4096, 8192)}
+_SQUARES = {"cpu": (64, 128, 256, 512, 1024, 2048, 4096), "gpu": (64, 256, 512, 1024, 2048, 4096, 8192, 12288)}
 _OTHER_GEMMS = {
     "cpu": ((64, 2048, 2048), (512, 768, 768), (512, 3072, 768), (512, 768, 3072), (1000, 1000, 1000),
             (2048, 2048, 512), (3136, 256, 64), (784, 512, 1152)),
@@ -81,6 +81,8 @@ _CONVS = {"cpu": 4, "gpu": 64}
 """Images of a batch; the layers are those of a ResNet."""
 GROUPS = 32
 """Groups of a grouped convolution, as in ResNeXt."""
+_LARGEST_PAIR = (12288, 12288, 12288)
+"""A dense and a 2:4 GEMM of 3.7 TFLOP, beside those down to 0.1 GFLOP."""
 _SPARSE_ROWS, _SPARSE_WEIGHTS = (64, 256, 1024, 4096, 16384), ((1024, 1024), (4096, 4096), (11008, 4096))
 _CACHES_OF_STREAM = 16
 """How much larger than the last-level cache the largest memory-bound kernel is, so that the cache hardly helps it."""
@@ -99,6 +101,7 @@ def tasks_for(device: Device, facts: Mapping[str, SourcedValue], *, quick: bool)
     convs = _convolutions(_CONVS[device.kind], quick) if device.convolutions else []
     rows, weights = (_SPARSE_ROWS[::2], _SPARSE_WEIGHTS[1:2]) if quick else (_SPARSE_ROWS, _SPARSE_WEIGHTS)
     pairs = [(m, n, k) for m in rows for n, k in weights] if device.sparse else []
+    pairs += [_LARGEST_PAIR] if device.sparse and not quick else []
     for precision in device.precisions:
         sparse = pairs if precision == "fp16" else []
         dense = {*shapes, *((m, n, k) for m, n, k, _ in convs), *sparse}

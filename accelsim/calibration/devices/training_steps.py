@@ -75,11 +75,25 @@ def _text(function: str, model: str, length: int, words: int, task: str) -> Netw
     )  # fmt: skip
 
 
+def summed(out: Tensor) -> Tensor:
+    """Return the sum of an output: a loss for a layer alone, which costs next to nothing."""
+    return out.float().sum()
+
+
+def _layer(function: str, model: str, length: int) -> Network:
+    return Network(
+        target=f"transformers.py:{function}", inputs=(Input(shape=(length, 1024)),), model=model,
+        input=f"synthetic seq {length}", unit="seq/s", optimizer="adam", loss=summed,
+    )  # fmt: skip
+
+
 NETWORKS: Mapping[str, Network] = {
     "resnet18": _image("resnet18_imagenet", "ResNet-18"),
     "resnet50": _image("resnet50_imagenet", "ResNet-50 v1.5"),
     "bert_base": _text("bert_base", "BERT-Base", 128, 30522, "classification"),
     "gpt2": _text("gpt2", "GPT-2 small", 1024, 50257, "language modelling"),
+    "bert_layer": _layer("bert_large_layer", "BERT-large layer", 128),
+    "gpt2_layer": _layer("gpt2_medium_layer", "GPT-2 medium layer", 512),
 }
 """Networks by short name; targets are relative to the shipped ``workloads/models``."""
 
