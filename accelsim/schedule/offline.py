@@ -4,8 +4,10 @@
 which the step was lowered. `optimal` decides more. Where one task runs after another each part is exact: where a
 compact copy is generated (the cost of a weight is that of its update and of the GEMMs that read it, so weights are
 decided one by one), and what stays on the chip from a task to the next (a shortest path over the tasks, as neighbours
-share the room). With overlap these and two orders of the tasks make a few plans; a judge that runs them picks the
-fastest, the greedy one among them. `accelsim.schedule.bounds` says how far from the best any plan can be.
+share the room). With overlap these, the mappings that are best at half of the bandwidth (as others share the DRAM) and
+two orders of the tasks make a few plans; a judge that runs them picks the fastest, the greedy one among them.
+`accelsim.schedule.bounds` says how far from the best any plan can be. In which way each product runs is decided before
+(`accelsim.schedule.fastest_ways`).
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -47,7 +49,8 @@ def make_plan(
     if design.schedule.scheduler == "optimal":
         ahead = scheduler.best_ahead() if design.schedule.pregenerate else frozenset()
         best = scheduler.plan(ahead, overlap=overlap, keep=True)
-        plans = [*plans, best, *map(scheduler.by_longest_path, (*plans, best))] if overlap else [best]
+        plans = scheduler.tried_together(plans[0], best) if overlap else [best]
+    plans = [plan for at, plan in enumerate(plans) if plan not in plans[:at]]
     chosen = min(plans, key=judge) if judge is not None and len(plans) > 1 else plans[0]
     return replace(chosen, evaluated=scheduler.searcher.evaluated, pruned=scheduler.searcher.pruned)
 
@@ -101,7 +104,7 @@ class _Scheduler:
     """Plans of a step, and the choices that make them."""
 
     def __init__(self, step: Step, design: Design, optimizer: Optimizer, searcher: Searcher) -> None:
-        self.step, self.design, self.searcher = step, design, searcher
+        self.step, self.design, self.optimizer, self.searcher = step, design, optimizer, searcher
         self.costs = TaskCosts(step, design, optimizer, searcher)
         self.readers = readers_of(step)
 
@@ -110,6 +113,20 @@ class _Scheduler:
         plan = _outline(self.step, ahead, self.readers, self.design, overlap=overlap)
         plan = replace(plan, resident=self._best_resident(plan)) if keep else plan
         return replace(plan, mappings=self._mappings(plan, kept_edges(plan, self.design)))
+
+    def tried_together(self, greedy: Plan, best: Plan) -> list[Plan]:
+        """Return the plans that are tried where units overlap, the greedy one first."""
+        plans = [greedy, best, self.for_shared_dram(best)]
+        return [*plans, *map(self.by_longest_path, plans)]
+
+    def for_shared_dram(self, plan: Plan) -> Plan:
+        """Return a plan with the mappings that are best while another unit takes half of the DRAM all the time."""
+        efficiency = self.design.dram.efficiency / 2
+        dram = self.design.dram.model_copy(update={"efficiency": efficiency})
+        shared = _Scheduler(
+            self.step, self.design, self.optimizer, Searcher(self.design.model_copy(update={"dram": dram}))
+        )
+        return replace(plan, mappings=shared._mappings(plan, kept_edges(plan, self.design)))
 
     def by_longest_path(self, plan: Plan) -> Plan:
         """Return a plan with its tasks ordered by list scheduling."""

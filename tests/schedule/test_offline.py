@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 import accelsim as acs
 from accelsim.engines.closed_form import run as closed_form
+from accelsim.engines.event import run as event
 from accelsim.hardware.sourced import override
 from accelsim.lowering.builder import lower
+from accelsim.lowering.case import case_of
 from accelsim.lowering.optimizers import find_optimizer
 from accelsim.lowering.tasks import Gemm, Generation, Stage, Update
 from accelsim.schedule.bounds import TaskCost, lower_bound
@@ -19,6 +21,7 @@ from accelsim.schedule.mapping import Searcher
 from accelsim.schedule.offline import _Scheduler, kept_edges, make_plan
 from accelsim.schedule.overlap import Unit, list_schedule, unit_of, waits_of
 from accelsim.schedule.plan import copies_of, readers_of
+from accelsim.simulation import plan_step
 from accelsim.sparsity.methods import find_method
 
 SGD = find_optimizer("sgd")
@@ -203,3 +206,21 @@ def test_the_bound_sees_that_backward_work_starts_late():
     assert lower_bound(costs, after) == (45, "B")
     assert lower_bound([], []) == (0, "longest path")
     assert lower_bound([TaskCost(least=7, busy={"A": 2})], [()]) == (7, "longest path")
+
+
+def test_the_judge_also_sees_mappings_for_half_of_the_dram():
+    """Where units share a narrow DRAM, mappings with less traffic make a step faster than those best one by one."""
+    sizes = dict.fromkeys(("buffers.x_bytes", "buffers.w_bytes", "buffers.y_bytes"), 262144)
+    design = acs.load_design("sat_vcu1525", {"schedule.scheduler": "optimal", "dram.bandwidth_gb_per_s": 10, **sizes})
+    trace, sgd, seen = acs.load_trace("resnet9_cifar10"), find_optimizer("sgd"), []
+    step = plan_step(trace, design, case_of(batch=64)).step
+
+    def judge(plan):
+        seen.append((event(plan, design, sgd).cycles, plan.mappings))
+        return seen[-1][0]
+
+    make_plan(step, design, sgd, None, judge)
+    best = min(seen, key=lambda item: item[0])
+    alone = min(cycles for cycles, mappings in seen if mappings != best[1])
+    assert len({mappings for _, mappings in seen}) == 2
+    assert best[0] * 1.05 < alone
