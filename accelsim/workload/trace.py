@@ -11,13 +11,13 @@ simulated. Only the forward pass is listed; backward pass and weight update foll
   "parameters": 1226,
   "origin": {"exporter": "accelsim trace 0.1.0", "source": "tiny.py:model", "versions": ["torch 2.13.0"]},
   "operations": [
-    {"name": "conv", "kind": "conv2d", "in_channels": 3, "out_channels": 16, "in_size": [32, 32], "kernel": [3, 3],
-     "padding": [1, 1], "weight": {"name": "conv.weight"},
+    {"name": "conv", "kind": "conv2d", "inputs": ["input:0"], "in_channels": 3, "out_channels": 16,
+     "in_size": [32, 32], "kernel": [3, 3], "padding": [1, 1], "weight": {"name": "conv.weight"},
      "other_parameters": [{"name": "conv.bias", "elements": 16}]},
-    {"name": "relu", "kind": "activation", "reads": 16384, "writes": 16384},
-    {"name": "pool", "kind": "pooling", "reads": 16384, "writes": 16},
-    {"name": "fc", "kind": "linear", "in_features": 16, "out_features": 46, "weight": {"name": "fc.weight"},
-     "other_parameters": [{"name": "fc.bias", "elements": 42}]}
+    {"name": "relu", "kind": "activation", "inputs": ["conv"], "reads": 16384, "writes": 16384},
+    {"name": "pool", "kind": "pooling", "inputs": ["relu"], "reads": 16384, "writes": 16},
+    {"name": "fc", "kind": "linear", "inputs": ["pool"], "in_features": 16, "out_features": 46,
+     "weight": {"name": "fc.weight"}, "other_parameters": [{"name": "fc.bias", "elements": 42}]}
   ]
 }
 ```
@@ -27,6 +27,26 @@ activations, `batch` independent products per sample), vector operations by the 
 ``collective``, a message between the ranks of a distributed step.
 Operations that name the same weight share it (tied weights). What the tracer saw of the sparsity of each operand stands
 under `observed` (`accelsim.workload.observed`). ``accelsim schema trace`` prints the JSON Schema.
+
+**Edges.** `inputs` names, operand by operand, the operations whose output an operation reads, and the inputs of the
+network as ``input:0``, ``input:1`` in the order of `input_shapes`:
+
+- Operands stand in the order of the call. A matmul with two names has its left factor, then its right one; what else a
+  product adds to its result (``torch.addmm`` of data) follows its factors. An output read as two operands stands twice
+  (``x + x``, queries and keys that are parts of one projection); operations with one operand name it once.
+- An edge says whose output is read, not which part of it: views, reshapes, slices, transposes, casts and whatever else
+  the trace does not list are looked through, to the operations behind them. An operand that several operations wrote,
+  each its part, has a name for each, in the order in which they wrote.
+- Work in place reads what was there and is what later readers read. A copy into a part reads its source alone: what was
+  there is not touched.
+- Parameters, buffers, constants, random numbers, targets of a loss and gradients have no name.
+- Edges are those of the forward pass. An operation that is `recomputed` reads the same ones again, as far as they are
+  recomputed too. One that is `backward_only` names what it reads of listed operations before it, one of the optimizer
+  other ones of the optimizer.
+- Without `inputs` it is not known what an operation reads; ``[]`` says that it reads no output and no input, as a
+  look-up of positions does. A trace may know it of some operations only.
+
+Every name is that of an earlier operation, so edges have no circles.
 """
 
 import json
@@ -35,7 +55,8 @@ from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from accelsim.base.errors import InputError
 from accelsim.base.files import (
@@ -47,6 +68,7 @@ from accelsim.base.files import (
     validate,
     write_atomically,
 )
+from accelsim.workload.data_flow import input_number, wrong_edges
 from accelsim.workload.observed import Observed, ObservedFactors
 
 __all__ = [
@@ -79,7 +101,8 @@ Padding = Annotated[int, Field(ge=0, le=LARGEST_DIMENSION)]
 Elements = Annotated[int, Field(ge=0, le=LARGEST_TENSOR)]
 Runs = Annotated[int, Field(ge=1, le=LARGEST_DIMENSION)]
 Name = Annotated[str, Field(min_length=1, max_length=500)]
-Sizes = Annotated[tuple[Dimension, ...], Field(strict=False)]  # a list in the file, a tuple here
+Names = Annotated[tuple[Name, ...], Field(strict=False)]  # a list in the file, a tuple here
+Sizes = Annotated[tuple[Dimension, ...], Field(strict=False)]
 Paddings = Annotated[tuple[Padding, ...], Field(strict=False)]
 
 VectorKind = Literal[
@@ -123,6 +146,11 @@ class _Operation(FileModel):
     """Fields that every operation has."""
 
     name: Name
+    inputs: Names | None = Field(
+        None,
+        description="the operations whose output it reads, operand by operand (a matmul: left, right), and inputs of"
+        " the network as input:0; left out where that is not known, [] where it reads neither",
+    )
     input_gradient: bool | None = Field(
         None,
         description="whether the gradient of the input is computed; by default it is, except in operations with a"
@@ -490,6 +518,11 @@ class Trace(FileModel):
         return found
 
     @property
+    def has_edges(self) -> bool:
+        """Whether every operation says what it reads."""
+        return all(operation.inputs is not None for operation in self.operations)
+
+    @property
     def macs(self) -> int:
         """Forward multiply-accumulates per sample; not those done once per step, in the backward pass or optimizer."""
         scaling = (operation for operation in self.operations if operation.in_forward and operation.scales_with_batch)
@@ -517,6 +550,21 @@ class Trace(FileModel):
         if used > self.parameters:
             raise ValueError(f"parameters: {self.parameters} is less than the {used} elements that the operations name")
         return self
+
+    @model_validator(mode="after")
+    def _check_edges(self) -> Self:
+        taken = [operation.name for operation in self.operations if input_number(operation.name) is not None]
+        if taken and any(operation.inputs is not None for operation in self.operations):
+            raise ValueError(f"operations: '{taken[0]}' names an input of the network where `inputs` are given")
+        wrong = wrong_edges(self.operations, len(self.input_shapes))
+        if wrong:
+            raise ValidationError.from_exception_data("Trace", [_at_edge(*edge) for edge in wrong])
+        return self
+
+
+def _at_edge(number: int, at: int, name: str, what: str) -> InitErrorDetails:
+    error = PydanticCustomError("edge", "{what}", {"what": what})  # noqa: RUF027  pydantic's own template
+    return InitErrorDetails(type=error, loc=("operations", number, "inputs", at), input=name)
 
 
 def macs_text(macs: int, macs_once: int) -> str:

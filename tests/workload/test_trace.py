@@ -67,7 +67,7 @@ BAD_CONV = "t.json: operations[0]"
          " matmul, norm, activation, pooling, add, multiply, softmax, embedding, dropout, reduce, loss, copy, elementwise,"
          " collective"),
         (1, "read", 5, "t.json: operations[1].read (in 'relu'): unknown key; did you mean 'reads'?; allowed: name,"
-         " input_gradient, recomputed, backward_only, scales_with_batch, other_parameters, kind, reads, writes"),
+         " inputs, input_gradient, recomputed, backward_only, scales_with_batch, other_parameters, kind, reads, writes"),
         (1, "name", "conv", "t.json: top level: operations: the name 'conv' stands twice; names are unique"),
         (3, "weight", {"name": "conv.weight"}, "t.json: top level: operations: parameter 'conv.weight' is shared by"
          " operations that disagree about it: 432 and 736 elements, frozen False and False"),
