@@ -53,7 +53,7 @@ from accelsim.workload.tracer.recorder import Recorder
 from accelsim.workload.tracer.records import Record, StepSeen
 from accelsim.workload.tracer.roles import inputs_in
 from accelsim.workload.tracer.running import left_as_it_was, opened
-from accelsim.workload.tracer.several import are_routed, check_same, in_line, mean_of
+from accelsim.workload.tracer.several import are_routed, check_same, in_line, mean_of, other_edges
 from accelsim.workload.tracer.specs import InputSpec
 
 __all__ = ["Tracing", "first_step", "trace", "trace_model", "watched_steps"]
@@ -112,7 +112,7 @@ class Tracing:
         notes = [*_notes_of(steps, self._batch), *without]
         batches = [self._batch or _batch_of(step) for step in steps]
         made = [
-            entries_of(self._recorder, step, [OneRecord(record, batch) for record in records])
+            entries_of(self._recorder, step, [OneRecord(record, batch) for record in records], len(steps[0].inputs))
             for step, records, batch in zip(steps, ordered, batches, strict=True)
         ]
         if routed := are_routed(made):
@@ -121,6 +121,7 @@ class Tracing:
             notes.append(note)
         else:
             check_same(ordered, made)
+            notes += other_edges(made)
             lines, entries = [[at] * len(steps) for at in range(len(made[0]))], made[0]
         if batches[0] == 1:
             notes += _unknown_growth(entries)
@@ -323,7 +324,7 @@ def trace_model(
         same_operations(records, step, "on shapes alone", "on real tensors")
     measured = [[step[at] for step in steps_measured] for at in range(len(records))]
     sizes: list[Counted] = [TwoRecords(*both, batch) for both in zip(records, larger, strict=True)]
-    entries = entries_of(first, first.steps[0], sizes)
+    entries = entries_of(first, first.steps[0], sizes, len(inputs))
     unread = [] if steps else _unread(model, first.steps[0])
     header = _Header(name=name, source=source, assumptions=(*assumptions, *unread), command=command)
     file, shapes = None if masks is None else Path(masks), [spec.shape for spec in inputs]
@@ -412,7 +413,7 @@ def _trace_of(
             "batch": batch,
             "steps": steps,
         },
-        "operations": [*entries, *entries_beyond(step, batch, recorder.parameters, entries)],
+        "operations": [*entries, *entries_beyond(step, batch, recorder.parameters, entries, len(shapes))],
     }
     return validate(Trace, data, header.source)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from accelsim.workload.names import counted, few, unique_names
 from accelsim.workload.rules import Entry
 from accelsim.workload.tracer.collectives import entries_of_messages
-from accelsim.workload.tracer.records import Record, StepSeen
+from accelsim.workload.tracer.records import Record, StepSeen, add_edges
 
 __all__ = ["entries_beyond", "notes_of_entries", "settle_updates"]
 
@@ -24,14 +24,24 @@ def settle_updates(steps: Sequence[StepSeen]) -> None:
 
 
 def entries_beyond(
-    step: StepSeen, batch: int, parameters: Mapping[str, Tensor], entries: Sequence[Entry]
+    step: StepSeen, batch: int, parameters: Mapping[str, Tensor], entries: Sequence[Entry], inputs: int
 ) -> list[Entry]:
-    """Return the entries of products of the optimizer and of messages, with names that no other entry has."""
+    """Return the entries of products of the optimizer and of messages, with names that no other entry has.
+
+    Products of the optimizer read each other, messages the `entries` and the `inputs` of the network.
+    """
     sizes = {tensor.numel() for tensor in parameters.values()}
     found = [_update(record, batch, sizes) for record in step.updates]
     found += entries_of_messages(step.messages, batch)
     names = unique_names([str(entry["name"]) for entry in (*entries, *found)])
-    return [entry | {"name": name} for entry, name in zip(found, names[len(entries) :], strict=True)]
+    named = [entry | {"name": name} for entry, name in zip(found, names[len(entries) :], strict=True)]
+    split = len(step.updates)
+    for record, entry in zip(step.updates, named[:split], strict=True):
+        record.name = str(entry["name"])
+    return [
+        *add_edges(named[:split], [record.sources for record in step.updates], 0),
+        *add_edges(named[split:], [message.sources for message in step.messages], inputs, names[: len(entries)]),
+    ]
 
 
 def _update(record: Record, batch: int, sizes: set[int]) -> Entry:

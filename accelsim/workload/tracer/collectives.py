@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 
 from accelsim.workload.rules import Entry
+from accelsim.workload.tracer.flow import Producers
 from accelsim.workload.tracer.roles import tensors_in
 from accelsim.workload.tracer.works import Call
 
@@ -41,6 +42,7 @@ class Message:
     direction: Literal["FF", "BP"]
     module: str
     grows: bool
+    sources: tuple[Producers, ...] = ()
 
 
 def message_of(call: Call, *, in_backward: bool, module: str, grows: bool) -> Message | None:

@@ -17,7 +17,7 @@ from accelsim.workload.names import unique_names
 from accelsim.workload.rules import FACTOR_SIZES
 from accelsim.workload.tracer.measure import Measured
 from accelsim.workload.tracer.recorder import Recorder
-from accelsim.workload.tracer.records import AFTERWARDS, WEIGHT, Record, StepSeen
+from accelsim.workload.tracer.records import AFTERWARDS, WEIGHT, Record, StepSeen, add_edges
 from accelsim.workload.tracer.works import Work
 
 __all__ = [
@@ -64,6 +64,7 @@ def in_order(step: StepSeen) -> list[Record]:
             keys += wanted
             continue
         for record, repeated in zip(records[start:], run, strict=False):
+            repeated.repeats = record
             record.recomputed = True
             record.with_gradient = True
             if repeated.requires_gradient and not record.requires_gradient:
@@ -201,7 +202,8 @@ def _with_weight(record: Record) -> Record:
     gradients = Counter({place[operand]: macs for operand, macs in record.gradients.items()})
     measured = {(stage, _named(side, operand)): seen for (stage, operand), seen in record.measured.items()}
     work = record.work.with_derived_weight()
-    return replace(record, work=work, word=work.kind, gradients=gradients, measured=measured)
+    sources = (record.sources[1 - side], record.sources[side], *record.sources[2:])
+    return replace(record, work=work, word=work.kind, sources=sources, gradients=gradients, measured=measured)
 
 
 def _named(side: int, operand: str) -> str:
@@ -227,8 +229,10 @@ def same_operations(first: Sequence[Record], second: Sequence[Record], one: str,
             )
 
 
-def entries_of(recorder: Recorder, step: StepSeen, sizes: Sequence[Counted]) -> list[dict[str, Any]]:
-    """Return the operations of `step` as plain entries of a trace."""
+def entries_of(recorder: Recorder, step: StepSeen, sizes: Sequence[Counted], inputs: int) -> list[dict[str, Any]]:
+    """Return the operations of `step` as plain entries of a trace of a network with so many `inputs`."""
+    for size, name in zip(sizes, names_of([size.record for size in sizes]), strict=True):
+        size.record.name = name
     sizes = [size.settled() for size in sizes]
     records = [size.record for size in sizes]
     trained = _trained(recorder, step, records)
@@ -236,9 +240,9 @@ def entries_of(recorder: Recorder, step: StepSeen, sizes: Sequence[Counted]) -> 
     in_parts = {name for weight in weights if weight.label not in recorder.parameters for name in weight.parameters}
     listed = {name: recorder.roles.numbers[name] for name in recorder.parameters if name not in in_parts}
     entries = []
-    for name, size in zip(names_of(records), sizes, strict=True):
+    for size in sizes:
         record = size.record
-        entry: dict[str, Any] = {"name": name, **rules.fields_of(size.sizes)}
+        entry: dict[str, Any] = {"name": record.name, **rules.fields_of(size.sizes)}
         if record.work.weight:
             weight = record.work.weight
             entry["weight"] = {"name": weight.label, "frozen": trained.isdisjoint(weight.parameters or {weight.label})}
@@ -249,7 +253,7 @@ def entries_of(recorder: Recorder, step: StepSeen, sizes: Sequence[Counted]) -> 
             if used in listed
         ]
         entries.append(entry | _gradient_flags(record, step, entry) | _pass_flags(record))
-    return entries
+    return add_edges(entries, [record.sources for record in records], inputs)
 
 
 def _trained(recorder: Recorder, step: StepSeen, records: Sequence[Record]) -> set[str]:

@@ -39,6 +39,7 @@ from accelsim.workload.torch_words import (
 from accelsim.workload.tracer.autograd import last_node, noting_backward, running_node
 from accelsim.workload.tracer.collectives import message_of
 from accelsim.workload.tracer.counting import MacCounter
+from accelsim.workload.tracer.flow import Flow, Producers
 from accelsim.workload.tracer.linking import Linker
 from accelsim.workload.tracer.measure import Meter
 from accelsim.workload.tracer.opened_calls import Opening, run_control_flow
@@ -57,7 +58,7 @@ from accelsim.workload.tracer.roles import (
     parameters_of,
     plain,
 )
-from accelsim.workload.tracer.works import Call, Work, macs_of, operands_of, product_of_data, work_of
+from accelsim.workload.tracer.works import Call, Work, data_operands, macs_of, operands_of, product_of_data, work_of
 from accelsim.workload.tracer.wrapped import parts_of
 
 __all__ = ["Recorder"]
@@ -106,6 +107,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         self._last_product: set[int] = set()  # storages of its result, while it is the last operation
         self.roles = Roles({plain(name): self._seen_as(buffer) for name, buffer in model.named_buffers()})
         self.roles.batch = batch or 0
+        self._flow = Flow(self.roles)
         self._probe = Probe(self.roles, meter)
         self.script: list[
             tuple[str, tuple[Reading, ...]]
@@ -141,6 +143,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             self.step.dispatched += self._counter.take()
             self.steps.append(StepSeen())
             self._linker.forget()
+            self._flow.forget()
             self.roles.forget()
             self.script.clear()
             self._outside_data.clear()
@@ -262,6 +265,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         for tensor in new:
             for part in parts_of(tensor):
                 self.roles.mark(part, Role.ACTIVATION)
+                self._flow.write(part, (len(self.step.inputs),))
                 self._outside_data.discard(self.roles.key(part))
             if self._one_batch and not self._given_batch and not self.step.inputs and tensor.dim():
                 self.roles.batch = tensor.shape[0]
@@ -305,10 +309,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             if (parts := func.decompose(*args, **kwargs)) is not NotImplemented:
                 return parts
         out = func(*args, **kwargs)
+        call, writes = Call.of(func, args, kwargs, out), func._schema.is_mutable  # noqa: SLF001
         if self.paused:
             self._run_open = False
+            self._flow.write_results(call, self._flow.behind(call), writes=writes)
         else:
-            self._see(Call.of(func, args, kwargs, out), writes=func._schema.is_mutable)  # noqa: SLF001
+            self._see(call, writes=writes)
         return out
 
     def _see(self, call: Call, *, writes: bool) -> None:
@@ -324,23 +330,34 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         held: Sequence[Held] = [self.roles.of(tensor) for tensor in call.tensors]
         if node is None and len(self._stack) == 1 and not writes:
             held = self._see_outside(call, held)
-        if call.namespace in DISTRIBUTED:
-            self._see_message(call, held, in_backward=node is not None or self.step.backward)
-        elif _is_empty(call):
-            self._pass_on(call, held, in_backward=in_backward)
-        elif not held or FACTORIES.fullmatch(call.word):
-            self._see_factory(call)
-        elif (not writes and self._is_view(call)) or call.word in CASTS | RESHAPED:
-            self._pass_on(call, held, in_backward=False)
-        elif node is not None and in_backward:
-            self.step.late.clear()
-            if not self._linker.link(call, node):
-                self._add_extra(call, node)
-            self._pass_on(call, held, in_backward=True)
-        else:
-            self._see_forward(call, held, again=node is not None)
+        producers = self._sort(call, held, node, writes=writes)
+        self._flow.write_results(call, producers, writes=writes)
         if call.word in MULTIPLY:
             self.script.append((call.word, self._probe.readings()))
+
+    def _sort(self, call: Call, held: Sequence[Held], node: int | None, *, writes: bool) -> Producers:
+        """Record an operation as what it is, and return what its results come from."""
+        in_backward = node is not None and not torch.is_grad_enabled()
+        behind = self._flow.behind(call)
+        if call.namespace in DISTRIBUTED:
+            self._see_message(call, held, in_backward=node is not None or self.step.backward)
+            return behind
+        if _is_empty(call):
+            self._pass_on(call, held, in_backward=in_backward)
+            return behind
+        if not held or FACTORIES.fullmatch(call.word):
+            self._see_factory(call)
+            return ()
+        if (not writes and self._is_view(call)) or call.word in CASTS | RESHAPED:
+            self._pass_on(call, held, in_backward=False)
+            return behind
+        if node is not None and in_backward:
+            self.step.late.clear()
+            extra = None if self._linker.link(call, node) else self._add_extra(call, node)
+            self._pass_on(call, held, in_backward=True)
+            return (extra,) if extra else ()
+        record = self._see_forward(call, held, again=node is not None)
+        return (record,) if record else behind
 
     def _find_node(self, call: Call, *, writes: bool) -> None:
         """Find the autograd node of an operation: the last one made, unless that is of a copy saved beforehand.
@@ -358,7 +375,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         data = Role.GRADIENT in held and not of_parameters if in_backward else Role.ACTIVATION in held
         message = message_of(call, in_backward=in_backward, module=self.here, grows=data)
         if message is not None:
-            self.step.messages.append(message)
+            sources = tuple(self._flow.of(tensor) for tensor in call.tensors)
+            self.step.messages.append(replace(message, sources=sources))
         if held:
             self._pass_on(call, held, in_backward=in_backward)
 
@@ -371,48 +389,55 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             elif result.shape[:1] == (self.roles.batch,) != (1,) and (result.dim() > 1 or call.word in FILLS):
                 self.roles.mark(result, Role.SIZED)  # whatever shape it is seen in later
 
-    def _see_forward(self, call: Call, held: Sequence[Held], *, again: bool) -> None:
+    def _see_forward(self, call: Call, held: Sequence[Held], *, again: bool) -> Record | None:
+        """Record an operation outside of the gradients, and return the record that it is part of, if any."""
         if (chosen := _pruned(call, held)) is not None:
             self.step.masked = True
             for result in call.results:
                 if not self.roles.known(result):
                     self.roles.mark(result, chosen)
-        elif self._belongs(call, held, outside=not again):
-            self._record(call, held, again=again)
+            return None
+        what = self._foreign(call, held, outside=not again)
+        if what is None:
+            record = self._record(call, held, again=again)
             self._pass_on(call, held, in_backward=False)
-        elif unused := [role for role in (Role.NOISE, Role.GRADIENT, Role.SIZED) if role in held]:
+            return record
+        update = self._leave_out(call, what)
+        if unused := [role for role in (Role.NOISE, Role.GRADIENT, Role.SIZED) if role in held]:
             for result in call.results:
                 if not self.roles.is_parameter(result):
                     self.roles.mark(result, unused[0])
+        return update
 
-    def _belongs(self, call: Call, held: Sequence[Held], *, outside: bool) -> bool:
-        """Whether an operation is work of the step, rather than of the optimizer, of metrics, or on constants."""
+    def _foreign(self, call: Call, held: Sequence[Held], *, outside: bool) -> str | None:
+        """Return what an operation is that is no work of forward and backward pass: of the optimizer, of metrics, or on
+        constants; None where it is."""
         if not any(isinstance(role, Source | Derived) or role is Role.ACTIVATION for role in held):
-            self._leave_out(call, "the optimizer" if Role.GRADIENT in held else "constants")
-            return False
+            return "the optimizer" if Role.GRADIENT in held else "constants"
         if not outside or len(self._stack) > 1:
-            return True
+            return None
         if self._ending and self._makes_node and Role.ACTIVATION not in held:
             self._begin_step()
         over = self.step.backward and self._ending
         if over or (not torch.is_grad_enabled() and Role.ACTIVATION not in held):
-            self._leave_out(call, AFTERWARDS if self.step.backward else "parameters alone, without gradients")
-            return False
-        return True
+            return AFTERWARDS if self.step.backward else "parameters alone, without gradients"
+        return None
 
-    def _leave_out(self, call: Call, what: str) -> None:
+    def _leave_out(self, call: Call, what: str) -> Record | None:
+        """Name a product as left out, or return the record of one that the optimizer executes."""
         if call.word not in PRODUCTS and call.word != "convolution":
-            return
+            return None
         held = {self.roles.of(tensor) for tensor in operands_of(call)}
         by_optimizer = self._optimizing or any(role is Role.GRADIENT or isinstance(role, Source) for role in held)
         if call.word in PRODUCTS and self.step.backward and by_optimizer and Role.ACTIVATION not in held:
-            self.step.updates.append(
-                Record(
-                    work=product_of_data(call), word="matmul", modules=("optimizer",), calls=(0,), parameters=(), seq=-1
-                )
+            work, sources = product_of_data(call), tuple(map(self._flow.of, operands_of(call)))
+            update = Record(
+                work=work, word="matmul", modules=("optimizer",), calls=(0,), parameters=(), seq=-1, sources=sources
             )
-        else:
-            self.step.left_out[what] += macs_of(call)
+            self.step.updates.append(update)
+            return update
+        self.step.left_out[what] += macs_of(call)
+        return None
 
     def _is_view(self, call: Call) -> bool:
         inputs = {self.roles.key(tensor) for tensor in call.tensors}
@@ -431,10 +456,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
                 role = _role_of_result(call, result, held, self.roles.batch, in_backward=in_backward)
                 self.roles.mark(result, role)
 
-    def _record(self, call: Call, held: Sequence[Held], *, again: bool) -> None:
+    def _record(self, call: Call, held: Sequence[Held], *, again: bool) -> Record:
         records = self._open_list(again=again)
         if records and (self._is_bias(call, held, records) or self._is_part_of_norm(call, held, records)):
-            return
+            return records[-1]
         work = work_of(call, self.roles, self.here)
         own = work.weight.parameters if work.weight else ()
         used = [name for role in held if isinstance(role, Source) for name in role.parameters if name not in own]
@@ -448,6 +473,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             calls=calls,
             parameters=tuple(dict.fromkeys(used)),
             seq=self._node,
+            sources=tuple(map(self._flow.of, data_operands(call, work))),
             with_gradient=active,
             inside_function=active and not torch.is_grad_enabled(),
             requires_gradient=active and (self._makes_node or any(tensor.requires_grad for tensor in call.tensors)),
@@ -460,6 +486,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         if work.is_product:
             record.reads = tuple(self.roles.key(operand) for operand in operands_of(call))
             self._probe.forward(call, record)
+        return record
 
     def _place(self, *, again: bool) -> tuple[tuple[str, ...], tuple[int, ...]]:
         """The modules that run, outermost first, with the numbers of their calls; in the backward pass, where none may
@@ -508,16 +535,18 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         records[-1].parameters = tuple(dict.fromkeys((*records[-1].parameters, *used)))
         return True
 
-    def _add_extra(self, call: Call, node: int) -> None:
+    def _add_extra(self, call: Call, node: int) -> Record:
         """Add a product of the backward pass that is no gradient, beside the forward operation it belongs to."""
         belongs_to = self._linker.of(node)
         modules, calls = self._place(again=True)
         work = work_of(call, self.roles, modules[-1])
         extra = Record(
-            work=work, word=work.kind, modules=modules, calls=calls, parameters=(), seq=-1, backward_only=True
-        )
+            work=work, word=work.kind, modules=modules, calls=calls, parameters=(), seq=-1,
+            sources=tuple(map(self._flow.of, data_operands(call, work))), backward_only=True,
+        )  # fmt: skip
         at = next((i for i, record in enumerate(self.step.records) if belongs_to and record is belongs_to[-1]), None)
         self.step.records.insert(len(self.step.records) if at is None else at + 1, extra)
+        return extra
 
 
 def _is_empty(call: Call) -> bool:

@@ -1,14 +1,18 @@
 """What a step executed, operation by operation."""
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from accelsim.workload.data_flow import ONE_OPERAND, input_name
+from accelsim.workload.rules import Entry
 from accelsim.workload.tracer.collectives import Message
+from accelsim.workload.tracer.flow import Producers
 from accelsim.workload.tracer.measure import Measured
 from accelsim.workload.tracer.works import Work
 
-__all__ = ["AFTERWARDS", "WEIGHT", "Pass", "Record", "StepSeen"]
+__all__ = ["AFTERWARDS", "WEIGHT", "Pass", "Record", "StepSeen", "add_edges"]
 
 AFTERWARDS = "work after the backward pass"
 """What is left out of a step, as notes have it."""
@@ -24,6 +28,9 @@ class Record:
     """One operation of the forward pass as it was executed, and what was seen of its backward.
 
     `seq` numbers the autograd node that the operation belongs to. `reads` are the storages of a product's operands.
+    `sources` are the producers of each operand, of a product the data first, then its weight or other factor. `repeats`
+    is the record of the forward pass that one of the backward pass computes again. `name` is what the trace calls it,
+    None before it is named and where it is in none.
     """
 
     work: Work
@@ -32,6 +39,9 @@ class Record:
     calls: tuple[int, ...]
     parameters: tuple[str, ...]
     seq: int
+    sources: tuple[Producers, ...] = ()
+    repeats: "Record | None" = None
+    name: str | None = None
     reads: tuple[int, ...] = ()
     with_gradient: bool = False  # executed while gradients were recorded, by autograd itself or in a custom function
     inside_function: bool = False  # in the forward of a custom function, where gradients are not recorded
@@ -86,3 +96,37 @@ class StepSeen:
     inputs: list[tuple[int, ...]] = field(default_factory=list)  # shapes of what enters the model
     backward: bool = False
     masked: bool = False  # whether weights were chosen or masked while the model ran
+
+
+def add_edges(
+    entries: Sequence[Entry], sources: Sequence[Sequence[Producers]], inputs: int, known: Iterable[str] = ()
+) -> list[Entry]:
+    """Return entries with `inputs`, from the producers of each operand of each, which have their names.
+
+    Edges go to the operations in front, those in `known` among them, and to the first `inputs` inputs of the network.
+    Records without a name are in no trace: they are looked through.
+    """
+    legal = {*known, *map(input_name, range(inputs))}
+    made = []
+    for entry, operands in zip(entries, sources, strict=True):
+        names = [name for producers in operands for name in _names_behind(producers) if name in legal]
+        made.append(entry | {"inputs": list(dict.fromkeys(names)) if entry["kind"] in ONE_OPERAND else names})
+        legal.add(str(entry["name"]))
+    return made
+
+
+def _names_behind(producers: Producers) -> list[str]:
+    """Names of producers, each once; of a record that is in no trace those of what it reads."""
+    names: dict[str, None] = {}
+    waiting, seen = [*reversed(producers)], set[int]()
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, int):
+            names[input_name(one)] = None
+        elif isinstance(one, Record) and one.name is not None:
+            names[one.name] = None
+        elif isinstance(one, Record) and id(one) not in seen:
+            seen.add(id(one))
+            behind = (one.repeats,) if one.repeats else [source for operand in one.sources for source in operand]
+            waiting += reversed(behind)
+    return list(names)

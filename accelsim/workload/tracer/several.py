@@ -15,7 +15,7 @@ from accelsim.workload.trace import VECTOR_KINDS
 from accelsim.workload.tracer.entries import identity, names_of, same_operations
 from accelsim.workload.tracer.records import Record
 
-__all__ = ["Lines", "are_routed", "check_same", "in_line", "mean_of"]
+__all__ = ["Lines", "are_routed", "check_same", "in_line", "mean_of", "other_edges"]
 
 Entry = Mapping[str, Any]
 Lines = Sequence[Sequence[int | None]]
@@ -29,7 +29,7 @@ def check_same(steps: Sequence[Sequence[Record]], made: Sequence[Sequence[Entry]
     for number, (step, entries) in enumerate(zip(steps, made, strict=True), 1):
         same_operations(steps[0], step, "in step 1", f"in step {number}")
         for one, two in zip(made[0], entries, strict=True):
-            _check_alike(one, two, 1, number, set(one))
+            _check_alike(one, two, 1, number, set(one) - {"inputs"})
 
 
 def _check_alike(one: Entry, two: Entry, first: int, second: int, keys: set[str]) -> None:
@@ -41,11 +41,12 @@ def _check_alike(one: Entry, two: Entry, first: int, second: int, keys: set[str]
         )
 
 
-def are_routed(made: Sequence[Sequence[Entry]]) -> bool:
+def are_routed(made: Sequence[Sequence[dict[str, Any]]]) -> bool:
     """Whether steps differ, multiply as much per sample, and have the same products of activations and convolutions."""
     others = [[_unnamed(entry) for entry in entries if _has_no_mean(entry)] for entries in made]
     same_work = len({_macs(entries) for entries in made}) == 1 and all(own == others[0] for own in others)
-    return same_work and any(entries != made[0] for entries in made)
+    work = [[entry | {"inputs": None} for entry in entries] for entries in made]
+    return same_work and any(entries != work[0] for entries in work)
 
 
 def _has_no_mean(entry: Entry) -> bool:
@@ -53,7 +54,7 @@ def _has_no_mean(entry: Entry) -> bool:
 
 
 def _unnamed(entry: Entry) -> dict[str, Any]:
-    return {key: value for key, value in entry.items() if key != "name"}
+    return {key: value for key, value in entry.items() if key not in {"name", "inputs"}}
 
 
 def _macs(entries: Sequence[Entry]) -> Fraction:
@@ -96,14 +97,36 @@ def mean_of(
     ]
     firsts = [min(own) for own in in_steps]
     names = names_of([steps[number][line[number] or 0] for number, line in zip(firsts, lines, strict=True)])
+    called: list[dict[str, str]] = [{} for _ in steps]  # in each step, what its operations are called in line
+    for own, line, name in zip(in_steps, lines, names, strict=True):
+        for number, entry in own.items():
+            called[number][entry["name"]] = steps[number][line[number] or 0].name = name
     found, moved = [], []
     for own, first, name in zip(in_steps, firsts, names, strict=True):
         for number, entry in own.items():
-            _check_alike(own[first], entry, first + 1, number + 1, set(entry) - _COUNTS - {"name"})
+            _check_alike(own[first], entry, first + 1, number + 1, set(entry) - _COUNTS - {"name", "inputs"})
         counts = _mean(own, batches)
-        found.append(own[first] | {"name": name} | counts)
+        found.append(own[first] | {"name": name, "inputs": _read_in_any(own, called)} | counts)
         moved += [name] * ("rows" in counts)
     return found, f"the {len(batches)} steps send different rows to {few(moved)}: their mean counts"
+
+
+def _read_in_any(entries: Mapping[int, Entry], called: Sequence[Mapping[str, str]]) -> list[str]:
+    """What one operation reads: in the first step that has it, and besides in later ones."""
+    read: list[str] = []
+    for number, entry in entries.items():
+        names = [called[number].get(name, name) for name in entry["inputs"]]
+        read += [name for name in names if name not in read] if read else names
+    return read
+
+
+def other_edges(made: Sequence[Sequence[Entry]]) -> list[str]:
+    """Return a note of the operations that do not read the same in all steps, where there are any."""
+    names = [
+        one["name"] for one, *others in zip(*made, strict=True) if any(one["inputs"] != o["inputs"] for o in others)
+    ]
+    said = f"the steps read the outputs of other operations in {few(names)}: the edges are those of the first"
+    return [said] * bool(names)
 
 
 def _mean(entries: Mapping[int, Entry], batches: Sequence[int]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ __all__ = [
     "Call",
     "Work",
     "convolution_operands",
+    "data_operands",
     "macs_of",
     "operands_of",
     "weight_kernel",
@@ -126,6 +127,17 @@ def operands_of(call: Call) -> tuple[Tensor, Tensor]:
     at = PRODUCTS[call.word]
     left, right = call.args[at : at + 2]
     return left, right
+
+
+def data_operands(call: Call, work: Work) -> list[Tensor]:
+    """Return what an operation reads: of a product its data, its weight or other factor and what it adds, in this
+    order; of a copy into memory the source alone."""
+    if not work.is_product:
+        return list(call.tensors[-1:] if call.word == "copy" else call.tensors)
+    factors = operands_of(call)
+    if work.weight is not None and work.weight_side == 0:
+        factors = factors[::-1]
+    return [*factors, *(tensor for tensor in call.tensors if not any(tensor is factor for factor in factors))]
 
 
 def macs_of(call: Call) -> int:
