@@ -54,7 +54,8 @@ WORKLOADS = {
     )),
     "mobilenet_v2_imagenet": ("mobilenet.py:mobilenet_v2", "3x224x224", ("width 1.0, dropout 0.2",)),
 }  # fmt: skip
-"""Shipped name: definition, input, and what the definition decides that its source leaves open."""
+"""Shipped name: definition, input, and what the definition decides that its source leaves open. The loss of each is the
+cross-entropy over its classes or its vocabulary."""
 
 _CLASSES, _IMAGE = "cross-entropy", "3x224x224"
 _STRIDE = "the stride of a block stands on its 3x3 convolution (v1.5)"
@@ -133,7 +134,7 @@ def export(name: str, folder: Path) -> Path:
         output = folder / "measured" / f"{name}.json.gz"
         output.parent.mkdir(exist_ok=True)
     else:
-        (target, specs, assumptions), loss = WORKLOADS[name], None
+        (target, specs, assumptions), loss = WORKLOADS[name], _CLASSES
         output = folder / f"{name}.json"
     inputs = [f"--input={spec}" for spec in ([specs] if isinstance(specs, str) else specs)]
     options = [f"--loss={loss}"] * bool(loss) + [word for text in assumptions for word in ("--assume", text)]

@@ -231,10 +231,11 @@ def same_operations(first: Sequence[Record], second: Sequence[Record], one: str,
 
 def entries_of(recorder: Recorder, step: StepSeen, sizes: Sequence[Counted], inputs: int) -> list[dict[str, Any]]:
     """Return the operations of `step` as plain entries of a trace of a network with so many `inputs`."""
-    for size, name in zip(sizes, names_of([size.record for size in sizes]), strict=True):
-        size.record.name = name
+    seen = [size.record for size in sizes]
     sizes = [size.settled() for size in sizes]
     records = [size.record for size in sizes]
+    for own, record, name in zip(seen, records, names_of(records), strict=True):
+        own.name = record.name = name
     trained = _trained(recorder, step, records)
     weights = [record.work.weight for record in records if record.work.weight and not record.work.weight.derived]
     in_parts = {name for weight in weights if weight.label not in recorder.parameters for name in weight.parameters}
