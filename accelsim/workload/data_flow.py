@@ -7,7 +7,7 @@ from typing import Protocol
 from accelsim.base.errors import did_you_mean
 from accelsim.workload.names import counted
 
-__all__ = ["ONE_OPERAND", "input_name", "input_number", "wrong_edges"]
+__all__ = ["ONE_OPERAND", "as_operation", "input_name", "input_number", "wrong_edges"]
 
 _INPUT = re.compile(r"input:(0|[1-9][0-9]*)")
 
@@ -42,6 +42,15 @@ def input_number(name: str) -> int | None:
     """Return the number of an input of the network, None where the name is none of such."""
     found = _INPUT.fullmatch(name)
     return int(found[1]) if found else None
+
+
+def as_operation(name: str) -> str:
+    """Return a name for an operation that edges do not take for an input of the network.
+
+    >>> as_operation("input:0"), as_operation("conv:0")
+    ('input_0', 'conv:0')
+    """
+    return name if input_number(name) is None else name.replace(":", "_")
 
 
 def wrong_edges(operations: Sequence[_Reads], network_inputs: int) -> list[tuple[int, int, str, str]]:

@@ -75,16 +75,19 @@ def _of_columns(call: Call, source: Value, kernel: Value, groups: int, *, copied
     positions = source.shape[0] * prod(call.result.shape[2:])
     k, n = prod(kernel.shape[1:]), kernel.shape[0] // groups
     columns = positions * groups * k
-    work = _of_two(call, source, kernel, (groups, positions, n, k))
-    return [*([_moved("im2col", columns, columns, source)] if copied else []), with_bias(call, work, call.operand(2))]
+    moved = [_moved("im2col", columns, columns, source)] if copied else []
+    covered = replace(source, producers=(moved[0].result,)) if moved else source
+    work = _of_two(covered, kernel, (groups, positions, n, k))
+    return [*moved, with_bias(call, work, call.operand(2))]
 
 
-def _of_two(call: Call, source: Value, kernel: Value, counts: tuple[int, int, int, int]) -> Work:
+def _of_two(source: Value, kernel: Value, counts: tuple[int, int, int, int]) -> Work:
     """A product of activations. The samples are in the groups where each has its own kernel, else in the rows."""
     own = kernel.role is Role.ACTIVATION and source.shape[0] == 1
     return Work(
         kind="matmul",
         word="matmul",
+        reads=(source.producers, kernel.producers),
         counts=counts,
         with_batch=0 if own else 1,
         depends=Role.ACTIVATION in {source.role, kernel.role},
@@ -96,7 +99,10 @@ def _of_two(call: Call, source: Value, kernel: Value, counts: tuple[int, int, in
 def _moved(word: str, reads: int, writes: int, value: Value) -> Work:
     kind = "add" if reads > writes else "copy"
     depends = value.role is Role.ACTIVATION
-    return Work(kind=kind, word=word, counts=(reads, writes), depends=depends, input_gradient=value.gradient)
+    return Work(
+        kind=kind, word=word, counts=(reads, writes), depends=depends, input_gradient=value.gradient,
+        reads=(value.producers,),
+    )  # fmt: skip
 
 
 def transposed_convolution(call: Call) -> list[Work]:
@@ -126,8 +132,9 @@ def _to_columns(call: Call, source: Value, kernel: Value, groups: int) -> list[W
     """A transposed convolution with a computed kernel: a product whose results are summed where they overlap."""
     positions = source.shape[0] * prod(source.shape[2:])
     n, k = prod(kernel.shape[1:]), kernel.shape[0] // groups
-    work = with_bias(call, _of_two(call, source, kernel, (groups, positions, n, k)), call.operand(2))
-    summed = replace(_moved("col2im", groups * positions * n, prod(call.result.shape), source), input_gradient=True)
+    work = with_bias(call, _of_two(source, kernel, (groups, positions, n, k)), call.operand(2))
+    columns = replace(source, producers=(work.result,), gradient=True)
+    summed = _moved("col2im", groups * positions * n, prod(call.result.shape), columns)
     return [work, *([summed] if prod(kernel.shape[2:]) > 1 else [])]
 
 
@@ -146,16 +153,18 @@ def deformed_convolution(call: Call) -> list[Work]:
         word="gather",
         counts=(2**rank * read + sum(value.in_memory for value in shifts), read),
         input_gradient=source.gradient or any(value.gradient for value in shifts),
+        reads=tuple(value.producers for value in (source, *shifts)),
     )
+    side_by_side = replace(source, producers=(gathered.result,))
     call.walk.note("gathered", call.node.name or call.node.result)
     if _is_computed(kernel):
-        works = _of_columns(call, source, kernel, groups, copied=False)
+        works = _of_columns(call, side_by_side, kernel, groups, copied=False)
     else:
         beside = [size * tap for size, tap in zip(out_size, taps, strict=True)]
         sizes = rules.convolution(
             (samples, channels, *beside), kernel.shape, groups, stride=taps, padding=[0], dilation=[1]
         )
-        works = [_convolution(call, sizes, source, kernel, _by_groups(groups), bias=3)]
+        works = [_convolution(call, sizes, side_by_side, kernel, _by_groups(groups), bias=3)]
     return [gathered, *(replace(work, input_gradient=gathered.input_gradient) for work in works)]
 
 
@@ -175,6 +184,7 @@ def _convolution(
         fixed=fixed,
         counts=(source.shape[0],),
         weight=weight,
+        reads=(source.producers, kernel.producers),
         depends=source.role is Role.ACTIVATION,
         input_gradient=source.gradient,
     )

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.workload.importers._onnx_layout import contiguous
-from accelsim.workload.importers._onnx_walk import Call, Role, Value, Work
+from accelsim.workload.importers._onnx_walk import Call, Producers, Role, Value, Work
 from accelsim.workload.importers._onnx_works import as_matrices, product, used, vector
 
 __all__ = ["einsum"]
@@ -31,28 +31,29 @@ def einsum(call: Call) -> list[Work]:
     if len(operands) > 2:
         call.walk.note("factors", call.node.name or call.node.result)
     size = _sizes(terms, operands)
-    works: list[Work] = []
     for place, term in enumerate(terms):
         kept = set(result).union(*terms[:place], *terms[place + 1 :])
         if not set(term) <= kept:
             terms[place] = "".join(letter for letter in term if letter in kept)
-            works.append(_summed(call, operands[place], term, terms[place]))
-            operands[place] = _made(tuple(size[letter] for letter in terms[place]), operands[place])
+            made = call.walk.record(call, [_summed(call, operands[place], term, terms[place])])
+            operands[place] = _made(tuple(size[letter] for letter in terms[place]), made, operands[place])
     value, term = operands[0], terms[0]
     for place in range(1, len(operands)):
         kept = set(result).union(*terms[place + 1 :])
         pair = _Pair(call, (value, operands[place]), (term, terms[place]), kept, size, place)
-        works += pair.works()
-        value, term = pair.result()
-    return works
+        works = pair.works()
+        if place == len(operands) - 1:
+            return works
+        value, term = pair.result(call.walk.record(call, works))
+    return []
 
 
-def _made(shape: tuple[int, ...], *values: Value) -> Value:
+def _made(shape: tuple[int, ...], producers: Producers, *values: Value) -> Value:
     """Return what work on values gives."""
     depends = any(value.role is Role.ACTIVATION for value in values)
     return Value(
         shape=shape, role=Role.ACTIVATION if depends else Role.DERIVED, strides=contiguous(shape),
-        gradient=any(value.gradient for value in values),
+        gradient=any(value.gradient for value in values), producers=producers,
     )  # fmt: skip
 
 
@@ -66,6 +67,7 @@ def _summed(call: Call, value: Value, term: str, kept: str) -> Work:
         parameters=tuple(used(call, value, "weight")) if value.role is Role.PARAMETER else (),
         depends=value.role is Role.ACTIVATION,
         input_gradient=value.gradient,
+        reads=(value.producers,),
     )
 
 
@@ -89,11 +91,11 @@ class _Pair:
     def _count(self, letters: Sequence[str]) -> int:
         return prod(self.size[letter] for letter in letters)
 
-    def result(self) -> tuple[Value, str]:
-        """Return what the product gives, and its letters."""
+    def result(self, producers: Producers = ()) -> tuple[Value, str]:
+        """Return what the product, which `producers` stand for, gives, and its letters."""
         term = "".join(self.batch + self.rows + self.columns)
         shape = tuple(self.size[letter] for letter in term)
-        return _made(shape, *self.values), term
+        return _made(shape, producers, *self.values), term
 
     def works(self) -> list[Work]:
         """Return the product, element by element where nothing is summed."""
@@ -101,10 +103,12 @@ class _Pair:
             return [self._multiplied()]
         m, n, k, count = map(self._count, (self.rows, self.columns, self.summed, self.batch))
         (first, second), (left, right) = self.values, self.terms
+        factors = []
         for value, term, free, length in ((first, left, self.rows, m), (second, right, self.columns, n)):
             shape = [self.size[letter] for letter in term]
             axes = [term.index(letter) for letter in (*self.batch, *free, *self.summed)]
-            as_matrices(self.call, value, shape, axes, (count, length, k))
+            factors.append(as_matrices(self.call, value, shape, axes, (count, length, k)))
+        first, second = factors
         return [
             product(
                 self.call, first, second, m=m, n=n, k=k, batch=count, places=(0, self.place),
@@ -130,6 +134,7 @@ class _Pair:
             parameters=tuple(dict.fromkeys(names)),
             depends=any(value.role is Role.ACTIVATION for value in self.values),
             input_gradient=any(value.gradient for value in self.values),
+            reads=tuple(value.producers for value in self.values),
         )
 
 

@@ -1,7 +1,7 @@
 """From the walks over a graph to the operations of a trace: counts per sample, names, sparsity of stored weights."""
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from accelsim.base.errors import InputError
 from accelsim.sparsity.masks import group_histograms, tightest_pattern
 from accelsim.workload import rules
+from accelsim.workload.data_flow import ONE_OPERAND, as_operation, input_name
 from accelsim.workload.importers._onnx_graph import MisfitError, is_made_up
 from accelsim.workload.importers._onnx_walk import Seen, Walk, Weight, Work
 from accelsim.workload.names import unique_names
@@ -28,15 +29,25 @@ def entries(walks: Sequence[Walk], samples: int) -> list[rules.Entry]:
     `walks` were done at a batch of `samples`, and at one more where the batch is open.
     """
     first, large = walks[0].seen, walks[-1].seen if len(walks) > 1 else None
+    names = _names(walks[0])
+    made = {seen.work.result: name for seen, name in zip(first, names, strict=True)}
     if large is not None:
         _check_same(walks[0].graph.file, first, large, samples)
     sparsity = _Sparsity(walks[0])
     found = []
-    for index, (name, seen) in enumerate(zip(_names(walks[0]), first, strict=True)):
+    for index, (name, seen) in enumerate(zip(names, first, strict=True)):
         error = partial(_error, walks[0].graph.file, seen)
         sizes = rules.TwoBatches(seen.work, large[index].work, samples, error) if large else None
-        found.append(_entry(walks[0], name, seen.work, sizes or _OneBatch(seen.work, samples, error), sparsity))
+        entry = _entry(walks[0], name, seen.work, sizes or _OneBatch(seen.work, samples, error), sparsity)
+        found.append(entry | {"inputs": _inputs(seen.work, made)})
     return found
+
+
+def _inputs(work: Work, made: Mapping[object, str]) -> list[str]:
+    """Return the names of what a piece of work reads, from the names of all others by what they write."""
+    read = [one for operand in work.reads for one in operand]
+    names = [input_name(one) if isinstance(one, int) else made[one] for one in read]
+    return list(dict.fromkeys(names)) if work.kind in ONE_OPERAND else names
 
 
 def _error(file: str, seen: Seen, what: str) -> InputError:
@@ -165,7 +176,7 @@ def _names(walk: Walk) -> list[str]:
     alone = {module for module, inside in words.items() if len(inside) == 1} - around
     per_node = Counter(id(one.node.in_file) for one in walk.seen)
     wanted = [_wanted(walk, one, one.node.module in alone, per_node[id(one.node.in_file)] > 1) for one in walk.seen]
-    return unique_names(wanted)
+    return unique_names([as_operation(name) for name in wanted])
 
 
 def _wanted(walk: Walk, one: Seen, alone: bool, several: bool) -> str:

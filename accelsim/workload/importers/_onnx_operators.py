@@ -31,14 +31,16 @@ def _matmul(call: Call) -> list[Work]:
     batch = prod(stack)
     if not inner:  # one matrix for all of the left: their rows follow one another
         m, batch = m * batch, 1
-        as_matrices(call, left, left.shape, range(len(left.shape)), (m, k))
+        left = as_matrices(call, left, left.shape, range(len(left.shape)), (m, k))
     elif not outer:
         n, batch = n * batch, 1
-        as_matrices(call, right, right.shape, [*range(len(inner)), -1, -2], (n, k))
+        right = as_matrices(call, right, right.shape, [*range(len(inner)), -1, -2], (n, k))
     else:
-        for value in (left, right):
-            shape = (*stack, *value.shape[-2:])
+        shapes = [(*stack, *value.shape[-2:]) for value in (left, right)]
+        left, right = (
             as_matrices(call, value, shape, range(len(shape)), (batch, *shape[-2:]))
+            for value, shape in zip((left, right), shapes, strict=True)
+        )
     work = product(
         call, left, right, m=m, n=n, k=k, batch=batch,
         by_rows=lambda array: array.reshape(-1, k, array.shape[-1] if array.ndim > 1 else 1),
@@ -46,8 +48,8 @@ def _matmul(call: Call) -> list[Work]:
     )  # fmt: skip
     if inner and not outer:  # the product is that of the transposed factors
         size = prod(call.result.shape)
-        return [work, replace(work, kind="copy", word="copy", fixed=(), counts=(size, size), weight=None, parameters=(),
-                              input_gradient=True)]  # fmt: skip
+        return [work, work.followed_by(kind="copy", word="copy", fixed=(), counts=(size, size), weight=None,
+                                       parameters=(), input_gradient=True)]  # fmt: skip
     return [work]
 
 
@@ -119,8 +121,10 @@ def _add(call: Call) -> list[Work]:
 def _cross_entropy(call: Call) -> list[Work]:
     scores, target = call.needed(0), call.needed(1)
     (loss,) = vector(call, "loss", reads=scores.in_memory + target.in_memory)
-    softmax = replace(loss, kind="softmax", word="log_softmax", counts=(scores.in_memory, scores.elements))
-    return [softmax, replace(loss, word="nll_loss")]
+    softmax = replace(loss, kind="softmax", word="log_softmax", counts=(scores.in_memory, scores.elements),
+                      reads=(scores.producers,))  # fmt: skip
+    return [softmax, softmax.followed_by(kind="loss", word="nll_loss", counts=loss.counts,
+                                         reads=((softmax.result,), target.producers))]  # fmt: skip
 
 
 _KINDS = {

@@ -29,13 +29,12 @@ def _seen_as(
     )  # fmt: skip
 
 
-def _without_gaps(call: Call, value: Value, fact: Fact) -> Strides:
-    """Return the strides under another shape; records a copy where a view cannot have it."""
+def _without_gaps(call: Call, value: Value, fact: Fact) -> tuple[Value, Strides]:
+    """Return the value and its strides under another shape; records a copy where a view cannot have it."""
     strides = reshaped(value.shape, value.strides, fact.shape)
     if strides is None:
-        call.walk.copy(call, value, fact.shape)
-        return contiguous(fact.shape)
-    return strides
+        return call.walk.copy(call, value, fact.shape), contiguous(fact.shape)
+    return value, strides
 
 
 def _same(call: Call) -> list[Value]:
@@ -55,7 +54,7 @@ def _reshape(call: Call) -> list[Value]:
     if prod(fact.shape) != value.elements:
         raise MisfitError(f"{call.walk.graph.file}: {call.node.where}: {shown(value.shape)} cannot become"
                           f" {shown(fact.shape)}")  # fmt: skip
-    strides = _without_gaps(call, value, fact)
+    value, strides = _without_gaps(call, value, fact)
     return [_seen_as(value, fact, lambda array: array.reshape(fact.shape), strides=strides)]
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "Call",
     "Operator",
     "Operators",
+    "Producers",
     "Role",
     "Seen",
     "Source",
@@ -35,6 +36,10 @@ __all__ = [
 _MASKING: Mapping[str, Callable[..., NDArray[np.generic]]] = {"Mul": np.multiply, "Where": np.where}
 _REARRANGING = frozenset({"Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})
 _ELEMENT_BY_ELEMENT = frozenset({"activation", "add", "multiply", "dropout", "elementwise"})
+
+
+Producers = tuple[object, ...]
+"""What wrote a tensor: inputs of the graph by their number, and results of work (`Work.result`)."""
 
 
 class Role(Enum):
@@ -63,7 +68,7 @@ class Value:
 
     `strides`: distances in memory, 0 where elements are repeated. `gradient`: whether a gradient flows through it.
     `source` is known of constants too where they lie in the file and might be parameters, such as a scale of one
-    element. `product`: the position of the product that it is the result of.
+    element. `product`: the position of the product that it is the result of. `producers` wrote it; views keep them.
     """
 
     shape: tuple[int, ...]
@@ -75,6 +80,7 @@ class Value:
     source: Source | None = None
     content: Content | None = None
     product: int | None = None
+    producers: Producers = ()
 
     @property
     def elements(self) -> int:
@@ -107,15 +113,27 @@ class Work(rules.Work):
     """What a node computes.
 
     `with_batch`: which count holds the samples of a product of two activations, `gradients` which of these have one.
+    `reads`: the producers of each operand, of a product with a weight its data first; `result` stands for what it
+    writes.
     """
 
     word: str
+    reads: tuple[Producers, ...] = field(compare=False)
     with_batch: int = 0
     weight: Weight | None = None
     parameters: tuple[str, ...] = ()
     depends: bool = True
     input_gradient: bool = True
     gradients: tuple[bool, bool] = (True, True)
+    result: object = field(default_factory=object, compare=False)
+
+    def followed_by(self, **changes: Any) -> "Work":
+        """Return work with these changes that reads what this one writes."""
+        return replace(self, **{"reads": ((self.result,),), "result": object(), **changes})
+
+    def again(self, *reads: Producers) -> "Work":
+        """Return the same work on other operands."""
+        return replace(self, reads=reads, result=object())
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +147,16 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A node with its operands (None where left out) and what is known of its results."""
+    """A node with its operands (None where left out) and what is known of its results.
+
+    `made`: what wrote a result, by its position, where that is not the last work of the node.
+    """
 
     walk: "Walk"
     node: Node
     operands: tuple[Value | None, ...]
     results: tuple[Fact | None, ...]
+    made: dict[int, Producers] = field(default_factory=dict)
 
     @property
     def data(self) -> list[Value]:
@@ -213,7 +235,7 @@ class Walk:
         self.biases = _biases(graph)
         self._quantised = _quantised(graph)
         self._tables: list[tuple[str, Stored]] = []
-        self._values = {name: self._input(name) for name in graph.inputs}
+        self._values = {name: self._input(name, number) for number, name in enumerate(graph.inputs)}
         for node in graph.nodes:
             try:
                 self._visit(node)
@@ -230,11 +252,11 @@ class Walk:
             )
         return fact
 
-    def _input(self, name: str) -> Value:
+    def _input(self, name: str, number: int) -> Value:
         fact = self._fact(name)
         return Value(
             shape=fact.shape, role=Role.ACTIVATION, strides=contiguous(fact.shape), gradient=False,
-            floating=fact.floating,
+            floating=fact.floating, producers=(number,),
         )  # fmt: skip
 
     def _stored(self, name: str) -> Value:
@@ -279,26 +301,30 @@ class Walk:
         operands = call.data
         roles = {value.role for value in operands}
         role = Role.CONSTANT
+        producers: Producers = ()
         if node.operator in known.noise:
             role = Role.NOISE
         elif node.operator not in known.free:
             role = _role_of_result(roles)
+            producers = tuple(dict.fromkeys(one for value in operands for one in value.producers))
             if roles & {Role.ACTIVATION, Role.PARAMETER, Role.DERIVED}:
-                self._record(call)
-        self._set_results(call, operands, role)
+                producers = self.record(call, known.work[node.operator](call)) or producers
+        self._set_results(call, operands, role, producers)
 
-    def _record(self, call: Call) -> None:
-        for work in self.operators.work[call.node.operator](call):
+    def record(self, call: Call, works: Sequence[Work]) -> Producers:
+        """Take note of work of a node, and return what stands for the result of its last; () where there is none."""
+        for work in works:
             label = work.weight.label if work.weight else None
             self.seen.append(Seen(work, call.node, first_use=label is not None and label not in self._used))
             self._used |= {name for name in (label, *work.parameters) if name}
+        return (works[-1].result,) if works else ()
 
-    def _set_results(self, call: Call, operands: Sequence[Value], role: Role) -> None:
+    def _set_results(self, call: Call, operands: Sequence[Value], role: Role, producers: Producers) -> None:
         product = len(self.seen) - 1 if self.seen and self.seen[-1].node is call.node else None
         gradient = role is not Role.NOISE and any(value.gradient for value in operands)
         quantised = any(value.quantised for value in operands)
         sources = [value for value in operands if value.role is Role.PARAMETER and value.source]
-        for name, fact in zip(call.node.outputs, call.results, strict=True):
+        for place, (name, fact) in enumerate(zip(call.node.outputs, call.results, strict=True)):
             if not name or fact is None:
                 continue
             elements = prod(fact.shape)
@@ -307,7 +333,7 @@ class Walk:
             value = Value(
                 shape=fact.shape, role=role, strides=self._strides(fact.shape, operands, product),
                 gradient=gradient and (fact.floating or quantised), floating=fact.floating, known=fact.known,
-                product=product,
+                product=product, producers=call.made.get(place, producers),
             )  # fmt: skip
             if role is Role.PARAMETER:
                 value = _same_parameter(call, value, sources)
@@ -321,15 +347,16 @@ class Walk:
                     return in_order_of(shape, value.strides)
         return contiguous(shape)
 
-    def copy(self, call: Call, value: Value, shape: Sequence[int]) -> None:
-        """Record the copy of a value, repeated to `shape`, that a view cannot serve."""
+    def copy(self, call: Call, value: Value, shape: Sequence[int]) -> Value:
+        """Record the copy of a value, repeated to `shape`, that a view cannot serve, and return the value behind it."""
         if value.role in {Role.CONSTANT, Role.NOISE}:
-            return
+            return value
         work = Work(
             kind="copy", word="copy", counts=(value.in_memory, prod(shape)), depends=value.role is Role.ACTIVATION,
-            input_gradient=value.gradient,
+            input_gradient=value.gradient, reads=(value.producers,),
         )  # fmt: skip
         self.seen.append(Seen(work, call.node))
+        return replace(value, producers=(work.result,))
 
     def bias(self, product: int, label: str) -> None:
         """Give the product at a position a bias."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from accelsim.workload import rules
 from accelsim.workload.importers._onnx_graph import Content
 from accelsim.workload.importers._onnx_layout import expanded, reshaped
-from accelsim.workload.importers._onnx_walk import Call, Role, Source, Value, Weight, Work
+from accelsim.workload.importers._onnx_walk import Call, Producers, Role, Source, Value, Weight, Work
 
 __all__ = ["as_matrices", "constant_weight", "linear", "product", "used", "vector", "weight_of", "with_bias"]
 
@@ -54,6 +54,7 @@ def vector(call: Call, kind: str, *, reads: int | None = None) -> list[Work]:
             counts=(sum(value.in_memory for value in read) if reads is None else reads, prod(call.result.shape)),
             shared=(per_step if reads is None else 0, 0),
             parameters=tuple(dict.fromkeys(names)),
+            reads=tuple(value.producers for value in operands),
             depends=not alone,
             input_gradient=any(value.gradient for value in operands),
         )
@@ -88,33 +89,35 @@ def constant_weight(call: Call, value: Value, position: int) -> Weight:
 
 
 def with_bias(call: Call, work: Work, bias: Value | None) -> Work:
-    """Return a product with the parameters of its bias, if it has one."""
-    names = [] if bias is None or bias.source is None else used(call, bias, "bias")
-    return replace(work, parameters=(*work.parameters, *names))
+    """Return a product with the parameters of its bias, if it has one, or with what else it adds."""
+    if bias is None:
+        return work
+    names = used(call, bias, "bias") if bias.source else []
+    return replace(work, parameters=(*work.parameters, *names), reads=(*work.reads, bias.producers))
 
 
-def as_matrices(call: Call, value: Value, shape: Sequence[int], order: Sequence[int], target: Sequence[int]) -> None:
+def as_matrices(call: Call, value: Value, shape: Sequence[int], order: Sequence[int], target: Sequence[int]) -> Value:
     """Record the copy that a factor needs: repeated to `shape`, with its dimensions in `order`, as matrices `target`.
 
-    None is needed where a view has that shape.
+    None is needed where a view has that shape. Returns the factor, behind its copy where there is one.
     """
     strides = expanded(value.shape, value.strides, shape)
     wanted = [shape[axis] for axis in order], [strides[axis] for axis in order]
-    if reshaped(*wanted, target) is None:
-        call.walk.copy(call, value, shape)
+    return call.walk.copy(call, value, shape) if reshaped(*wanted, target) is None else value
 
 
 def linear(
-    call: Call, weight: Weight, inputs: int, outputs: int, rows: int, *, depends: bool, input_gradient: bool,
-    parameters: Sequence[str] = (),
+    weight: Weight, inputs: int, outputs: int, rows: int, *, depends: bool, input_gradient: bool,
+    reads: Producers, parameters: Sequence[str] = (),
 ) -> Work:  # fmt: skip
-    """Return the product of `rows` vectors with a weight."""
+    """Return the product of `rows` vectors, which `reads` wrote, with a weight."""
     return Work(
         kind="linear",
         word="linear",
         fixed=(("in_features", inputs), ("out_features", outputs)),
         counts=(rows,),
         weight=weight,
+        reads=(reads,),
         parameters=tuple(parameters),
         depends=depends,
         input_gradient=input_gradient,
@@ -142,7 +145,8 @@ def product(
             continue
         kind, fixed, rows = found
         weight = weight_of(call, operand, arrange) if is_weight else constant_weight(call, operand, position)
-        work = Work(kind=kind, word=kind, fixed=fixed, counts=(rows,), weight=weight)
+        reads = other.producers, operand.producers
+        work = Work(kind=kind, word=kind, fixed=fixed, counts=(rows,), weight=weight, reads=reads)
         return replace(work, depends=other.role is Role.ACTIVATION, input_gradient=other.gradient)
     return _of_activations(left, right, m=m, n=n, k=k, batch=batch)
 
@@ -154,6 +158,7 @@ def _of_activations(left: Value, right: Value, *, m: int, n: int, k: int, batch:
     return Work(
         kind="matmul",
         word="matmul",
+        reads=(left.producers, right.producers),
         counts=(batch, m, n, k),
         with_batch=with_batch,
         depends=any(depends),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from accelsim.base.errors import InputError
 from accelsim.sparsity.masks import tightest_of
 from accelsim.workload import rules
+from accelsim.workload.data_flow import as_operation
 from accelsim.workload.names import unique_names
 from accelsim.workload.rules import FACTOR_SIZES
 from accelsim.workload.tracer.measure import Measured
@@ -312,7 +313,7 @@ def names_of(records: Sequence[Record]) -> list[str]:
         record.modules[-1] if sizes[record.calls[-1]] == 1 and record.modules[-1] else record.place
         for record in records
     ]
-    return unique_names(wanted)
+    return unique_names([as_operation(name) for name in wanted])
 
 
 def observe(entries: Sequence[dict[str, Any]], measured: Sequence[Sequence[Record]]) -> None:
