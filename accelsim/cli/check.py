@@ -117,7 +117,7 @@ def _describe_trace(path: Path) -> str:
     trace = load_trace(path)
     masks = check_masks(trace, path)
     size = f"trace of {trace.model}, {len(trace.operations)} operations, {trace.parameters:,} parameters"
-    return f"{size}, {masks}" if masks else size
+    return ", ".join(filter(None, (size, trace.edges, masks)))
 
 
 def _describe_training(path: Path) -> str:

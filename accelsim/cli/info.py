@@ -88,6 +88,7 @@ def _head(out: "Console", summary: "Summary") -> None:
     out.print(f"{len(summary.layers):,} operations, {sizes}")
     out.print(f"from {origin.source}, {seen}", markup=False)
     out.print(f"by {origin.exporter}{versions}", markup=False)
+    out.print(summary.edges)
     for text in origin.assumptions:
         out.print(f"assumed: {text}", markup=False)
     named = sum(layer.parameters for layer in summary.layers)

@@ -54,7 +54,7 @@ class OperandSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerSummary:
-    """One operation, per sample.
+    """One operation, per sample. `inputs` are the names of what it reads, None where the trace does not say.
 
     `input`, `weight` and `output` are shapes, of a matmul those of both factors and the product; vector work has the
     elements its forward reads and writes, and no weight. `macs` are forward, `share` is their part of the network's.
@@ -64,6 +64,7 @@ class LayerSummary:
 
     name: str
     kind: str
+    inputs: tuple[str, ...] | None
     input: tuple[int, ...]
     weight: tuple[int, ...]
     output: tuple[int, ...]
@@ -144,11 +145,12 @@ class Summary:
 
     `pattern` is that of the method and the one that observed groups are held against; `batch` that of the step and of
     the arithmetic intensity; `macs` are forward per sample, `macs_once` forward per step; what was traced stands
-    in `origin`.
+    in `origin`, and `edges` says in words whether its operations say what they read.
     """
 
     model: str
     origin: Origin
+    edges: str
     input_shapes: tuple[tuple[int, ...], ...]
     parameters: int
     macs: int
@@ -187,6 +189,7 @@ def summarise(trace: Trace, design: Design, method: Method, *, pattern: Pattern,
     return Summary(
         model=trace.model,
         origin=trace.origin,
+        edges=trace.edges,
         input_shapes=trace.input_shapes,
         parameters=trace.parameters,
         macs=trace.macs,
@@ -213,6 +216,7 @@ def _layers(trace: Trace, pattern: Pattern, batch: int) -> tuple[LayerSummary, .
             LayerSummary(
                 name=operation.name,
                 kind=operation.kind,
+                inputs=operation.inputs,
                 input=shapes[0],
                 weight=shapes[1],
                 output=shapes[2],

@@ -214,6 +214,8 @@ def left_behind(trace: Trace, *, forward: bool) -> Iterator[str]:
     other = len({parameter.name for item in trace.operations for parameter in item.other_parameters})
     if vector or other:
         yield f"not written: {vector} vector operations, {other} parameters outside of products (biases and the like)"
+    if any(item.inputs is not None for item in trace.operations):
+        yield "not written: data-flow edges; layers run one by one"
     uses = Counter(item.weight.name for item in trace.operations if isinstance(item, Conv | ConvTranspose | Linear))
     shared = [name for name, count in uses.items() if count > 1]
     if shared:

@@ -523,6 +523,15 @@ class Trace(FileModel):
         return all(operation.inputs is not None for operation in self.operations)
 
     @property
+    def edges(self) -> str:
+        """Which operations say what they read, in words."""
+        known = sum(operation.inputs is not None for operation in self.operations)
+        count = len(self.operations)
+        if not known:
+            return "no data-flow edges"
+        return "data-flow edges" if known == count else f"data-flow edges of {known:,} of {count:,} operations"
+
+    @property
     def macs(self) -> int:
         """Forward multiply-accumulates per sample; not those done once per step, in the backward pass or optimizer."""
         scaling = (operation for operation in self.operations if operation.in_forward and operation.scales_with_batch)

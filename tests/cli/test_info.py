@@ -43,6 +43,7 @@ tiny, input 3x32x32
 4 operations, 1,000 parameters, 2,752 MACs forward per sample
 from tiny.py:model, 3 steps of 32 samples traced with their operands
 by accelsim trace 0.1.0 (torch 2.13.0)
+no data-flow edges
 assumed: stride 1
 assumed: no [b]bias[/b]
 56 of the parameters belong to no operation
@@ -101,7 +102,7 @@ def test_tied_weights_and_methods_as_traced(run: Run, small: Path) -> None:
 def test_shipped_traces_fit_the_screen(run: Run, name: str) -> None:
     code, out, err = run("info", name)
     assert (code, err) == (0, "")
-    assert len(out.splitlines()) < 60
+    assert len(out.splitlines()) <= 62
     assert max(map(len, out.splitlines())) <= 118
     assert "\n}" not in out  # no name is folded
 

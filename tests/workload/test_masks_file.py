@@ -301,7 +301,7 @@ def test_the_check_command_reads_masks_and_simulation_does_not(
     save_masks(tmp_path / "masks.npz", MASKS)
     assert main(["check", str(path)]) == 0
     assert capsys.readouterr().out == (
-        f"ok: {path}: trace of tiny, 2 operations, 1,000,000,000 parameters, 2 masks in masks.npz\n"
+        f"ok: {path}: trace of tiny, 2 operations, 1,000,000,000 parameters, no data-flow edges, 2 masks in masks.npz\n"
     )
     damaged = (tmp_path / "masks.npz").read_bytes()[:-9]
     (tmp_path / "masks.npz").write_bytes(damaged)

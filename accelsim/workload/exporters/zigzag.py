@@ -5,8 +5,8 @@ or copies, K and C output and input channels, and per spatial dimension OX posit
 and FX are both the width; IX = stride OX + dilation FX. IX counts the inputs that are read without the padding, which
 stands beside it, so that the input has its true number of elements.
 
-`operand_source` names a layer itself for its weights, which are constant. Where an input comes from is not in a trace,
-so it has no source. Precisions are those of a design: results of FF and BP have the bits of operands, those of WU the
+`operand_source` names a layer itself for its weights, which are constant. Inputs have no source: ZigZag would take the
+result of another layer for them as it is, and vector work stands between. Precisions are those of a design: results of FF and BP have the bits of operands, those of WU the
 bits of weight gradients.
 """
 
@@ -55,7 +55,7 @@ def product_workload(products: Sequence[Product], bits: OperandBits) -> Export:
 
 
 def _always() -> Iterator[str]:
-    yield "which layer an input comes from is not in a trace; operand_source names the layer of constant weights alone"
+    yield "which layer an input comes from is not written; operand_source names the layer of constant weights alone"
 
 
 def _export(entries: Sequence[Mapping[str, Plain]], notes: tuple[str, ...]) -> Export:

@@ -18,7 +18,7 @@ from accelsim.workload.exporting import OperandBits, Product
 
 Make = Callable[..., acs.Trace]
 BITS = OperandBits(operand=16, accumulator=32, gradient=24)
-SOURCES = "which layer an input comes from is not in a trace; operand_source names the layer of constant weights alone"
+SOURCES = "which layer an input comes from is not written; operand_source names the layer of constant weights alone"
 EQUATION = re.compile(r"O((?:\[\w+\])+)\+=(W|I)((?:\[\w+\])+)\*(W|I)((?:\[\w+\])+)")
 RELATION = re.compile(r"(\w+)=(\d+)\*(\w+)\+(\d+)\*(\w+)")
 
