@@ -43,8 +43,9 @@ network as ``input:0``, ``input:1`` in the order of `input_shapes`:
 - Edges are those of the forward pass. An operation that is `recomputed` reads the same ones again, as far as they are
   recomputed too. One that is `backward_only` names what it reads of listed operations before it, one of the optimizer
   other ones of the optimizer.
-- Without `inputs` it is not known what an operation reads; ``[]`` says that it reads no output and no input, as a
-  look-up of positions does. A trace may know it of some operations only.
+- Without `inputs` it is not known what an operation reads, or it reads what stands behind it, as a loss that holds
+  gradients does; ``[]`` says that it reads no output and no input, as a look-up of positions does. A trace may know it
+  of some operations only.
 
 Every name is that of an earlier operation, so edges have no circles.
 """

@@ -6,8 +6,8 @@ and FX are both the width; IX = stride OX + dilation FX. IX counts the inputs th
 stands beside it, so that the input has its true number of elements.
 
 `operand_source` names a layer itself for its weights, which are constant. Inputs have no source: ZigZag would take the
-result of another layer for them as it is, and vector work stands between. Precisions are those of a design: results of FF and BP have the bits of operands, those of WU the
-bits of weight gradients.
+result of another layer for them as it is, and vector work stands between. Precisions are those of a design: results of
+FF and BP have the bits of operands, those of WU the bits of weight gradients.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

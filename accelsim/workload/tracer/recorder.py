@@ -448,6 +448,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         known = {
             self.roles.key(tensor) for tensor, role in zip(call.tensors, held, strict=True)
             if role and not (isinstance(role, Derived) and any(map(grows, held)))
+            and not (role is Role.SIZED and Role.ACTIVATION in held)  # data written into what was made for it
         }  # fmt: skip
         if call.word == "copy" and Role.GRADIENT in held:  # what was there is overwritten
             known.clear()

@@ -103,14 +103,16 @@ def add_edges(
 ) -> list[Entry]:
     """Return entries with `inputs`, from the producers of each operand of each, which have their names.
 
-    Edges go to the operations in front, those in `known` among them, and to the first `inputs` inputs of the network.
-    Records without a name are in no trace: they are looked through.
+    Edges go to operations in front, those in `known` among them, and to the first `inputs` inputs of the network; an
+    entry that reads another one, as a loss reads a gradient that stands behind, does not say what it reads. Records
+    without a name are in no trace: they are looked through.
     """
     legal = {*known, *map(input_name, range(inputs))}
     made = []
     for entry, operands in zip(entries, sources, strict=True):
-        names = [name for producers in operands for name in _names_behind(producers) if name in legal]
-        made.append(entry | {"inputs": list(dict.fromkeys(names)) if entry["kind"] in ONE_OPERAND else names})
+        names = [name for producers in operands for name in _names_behind(producers)]
+        read = list(dict.fromkeys(names)) if entry["kind"] in ONE_OPERAND else names
+        made.append(entry | {"inputs": read if legal.issuperset(read) else None})
         legal.add(str(entry["name"]))
     return made
 

@@ -111,8 +111,11 @@ def mean_of(
     return found, f"the {len(batches)} steps send different rows to {few(moved)}: their mean counts"
 
 
-def _read_in_any(entries: Mapping[int, Entry], called: Sequence[Mapping[str, str]]) -> list[str]:
-    """What one operation reads: in the first step that has it, and besides in later ones."""
+def _read_in_any(entries: Mapping[int, Entry], called: Sequence[Mapping[str, str]]) -> list[str] | None:
+    """What one operation reads: in the first step that has it, and besides in later ones; None where that is not
+    known in all."""
+    if any(entry["inputs"] is None for entry in entries.values()):
+        return None
     read: list[str] = []
     for number, entry in entries.items():
         names = [called[number].get(name, name) for name in entry["inputs"]]
