@@ -235,6 +235,11 @@ def test_a_weight_that_operations_compute_follows_the_data():
     assert traced(LowRank(), "5x4") == {"linear": [], "linear_2": ["input:0", "linear"]}
 
 
+def test_data_stands_before_a_weight_on_the_left():
+    model = Apply(lambda m, x: (m.w * m.scale) @ x.mT, w=(3, 4), scale=(3, 4))
+    assert traced(model, "5x4") == {"mul": [], "linear": ["input:0", "mul"], "copy": ["linear"]}
+
+
 def test_what_a_product_adds_follows_its_factors():
     model = Apply(lambda m, x: torch.addmm(m.a(x), x, m.b.weight), a=nn.Linear(4, 4), b=nn.Linear(4, 4))
     assert traced(model, "4")["linear"] == ["input:0", "a"]
@@ -329,6 +334,74 @@ def test_a_second_step_reads_nothing_of_the_first():
             out.sum().backward()
             optimizer.step()
     assert edges(tracer.trace) == {"0": ["input:0"], "1": ["0"], "sum": ["1"]}
+
+
+def test_what_a_model_keeps_from_step_to_step_has_no_name():
+    class Keeps(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.last = nn.Linear(4, 4), torch.zeros(2, 4)
+
+        def forward(self, x):
+            h = self.a(x)
+            out, self.last = h + self.last, h.detach()
+            return out
+
+    trace = acs.trace(lambda: model(torch.randn(2, 4)).sum(), model := Keeps(), steps=3)
+    assert edges(trace) == {"a": ["input:0"], "add": ["a"], "sum": ["add"]}
+    assert not trace.origin.assumptions
+
+
+def test_steps_that_read_other_results_are_named():
+    class Alternates(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c, self.d = (nn.Linear(4, 4) for _ in range(4))
+            self.calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            one, other = self.a(x), self.b(x)
+            return self.c(one) + self.d(other) if self.calls % 2 else self.c(other) + self.d(one)
+
+    trace = acs.trace(lambda: model(torch.randn(2, 4)).sum(), model := Alternates(), steps=2)
+    assert (edges(trace)["c"], edges(trace)["d"]) == (["a"], ["b"])
+    assert list(trace.origin.assumptions) == [
+        "the steps read the outputs of other operations in c, d: the edges are those of the first"
+    ]
+
+
+def test_weights_that_an_update_changed_have_no_name():
+    model = nn.Linear(4, 4, bias=False)
+
+    def step():
+        model(torch.randn(2, 4)).sum().backward()
+        with torch.no_grad():
+            model.weight.add_(model.weight.grad @ model.weight.grad.T)
+        model.weight.grad = None
+        model(torch.randn(2, 4)).sum().backward()
+
+    found = edges(acs.trace(step, model))
+    assert (found["linear"], found["linear_2"]) == (["input:0"], ["input:1"])
+
+
+def test_a_product_of_the_backward_pass_alone_names_what_was_recomputed_for_it():
+    class Doubled(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, gradient):
+            (x,) = ctx.saved_tensors
+            return gradient * 2 + 0 * (x @ x.mT).sum()
+
+    model = Apply(lambda m, x: checkpoint(lambda y: Doubled.apply(m.a(y)), m.first(x), use_reentrant=False),
+                  first=nn.Linear(4, 4), a=nn.Linear(4, 4))  # fmt: skip
+    trace = trace_model(model, [InputSpec.parse("3x4")])
+    assert edges(trace) == {"first": ["input:0"], "a": ["first"], "mul": ["a"], "matmul": ["a", "a"]}
+    assert [operation.name for operation in trace.operations if operation.backward_only] == ["matmul"]
 
 
 def test_experts_that_get_tokens_in_some_steps_only_are_read_in_all():

@@ -635,6 +635,17 @@ EACH_WAY = {  # products and parameters of a rank; messages with their bytes, th
 }  # fmt: skip
 
 
+EDGES_EACH_WAY = {  # a message reads what it sends; what is behind it reads the same through it
+    "tensor_parallel": {
+        "0": ["input:0"], "1": ["0"], "2.div": [], "2.linear": ["1", "2.div"], "pow": ["2.linear"], "mean": ["pow"],
+        "2.all_reduce": ["2.linear"], "all_reduce": [],
+    },
+    "sharded": {
+        "0": ["input:0"], "1": ["0"], "2": ["1"], "pow": ["2"], "mean": ["pow"], "all_gather": [], "reduce_scatter": [],
+    },
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("way", EACH_WAY)
 def test_one_of_two_ranks_is_what_it_computes_and_sends(tmp_path, way):
     wanted, parameters, messages = EACH_WAY[way]
@@ -650,3 +661,4 @@ def test_one_of_two_ranks_is_what_it_computes_and_sends(tmp_path, way):
         )
         assert (scattered in made.origin.assumptions) is (way == "sharded")
         assert {op.input_gradient for op in made.operations if op.kind in VECTOR_KINDS} == {None}  # all have a backward
+        assert {op.name: list(op.inputs) for op in made.operations} == EDGES_EACH_WAY[way]
