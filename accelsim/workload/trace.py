@@ -31,15 +31,17 @@ under `observed` (`accelsim.workload.observed`). ``accelsim schema trace`` print
 **Edges.** `inputs` names, operand by operand, the operations whose output an operation reads, and the inputs of the
 network as ``input:0``, ``input:1`` in the order of `input_shapes`:
 
-- Operands stand in the order of the call. A matmul with two names has its left factor, then its right one; what else a
-  product adds to its result (``torch.addmm`` of data) follows its factors. An output read as two operands stands twice
+- Operands stand in the order of the call. A matmul with two names has its left factor, then its right one. A product
+  with a weight names its data first, then operations that compute the weight, where there are any. What else a product
+  adds to its result (``torch.addmm`` of data) follows its factors. An output read as two operands stands twice
   (``x + x``, queries and keys that are parts of one projection); operations with one operand name it once.
 - An edge says whose output is read, not which part of it: views, reshapes, slices, transposes, casts and whatever else
   the trace does not list are looked through, to the operations behind them. An operand that several operations wrote,
   each its part, has a name for each, in the order in which they wrote.
 - Work in place reads what was there and is what later readers read. A copy into a part reads its source alone: what was
   there is not touched.
-- Parameters, buffers, constants, random numbers, targets of a loss and gradients have no name.
+- Parameters, buffers, constants, random numbers, targets of a loss and gradients have no name, unless an operation of
+  the trace wrote them.
 - Edges are those of the forward pass. An operation that is `recomputed` reads the same ones again, as far as they are
   recomputed too. One that is `backward_only` names what it reads of listed operations before it, one of the optimizer
   other ones of the optimizer.

@@ -236,8 +236,18 @@ def test_a_weight_that_operations_compute_follows_the_data():
 
 
 def test_data_stands_before_a_weight_on_the_left():
-    model = Apply(lambda m, x: (m.w * m.scale) @ x.mT, w=(3, 4), scale=(3, 4))
-    assert traced(model, "5x4") == {"mul": [], "linear": ["input:0", "mul"], "copy": ["linear"]}
+    model = Apply(lambda m, x: ((m.w * m.scale) @ x.mT).mT, w=(3, 4), scale=(3, 4))
+    assert traced(model, "4") == {"mul": [], "linear": ["input:0", "mul"]}
+
+
+def test_a_weight_that_the_forward_pass_changes_in_place_comes_from_there():
+    def forward(m, x):
+        with torch.no_grad():
+            m.a.weight.div_(m.a.weight.norm(dim=1, keepdim=True))
+        return m.a(x)
+
+    found = traced(Apply(forward, a=nn.Linear(4, 3)), "4")
+    assert list(found.values()) == [[], [next(iter(found))], ["input:0", list(found)[1]]]
 
 
 def test_what_a_product_adds_follows_its_factors():

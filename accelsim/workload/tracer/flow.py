@@ -93,9 +93,7 @@ class Flow:
         return _once(producer for producers in reversed(found) for producer in producers)
 
     def write(self, tensor: Tensor, producers: Producers) -> None:
-        """Take note of what wrote a tensor; parameters come from no operation."""
-        if self._roles.is_parameter(tensor):
-            return
+        """Take note of what wrote a tensor."""
         key, part = self._roles.key(tensor), _Part.of(tensor)
         before = [own for own in self._written.get(key, ()) if not part.covers(own[0])]
         self._written[key] = [*before, (part, producers)]
