@@ -136,7 +136,7 @@ def data_operands(call: Call, work: Work) -> list[Tensor]:
         return list(call.tensors[-1:] if call.word == "copy" else call.tensors)
     factors = operands_of(call)
     if work.weight is not None and work.weight_side == 0:
-        pass
+        factors = factors[::-1]
     return [*factors, *(tensor for tensor in call.tensors if not any(tensor is factor for factor in factors))]
 
 
