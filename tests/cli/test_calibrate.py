@@ -169,7 +169,8 @@ def test_the_cpu_is_measured_in_earnest(run, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("accelsim.calibration.devices.suite._QUICK_GEMMS", {"cpu": (64, 256)})
     monkeypatch.setattr("accelsim.calibration.devices.suite._CACHES_OF_STREAM", 1)
     options = [
-        f"--set={fact}" for fact in ("power.idle_w=25", "power.peak_w=165", "memory.cache_mb=64", "memory.capacity_gb=4")
+        f"--set={fact}"
+        for fact in ("power.idle_w=25", "power.peak_w=165", "memory.cache_mb=64", "memory.capacity_gb=4")
     ]
     code, out, err = run("calibrate", "-o", str(tmp_path), "--name", "cpu", "--quick", "--framework", "numpy", *options)
     assert code == 0, err
