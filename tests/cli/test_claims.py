@@ -12,7 +12,7 @@ from accelsim.studies.sensitivity import Average, Sensitivity
 SHOWN = """\
 which                                            published    closed form  event engine, overlap
 average speedup                                      1.75x          1.82x                  1.87x
-throughput over earlier accelerators         2.97 - 25.22x  0.28 - 29.64x          0.29 - 31.14x
+throughput over earlier accelerators         2.97 - 25.22x  0.28 - 29.64x          0.29 - 31.13x
 energy efficiency over earlier accelerators   1.36 - 3.58x          6.40x                  6.62x
 
 speedup of BDWP at 2:8 over dense training
@@ -30,7 +30,7 @@ throughput         Automatic compiler (FPL'19)         479        2.91x         
 throughput         ETA                              610.98        2.28x                  2.39x
 throughput         ETA (CIFAR-ResNet20)             658.64        2.11x                  2.22x
 throughput         ETA (ResNet18)                   811.24        1.72x                  1.80x
-throughput         EF-Train                          46.99       29.64x                 31.14x
+throughput         EF-Train                          46.99       29.64x                 31.13x
 energy efficiency  EF-Train                           6.09        6.40x                  6.62x
 throughput         BFLOAT MLP training                5000        0.28x                  0.29x
 

@@ -35,17 +35,20 @@ field           A        B   change
 parameters  1,226  123,000  +9,933%
 
 operations
-operation  field                              A       B   change
-conv       stride                          1, 1    2, 2
-relu       recomputed                     false    true
-           reads                         16,384  20,480  +25.00%
-fc         other_parameters[x].elements       -      42
-           other_parameters[x].frozen         -   false
+operation  field                               A          B   change
+conv       inputs                        input:0       relu
+           stride                           1, 1       2, 2
+relu       inputs                           conv    input:0
+           recomputed                      false       true
+           reads                          16,384     20,480  +25.00%
+fc         inputs                           pool  pool[max]
+           other_parameters[x].elements        -         42
+           other_parameters[x].frozen          -      false
 only in A: pool
 only in B: pool[max]
 moved: relu
 
-6 of 50 values differ, 1 row only in A, 1 row only in B, 1 row moved
+9 of 53 values differ, 1 row only in A, 1 row only in B, 1 row moved
 """
 
 
@@ -55,6 +58,7 @@ def test_two_traces(run: Run, files: Callable[..., None]) -> None:
         conv["stride"] = [2, 2]
         relu.update(reads=20480, recomputed=True)
         fc["other_parameters"].append({"name": "x", "elements": 42})
+        relu["inputs"], conv["inputs"], fc["inputs"] = ["input:0"], ["relu"], ["pool[max]"]
         data.update(parameters=123000, operations=[relu, conv, {**pool, "name": "pool[max]"}, fc])
 
     files(change)
@@ -65,7 +69,7 @@ def test_two_traces(run: Run, files: Callable[..., None]) -> None:
 
 def test_equal_traces(run: Run, files: Callable[..., None]) -> None:
     files(lambda data: data["operations"][0].update(groups=1))
-    assert run("diff", "a.json", "b.json") == (0, "equal: 54 values\n", "")
+    assert run("diff", "a.json", "b.json") == (0, "equal: 58 values\n", "")
 
 
 def test_a_tolerance_hides_small_changes(run: Run, files: Callable[..., None]) -> None:

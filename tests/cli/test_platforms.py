@@ -102,12 +102,12 @@ def test_compare_as_json_and_csv(run, tmp_path: Path) -> None:
 
 def test_compare_in_parts_and_on_several_devices(run) -> None:
     large = ("compare", "resnet18_tinyimagenet", "--batch", "65536", "--method", "dense", "--platform", "rtx2080ti")
-    # 14 bytes of each of 11,279,112 parameters, 2 of each of 484,040 elements kept per sample
+    # 14 bytes of each of 11,279,112 parameters, 2 of each of 484,240 elements kept per sample
     assert run(*large) == (
         2,
         "",
         "error: platform 'rtx2080ti': a step of 65536 samples of resnet18_tinyimagenet (amp) needs about 63.6 GB; it has"
-        " 11.8 GB, enough for 12036 samples. Lower the batch, or let gradients accumulate over parts of it"
+        " 11.8 GB, enough for 12031 samples. Lower the batch, or let gradients accumulate over parts of it"
         " (--accumulate)\n",
     )
     code, out, _ = run(*large, "--accumulate", "--devices", "4", "--link-gb-per-s", "16")
