@@ -25,7 +25,7 @@ resnet50_imagenet            1.73x                  1.78x
 
 SAT, mean of the workloads, over earlier accelerators (GOP/s; GOP/s/W)
 which              design                       its number  closed form  event engine, overlap
-throughput         F-CNN                             62.06       22.45x                 23.58x
+throughput         F-CNN                             62.06       22.45x                 23.57x
 throughput         Automatic compiler (FPL'19)         479        2.91x                  3.05x
 throughput         ETA                              610.98        2.28x                  2.39x
 throughput         ETA (CIFAR-ResNet20)             658.64        2.11x                  2.22x
