@@ -16,19 +16,33 @@ that reach it. A transposed convolution swaps FF and BP. The pruned operand alwa
 the pruned one in BP the product is transposed, dX^T = W dY^T.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Literal
 
 from accelsim.base.errors import InputError
 from accelsim.lowering.case import Case, check_batch
+from accelsim.lowering.flow import Flow
 from accelsim.lowering.passes import Multiple, Passes
 from accelsim.lowering.phases import Weighted, col2im, column_gemm, matmul, positions, weight_gemms, wu_gemm
 from accelsim.lowering.rules import Rules, Target, check_supported, input_gradients
-from accelsim.lowering.tasks import Gemm, Generation, Overrides, Scattered, Stage, Step, Task, Update, VectorWork
+from accelsim.lowering.tasks import (
+    Gemm,
+    Generation,
+    Note,
+    Overrides,
+    Scattered,
+    Stage,
+    Step,
+    Task,
+    Update,
+    VectorWork,
+)
 from accelsim.sparsity.methods import Method, Operand, SparseOperand
 from accelsim.sparsity.pattern import Pattern
-from accelsim.workload.trace import Collective, Conv, ConvTranspose, Matmul, Trace, Vector
+from accelsim.workload.trace import Collective, Conv, ConvTranspose, Matmul, Operation, Trace, Vector
 
 __all__ = ["lower", "lower_case"]
 
@@ -37,7 +51,8 @@ LARGEST_MACS = 2**60
 
 # With two bytes an element a norm moves 14 bytes per output over FF and BP (statistics accumulate while the input is
 # made; BP reads dY and X for the two sums and again for dX), a residual addition 6 (its gradient is passed on
-# unchanged), softmax takes three passes over its input.
+# unchanged; where the branches part `accelsim.lowering.flow` has the sum of theirs), softmax takes three passes over
+# its input.
 _PASSES: Mapping[str, Passes] = {
     "norm": Passes(backward_reads=Multiple(writes=4)),
     "activation": Passes(backward_reads=Multiple(writes=2)),
@@ -95,8 +110,10 @@ def lower(
         mode=mode,
         tasks=tasks,
         after=tuple(builder.after),
-        notes=tuple(dict.fromkeys(rules.notes)),
+        notes=tuple(dict.fromkeys((*rules.notes, *_assumed(trace)))),
         columns=builder.as_columns,
+        tensors=builder.flow.tensors(),
+        handed=frozenset(builder.flow.handed) if builder.flow.known else None,
     )
 
 
@@ -115,6 +132,19 @@ def lower_case(trace: Trace, design: Target, case: Case, *, columns: Collection[
     )
 
 
+_WITHOUT_EDGES = (
+    "the trace does not say what each operation reads (inputs): gradients of branches are not summed, what may stay on"
+    " the chip is told by equal sizes, and every result is taken to be kept for the backward pass"
+)
+
+
+def _assumed(trace: Trace) -> Iterator[Note]:
+    """Yield what is assumed of a trace without edges, where some operation reads two results."""
+    both = (isinstance(operation, Matmul) or operation.kind in {"add", "multiply"} for operation in trace.operations)
+    if not trace.has_edges and any(both):
+        yield Note(operation=None, stage=None, text=_WITHOUT_EDGES)
+
+
 class _Builder:
     """Collects the tasks of a step with what each waits for."""
 
@@ -130,7 +160,6 @@ class _Builder:
     ) -> None:
         self.messages_timed = messages_timed
         self.trace = trace
-        self.fuse = design.fuses_activations
         self.rules = rules
         self.batch = batch
         self.as_columns = columns
@@ -140,16 +169,13 @@ class _Builder:
         self.chain: tuple[int, ...] = ()  # what the next task of FF or BP waits for
         self.trained: dict[str, list[int]] = {}  # tensor to its WU tasks
         self.readers: dict[str, list[Gemm]] = {}  # tensor to the FF and BP tasks that read it
-        self.fused = {
-            later.name
-            for earlier, later in zip(trace.operations, trace.operations[1:], strict=False)
-            if self.fuse
-            and isinstance(earlier, Vector)
-            and isinstance(later, Vector)
-            and earlier.kind in {"norm", "add"}
-            and later.kind == "activation"
-            and earlier.writes == later.reads
-        }
+        self.fused = dict(_fused(trace)) if design.fuses_activations else {}
+        self.flow = Flow(trace, batch, self.tasks, self.in_turn, self._wants_gradient)
+
+    def _wants_gradient(self, operation: Operation) -> bool:
+        """Say whether the gradient of what an operation writes is of use to it or to what is before it."""
+        own = isinstance(operation, Weighted) and operation.adds_to_gradient
+        return own or self.gradients[operation.name]
 
     def add(self, task: Task, after: tuple[int, ...]) -> int:
         """Append a task and return its index."""
@@ -159,9 +185,10 @@ class _Builder:
             self.readers.setdefault(task.tensor, []).append(task)
         return len(self.tasks) - 1
 
-    def in_turn(self, task: Task) -> None:
-        """Append a task that waits for the one before it in FF or BP."""
+    def in_turn(self, task: Task) -> int:
+        """Append a task that waits for the one before it in FF or BP, and return its index."""
         self.chain = (self.add(task, self.chain),)
+        return self.chain[0]
 
     def _elsewhere(self, stage: Stage, gemms: Sequence[Gemm]) -> None:
         """Append forward products that run in another stage."""
@@ -176,6 +203,11 @@ class _Builder:
 
     def _forward_of(self, operation: Weighted | Matmul | Vector, suffix: str, stage: Stage) -> None:
         """The forward of an operation, run in `stage`."""
+        start = len(self.tasks)
+        self._run_forward(operation, suffix, stage)
+        self.flow.forward(operation, range(start, len(self.tasks)))
+
+    def _run_forward(self, operation: Weighted | Matmul | Vector, suffix: str, stage: Stage) -> None:
         batch = self.batch if operation.scales_with_batch else 1
         if isinstance(operation, Collective):
             self._message(operation, "FF")
@@ -194,6 +226,7 @@ class _Builder:
 
         Work of the backward pass that is differentiated again comes first, the optimizer's products last.
         """
+        self.flow.drop()
         for operation in self.trace.operations:
             if operation.differentiated_again:
                 self._forward_of(operation, "[backward]", Stage.BP)
@@ -224,13 +257,22 @@ class _Builder:
         """BP and WU of one operation."""
         if isinstance(operation, Collective):
             self._message(operation, "BP")
-        elif isinstance(operation, Vector):
-            if self.gradients[operation.name] and operation.name not in self.fused:
-                self._vector(operation, self.batch if operation.scales_with_batch else 1, "BP", "")
+        if isinstance(operation, Vector):
+            self._vector_backward(operation)
         elif isinstance(operation, Matmul):
             self._matmul_backward(operation)
         else:
             self._weighted_backward(operation, self.batch if operation.scales_with_batch else 1, ready)
+        self.flow.keep(operation)
+
+    def _vector_backward(self, operation: Vector) -> None:
+        """BP of vector work: an activation that rides on a norm does so here too, on an addition nothing is there."""
+        if not self.gradients[operation.name]:
+            return
+        start, rides_on = len(self.tasks), self.fused.get(operation.name)
+        if rides_on != "norm" and not isinstance(operation, Collective):
+            self._vector(operation, self.batch if operation.scales_with_batch else 1, "BP", "")
+        self.flow.of_vector_work(operation, range(start, len(self.tasks)), fused=rides_on is not None)
 
     def _message(self, operation: Collective, direction: Literal["FF", "BP"]) -> None:
         if operation.direction == direction and not self.messages_timed:
@@ -240,10 +282,13 @@ class _Builder:
         if not self.gradients[operation.name]:
             return
         batch, m, n, k = operation.sizes_at(self.batch)
+        start = len(self.tasks)
         if operation.left_gradient:
             self._again(operation.left_gradient_runs, [matmul(operation, Stage.BP, "[dA]", batch, m, k, n)])
+        middle = len(self.tasks)
         if operation.right_gradient:
             self._again(operation.right_gradient_runs, [matmul(operation, Stage.BP, "[dB]", batch, k, n, m)])
+        self.flow.of_product(operation, range(start, middle), range(middle, len(self.tasks)))
 
     def _again(self, runs: int, gemms: Sequence[Gemm]) -> None:
         """Append products that a step executes `runs` times, one run after the other."""
@@ -252,19 +297,27 @@ class _Builder:
                 self.in_turn(replace(gemm, name=gemm.name + f"[run {run}]") if run > 1 else gemm)
 
     def _weighted_backward(self, operation: Weighted, batch: int, ready: tuple[int, ...]) -> None:
+        start = len(self.tasks)
         if self.gradients[operation.name]:
             sparse = self.rules.decide(operation, Stage.BP, batch)
             self._again(operation.input_gradient_runs, self._products(operation, Stage.BP, batch, sparse))
             self._sum_columns(operation, Stage.BP, batch)
+        gradient = self.flow.of_weighted(operation, range(start, len(self.tasks)))
+        start = len(self.tasks)
         if operation.adds_to_gradient:
-            gemm = wu_gemm(operation, batch, self.rules.decide(operation, Stage.WU, positions(operation, batch)))
-            if operation.weight.derived:  # BP of what made it waits for its gradient
-                self._again(operation.weight_gradient_runs, [gemm])
-                return
-            index = self.add(gemm, ready)
-            for run in range(2, operation.weight_gradient_runs + 1):
-                index = self.add(replace(gemm, name=f"{gemm.name}[run {run}]"), (index,))
-            self.trained.setdefault(operation.weight.name, []).append(index)
+            self._weight_gradient(operation, batch, ready)
+        self.flow.of_wu(operation, gradient, range(start, len(self.tasks)))
+
+    def _weight_gradient(self, operation: Weighted, batch: int, ready: tuple[int, ...]) -> None:
+        """WU of an operation."""
+        gemm = wu_gemm(operation, batch, self.rules.decide(operation, Stage.WU, positions(operation, batch)))
+        if operation.weight.derived:  # BP of what made it waits for its gradient
+            self._again(operation.weight_gradient_runs, [gemm])
+            return
+        index = self.add(gemm, ready)
+        for run in range(2, operation.weight_gradient_runs + 1):
+            index = self.add(replace(gemm, name=f"{gemm.name}[run {run}]"), (index,))
+        self.trained.setdefault(operation.weight.name, []).append(index)
 
     def _products(
         self,
@@ -318,6 +371,8 @@ class _Builder:
             ),
             after,
         )
+        made = tuple(index for name in trained for index in self.trained.get(name, ()))
+        self.flow.of_weights(sum(tensors[name][0] for name in trained), made or (update,), update)
         for generation in generations:
             self.add(generation, (update,))
 
@@ -341,6 +396,34 @@ class _Builder:
             )
             for index, (stage, pattern) in enumerate(wanted)
         ]
+
+
+def _fused(trace: Trace) -> Iterator[tuple[str, str]]:
+    """Yield the activations that ride on a norm or an addition, each with the kind of that.
+
+    They are all that reads its result; in a trace without edges they stand right behind it.
+    """
+    operations = trace.operations
+    if trace.has_edges:
+        named = {operation.name: operation for operation in operations}
+        readers = Counter(name for operation in operations for name in operation.inputs or ())
+        pairs = [
+            (named[name], operation)
+            for operation in operations
+            for name in operation.inputs or ()
+            if name in named and readers[name] == 1
+        ]
+    else:
+        pairs = list(pairwise(operations))
+    for earlier, later in pairs:
+        if (
+            isinstance(earlier, Vector)
+            and isinstance(later, Vector)
+            and earlier.kind in {"norm", "add"}
+            and later.kind == "activation"
+            and earlier.writes == later.reads
+        ):
+            yield later.name, earlier.kind
 
 
 def _in_update(operation: Weighted | Matmul | Vector) -> bool:

@@ -2,12 +2,25 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from accelsim.sparsity.methods import Operand
 from accelsim.sparsity.pattern import Pattern
 
-__all__ = ["Gemm", "Generation", "Note", "Overrides", "Scattered", "Stage", "Step", "Task", "Update", "VectorWork"]
+__all__ = [
+    "Gemm",
+    "Generation",
+    "Note",
+    "Overrides",
+    "Scattered",
+    "Stage",
+    "Step",
+    "StepTensor",
+    "Task",
+    "TensorKind",
+    "Update",
+    "VectorWork",
+]
 
 
 class Stage(StrEnum):
@@ -83,13 +96,17 @@ class Update:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VectorWork:
-    """Elements that one forward or backward pass of vector work reads and writes."""
+    """Elements that one forward or backward pass of vector work reads and writes.
+
+    `sums`: it adds up gradients of what the operation wrote, where its readers part.
+    """
 
     name: str
     operation: str
     direction: Literal["FF", "BP"]
     reads: int
     writes: int
+    sums: bool = False
     stage: Stage = Stage.VECTOR
 
 
@@ -97,6 +114,22 @@ Task = Gemm | Generation | Update | VectorWork
 
 Scattered = tuple[str, Stage]
 """An operation and the direction, FF or BP, in which its taps are scattered over the result."""
+
+
+TensorKind = Literal["activation", "gradient", "weight gradient"]
+
+
+class StepTensor(NamedTuple):
+    """A tensor in DRAM: the tasks that write it, none where it is there before the step, and those that read it.
+
+    `all_along`: it stays from the start to the end of the step.
+    """
+
+    elements: int
+    kind: TensorKind
+    made: tuple[int, ...]
+    read: tuple[int, ...]
+    all_along: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +157,9 @@ class Step:
     """One step in order of execution; `after[i]` holds the tasks that task i waits for.
 
     `columns`: the scattered products, each as operation and FF or BP, that are there as columns, not phase by phase.
+    `tensors`: what the tasks write and read, weights apart. `handed`: pairs of a task and another that takes its result
+    as a stream, at the row ports of the array or in the vector unit; None where the trace has no edges, and nothing is
+    known of it.
     """
 
     model: str
@@ -135,6 +171,8 @@ class Step:
     after: tuple[tuple[int, ...], ...]
     notes: tuple[Note, ...]
     columns: frozenset[Scattered] = frozenset()
+    tensors: tuple[StepTensor, ...] = ()
+    handed: frozenset[tuple[int, int]] | None = None
 
     @property
     def macs_dense(self) -> int:

@@ -181,11 +181,14 @@ def _rows(trace: Trace, step: Step, software: Software, matrix_units: bool) -> I
     for task in step.tasks:
         if isinstance(task, VectorWork):
             operation = operations[task.operation]
+            if task.sums:
+                yield _vector(task.operation, (task.reads + task.writes) * width, fused=software.compiled)
+                continue
             assert isinstance(operation, Vector)
             elements = _passes(operation, task.direction, step.batch if operation.scales_with_batch else 1)
             if operation.kind == "embedding" and task.direction == "BP":
                 elements += sum(other.elements for other in operation.other_parameters)
-            yield _vector(operation, elements * width, fused)
+            yield _vector(operation.name, elements * width, fused=operation.name in fused)
         elif isinstance(task, Generation) and not _is_spatial(operations[task.operation]):
             # reads the master weight, writes kept values and positions
             moved = task.elements * (software.master_bytes + compact_share(width) * width)
@@ -196,23 +199,22 @@ def _rows(trace: Trace, step: Step, software: Software, matrix_units: bool) -> I
                 names.append(task.tensor)
             count = len([name for name in names if name in tensors])
             yield _KernelRow(task.operation, task.stage, *_update(task.elements, count, software))
-    if step.mode == "train":
+    if step.mode == "train" and not trace.has_edges:
         yield from _sums_of_gradients(trace, step.batch, width, fused)
 
 
-def _vector(operation: Vector, moved: float, fused: frozenset[str]) -> _KernelRow:
-    half = operation.name in fused
-    return _KernelRow(operation.name, Stage.VECTOR, moved * (0.5 if half else 1.0), 0.0 if half else 1.0)
+def _vector(operation: str, moved: float, *, fused: bool) -> _KernelRow:
+    return _KernelRow(operation, Stage.VECTOR, moved * (0.5 if fused else 1.0), 0.0 if fused else 1.0)
 
 
 def _sums_of_gradients(trace: Trace, batch: int, width: int, fused: frozenset[str]) -> Iterator[_KernelRow]:
-    """Where the branches of an addition part, their gradients are summed; on SAT they are while they are made."""
+    """In a trace without edges: one sum of gradients for each addition, where its branches part."""
     needed = input_gradients(trace)
     for operation in trace.operations:
         if isinstance(operation, Vector) and operation.kind == "add" and not operation.backward_only:
             elements = _passes(operation, "BP", batch if operation.scales_with_batch else 1)
             if elements and needed[operation.name]:
-                yield _vector(operation, elements * width, fused)
+                yield _vector(operation.name, elements * width, fused=operation.name in fused)
 
 
 def _product(group: Sequence[Gemm], operation: Operation, batch: int, width: int, *, transposes: bool) -> _KernelRow:

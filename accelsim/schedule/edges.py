@@ -28,14 +28,15 @@ class Edge:
 def edges_of(step: Step, order: Sequence[int], design: Design) -> dict[int, Edge]:
     """Return by producer the tensors that the next task in `order` reads.
 
-    A trace does not say what flows where. A task of FF or BP is taken to read the result of the one before it where it
-    reads as many elements (a residual addition: at least as many) as that one makes. An update reads the gradient of
-    its weight.
+    A task of FF or BP takes the result of the one before it where the trace says so (`Step.handed`), and all of its row
+    operand is there. In a trace without edges it is taken to do so where it reads as many elements (a residual
+    addition: at least as many) as that one makes. An update reads the gradient of its weight.
     """
     found = {}
     for producer, consumer in pairwise(order):
         made, reader = step.tasks[producer], step.tasks[consumer]
-        elements = _handed_on(made, reader)
+        flows = step.handed is None or isinstance(reader, Update) or (producer, consumer) in step.handed
+        elements = _handed_on(made, reader) if flows else 0
         if elements:
             stored = not isinstance(reader, Update)
             bits = design.precision.operand_bits if stored else design.precision.master_bits
@@ -46,7 +47,7 @@ def edges_of(step: Step, order: Sequence[int], design: Design) -> dict[int, Edge
 
 
 def _handed_on(made: Task, reader: Task) -> int:
-    """Elements that `reader` takes from `made`; 0 where it takes none."""
+    """Elements that `reader` takes from `made`, by their sizes; 0 where it takes none."""
     if isinstance(made, Gemm) and isinstance(reader, Update):
         whole = made.m * made.n * made.count
         of_weight = made.stage is Stage.WU and made.tensor is not None and made.tensor == reader.tensor
