@@ -9,6 +9,7 @@ from accelsim.base.errors import InputError
 from accelsim.base.progress import Progress, silent
 from accelsim.engines import ENGINES
 from accelsim.engines.messages import message_rows
+from accelsim.engines.parts import run_step
 from accelsim.hardware.design import Design
 from accelsim.hardware.energy_table import EnergyTable, load_energy_table
 from accelsim.lowering.builder import lower_case
@@ -18,16 +19,17 @@ from accelsim.lowering.seen import along_output_as_well, seen_in
 from accelsim.lowering.tasks import Note, Overrides
 from accelsim.results.performance import make_result
 from accelsim.results.step import Basis, Result, Results, identity_of
+from accelsim.schedule.capacity import capacity_bytes, check_capacity, memory_of_plan, parts_needed
 from accelsim.schedule.forms import columns_of, in_faster_form
 from accelsim.schedule.mapping import MappingCache
-from accelsim.schedule.offline import make_plan
+from accelsim.schedule.offline import greedy_outline, make_plan
 from accelsim.schedule.plan import Plan
 from accelsim.schedule.plan_checks import check_plan
 from accelsim.schedule.plan_file import decisions_of, load_plan, read_plan
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.trace import Trace
 
-__all__ = ["compare", "compare_cases", "plan_step", "simulate", "simulate_case", "trace_identity"]
+__all__ = ["compare", "compare_cases", "fewest_parts", "plan_step", "simulate", "simulate_case", "trace_identity"]
 
 
 def simulate(
@@ -45,6 +47,7 @@ def simulate(
     baseline: Result | None = None,
     cache: MappingCache | None = None,
     link_gb_per_s: float | None = None,
+    accumulate: int = 1,
 ) -> Result:
     """Simulate one step of `trace` at `batch` samples on `design`.
 
@@ -64,9 +67,11 @@ def simulate(
         cache: mappings found so far; calls for one design that share it search equal GEMMs once.
         link_gb_per_s: speed of the link of each rank in 10^9 byte/s, to which the messages between the ranks of a
             distributed step are charged; without it they are named in a note.
+        accumulate: equal parts in which the batch runs, one after another, where it does not fit the DRAM at once:
+            FF, BP and WU of each, gradients summed from part to part, one update and one generation.
 
     The result holds the dense step that its speedup is over, and the plan that was executed. Raises `InputError` for
-    input that cannot be used, `InfeasibleError` when a GEMM fits no buffer.
+    input that cannot be used, `InfeasibleError` when a GEMM fits no buffer or the step not the DRAM.
 
     >>> import accelsim as acs
     >>> result = acs.simulate(acs.load_trace("resnet9_cifar10"), acs.load_design("sat_vcu1525"), batch=64)
@@ -75,7 +80,7 @@ def simulate(
     """
     case = case_of(
         method=method, pattern=pattern, batch=batch, mode=mode, optimizer=optimizer, engine=engine, overrides=overrides,
-        link_gb_per_s=link_gb_per_s,
+        link_gb_per_s=link_gb_per_s, accumulate=accumulate,
     )  # fmt: skip
     cache = {} if cache is None else cache
     result = simulate_case(trace, design, case, plan=plan, baseline=baseline, cache=cache)
@@ -143,7 +148,7 @@ class _Subject:
 def _simulated(subject: _Subject, case: Case, plan: Plan | str | Path | None, baseline: Result | None) -> Result:
     trace, design = subject.trace, subject.design
     executed = plan_step(trace, design, case, subject.cache, plan=plan)
-    timing = ENGINES[case.engine](executed, design, case.optimizer)
+    timing = run_step(executed, design, case)
     timing.check(design)
     timing = replace(timing, rows=(*timing.rows, *message_rows(trace, case, design.clock_hz)))
     dense = None
@@ -189,6 +194,7 @@ def compare(
     optimizer: str = "sgd",
     engine: str = "closed",
     overrides: Overrides | None = None,
+    accumulate: int = 1,
 ) -> Results:
     """Simulate every trace on every design under every method and pattern, in this order.
 
@@ -204,6 +210,7 @@ def compare(
         optimizer: ``sgd`` (with momentum) or ``adam``.
         engine: ``closed`` or ``event``, as in `simulate`.
         overrides: operations forced dense or sparse.
+        accumulate: equal parts in which the batch runs, as in `simulate`.
 
     Raises as `simulate`.
 
@@ -213,8 +220,9 @@ def compare(
     ['dense', 'bdwp 2:8']
     """
     dense = case_of(
-        method="dense", pattern=None, batch=batch, mode=mode, optimizer=optimizer, engine=engine, overrides=overrides
-    )
+        method="dense", pattern=None, batch=batch, mode=mode, optimizer=optimizer, engine=engine, overrides=overrides,
+        accumulate=accumulate,
+    )  # fmt: skip
     return compare_cases(
         [traces] if isinstance(traces, Trace) else traces,
         [designs] if isinstance(designs, Design) else designs,
@@ -286,13 +294,46 @@ def plan_step(
     lowered = partial(lower_case, trace, design, case)
     if isinstance(plan, Plan):
         check_plan(plan, lowered(columns=plan.step.columns), design)
-        return plan
+        return _in_memory(plan, trace, design, case)
     if plan is not None:
         tasks = [(task.name, task.stage) for task in read_plan(plan).tasks]
-        return load_plan(plan, lowered(columns=columns_of(tasks, trace)), design)
+        return _in_memory(load_plan(plan, lowered(columns=columns_of(tasks, trace)), design), trace, design, case)
     step = in_faster_form(trace, lambda columns: lowered(columns=columns), design, case.optimizer, cache)
+    outline = _in_memory(greedy_outline(step, design), trace, design, case)
     judge = partial(_cycles_of, design=design, optimizer=case.optimizer) if case.engine == "event" else None
-    return replace(make_plan(step, design, case.optimizer, cache, judge), made_for=design)
+    made = make_plan(step, design, case.optimizer, cache, judge, partial(_fits, design=design, case=case))
+    alike = (made.order, made.online, made.resident) == (outline.order, outline.online, outline.resident)
+    return replace(made, made_for=design, memory=outline.memory if alike else memory_of_plan(made, design, case))
+
+
+def fewest_parts(trace: Trace, design: Design, cases: Sequence[Case]) -> int:
+    """Return into how many equal parts a batch has to be cut, at least, for the steps of all `cases` to fit the DRAM.
+
+    Args:
+        trace: the workload.
+        design: the machine.
+        cases: how steps are trained, with one batch.
+
+    Where no number of parts does, 1.
+
+    >>> from accelsim.hardware.design import load_design
+    >>> from accelsim.workload.trace import load_trace
+    >>> fewest_parts(load_trace("gpt2_1024"), load_design("sat_vcu1525"), [case_of(batch=64), case_of(batch=32)])
+    2
+    """
+    return max(parts_needed(design, case, partial(lower_case, trace, design)) or 1 for case in cases)
+
+
+def _in_memory(plan: Plan, trace: Trace, design: Design, case: Case) -> Plan:
+    """Return a plan with the DRAM that it needs. Raises `InfeasibleError` where there is less."""
+    memory = memory_of_plan(plan, design, case)
+    columns = plan.step.columns
+    check_capacity(memory, design, case, trace.model, lambda other: lower_case(trace, design, other, columns=columns))
+    return replace(plan, memory=memory)
+
+
+def _fits(plan: Plan, design: Design, case: Case) -> bool:
+    return memory_of_plan(plan, design, case).total <= capacity_bytes(design)
 
 
 def _cycles_of(plan: Plan, design: Design, optimizer: Optimizer) -> int:

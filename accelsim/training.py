@@ -41,6 +41,7 @@ def simulate_training(
     optimizer: str = "sgd",
     engine: str = "closed",
     overrides: Overrides | None = None,
+    accumulate: int = 1,
 ) -> TrainingResult:
     """Simulate a training run of `trace` on `design`: `steps` of them, or `epochs` over `dataset_size` samples.
 
@@ -59,6 +60,7 @@ def simulate_training(
         optimizer: ``sgd`` (with momentum) or ``adam``.
         engine: ``closed`` or ``event``, as in `accelsim.simulate`.
         overrides: operations forced dense or sparse.
+        accumulate: equal parts in which the batch of a step runs, as in `accelsim.simulate`.
 
     Steps alone are counted: no evaluation, loading of data or saving. A pattern on the way that the design has no mode
     for runs dense; `notes` says so. Raises `InputError` for input that cannot be used, `InfeasibleError` when a GEMM
@@ -73,7 +75,13 @@ def simulate_training(
     recipe = find_recipe(method, dense_share=dense_share, fine_tune_share=fine_tune_share)
     target = Pattern.parse(pattern) if isinstance(pattern, str) else pattern
     case = case_of(
-        method=recipe.method, pattern=target, batch=batch, optimizer=optimizer, engine=engine, overrides=overrides
+        method=recipe.method,
+        pattern=target,
+        batch=batch,
+        optimizer=optimizer,
+        engine=engine,
+        overrides=overrides,
+        accumulate=accumulate,
     )
     phases = phases_of(recipe, target, steps_of(batch, steps=steps, epochs=epochs, dataset_size=dataset_size))
     check_supported(design, case.method, target, case.overrides)
@@ -102,6 +110,7 @@ def simulate_phases(
     optimizer: str = "sgd",
     engine: str = "closed",
     overrides: Overrides | None = None,
+    accumulate: int = 1,
 ) -> TrainingResult:
     """Simulate a training run whose masks stand in traces of its steps, phase by phase, as they are.
 
@@ -113,6 +122,7 @@ def simulate_phases(
         optimizer: ``sgd`` (with momentum) or ``adam``.
         engine: ``closed`` or ``event``, as in `accelsim.simulate`.
         overrides: operations forced dense or sparse.
+        accumulate: equal parts in which the batch of a step runs, as in `accelsim.simulate`.
 
     The method is ``traced``. Speedups are over the dense step of the same model. Raises `InputError` for phases that
     differ in more than what was seen of operands, and as `simulate_training`.
@@ -126,7 +136,9 @@ def simulate_phases(
     (40, 1.0, True)
     """
     _check_phases(phases)
-    case = case_of(method="traced", batch=batch, optimizer=optimizer, engine=engine, overrides=overrides)
+    case = case_of(
+        method="traced", batch=batch, optimizer=optimizer, engine=engine, overrides=overrides, accumulate=accumulate
+    )
     step = partial(simulate_case, design=design, cache={})
     dense = step(phases[0].trace, case=case.dense)
     results = []

@@ -18,7 +18,7 @@ __all__ = ["axis_options", "command_line", "cores", "read_sweep"]
 
 Function = TypeVar("Function", bound=Callable[..., int | None])
 
-_AXES = ("method", "pattern", "batch", "optimizer", "engine")
+_AXES = ("method", "pattern", "batch", "optimizer", "engine", "accumulate")
 _OPTIONS = (
     click.option("--hw", metavar="NAME|FILE", help="Design to change.  [default: sat_vcu1525]"),
     click.option(
@@ -33,6 +33,7 @@ _OPTIONS = (
     click.option("--batch", metavar="VALUES", help="Samples per step, as in 64,128.  [default: 512]"),
     click.option("--optimizer", metavar="NAMES", help="sgd (with momentum), adam.  [default: sgd]"),
     click.option("--engine", metavar="NAMES", help="Engines that time the step.  [default: closed]"),
+    click.option("--accumulate", metavar="VALUES", help="Equal parts of the batch, as in 1,4.  [default: 1]"),
     click.option(
         "--link",
         multiple=True,

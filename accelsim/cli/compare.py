@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict
 
 import click
@@ -17,11 +18,13 @@ from accelsim.cli.options import (
     open_design,
     open_traces,
     settings_option,
+    settled,
     step_options,
     warnings_option,
 )
 
 if TYPE_CHECKING:
+    from accelsim.hardware.design import Design
     from accelsim.hardware.platform import Platform
     from accelsim.lowering.case import Case
     from accelsim.platforms.contenders import Contender
@@ -40,7 +43,6 @@ _OF_PLATFORMS = (
         help="Of platforms: fp32, tf32, fp16, amp, bf16, or the fastest.",
     ),
     click.option("--compiled", is_flag=True, help="Platforms fuse elementwise work and issue the step as a graph."),
-    click.option("--accumulate", is_flag=True, help="On platforms, run a batch that does not fit the memory in parts."),
     click.option(
         "--devices", type=int, default=1, show_default=True, help="Of each platform, with --batch samples each."
     ),
@@ -59,7 +61,6 @@ class _OfPlatforms(TypedDict):
 
     precision: str
     compiled: bool
-    accumulate: bool
     devices: int
     link_gb_per_s: float
 
@@ -138,10 +139,10 @@ def compare_command(
     """
     from accelsim.lowering.case import case_of, cases_of
     from accelsim.results.result_file import comparison, write_results
-    from accelsim.simulation import compare_cases
 
     target = check_output(output, (".json", ".csv"))
-    cases = cases_of(case_of(method="dense", **step), methods, patterns)
+    whole: StepChoice = {**step, "accumulate": step["accumulate"] or 1}
+    cases = cases_of(case_of(method="dense", **whole), methods, patterns)
     _check_platform_options(platforms, estimates, cases[0])
     for option, given in (
         ("TRACE", traces),
@@ -160,9 +161,10 @@ def compare_command(
     rivals = _rivals(platforms)
     names = [*(design.label for design in machines), *(rival.name for rival in rivals)]
     first = check_baseline(next((each.label for each in machines if each.name == baseline), baseline), names)
-    others = [_estimates(workload, rivals, cases, estimates) for workload in workloads]
+    in_parts = step["accumulate"] != 1
+    others = [_estimates(workload, rivals, cases, estimates, in_parts=in_parts) for workload in workloads]
     announce_compilation()
-    groups = [compare_cases([workload], machines, cases) for workload in workloads]
+    groups = [_compared(workload, machines, cases, step) for workload in workloads]
     if rivals or baseline is not None:
         echo_contenders(_contenders(groups, others), machines, first, target, as_json=as_json)
         return
@@ -201,10 +203,29 @@ def _rivals(names: Iterable[str]) -> "list[Platform]":
     return [load_platform(name) for name in names]
 
 
+def _compared(
+    workload: "Trace", machines: "Sequence[Design]", cases: "Sequence[Case]", step: StepChoice
+) -> "list[Result]":
+    """Every design in every case, a batch in parts where that is asked for."""
+    from accelsim.simulation import compare_cases
+
+    methods = [(case.method.name, None if case.pattern is None else str(case.pattern)) for case in cases]
+    found: list[Result] = []
+    for machine in machines:
+        parts = settled(step, workload, machine, methods)["accumulate"]
+        found += compare_cases([workload], [machine], [replace(case, accumulate=parts) for case in cases])
+    return found
+
+
 def _estimates(
-    workload: "Trace", rivals: "Sequence[Platform]", cases: "Sequence[Case]", options: _OfPlatforms
+    workload: "Trace",
+    rivals: "Sequence[Platform]",
+    cases: "Sequence[Case]",
+    options: _OfPlatforms,
+    *,
+    in_parts: bool,
 ) -> "list[Estimate]":
-    """Every platform in every case."""
+    """Every platform in every case; `in_parts`: a batch that does not fit its memory runs in as few as do."""
     from accelsim.platforms.estimate import estimate
 
     return [
@@ -215,6 +236,7 @@ def _estimates(
             pattern=case.pattern,
             batch=case.batch,
             optimizer=case.optimizer.name,
+            accumulate=in_parts,
             **options,
         )
         for rival in rivals

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from accelsim.workload.trace import Trace
 
 __all__ = [
+    "FEWEST",
     "RunStep",
     "StepChoice",
     "announce_compilation",
     "check_folder",
+    "check_number_of_parts",
     "check_output",
     "gathered",
     "open_design",
@@ -30,6 +32,7 @@ __all__ = [
     "read_overrides",
     "read_settings",
     "settings_option",
+    "settled",
     "step_options",
     "warnings_option",
 ]
@@ -45,6 +48,7 @@ class RunStep(TypedDict):
     optimizer: str
     engine: str
     overrides: "Overrides"
+    accumulate: int
 
 
 class StepChoice(RunStep):
@@ -59,8 +63,34 @@ class _Option(Protocol):
     def __call__(self, command: Function, /) -> Function: ...
 
 
+FEWEST = 0
+"""Stands for as few parts as fit."""
+
+
+class _Parts(click.ParamType[int]):
+    """How many parts a batch runs in."""
+
+    name = "PARTS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        if not value.isdecimal() or int(value) < 1:
+            self.fail(f"got '{value}'; a whole number from 1 is needed, or none for as few parts as fit", param, ctx)
+        return int(value)
+
+
 _STEP_OPTIONS = (
     click.option("--batch", type=int, default=512, show_default=True, help="Samples per step."),
+    click.option(
+        "--accumulate",
+        type=_Parts(),
+        is_flag=False,
+        flag_value=FEWEST,
+        default=1,
+        show_default=True,
+        help="Equal parts in which the batch runs where it does not fit the DRAM; without a number as few as fit.",
+    ),
     click.option("--mode", default="train", show_default=True, help="train, or infer (FF and its vector work alone)."),
     click.option("--optimizer", default="sgd", show_default=True, help="sgd (with momentum) or adam."),
     click.option("--engine", default="closed", show_default=True, help="Engine that times the step."),
@@ -120,10 +150,31 @@ def gathered(
 
 
 def _step(
-    *, batch: int, mode: str, optimizer: str, engine: str, dense: Sequence[str], sparse: Sequence[str]
+    *, batch: int, accumulate: int, mode: str, optimizer: str, engine: str, dense: Sequence[str], sparse: Sequence[str]
 ) -> StepChoice:
     overrides = read_overrides(dense, sparse)
-    return {"batch": batch, "mode": mode, "optimizer": optimizer, "engine": engine, "overrides": overrides}
+    return {"batch": batch, "accumulate": accumulate, "mode": mode, "optimizer": optimizer, "engine": engine,
+            "overrides": overrides}  # fmt: skip
+
+
+def settled(
+    step: StepChoice, trace: "Trace", design: "Design", methods: Sequence[tuple[str, str | None]]
+) -> StepChoice:
+    """Return what was chosen of a step, with a number of parts in which the dense step and those of methods fit."""
+    from accelsim.lowering.case import case_of
+    from accelsim.simulation import fewest_parts
+
+    if step["accumulate"] != FEWEST:
+        return step
+    whole: StepChoice = {**step, "accumulate": 1}
+    cases = [case_of(method=method, pattern=pattern, **whole) for method, pattern in methods]
+    return {**step, "accumulate": fewest_parts(trace, design, [cases[0].dense, *cases])}
+
+
+def check_number_of_parts(step: RunStep) -> None:
+    """Refuse to find out how many parts a batch takes, where that is not done."""
+    if step["accumulate"] == FEWEST:
+        raise InputError("--accumulate: the number of parts is needed here")
 
 
 def read_settings(settings: Sequence[str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from accelsim.base.errors import InputError
 from accelsim.cli.options import check_output
 
 if TYPE_CHECKING:
+    from accelsim.cli.options import StepChoice
     from accelsim.hardware.design import Design
     from accelsim.results.step import Result
     from accelsim.results.timeline_file import Timeline
@@ -35,16 +36,19 @@ def timeline_options(function: Function) -> Function:
     )(function)
 
 
-def check_timeline(timeline: str | None, window: str | None, engine: str) -> Path | None:
+def check_timeline(timeline: str | None, window: str | None, step: "StepChoice") -> Path | None:
     """Refuse a timeline that could not be made or written, before anything is computed."""
     if timeline is None:
         if window is not None:
             raise InputError(f"--window {window}: is a part of a timeline; add --timeline FILE")
         return None
+    engine, parts = step["engine"], step["accumulate"]
     if engine != "event":
         raise InputError(
             f"--timeline {timeline}: only the event engine has a notion of time; got '{engine}', use --engine event"
         )
+    if parts > 1:
+        raise InputError(f"--timeline {timeline}: shows a step that runs at once; leave --accumulate {parts} out")
     return check_output(timeline, (".json", ".json.gz"), "--timeline")
 
 

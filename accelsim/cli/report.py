@@ -14,6 +14,7 @@ from accelsim.cli.options import (
     StepChoice,
     announce_compilation,
     check_folder,
+    check_number_of_parts,
     open_design,
     open_traces,
     read_settings,
@@ -184,6 +185,7 @@ def _simulate(
     from accelsim.simulation import compare_cases
 
     check_heeded(methods, step["mode"])
+    check_number_of_parts(step)
     traces = open_traces(sources)
     tell_of_masks(traces)
     cases = cases_of(case_of(method="dense", pattern=None, **step), tuple(dict.fromkeys(("dense", *methods))), patterns)

@@ -10,6 +10,7 @@ from accelsim.cli.heeding import check_heeded, tell_of_masks
 from accelsim.cli.options import (
     StepChoice,
     announce_compilation,
+    check_number_of_parts,
     check_output,
     open_design,
     open_trace,
@@ -66,6 +67,7 @@ def schedule_command(
 
     if every and explain is None:
         raise InputError("--all: shows every mapping of one layer; add --explain LAYER")
+    check_number_of_parts(step)
     target = check_output(output, (".json",))
     check_heeded([method], step["mode"])
     workload, design = open_trace(trace), open_design(hw, settings)
@@ -142,10 +144,11 @@ def _show_step(out: "Console", plan: "Plan", design: "Design", case: "Case") -> 
     how = "units side by side" if plan.overlap and case.engine == "event" else "one task after another"
     table = table_of(words(""), words("text"))
     table.show_header = False
-    table.add_row("the step", f"{cycles:,} cycles, {how} ({case.engine} engine)")
+    what = f"the last of {case.accumulate} parts" if case.accumulate > 1 else "the step"
+    table.add_row(what, f"{cycles:,} cycles, {how} ({case.engine} engine)")
     table.add_row(
         "lower bound",
-        f"{bound:,} cycles with any mapping in any order, set by {limit}; the step is {cycles / bound - 1:.1%} above",
+        f"{bound:,} cycles with any mapping in any order, set by {limit}; {what} is {cycles / bound - 1:.1%} above",
     )
     table.add_row("generated ahead", _listed(plan, plan.ahead, "copies behind the update of their weight"))
     table.add_row("generated online", _listed(plan, plan.online, "operands in front of their GEMM"))

@@ -11,11 +11,13 @@ from accelsim.cli.options import (
     RunStep,
     StepChoice,
     announce_compilation,
+    check_number_of_parts,
     check_output,
     open_design,
     open_trace,
     plan_option,
     settings_option,
+    settled,
     step_options,
     warnings_option,
 )
@@ -94,7 +96,7 @@ def simulate_command(
     else:
         check_heeded([method], step["mode"])
     whole = None if phases else read_run(run, step["mode"], single)
-    target, recording = check_output(output, (".json", ".csv")), check_timeline(timeline, window, step["engine"])
+    target, recording = check_output(output, (".json", ".csv")), check_timeline(timeline, window, step)
     saved = check_output(save_design, (".yaml", ".yml"), "--save-design")
     workload = None if phases or trace is None else open_trace(trace)
     design = open_design(hw, settings)
@@ -103,11 +105,13 @@ def simulate_command(
         tell_of_link(workload)
     announce_compilation()
     if workload is None or whole is not None:
-        _save(saved, design)
         training = _run_of(workload, phases, design, step, method, pattern, whole)
+        _save(saved, design)
         show_run(training, target, as_json, every_warning=warnings == "all")
         _tell([] if as_json else [saved])
         return
+    step = settled(step, workload, design, [(method, pattern)])
+    check_timeline(timeline, window, step)
     result = simulate(workload, design, method=method, pattern=pattern, plan=plan, link_gb_per_s=link_gb_per_s, **step)
     recorded = None if recording is None else record(result, design, window)
     if target is not None:
@@ -145,8 +149,9 @@ def _run_of(
     """Simulate a training run, of phases or of a workload; its steps have the mode train."""
     from accelsim.training import simulate_phases, simulate_training
 
+    check_number_of_parts(step)
     options: RunStep = {"batch": step["batch"], "optimizer": step["optimizer"], "engine": step["engine"],
-                        "overrides": step["overrides"]}  # fmt: skip
+                        "overrides": step["overrides"], "accumulate": step["accumulate"]}  # fmt: skip
     if workload is None or run is None:
         return simulate_phases(phases, design, **options)
     return simulate_training(workload, design, method=method, pattern=pattern, **options, **run)

@@ -49,6 +49,9 @@ __all__ = [
     "vector_numbers",
 ]
 
+_WORDS_OF_A_SUM = 3
+"""A sum of gradients reads two and writes one."""
+
 Ints = NDArray[np.int64]
 Records = NDArray[np.void]
 Count = TypeVar("Count", int, Ints)
@@ -146,8 +149,9 @@ def unit_numbers(design: Design) -> UnitNumbers:
 
 def update_numbers(update: Update, optimizer: Optimizer, *, dense: int, resident: int = 0) -> UpdateNumbers:
     """Return the numbers of an update; `dense` elements are written in the operands' precision, and the gradients of
-    `resident` elements are on the chip already."""
-    return UpdateNumbers(elements=update.elements, words=update.elements * optimizer.words - resident, dense=dense)
+    `resident` elements are on the chip already. A sum reads two gradients and writes one."""
+    words = _WORDS_OF_A_SUM if update.sums else optimizer.words
+    return UpdateNumbers(elements=update.elements, words=update.elements * words - resident, dense=dense)
 
 
 def copy_numbers(copy: Generation, design: Design) -> CopyNumbers:

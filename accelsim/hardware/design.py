@@ -87,6 +87,7 @@ class Dram(FileModel):
     efficiency: Annotated[
         float, Field(ge=0.01, le=1, description="share of the bandwidth left by refresh and turnaround")
     ]
+    capacity_gb: Annotated[float, Field(gt=0, le=1e6, description="10^9 bytes, all channels together")]
     dma_channels: Annotated[int, Field(ge=2, le=1024, description="transfers under way at once; one is the array's")]
 
 

@@ -12,6 +12,7 @@ __all__ = ["DesignValue", "parameters_of"]
 _UNITS = {
     "_elements_per_cycle": "elements/cycle",
     "_gb_per_s": "10^9 byte/s",
+    "_gb": "10^9 byte",
     "_bits_per_value": "bit",
     "_cycles": "cycles",
     "_bytes": "byte",

@@ -36,6 +36,7 @@ from accelsim.lowering.tasks import (
     Scattered,
     Stage,
     Step,
+    StepWeight,
     Task,
     Update,
     VectorWork,
@@ -80,18 +81,20 @@ def lower(
     overrides: Overrides | None = None,
     columns: Collection[Scattered] = (),
     messages_timed: bool = False,
+    parts: int = 1,
 ) -> Step:
     """Return one step of `trace` at `batch` samples under `method` with its N:M `pattern` on `design`.
 
     First layer, last layer and layers whose reduced channels the group does not divide stay dense, and so does all that
     the design has no mode for; `notes` says which and why. `columns` are scattered products to be lowered as
-    columns, not phase by phase. A note names messages between ranks unless they are timed elsewhere. Raises
-    `InputError` for a batch or product that is too large and for overrides that match nothing or contradict each other.
+    columns, not phase by phase. A note names messages between ranks unless they are timed elsewhere. `parts`: the step
+    has so many of `batch` samples each, and this is the last. Raises `InputError` for a batch or product that is too
+    large and for overrides that match nothing or contradict each other.
     """
     check_batch(batch)
     check_supported(design, method, pattern, overrides)
     rules = Rules(trace, design, method, pattern, overrides or Overrides())
-    builder = _Builder(trace, design, rules, batch, frozenset(columns), messages_timed=messages_timed)
+    builder = _Builder(trace, design, rules, batch, frozenset(columns), messages_timed=messages_timed, parts=parts)
     builder.forward()
     if mode == "train":
         builder.backward()
@@ -114,6 +117,8 @@ def lower(
         columns=builder.as_columns,
         tensors=builder.flow.tensors(),
         handed=frozenset(builder.flow.handed) if builder.flow.known else None,
+        weights=tuple(_weights(trace)),
+        parts=parts,
     )
 
 
@@ -124,11 +129,12 @@ def lower_case(trace: Trace, design: Target, case: Case, *, columns: Collection[
         design,
         case.method,
         pattern=case.pattern,
-        batch=case.batch,
+        batch=case.batch // case.accumulate,
         mode=case.mode,
         overrides=case.overrides if case.method.is_sparse else None,
         columns=columns,
         messages_timed=case.link_gb_per_s is not None,
+        parts=case.accumulate,
     )
 
 
@@ -157,7 +163,9 @@ class _Builder:
         columns: frozenset[Scattered],
         *,
         messages_timed: bool,
+        parts: int,
     ) -> None:
+        self.parts = parts
         self.messages_timed = messages_timed
         self.trace = trace
         self.rules = rules
@@ -361,6 +369,9 @@ class _Builder:
             if any(reader.pattern is None or reader.w_operand is not Operand.WEIGHT for reader in readers):
                 dense += tensors[weight][0]
             generations = self._generations(operation.name, weight, readers)
+        made = tuple(index for name in trained for index in self.trained.get(name, ()))
+        if self.parts > 1:
+            after = made = (self._sum_of_parts(operation.name, trained, made, after),)
         update = self.add(
             Update(
                 name=operation.name,
@@ -371,10 +382,19 @@ class _Builder:
             ),
             after,
         )
-        made = tuple(index for name in trained for index in self.trained.get(name, ()))
-        self.flow.of_weights(sum(tensors[name][0] for name in trained), made or (update,), update)
+        elements = sum(tensors[name][0] for name in trained)
+        self.flow.of_weights(elements, made or (update,), update, all_along=self.parts > 1)
         for generation in generations:
             self.add(generation, (update,))
+
+    def _sum_of_parts(self, operation: str, trained: Sequence[str], made: Sequence[int], after: tuple[int, ...]) -> int:
+        """Add the gradients of this part of the step to those of the parts before it, and return the task."""
+        elements = sum(self.trace.tensors[name][0] for name in trained)
+        name = f"{operation}[sum of parts]"
+        task = Update(name=name, operation=operation, tensor=None, elements=elements, dense_elements=0, sums=True)
+        index = self.add(task, after)
+        self.flow.of_weights(elements, made or (index,), index)
+        return index
 
     def _generations(self, operation: str, tensor: str, readers: Sequence[Gemm]) -> list[Generation]:
         """One compact copy per direction and pattern that reads the tensor sparse."""
@@ -396,6 +416,16 @@ class _Builder:
             )
             for index, (stage, pattern) in enumerate(wanted)
         ]
+
+
+def _weights(trace: Trace) -> Iterator[StepWeight]:
+    """Yield all parameters; those that no operation names stand together, as if they were not trained."""
+    left = trace.parameters
+    for name, (elements, frozen) in trace.tensors.items():
+        left -= elements
+        yield StepWeight(name, elements, not frozen)
+    if left:
+        yield StepWeight("", left, trained=False)
 
 
 def _fused(trace: Trace) -> Iterator[tuple[str, str]]:

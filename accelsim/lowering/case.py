@@ -21,6 +21,7 @@ __all__ = [
     "case_from",
     "case_of",
     "cases_of",
+    "check_accumulate",
     "check_batch",
 ]
 
@@ -36,7 +37,8 @@ Mode = Literal["train", "infer"]
 class Case:
     """One step of some trace on some design: how it is trained, and which engine times it.
 
-    `pattern` is None where the method takes none. `batch`: samples of the step. `mode` ``infer`` is FF and its vector
+    `pattern` is None where the method takes none. `batch`: samples of the step; they run in `accumulate` equal parts,
+    over which gradients accumulate. `mode` ``infer`` is FF and its vector
     work alone. `engine`: one of `ENGINE_NAMES`. `overrides` force single operations dense or sparse; dense training
     ignores them. `link_gb_per_s`: 10^9 byte/s of the link of each rank, where messages between ranks are charged.
     Raises `InputError` for what cannot be.
@@ -50,6 +52,7 @@ class Case:
     engine: str
     overrides: Overrides
     link_gb_per_s: float | None = None
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINE_NAMES:
@@ -58,6 +61,7 @@ class Case:
         if self.mode not in (modes := get_args(Mode)):
             raise InputError(f"mode: got '{self.mode}'{did_you_mean(self.mode, modes)}; allowed: {', '.join(modes)}")
         check_batch(self.batch)
+        check_accumulate(self.accumulate, self.batch, self.mode)
         if self.link_gb_per_s is not None and not 0 < self.link_gb_per_s < inf:
             raise InputError(f"link_gb_per_s: got {self.link_gb_per_s:g}; a number above 0 is needed")
         assert self.pattern is None or self.method.takes_pattern, "see `Case.under`"
@@ -81,6 +85,7 @@ class Case:
             "method": self.method.name,
             "pattern": None if self.pattern is None else str(self.pattern),
             "batch": self.batch,
+            "accumulate": self.accumulate,
             "engine": self.engine,
             "mode": self.mode,
             "optimizer": self.optimizer.name,
@@ -103,6 +108,7 @@ def case_of(
     engine: str = "closed",
     overrides: Overrides | None = None,
     link_gb_per_s: float | None = None,
+    accumulate: int = 1,
 ) -> Case:
     """Return the case that names and texts describe, as in `accelsim.simulate`.
 
@@ -124,6 +130,7 @@ def case_of(
         engine=engine,
         overrides=overrides or Overrides(),
         link_gb_per_s=link_gb_per_s,
+        accumulate=accumulate,
     )
 
 
@@ -133,6 +140,7 @@ class StoredCase(FileModel):
     method: str
     pattern: str | None
     batch: int
+    accumulate: int
     engine: str
     mode: str
     optimizer: str
@@ -165,3 +173,15 @@ def check_batch(batch: int) -> None:
     """Raise `InputError` for a number of samples per step that cannot be."""
     if not 1 <= batch <= LARGEST_BATCH:
         raise InputError(f"batch: got {batch}; allowed: 1 to {LARGEST_BATCH}")
+
+
+def check_accumulate(parts: int, batch: int, mode: str = "train") -> None:
+    """Raise `InputError` for a number of parts that a step cannot have: they are of equal size, and it trains."""
+    if not 1 <= parts <= batch or batch % parts:
+        legal = [number for number in range(1, batch + 1) if batch % number == 0]
+        near = sorted(sorted(legal, key=lambda number: abs(number - parts))[:3])
+        raise InputError(
+            f"accumulate: got {parts}; equal parts of a batch of {batch} are needed, as {', '.join(map(str, near))}"
+        )
+    if parts > 1 and mode != "train":
+        raise InputError(f"accumulate: got {parts}; a forward pass has no gradients that could accumulate over parts")

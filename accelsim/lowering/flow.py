@@ -104,9 +104,10 @@ class Flow:
         wanted: Callable[[Operation], bool],
     ) -> None:
         self.known = trace.has_edges
-        self.handed: set[tuple[int, int]] = set()
+        self.handed: list[tuple[int, int]] = []
         self._batch, self._tasks, self._add, self._wanted = batch, tasks, add, wanted
         self._operations = {operation.name: operation for operation in trace.operations}
+        self._whole = {operation.name: result_elements(operation, batch) for operation in trace.operations}
         self._inputs = dict(_edges(trace))
         self._tensors: list[_Open] = []
         self._results: dict[str, tuple[int, ...]] = {
@@ -136,7 +137,7 @@ class Flow:
                 self._tensors[number].made.extend(made)
         else:
             self._made_once.add(name)
-            self._results[name] = (self._new(result_elements(operation, self._batch), "activation", made),)
+            self._results[name] = (self._new(self._whole[name], "activation", made),)
 
     def drop(self) -> None:
         """Let results of recomputed operations end with FF: what BP reads of them is made again."""
@@ -144,8 +145,7 @@ class Flow:
             if not operation.recomputed:
                 continue
             if operation.name in self._made_once:
-                elements = result_elements(operation, self._batch)
-                self._results[operation.name] = (self._new(elements, "activation", ()),)
+                self._results[operation.name] = (self._new(self._whole[operation.name], "activation", ()),)
             else:
                 sources = self._sources(operation)
                 self._results[operation.name] = tuple(number for tensors in sources for number in tensors)
@@ -214,7 +214,7 @@ class Flow:
         for own in map(self._tensors.__getitem__, tensors):
             own.read.extend(tasks)
             if streamed and self.known:
-                self.handed.update((maker, reader) for maker in own.made for reader in tasks)
+                self.handed += [(maker, reader) for maker in own.made for reader in tasks]
 
     def _sources(self, operation: Operation) -> list[tuple[int, ...]]:
         """Return the tensors that each operand lies in."""
@@ -225,6 +225,8 @@ class Flow:
 
         The columns are noted where they have a kind.
         """
+        if len(tasks) < _LEAST_WITH_COLUMNS:
+            return tasks, tasks
         sums = [index for index in tasks if isinstance(self._tasks[index], VectorWork)]
         products = [index for index in tasks if isinstance(self._tasks[index], Gemm)]
         if not sums or not products:
@@ -244,8 +246,7 @@ class Flow:
         for operand in operands:
             name = self._inputs[operation.name][operand]
             elements = _operand_elements(operation, max(operand, factor), self._batch)
-            if (producer := self._operations.get(name)) is not None:
-                elements = min(elements, result_elements(producer, self._batch))
+            elements = min(elements, self._whole.get(name, elements))
             self._give(name, _Known((self._new(elements, "gradient", made),), elements))
 
     def _give(self, name: str, more: _Known) -> None:
@@ -253,9 +254,11 @@ class Flow:
         producer = self._operations.get(name)
         if producer is None or not more.tensors or not self._wanted(producer):
             return
-        whole = result_elements(producer, self._batch)
+        known, whole = self._gradients.get(name), self._whole[name]
         more = _Known(more.tensors, min(more.elements, whole))
-        known = self._gradients.get(name, _Known((), 0))
+        if known is None:
+            self._gradients[name] = more
+            return
         tensors, twice = (*known.tensors, *more.tensors), known.elements + more.elements - whole
         if twice > 0 and self.known:
             called = f"{name}[sum{f' {known.sums + 1}' if known.sums else ''}]"
@@ -269,11 +272,12 @@ class Flow:
 
 
 _FACTORS = (0, 1)
+_LEAST_WITH_COLUMNS = 2
 
 
 def _edges(trace: Trace) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield what each operation reads; without edges what the one before it wrote."""
-    before = input_name(0)
+    known, before = trace.has_edges, input_name(0)
     for operation in trace.operations:
-        yield operation.name, operation.inputs or () if trace.has_edges else (before,)
+        yield operation.name, (operation.inputs or ()) if known else (before,)
         before = operation.name

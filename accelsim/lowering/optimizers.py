@@ -20,6 +20,11 @@ class Optimizer:
         """Words moved per weight."""
         return self.reads + self.writes
 
+    @property
+    def state_words(self) -> int:
+        """Words of state that it keeps per weight: what it writes besides the weight."""
+        return self.writes - 1
+
 
 OPTIMIZERS: dict[str, Optimizer] = {
     item.name: item

@@ -16,6 +16,7 @@ __all__ = [
     "Stage",
     "Step",
     "StepTensor",
+    "StepWeight",
     "Task",
     "TensorKind",
     "Update",
@@ -83,7 +84,8 @@ class Generation:
 class Update:
     """The optimizer's step on the trained elements of an operation.
 
-    `dense_elements` of them are read dense even when compact copies are generated in advance.
+    `dense_elements` of them are read dense even when compact copies are generated in advance. `sums`: no update, but
+    the gradients of a part of the step are added to those of the parts before it.
     """
 
     name: str
@@ -91,6 +93,7 @@ class Update:
     tensor: str | None
     elements: int
     dense_elements: int
+    sums: bool = False
     stage: Stage = Stage.UPDATE
 
 
@@ -132,6 +135,14 @@ class StepTensor(NamedTuple):
     all_along: bool = False
 
 
+class StepWeight(NamedTuple):
+    """Parameters of a model by tensor: their elements, and whether they are trained."""
+
+    name: str
+    elements: int
+    trained: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
     """Something the user should know about an operation: why it stayed dense, or that a group was padded.
@@ -156,10 +167,12 @@ class Overrides:
 class Step:
     """One step in order of execution; `after[i]` holds the tasks that task i waits for.
 
+    A step in `parts` has the tasks of its last part, of `batch` samples: those before it have no update and no
+    generation behind one, and the first has no gradients to add its own to.
     `columns`: the scattered products, each as operation and FF or BP, that are there as columns, not phase by phase.
     `tensors`: what the tasks write and read, weights apart. `handed`: pairs of a task and another that takes its result
     as a stream, at the row ports of the array or in the vector unit; None where the trace has no edges, and nothing is
-    known of it.
+    known of it. `weights`: all parameters of the model.
     """
 
     model: str
@@ -173,6 +186,8 @@ class Step:
     columns: frozenset[Scattered] = frozenset()
     tensors: tuple[StepTensor, ...] = ()
     handed: frozenset[tuple[int, int]] | None = None
+    weights: tuple[StepWeight, ...] = ()
+    parts: int = 1
 
     @property
     def macs_dense(self) -> int:

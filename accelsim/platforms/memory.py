@@ -6,14 +6,12 @@ kept (normalisation and addition under an activation, which are overwritten in p
 fragmentation and the framework's own share are left out, so a step that fits here may still fail to.
 """
 
-from math import prod
-
+from accelsim.lowering.flow import result_elements
 from accelsim.platforms.kernels import Software
-from accelsim.workload.trace import Conv, ConvTranspose, Linear, Matmul, Trace, Vector
+from accelsim.workload.trace import Trace, Vector
 
 __all__ = ["kept_elements", "largest_batch", "step_bytes"]
 
-_STATE_WORDS = {"sgd": 1, "adam": 2}
 _NOT_KEPT = frozenset({"add", "copy"})
 _LARGEST_ASSUMED_BATCH = 256
 
@@ -35,7 +33,7 @@ def largest_batch(trace: Trace, software: Software, capacity_bytes: float) -> in
 
 def _parts(trace: Trace, software: Software) -> tuple[float, float]:
     mixed = software.precision in ("amp", "bf16")
-    words = 2 + (0 if software.optimizer is None else _STATE_WORDS[software.optimizer.name])
+    words = 2 + (0 if software.optimizer is None else software.optimizer.state_words)
     fixed = trace.parameters * (words * software.master_bytes + (2 if mixed else 0))
     return float(fixed), float(kept_elements(trace) * software.element_bytes)
 
@@ -51,13 +49,5 @@ def kept_elements(trace: Trace) -> int:
             in_place = operation.kind == "norm" and overwritten
             kept += 0 if operation.kind in _NOT_KEPT or in_place else operation.writes
         else:
-            kept += _result(operation)
+            kept += result_elements(operation, 1)
     return kept
-
-
-def _result(operation: Conv | ConvTranspose | Linear | Matmul) -> int:
-    if isinstance(operation, Linear):
-        return operation.rows_at(1) * operation.out_features
-    if isinstance(operation, Matmul):
-        return operation.batch * operation.m * operation.n
-    return operation.out_channels * prod(operation.out_size)

@@ -25,6 +25,7 @@ def make_result(
 
     `dense` is the step that its speedup is over, None for itself; `operations` what the trace saw of masks.
     """
+    assert plan.memory is not None, "see `accelsim.simulation.plan_step`"
     step, design, table = plan.step, basis.design, basis.energy_table
     peak = design.peak_macs_per_cycle
     energies = [energy_of(row, table, design.clock_hz) for row in timing.rows]
@@ -66,6 +67,7 @@ def make_result(
         stage_items=stages,
         layers=layers,
         energy=energy,
+        memory=plan.memory,
         notes=(*_of_plan(plan, design), *step.notes),
         operations=operations,
         dense=dense,

@@ -18,6 +18,7 @@ from accelsim.hardware.design import Design
 from accelsim.hardware.energy_table import EnergyTable
 from accelsim.hardware.stored import stored
 from accelsim.lowering.case import Case
+from accelsim.lowering.memory import Memory
 from accelsim.lowering.seen import SeenOperation
 from accelsim.lowering.tasks import Note
 from accelsim.results.energy import Energy
@@ -152,9 +153,10 @@ class Basis:
 class Result:
     """A simulated step: what it rests on, identity, totals, stages, layers, energy by component, and notes.
 
-    `operations`: those with products, and what the trace saw of their masks. `dense`: the dense step that the speedup
-    is over; None where it is this one. `plan`: what was executed; it is not written to files, so a result that was read
-    has none. `label` tells a result that was read from others of the same case: the name of its file.
+    `memory`: the DRAM that the step needs. `operations`: those with products, and what the trace saw of their masks.
+    `dense`: the dense step that the speedup is over; None where it is this one. `plan`: what was executed; it is not
+    written to files, so a result that was read has none. `label` tells a result that was read from others of the same
+    case: the name of its file.
     """
 
     basis: Basis
@@ -164,6 +166,7 @@ class Result:
     stage_items: tuple[tuple[str, StageResult], ...]
     layers: tuple[LayerResult, ...]
     energy: Energy
+    memory: Memory
     notes: tuple[Note, ...]
     operations: tuple[SeenOperation, ...]
     dense: "Result | None" = field(default=None, compare=False)
@@ -262,6 +265,7 @@ class Result:
             "step": asdict(self.step),
             "stages": {name: asdict(stage) for name, stage in self.stage_items},
             "energy": asdict(self.energy),
+            "memory": asdict(self.memory),
             "layers": [asdict(layer) for layer in self.layers],
             "notes": [asdict(note) for note in self.notes],
             "operations": [asdict(operation) for operation in self.operations],
@@ -375,6 +379,7 @@ def step_cells(result: Result) -> dict[str, Number]:
         "dense-equivalent": Number(show(step.effective_gops * GIGA, "OP/s"), step.effective_gops),
         "array utilisation": Number(f"{step.array_utilisation:.1%}", step.array_utilisation),
         "DRAM traffic": Number(show(step.dram_bytes, "B"), step.dram_bytes),
+        "DRAM needed": Number(show(result.memory.total, "B"), result.memory.total),
         "energy": Number(f"{show(step.energy_j, 'J')} ({show(step.power_w, 'W')})", step.energy_j),
         "efficiency": Number(f"{step.gops_per_w:.1f} GOP/s/W", step.gops_per_w),
     }

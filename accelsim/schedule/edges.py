@@ -48,7 +48,7 @@ def edges_of(step: Step, order: Sequence[int], design: Design) -> dict[int, Edge
 
 def _handed_on(made: Task, reader: Task) -> int:
     """Elements that `reader` takes from `made`, by their sizes; 0 where it takes none."""
-    if isinstance(made, Gemm) and isinstance(reader, Update):
+    if isinstance(made, Gemm) and isinstance(reader, Update):  # `tensor` None: a sum, which not every part has
         whole = made.m * made.n * made.count
         of_weight = made.stage is Stage.WU and made.tensor is not None and made.tensor == reader.tensor
         return whole if of_weight and made.operation == reader.operation else 0

@@ -35,10 +35,12 @@ def make_plan(
     optimizer: Optimizer,
     cache: MappingCache | None = None,
     judge: Judge | None = None,
+    fits: Callable[[Plan], bool] | None = None,
 ) -> Plan:
     """Decide how a step runs on a design; calls that share `cache` search equal GEMMs once.
 
     `judge` returns the cycles of a plan whose units overlap; without one the plan is made for tasks one after another.
+    `fits` says whether there is the DRAM that a plan needs, as there is for the greedy one; others are not taken.
     Raises `InfeasibleError` naming the buffer and the missing bytes when no tile of a GEMM fits.
     """
     scheduler = _Scheduler(step, design, optimizer, Searcher(design, cache))
@@ -47,7 +49,8 @@ def make_plan(
     if design.schedule.scheduler == "optimal":
         ahead = scheduler.best_ahead() if design.schedule.pregenerate else frozenset()
         best = scheduler.plan(ahead, overlap=overlap, keep=True)
-        plans = [*plans, best, *map(scheduler.by_longest_path, (*plans, best))] if overlap else [best]
+        found = [*plans, best, *map(scheduler.by_longest_path, (*plans, best))] if overlap else [best]
+        plans = [plan for plan in found if fits is None or fits(plan)] or plans
     chosen = min(plans, key=judge) if judge is not None and len(plans) > 1 else plans[0]
     return replace(chosen, evaluated=scheduler.searcher.evaluated, pruned=scheduler.searcher.pruned)
 

@@ -4,14 +4,16 @@ For each GEMM its mapping and whether SORE generates its sparse operand in front
 tasks, what stays on the chip from one task to the next, and whether units work side by side.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
 
 from accelsim.cost.compiled.values import ArrayMapping, LoopOrder, MappingNumbers, Mnk
 from accelsim.hardware.design import Design
+from accelsim.lowering.memory import Memory
 from accelsim.lowering.tasks import Gemm, Generation, Step, Update
 from accelsim.sparsity.pattern import Pattern
 
-__all__ = ["DATAFLOWS", "DIMENSIONS", "VARIANTS", "Mapping", "Plan", "copies_of", "readers_of"]
+__all__ = ["DATAFLOWS", "DIMENSIONS", "VARIANTS", "Mapping", "Plan", "copies_of", "readers_of", "without"]
 
 DATAFLOWS = ("os", "ws", "is")
 VARIANTS = ("split", "chain", "flat")
@@ -59,8 +61,8 @@ class Plan:
     readers generate for themselves. `resident`: tasks whose result stays on the chip for the next in order
     (`accelsim.schedule.edges`). `also_after`: pairs of a task and another that it waits for besides its inputs; of use
     where units overlap. `made_for`: the design that it was made for, where that is known. `evaluated` and `pruned`
-    count the mappings whose cost was computed and those excluded by a bound. These three tell how the plan was found
-    and are no part of it.
+    count the mappings whose cost was computed and those excluded by a bound. `memory`: the DRAM that it needs, where
+    that is known. These four tell of the plan and are no part of it.
     """
 
     step: Step
@@ -74,6 +76,7 @@ class Plan:
     made_for: Design | None = field(default=None, compare=False)
     evaluated: int = field(default=0, compare=False)
     pruned: int = field(default=0, compare=False)
+    memory: Memory | None = field(default=None, compare=False)
 
     def copies_behind(self, update: int) -> tuple[int, ...]:
         """Return the generations that run in the stream of an update."""
@@ -107,3 +110,34 @@ def readers_of(step: Step) -> dict[int, frozenset[int]]:
         for index, task in enumerate(step.tasks)
         if isinstance(task, Generation)
     }
+
+
+def without(plan: Plan, tasks: Collection[int]) -> Plan:
+    """Return a plan as it is without some tasks, which no other waits for; of tensors its step says nothing then."""
+    step = plan.step
+    left = [index for index in range(len(step.tasks)) if index not in tasks]
+    number = {index: new for new, index in enumerate(left)}
+
+    def kept(indices: Iterable[int]) -> Iterable[int]:
+        return (number[index] for index in indices if index in number)
+
+    def pairs(given: Iterable[tuple[int, int]]) -> frozenset[tuple[int, int]]:
+        return frozenset((number[one], number[other]) for one, other in given if one in number and other in number)
+
+    part = replace(
+        step,
+        tasks=tuple(step.tasks[index] for index in left),
+        after=tuple(tuple(kept(step.after[index])) for index in left),
+        tensors=(),
+        handed=None if step.handed is None else pairs(step.handed),
+    )
+    return replace(
+        plan,
+        step=part,
+        mappings=tuple(plan.mappings[index] for index in left),
+        order=tuple(kept(plan.order)),
+        online=frozenset(kept(plan.online)),
+        ahead=frozenset(kept(plan.ahead)),
+        resident=frozenset(kept(plan.resident)),
+        also_after=pairs(plan.also_after),
+    )

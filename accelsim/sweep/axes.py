@@ -37,8 +37,11 @@ __all__ = [
     "whole_where_counted",
 ]
 
-RESERVED = ("workload", "method", "pattern", "batch", "optimizer", "engine")
+RESERVED = ("workload", "method", "pattern", "batch", "optimizer", "engine", "accumulate")
 """Axes that are no field of the design."""
+
+_COUNTS = {"batch", "accumulate"}
+"""Those of them that are whole numbers."""
 
 Value = Any  # a number, text, truth value, None, or a tuple of them: which, depends on the path
 
@@ -162,11 +165,11 @@ def _interval(path: str, low: str, high: str, *, log: bool) -> Interval:
 
 
 def _is_number(path: str) -> bool:
-    return path == "batch" or (path not in RESERVED and not {int, float}.isdisjoint(_types_of(path)))
+    return path in _COUNTS or (path not in RESERVED and not {int, float}.isdisjoint(_types_of(path)))
 
 
 def _counts(path: str) -> bool:
-    return path == "batch" or float not in _types_of(path)
+    return path in _COUNTS or float not in _types_of(path)
 
 
 def _types_of(path: str) -> set[type]:
@@ -188,7 +191,7 @@ def _levels(path: str, given: Plain) -> Iterator[Value]:
             raise InputError(
                 f"'{given}' holds an empty value" if isinstance(given, str) and given.strip() else "has no value"
             )
-        if path in RESERVED and path != "batch":
+        if path in RESERVED and path not in _COUNTS:
             yield str(part).strip() if isinstance(part, str) else part
         elif not isinstance(part, str):
             yield tuple(part) if isinstance(part, list) else part
@@ -256,7 +259,7 @@ def _checked(path: str, values: Sequence[Value]) -> tuple[Value, ...]:
 def _check_value(path: str, value: Value) -> Value:
     if path == "pattern":
         return _check_pattern(value)
-    if path == "batch":
+    if path in _COUNTS:
         if not is_batch(value):
             raise InputError(f"got {value!r}; a whole number from 1 to {LARGEST_BATCH} is needed")
         return value

@@ -33,8 +33,10 @@ from accelsim.lowering.case import Case
 from accelsim.lowering.tasks import Stage, Step
 from accelsim.results.energy import COMPONENTS, Energy, EventArrays, PriceArrays, add_rows, energy_of_many
 from accelsim.results.performance import stage_result, step_result
+from accelsim.schedule.capacity import capacity_bytes, check_capacity, memory_of_plan
 from accelsim.schedule.forms import bordered
 from accelsim.schedule.mapping import array_mappings, why_nothing_fits
+from accelsim.schedule.offline import greedy_outline
 from accelsim.sweep.families import (
     BESIDE_SEARCH,
     BESIDE_STEP,
@@ -110,8 +112,8 @@ class BatchEvaluator:
     def _prepared(self, point: Point) -> "tuple[Family, _Member] | None":
         """Return the family of a point with what is its own; None where it is simulated by itself.
 
-        That is so for other engines and schedulers, for messages between ranks, and where the design decides the form
-        of a product.
+        That is so for other engines and schedulers, for messages between ranks, for a batch in parts, and where the
+        design decides the form of a product.
 
         Reads and checks in the order of `simulate`, so that of several errors the same is found.
         """
@@ -120,6 +122,7 @@ class BatchEvaluator:
         design = override(base, dict(point.changes), origin="vary")
         case, schedule = point.case, design.schedule
         alone = case.engine != "closed" or schedule.scheduler != "greedy" or case.link_gb_per_s is not None
+        alone = alone or case.accumulate > 1
         if alone or self._once(("bordered", point.workload), lambda: bordered(trace)):
             return None
         table = self._once(("energy", design.energy), lambda: load_energy_table(design.energy))
@@ -132,7 +135,28 @@ class BatchEvaluator:
         def family() -> Family:
             return Family(lowered(case), lowered(case.dense), design, case.optimizer)
 
-        return self._once(("family", point.workload, case, values), family), _Member(design, table)
+        found = self._once(("family", point.workload, case, values), family)
+
+        def check(own: Case) -> None:
+            """Refuse a step that needs more DRAM than there is; what it needs is the same in the whole family."""
+            memory = self._once(
+                ("memory", point.workload, own, values),
+                lambda: memory_of_plan(greedy_outline(lowered(own), design), design, own),
+            )
+            key = "capacity", point.workload, own, values, design.label, design.dram.capacity_gb
+            if memory.total > capacity_bytes(design):
+                self._once(key, lambda: check_capacity(memory, design, own, trace.model, lower_other))
+
+        def lower_other(other: Case) -> Step:
+            return lower_case(trace, design, other)
+
+        check(case)
+        dense_error: InfeasibleError | None = None
+        try:
+            check(case.dense)
+        except InfeasibleError as error:
+            dense_error = error
+        return found, _Member(design, table, dense_error)
 
     def _once(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """Return what `make` returned, or raise what it raised, the first time."""
@@ -153,20 +177,19 @@ class BatchEvaluator:
         self.evaluated += int(found.seen["evaluated"].sum())
         self.pruned += int(found.seen["pruned"].sum())
         fits = np.all(found.costs["cycles"] >= 0, axis=0)
+        fits &= np.array([member.dense_error is None for member in members])
         usable = [member for member, fit in zip(members, fits, strict=True) if fit]
         rows = iter(_rows(family, usable, found.of(fits)) if usable else ())
-        return [
-            next(rows) if fit else failed(_infeasible(family, found, p, members[p].design))
-            for p, fit in enumerate(fits)
-        ]
+        return [next(rows) if fit else failed(_infeasible(family, found, p, members[p])) for p, fit in enumerate(fits)]
 
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """A point of a family."""
+    """A point of a family; `dense_error`: why the dense step does not fit the DRAM, if it does not."""
 
     design: Design
     table: EnergyTable
+    dense_error: InfeasibleError | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,9 +233,12 @@ def _nothing_found(gemms: int, designs: int) -> _Found:
     return _Found(costs, seen)
 
 
-def _infeasible(family: Family, found: _Found, p: int, design: Design) -> InfeasibleError:
-    """Return the error of the first GEMM that does not fit, in the order in which GEMMs are planned."""
-    place = int(np.argmax(found.costs["cycles"][:, p] < 0))
+def _infeasible(family: Family, found: _Found, p: int, member: _Member) -> InfeasibleError:
+    """Return the first error of the step, then of the dense one: of its DRAM, then of its GEMMs as they are planned."""
+    design, misfits = member.design, found.costs["cycles"][:, p] < 0
+    if member.dense_error is not None and not misfits[: family.own_gemms].any():
+        return member.dense_error
+    place = int(np.argmax(misfits))
     numbers, gemm = list(family.gemms.items())[place]
     mappings = array_mappings(design, sparse=gemm.pattern is not None)
     return InfeasibleError(why_nothing_fits(gemm, numbers, machine_numbers(design), mappings))

@@ -24,8 +24,8 @@ Records = NDArray[np.void]
 
 BESIDE_SEARCH = frozenset({
     "clock_hz", "buffers.resident_bytes", "dram.channels", "dram.bandwidth_gb_per_s", "dram.efficiency",
-    "dram.dma_channels", "wuve.lanes", "vector.lanes", "resources.dsp", "resources.lut", "resources.bram36",
-    "resources.uram288", "schedule.overlap", "schedule.scheduler", "energy",
+    "dram.capacity_gb", "dram.dma_channels", "wuve.lanes", "vector.lanes", "resources.dsp", "resources.lut",
+    "resources.bram36", "resources.uram288", "schedule.overlap", "schedule.scheduler", "energy",
 })  # fmt: skip
 """Values of a design that the mapping search does not see but as the bytes that DRAM moves per cycle."""
 
@@ -69,13 +69,15 @@ class Family:
     """The steps of points that differ in nothing but numbers of the design which no task depends on by itself.
 
     `step` and `dense`: the step, and the dense one that its speedup is over. `gemms`: the distinct GEMMs of both in the
-    order in which they are planned, each with the first task that it is; `numbers` are theirs.
+    order in which they are planned, each with the first task that it is; `numbers` are theirs. The first `own_gemms`
+    are those of the step.
     """
 
     def __init__(self, step: Step, dense: Step, design: Design, optimizer: Optimizer) -> None:
         self.batch, self.dense_macs = step.batch, step.macs_dense
         self.gemms: dict[GemmNumbers, Gemm] = {}
         self.step = self._arrays(step, design, optimizer)
+        self.own_gemms = len(self.gemms)
         self.dense = self.step if dense is step else self._arrays(dense, design, optimizer)
         self.numbers = gemm_table(list(self.gemms))
 

@@ -101,7 +101,7 @@ class Identities:
             texts[path] = json.dumps([path, value])
             energy = str(value) if path == "energy" else energy
         head = point.case.head
-        step = [head[name] for name in ("method", "pattern", "batch", "optimizer", "engine")]
+        step = [head[name] for name in ("method", "pattern", "batch", "optimizer", "engine", "accumulate")]
         parts = (self._traces[point.workload], self._tables[energy], json.dumps(step), *texts.values())
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

@@ -82,7 +82,7 @@ def write_parquet(sweep: Sweep, journal: Path, output: Path) -> None:
 
 def _types(sweep: Sweep) -> Iterator[tuple[str, str]]:
     """Yield each column with its Arrow type."""
-    fields = {"batch": 1, **base_values(load_design(sweep.inputs.design))}
+    fields = {"batch": 1, "accumulate": 1, **base_values(load_design(sweep.inputs.design))}
     varied = {
         axis.path: ("int64" if axis.whole else "float64") if isinstance(axis, Interval) else _type_of(*axis.values)
         for axis in sweep.axes

@@ -25,7 +25,7 @@ from accelsim.sweep.space import Sweep
 
 __all__ = ["HEADS", "Chunk", "Lines", "columns_of", "end_of_line", "inputs_of", "lines_of", "starts_of"]
 
-_CASE = ("method", "pattern", "batch", "optimizer", "engine")
+_CASE = ("method", "pattern", "batch", "optimizer", "engine", "accumulate")
 HEADS = ("workload", "design", *_CASE)
 _OUTCOME = ("status", "reason")
 _ENDS = ("identity", "sweep", "version")

@@ -17,7 +17,7 @@ from typing import Literal
 from accelsim.base.errors import InputError
 from accelsim.hardware.design import GO_WITH, load_design
 from accelsim.hardware.sourced import text_of, value_at
-from accelsim.lowering.case import LARGEST_BATCH, case_of
+from accelsim.lowering.case import LARGEST_BATCH, case_of, check_accumulate
 from accelsim.results.step import identity_of
 from accelsim.sparsity.methods import METHODS
 from accelsim.sweep.axes import RESERVED, Axis, Interval, Levels, Value, is_batch, whole_where_counted
@@ -142,6 +142,7 @@ class Sweep:
                 values["pattern"] = None
             for link in self.links:
                 values[link.path] = link.value(values)
+            check_accumulate(values["accumulate"], values["batch"])
             return values if all(constraint.holds(values) for constraint in self.constraints) else None
 
         return setting
@@ -170,12 +171,15 @@ class Sweep:
     def count(self) -> int:
         """Return the number of points; where anything can leave some out, they are all made and counted."""
         methods = next(axis.values for axis in self.axes if isinstance(axis, Levels) and axis.path == "method")
-        if self.sampling or self.links or self.constraints or not all(METHODS[name].takes_pattern for name in methods):
+        parts = next(axis for axis in self.axes if axis.path == "accumulate")
+        whole = isinstance(parts, Levels) and parts.values == (1,)
+        every = whole and all(METHODS[name].takes_pattern for name in methods)
+        if self.sampling or self.links or self.constraints or not every:
             return sum(1 for _ in self.settings())
         return math.prod(len(axis.values) for axis in self.axes if isinstance(axis, Levels))
 
 
-_CASE = ("method", "pattern", "batch", "optimizer", "engine")
+_CASE = ("method", "pattern", "batch", "optimizer", "engine", "accumulate")
 _case = lru_cache(maxsize=1024)(case_of)  # points share their cases
 
 

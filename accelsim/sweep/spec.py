@@ -7,7 +7,7 @@ description: how much DRAM bandwidth an array of a given size needs
 design: sat_vcu1525
 vary:                                      # the last axis changes fastest
   workload: [resnet50_imagenet]
-  pattern: [2:4, 2:8]                      # method, batch, optimizer and engine likewise; as in simulate if left out
+  pattern: [2:4, 2:8]                      # method, batch, optimizer, engine and accumulate likewise; as in simulate
   array.rows: [16, 32, 64]
   dram.bandwidth_gb_per_s: 10:80:10        # start:stop:step, the stop included; start:stop:*factor
 link: {array.cols: array.rows}             # a field set by an expression of others
@@ -43,7 +43,8 @@ from accelsim.workload.trace import load_trace, shipped_traces
 
 __all__ = ["SweepFile", "load_sweep", "make_sweep", "sweep_names"]
 
-_DEFAULTS = {"method": "bdwp", "pattern": "2:8", "batch": 512, "optimizer": "sgd", "engine": "closed"}
+_DEFAULTS = {"method": "bdwp", "pattern": "2:8", "batch": 512, "optimizer": "sgd", "engine": "closed",
+             "accumulate": 1}  # fmt: skip
 _MOST_SAMPLES = 1_000_000
 
 _NUMBER = {"type": "number"}
@@ -171,8 +172,8 @@ def make_sweep(
         workloads: names of shipped traces or trace files; none where `vary` has the axis ``workload``.
         design: the design that is varied: a shipped name or a file.
         vary: values of each axis, by its path: a field of the design, as in ``array.rows``, or one of ``workload``,
-            ``method``, ``pattern``, ``batch``, ``optimizer`` and ``engine``. Values as a list, one alone, or a text as
-            on the command line: ``16,32,64``, ``10:80:10`` (first, last, step).
+            ``method``, ``pattern``, ``batch``, ``optimizer``, ``engine`` and ``accumulate``. Values as a list, one
+            alone, or a text as on the command line: ``16,32,64``, ``10:80:10`` (first, last, step).
         link: fields of the design that follow others, each with an expression, as in ``array.rows * 2``.
         where: conditions over paths that points must meet, as in ``array.rows >= array.cols``.
         fits: whether points must fit the resources of the device.
@@ -335,6 +336,9 @@ class _Reader:
             if sweep.count():
                 return
         except InputError as error:
+            if str(error).startswith("accumulate: "):
+                place = self._place("vary", "accumulate")
+                raise InputError(f"{place}: {str(error).removeprefix('accumulate: ')}") from None
             raise InputError(f"{self._place('where' if sweep.constraints else 'link', '')}: {error}") from None
         total = replace(sweep, constraints=()).count()
         each = [
