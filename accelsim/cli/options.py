@@ -67,27 +67,16 @@ FEWEST = 0
 """Stands for as few parts as fit."""
 
 
-class _Parts(click.ParamType[int]):
-    """How many parts a batch runs in."""
-
-    name = "PARTS"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        if not value.isdecimal() or int(value) < 1:
-            self.fail(f"got '{value}'; a whole number from 1 is needed, or none for as few parts as fit", param, ctx)
-        return int(value)
-
+_FEWEST_TEXT = "as few as fit"
 
 _STEP_OPTIONS = (
     click.option("--batch", type=int, default=512, show_default=True, help="Samples per step."),
     click.option(
         "--accumulate",
-        type=_Parts(),
+        metavar="PARTS",
         is_flag=False,
-        flag_value=FEWEST,
-        default=1,
+        flag_value=_FEWEST_TEXT,
+        default="1",
         show_default=True,
         help="Equal parts in which the batch runs where it does not fit the DRAM; without a number as few as fit.",
     ),
@@ -150,10 +139,16 @@ def gathered(
 
 
 def _step(
-    *, batch: int, accumulate: int, mode: str, optimizer: str, engine: str, dense: Sequence[str], sparse: Sequence[str]
+    *, batch: int, accumulate: str, mode: str, optimizer: str, engine: str, dense: Sequence[str], sparse: Sequence[str]
 ) -> StepChoice:
-    overrides = read_overrides(dense, sparse)
-    return {"batch": batch, "accumulate": accumulate, "mode": mode, "optimizer": optimizer, "engine": engine,
+    overrides, parts = read_overrides(dense, sparse), FEWEST
+    if accumulate != _FEWEST_TEXT:
+        if not accumulate.isdecimal() or int(accumulate) < 1:
+            raise InputError(
+                f"--accumulate {accumulate}: a whole number from 1 is needed, or none for as few parts as fit"
+            )
+        parts = int(accumulate)
+    return {"batch": batch, "accumulate": parts, "mode": mode, "optimizer": optimizer, "engine": engine,
             "overrides": overrides}  # fmt: skip
 
 

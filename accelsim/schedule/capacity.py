@@ -44,7 +44,7 @@ def check_capacity(memory: Memory, design: Design, case: Case, model: str, lower
     capacity = capacity_bytes(design)
     if memory.total <= capacity:
         return
-    kinds = ", ".join(f"{show(size, 'B')} {name}" for name, size in asdict(memory).items())
+    kinds = ", ".join(f"{show(size, 'B')} {name}" for name, size in asdict(memory).items() if size)
     in_parts = f" in {case.accumulate} parts" if case.accumulate > 1 else ""
     needs = (
         f"{model}, {case}: a step of {_samples(case.batch)}{in_parts} needs {show(memory.total, 'B')} of DRAM"

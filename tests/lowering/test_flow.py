@@ -3,6 +3,7 @@
 from collections import Counter
 
 import pytest
+from graphs import SIZE, graphs, square, trace_of, work
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from platform_cases import linear, vector
@@ -14,7 +15,6 @@ from accelsim.platforms.kernels import Software, kernels_of
 from accelsim.sparsity.methods import find_method
 from accelsim.workload.trace import Trace
 
-SIZE = 64
 NOTE = (
     "the trace does not say what each operation reads (inputs): gradients of branches are not summed, what may stay on"
     " the chip is told by equal sizes, and every result is taken to be kept for the backward pass"
@@ -28,14 +28,6 @@ def dense(trace: Trace, batch: int = 1, **changes: object) -> Step:
 
 def reading(operation: dict, *inputs: str) -> dict:
     return {**operation, "inputs": list(inputs)}
-
-
-def square(name: str, *inputs: str) -> dict:
-    return reading({**linear(name), "in_features": SIZE, "out_features": SIZE}, *inputs)
-
-
-def work(name: str, kind: str, *inputs: str) -> dict:
-    return reading(vector(kind, len(inputs) * SIZE, SIZE, name=name), *inputs)
 
 
 def moved(step: Step) -> list[tuple[str, str, int, int]]:
@@ -145,21 +137,6 @@ def test_without_edges_the_step_says_what_it_assumed(make_trace) -> None:
     ).notes
 
 
-KINDS = {"linear": 1, "norm": 1, "activation": 1, "add": 2, "multiply": 2, "copy": 1}
-
-
-@st.composite
-def graphs(draw) -> list[dict]:
-    """Operations whose operands are all as large as a sample, each reading some of those before it."""
-    operations = [square("o0", "input:0")]
-    for number in range(1, draw(st.integers(1, 12))):
-        kind = draw(st.sampled_from(sorted(KINDS)))
-        inputs = [f"o{draw(st.integers(0, number - 1))}" for _ in range(KINDS[kind])]
-        name = f"o{number}"
-        operations.append(square(name, *inputs) if kind == "linear" else work(name, kind, *inputs))
-    return operations
-
-
 def additions(operations: list[dict]) -> Counter[str]:
     """Count by hand: every use of a result gives a gradient; all of these but one take an addition."""
     uses = Counter(name for entry in operations for name in entry["inputs"])
@@ -168,35 +145,13 @@ def additions(operations: list[dict]) -> Counter[str]:
 
 @settings(max_examples=60, deadline=None)
 @given(operations=graphs(), batch=st.integers(1, 3))
-def test_sums_of_random_graphs_are_those_counted_by_hand(make_trace_once, operations: list[dict], batch: int) -> None:
-    # what nothing reads has no gradient; a product reads each end
-    read = {name for entry in operations for name in entry["inputs"]}
-    ends = [entry["name"] for entry in operations if entry["name"] not in read]
-    operations = [*operations, *(square(f"end {name}", name) for name in ends)]
+def test_sums_of_random_graphs_are_those_counted_by_hand(operations: list[dict], batch: int) -> None:
     found = Counter[str]()
-    step = dense(make_trace_once(*operations), batch=batch)
-    for task in step.tasks:
+    for task in dense(trace_of(operations), batch=batch).tasks:
         if isinstance(task, VectorWork) and task.sums:
             assert (task.reads, task.writes) == (2 * batch * SIZE, batch * SIZE)
             found[task.operation] += 1
     assert found == additions(operations)
-
-
-@pytest.fixture(scope="module")
-def make_trace_once():
-    """As `make_trace`, for tests of many examples."""
-    from accelsim.base.files import validate
-
-    def make(*operations: dict) -> Trace:
-        named = [
-            {**entry, "weight": {"name": f"{entry['name']}.weight"}} if entry["kind"] == "linear" else entry
-            for entry in operations
-        ]
-        data = {"format": "accelsim-trace/1", "model": "m", "input_shapes": [[SIZE]], "parameters": 10**9,
-                "origin": {"exporter": "test", "source": "test"}, "operations": named}  # fmt: skip
-        return validate(Trace, data, "test")
-
-    return make
 
 
 def test_platforms_are_charged_the_same_sums(make_trace) -> None:

@@ -1,7 +1,7 @@
 """What stays on the chip follows the edges of a trace, not sizes that happen to be equal."""
 
 import pytest
-from platform_cases import linear, vector
+from graphs import square, work
 
 from accelsim.hardware.design import Design, load_design
 from accelsim.lowering.case import case_of
@@ -10,20 +10,12 @@ from accelsim.schedule.plan import Plan
 from accelsim.simulation import plan_step
 from accelsim.workload.trace import Trace
 
-SIZE, BATCH = 64, 64
+BATCH = 64
 
 
 @pytest.fixture
 def roomy() -> Design:
     return load_design("sat_vcu1525", {"schedule.scheduler": "optimal"})
-
-
-def square(name: str, *inputs: str, **changes: object) -> dict:
-    return {**linear(name), "in_features": SIZE, "out_features": SIZE, "inputs": list(inputs), **changes}
-
-
-def work(name: str, kind: str, *inputs: str) -> dict:
-    return {**vector(kind, len(inputs) * SIZE, SIZE, name=name), "inputs": list(inputs)}
 
 
 def planned(trace: Trace, design: Design) -> Plan:

@@ -44,6 +44,7 @@ CHANGES = {
     "dram.bandwidth_gb_per_s": ("3.3", "19.2", "21", "23", "24.4", "76.8", "500"),
     "dram.efficiency": ("0.7", "1"),
     "dram.channels": ("1", "2"),
+    "dram.capacity_gb": ("0.02", "0.148", "0.16", "68.72"),
     "dram.dma_channels": ("2",),
     "precision.operand_bits": ("8", "16", "32"),
     "precision.accumulator_bits": ("16", "32"),
