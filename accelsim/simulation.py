@@ -329,7 +329,7 @@ def _in_memory(plan: Plan, trace: Trace, design: Design, case: Case) -> Plan:
     memory = memory_of_plan(plan, design, case)
     columns = plan.step.columns
     check_capacity(memory, design, case, trace.model, lambda other: lower_case(trace, design, other, columns=columns))
-    return replace(plan, memory=memory)
+    return plan if plan.memory == memory else replace(plan, memory=memory)
 
 
 def _fits(plan: Plan, design: Design, case: Case) -> bool:

@@ -24,10 +24,10 @@ from typing import Literal
 
 from accelsim.base.errors import InputError
 from accelsim.lowering.case import Case, check_batch
-from accelsim.lowering.flow import Flow
 from accelsim.lowering.passes import Multiple, Passes
 from accelsim.lowering.phases import Weighted, col2im, column_gemm, matmul, positions, weight_gemms, wu_gemm
 from accelsim.lowering.rules import Rules, Target, check_supported, input_gradients
+from accelsim.lowering.step_flow import StepFlow
 from accelsim.lowering.tasks import (
     Gemm,
     Generation,
@@ -52,8 +52,8 @@ LARGEST_MACS = 2**60
 
 # With two bytes an element a norm moves 14 bytes per output over FF and BP (statistics accumulate while the input is
 # made; BP reads dY and X for the two sums and again for dX), a residual addition 6 (its gradient is passed on
-# unchanged; where the branches part `accelsim.lowering.flow` has the sum of theirs), softmax takes three passes over
-# its input.
+# unchanged; where the branches part `accelsim.lowering.step_flow` has the sum of theirs), softmax takes three passes
+# over its input.
 _PASSES: Mapping[str, Passes] = {
     "norm": Passes(backward_reads=Multiple(writes=4)),
     "activation": Passes(backward_reads=Multiple(writes=2)),
@@ -178,7 +178,7 @@ class _Builder:
         self.trained: dict[str, list[int]] = {}  # tensor to its WU tasks
         self.readers: dict[str, list[Gemm]] = {}  # tensor to the FF and BP tasks that read it
         self.fused = dict(_fused(trace)) if design.fuses_activations else {}
-        self.flow = Flow(trace, batch, self.tasks, self.in_turn, self._wants_gradient)
+        self.flow = StepFlow(trace, batch, self.tasks, self.in_turn, self._wants_gradient)
 
     def _wants_gradient(self, operation: Operation) -> bool:
         """Say whether the gradient of what an operation writes is of use to it or to what is before it."""

@@ -6,7 +6,7 @@ kept (normalisation and addition under an activation, which are overwritten in p
 fragmentation and the framework's own share are left out, so a step that fits here may still fail to.
 """
 
-from accelsim.lowering.flow import result_elements
+from accelsim.lowering.step_flow import result_elements
 from accelsim.platforms.kernels import Software
 from accelsim.workload.trace import Trace, Vector
 

@@ -35,8 +35,8 @@ from accelsim.hardware.design import Design
 from accelsim.hardware.energy_table import EnergyTable
 from accelsim.hardware.stored import StoredModel, restored
 from accelsim.lowering.case import Case, StoredCase, case_from
-from accelsim.lowering.memory import Memory
 from accelsim.lowering.seen import SeenOperand, SeenOperation
+from accelsim.lowering.step_memory import StepMemory
 from accelsim.lowering.tasks import Note, Stage
 from accelsim.results.energy import Energy
 from accelsim.results.performance import stages_of, totals_of
@@ -182,7 +182,7 @@ def _fields() -> dict[str, Any]:
         "step": form_of(StepResult),
         "stages": make_form("Stages", dict.fromkeys(Stage, form_of(StageResult))),
         "energy": form_of(Energy),
-        "memory": form_of(Memory),
+        "memory": form_of(StepMemory),
         "layers": several(form_of(LayerResult)),
         "notes": several(form_of(Note)),
         "operations": several(
@@ -211,7 +211,7 @@ def result_of(data: dict[str, Any], source: str) -> Result:
         step=StepResult(**data["step"]),
         stage_items=tuple((name, StageResult(**stage)) for name, stage in data["stages"].items()),
         energy=Energy(**data["energy"]),
-        memory=Memory(**data["memory"]),
+        memory=StepMemory(**data["memory"]),
         layers=tuple(LayerResult(**layer) for layer in data["layers"]),
         notes=tuple(Note(**note) for note in data["notes"]),
         operations=tuple(

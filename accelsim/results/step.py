@@ -18,8 +18,8 @@ from accelsim.hardware.design import Design
 from accelsim.hardware.energy_table import EnergyTable
 from accelsim.hardware.stored import stored
 from accelsim.lowering.case import Case
-from accelsim.lowering.memory import Memory
 from accelsim.lowering.seen import SeenOperation
+from accelsim.lowering.step_memory import StepMemory
 from accelsim.lowering.tasks import Note
 from accelsim.results.energy import Energy
 
@@ -166,7 +166,7 @@ class Result:
     stage_items: tuple[tuple[str, StageResult], ...]
     layers: tuple[LayerResult, ...]
     energy: Energy
-    memory: Memory
+    memory: StepMemory
     notes: tuple[Note, ...]
     operations: tuple[SeenOperation, ...]
     dense: "Result | None" = field(default=None, compare=False)

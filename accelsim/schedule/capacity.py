@@ -11,7 +11,7 @@ from accelsim.base.errors import InfeasibleError
 from accelsim.base.units import GIGA, show
 from accelsim.hardware.design import Design
 from accelsim.lowering.case import Case
-from accelsim.lowering.memory import Memory, memory_of
+from accelsim.lowering.step_memory import StepMemory, memory_of
 from accelsim.lowering.tasks import Step
 from accelsim.schedule.offline import greedy_outline
 from accelsim.schedule.plan import Plan
@@ -24,12 +24,12 @@ def capacity_bytes(design: Design) -> int:
     return int(design.dram.capacity_gb * GIGA)
 
 
-def memory_of_plan(plan: Plan, design: Design, case: Case) -> Memory:
+def memory_of_plan(plan: Plan, design: Design, case: Case) -> StepMemory:
     """Return the DRAM that a plan needs."""
     return memory_of(plan.step, design, case.optimizer, order=plan.order, online=plan.online, resident=plan.resident)
 
 
-def check_capacity(memory: Memory, design: Design, case: Case, model: str, lowered: Callable[[Case], Step]) -> None:
+def check_capacity(memory: StepMemory, design: Design, case: Case, model: str, lowered: Callable[[Case], Step]) -> None:
     """Refuse a step that needs more DRAM than there is.
 
     Args:

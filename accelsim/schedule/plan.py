@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from accelsim.cost.compiled.values import ArrayMapping, LoopOrder, MappingNumbers, Mnk
 from accelsim.hardware.design import Design
-from accelsim.lowering.memory import Memory
+from accelsim.lowering.step_memory import StepMemory
 from accelsim.lowering.tasks import Gemm, Generation, Step, Update
 from accelsim.sparsity.pattern import Pattern
 
@@ -76,7 +76,7 @@ class Plan:
     made_for: Design | None = field(default=None, compare=False)
     evaluated: int = field(default=0, compare=False)
     pruned: int = field(default=0, compare=False)
-    memory: Memory | None = field(default=None, compare=False)
+    memory: StepMemory | None = field(default=None, compare=False)
 
     def copies_behind(self, update: int) -> tuple[int, ...]:
         """Return the generations that run in the stream of an update."""

@@ -24,6 +24,7 @@ OTHERS = {
     "engine": "event",
     "overrides": Overrides(dense=("fc",), sparse=(("conv*", P24), ("a", None))),
     "link_gb_per_s": 12.5,
+    "accumulate": 2,
 }
 
 

@@ -52,7 +52,7 @@ def test_a_result_says_on_what_it_rests(data: dict[str, Any], slow: acs.Design) 
     assert data["energy_table"]["name"] == slow.energy
     assert data["energy_table"]["values"]["pj_per_mac"]["source"]
     assert data["options"] == {
-        "method": "bdwp", "pattern": "2:4", "batch": 8, "engine": "closed", "mode": "train", "optimizer": "sgd", "dense": [],
+        "method": "bdwp", "pattern": "2:4", "batch": 8, "accumulate": 1, "engine": "closed", "mode": "train", "optimizer": "sgd", "dense": [],
         "sparse": [], "link_gb_per_s": None,
     }  # fmt: skip
 

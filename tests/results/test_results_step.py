@@ -46,7 +46,7 @@ def test_a_comparison_loads_as_its_results(tmp_path: Path, capsys: pytest.Captur
 
 
 KEYS = (
-    "format, workload, design, energy_table, options, trace_sha256, plan_sha256, version, identity, step, stages, energy, layers,"
+    "format, workload, design, energy_table, options, trace_sha256, plan_sha256, version, identity, step, stages, energy, memory, layers,"
     " notes, operations, dense"
 )
 

@@ -12,7 +12,7 @@ from accelsim.base.errors import InfeasibleError, InputError
 from accelsim.hardware.design import Design, load_design
 from accelsim.lowering.builder import lower_case
 from accelsim.lowering.case import Case, case_of
-from accelsim.lowering.memory import Memory
+from accelsim.lowering.step_memory import StepMemory
 from accelsim.lowering.tasks import Gemm, Stage, Step, Task, Update, VectorWork
 from accelsim.schedule.capacity import memory_of_plan, parts_needed
 from accelsim.schedule.offline import greedy_outline
@@ -26,7 +26,7 @@ def with_room(gb: float, **changes: object) -> Design:
     return load_design("sat_vcu1525", {"dram.capacity_gb": gb, **changes})
 
 
-def needed(trace: Trace, design: Design, case: Case) -> Memory:
+def needed(trace: Trace, design: Design, case: Case) -> StepMemory:
     return memory_of_plan(greedy_outline(lower_case(trace, design, case), design), design, case)
 
 

@@ -500,7 +500,7 @@ def test_many_errors_end_in_their_number(tmp_path):
     assert len(lines) == 21
     assert lines[0] == f"{path}: made for model resnet18_tinyimagenet (here small), batch 16 (here 4)"
     assert lines[1] == f"{path}: 'conv1' (FF): the step has no such task; did you mean 'fc (FF)'?"
-    assert lines[20].startswith(f"{path}: and 1")
+    assert lines[20].startswith(f"{path}: and ")
     assert lines[20].endswith(" more errors")
 
 

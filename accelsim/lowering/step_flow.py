@@ -24,7 +24,7 @@ from accelsim.sparsity.methods import Operand
 from accelsim.workload.data_flow import input_name
 from accelsim.workload.trace import Conv, ConvTranspose, Linear, Matmul, Operation, Trace, Vector
 
-__all__ = ["Flow", "result_elements"]
+__all__ = ["StepFlow", "result_elements"]
 
 _KEPT: Mapping[str, Literal["inputs", "result"]] = {
     "norm": "inputs",
@@ -87,7 +87,7 @@ class _Known:
     sums: int = 0
 
 
-class Flow:
+class StepFlow:
     """Collects the tensors of a step while its tasks are made.
 
     `tasks`: those of the step so far. `add`: appends a task to BP and returns its number. `wanted`: says whether the

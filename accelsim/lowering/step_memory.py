@@ -16,11 +16,11 @@ from accelsim.lowering.optimizers import Optimizer
 from accelsim.lowering.tasks import Gemm, Stage, Step, StepTensor
 from accelsim.sparsity.methods import Operand
 
-__all__ = ["Memory", "memory_of"]
+__all__ = ["StepMemory", "memory_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
+class StepMemory:
     """Bytes of DRAM at the moment of a step when it needs most.
 
     `weights`: what FF and BP read, compact copies included; `masters`: what the update reads and writes; `state`: of
@@ -47,7 +47,7 @@ def memory_of(
     order: Sequence[int],
     online: Collection[int] = (),
     resident: Set[int] = frozenset(),
-) -> Memory:
+) -> StepMemory:
     """Return the DRAM that a step needs where its tasks run in `order`.
 
     `online`: GEMMs in front of which their sparse operand is generated; `resident`: tasks whose result stays on chip.
@@ -56,7 +56,7 @@ def memory_of(
     gradients, activations = _at_most(step, design, order, resident)
     trained = sum(weight.elements for weight in step.weights if weight.trained) if step.mode == "train" else 0
     masters = _bytes(trained, precision.master_bits)
-    return Memory(
+    return StepMemory(
         weights=_weights(step, design, online),
         masters=masters,
         state=optimizer.state_words * masters,
