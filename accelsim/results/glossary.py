@@ -57,6 +57,9 @@ _SAID = {
         "[phase 0,1]": "one of the products that a strided convolution falls into in BP (a transposed one in FF): the"
                        " positions of the result with these remainders by the stride, which the same taps reach",
         "[col2im]": "sums of what several taps give to the same place, in the vector unit: the product ran as columns",
+        "[sum]": "gradients of a result that several operations read, added up in the vector unit; [sum 2] adds a"
+                 " third",
+        "[sum of parts]": "gradients of weights of one part of the batch, added to those of the parts before it",
         "[dA]": "the gradient of the left operand of a product of two activations, as in attention; [dB] of the right",
         "[run 1]": "a product that is computed again in the same step, as under checkpointing",
         "[FF copy]": "a compact copy of a weight for FF, or for BP, which SORE makes and the product reads",
@@ -73,6 +76,9 @@ _SAID = {
     "step": {
         "speedup": "time of the dense step on the same machine over the time of this one",
         "dense-equivalent": "two operations per multiply-accumulate of the dense step, over the time of this one",
+        "accumulate": "equal parts in which the batch runs; gradients add up, and one update follows the last",
+        "DRAM needed": "at the moment of the step when it is most: weights, master weights, state of the optimizer,"
+                       " gradients, and activations that wait for their readers, BP among them",
         "online": "a compact copy is generated in front of each product that reads it",
         "pre-generated": "a compact copy is made right after the update, for all that read it",
         "resident": "a result stays on the chip for the task that reads it",
@@ -95,6 +101,8 @@ _FORMS = {
     "loop order": (r"mnk|mkn|nmk|nkm|kmn|knm",),
     "[phase 0,1]": (r".*\[phase [\d,]+\].*", r"phase( [\d,]+)?"),
     "[col2im]": (r".*\[col2im\].*", r"col2im"),
+    "[sum]": (r".*\[sum( \d+)?\].*",),
+    "[sum of parts]": (r".*\[sum of parts\].*",),
     "[dA]": (r".*\[d[AB]\].*", r"d[AB]"),
     "[run 1]": (r".*\[run \d+\].*", r"run( \d+)?"),
     "[FF copy]": (r".*\[(FF|BP|WU) copy\].*", r"(compact )?copy"),

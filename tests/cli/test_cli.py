@@ -39,7 +39,7 @@ def test_simulate_json_has_the_documented_keys_and_the_api_numbers(run) -> None:
     assert data["format"] == "accelsim-result/2"
     assert (data["workload"], data["design"]["name"], data["design"]["overrides"]) == (TRACE, "sat_vcu1525", {})
     assert data["options"] == {
-        "method": "bdwp", "pattern": "2:8", "batch": 32, "engine": "closed", "mode": "train", "optimizer": "sgd", "dense": [],
+        "method": "bdwp", "pattern": "2:8", "batch": 32, "accumulate": 1, "engine": "closed", "mode": "train", "optimizer": "sgd", "dense": [],
         "sparse": [], "link_gb_per_s": None,
     }  # fmt: skip
     assert set(data["step"]) == STEP_KEYS
@@ -105,7 +105,7 @@ def test_lists_schemas_and_checks(run, tmp_path: Path) -> None:
     energy = packaged_path("hw_configs") / "energy" / "fpga_vu9p.yaml"
     code, out, err = run("check", str(good), str(bad), str(energy))
     assert code == 2
-    assert out.startswith(f"ok: {good}: design sat_vcu1525, 32 values: ")
+    assert out.startswith(f"ok: {good}: design sat_vcu1525, 33 values: ")
     assert f"ok: {energy}: energy table fpga_vu9p" in out
     assert f"error: {bad}: operations: missing\n" in err
 

@@ -218,7 +218,7 @@ def test_what_is_remembered_is_bounded_and_forgetting_changes_nothing(monkeypatc
     monkeypatch.setattr(batched, "_MOST_KNOWN", 6)
     evaluator = BatchEvaluator()
     assert evaluator.evaluate(many) == whole
-    assert len(evaluator._known) <= 6 + 3 + 5  # of a slice: three families with two steps each, files
+    assert len(evaluator._known) <= 6 + 3 * 5 + 5  # of a slice: three families, two steps and their memory each; files
     assert len({row["generate_cycles"] for row in whole}) > 1
 
 

@@ -60,7 +60,7 @@ def test_rows_hold_inputs_and_every_metric(serial: bytes, sat: acs.Design) -> No
     rows = rows_of(serial)
     assert len(rows) == 16
     assert list(rows[0]) == [
-        "workload", "design", "method", "pattern", "batch", "optimizer", "engine", "schedule.dataflow",
+        "workload", "design", "method", "pattern", "batch", "optimizer", "engine", "accumulate", "schedule.dataflow",
         "buffers.x_bytes", "dram.bandwidth_gb_per_s", "array.cols", "status", "reason", *METRICS, *FIT, "identity",
         "sweep", "version",
     ]  # fmt: skip

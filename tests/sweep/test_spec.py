@@ -197,7 +197,7 @@ def test_shipped_sweeps() -> None:
     assert sizes["edge_budget"] >= 20_000
 
 
-FIELDS = ("allowed: workload, method, pattern, batch, optimizer, engine and fields of the design (accelsim schema design)")  # fmt: skip
+FIELDS = ("allowed: workload, method, pattern, batch, optimizer, engine, accumulate and fields of the design (accelsim schema design)")  # fmt: skip
 MANY = {"vary": {"array.rows": "16,32"}}
 
 
@@ -205,7 +205,7 @@ MANY = {"vary": {"array.rows": "16,32"}}
     ("arguments", "message"),
     [
         ({"vary": {"aray.rows": "16"}}, f"--vary aray.rows: no such field; did you mean 'array.rows'?; {FIELDS}"),
-        ({"vary": {"dram.bandwith": "16"}}, "--vary dram.bandwith: no such field; did you mean 'dram.bandwidth_gb_per_s'?; allowed: dram.channels, dram.bandwidth_gb_per_s, dram.efficiency, dram.dma_channels"),
+        ({"vary": {"dram.bandwith": "16"}}, "--vary dram.bandwith: no such field; did you mean 'dram.bandwidth_gb_per_s'?; allowed: dram.channels, dram.bandwidth_gb_per_s, dram.efficiency, dram.capacity_gb, dram.dma_channels"),
         ({"vary": {"array.rows": ""}}, "--vary array.rows: has no value"),
         ({"vary": {"array.rows": []}}, "--vary array.rows: has no value"),
         ({"vary": {"array.rows": "16,,32"}}, "--vary array.rows: '16,,32' holds an empty value"),
