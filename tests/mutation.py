@@ -44,6 +44,9 @@ GEMM = "accelsim/cost/gemm.py"
 CHARGES = "accelsim/cost/charges.py"
 BUILDER = "accelsim/lowering/builder.py"
 RULES = "accelsim/lowering/rules.py"
+STEP_FLOW, STEP_MEMORY = "accelsim/lowering/step_flow.py", "accelsim/lowering/step_memory.py"
+EDGES, CAPACITY = "accelsim/schedule/edges.py", "accelsim/schedule/capacity.py"
+PARTS = "accelsim/engines/parts.py"
 PHASES = "accelsim/lowering/phases.py"
 PLATFORM_KERNELS = "accelsim/platforms/kernels.py"
 KERNEL_TIME = "accelsim/platforms/kernel_time.py"
@@ -99,6 +102,10 @@ SUITES = {
     "mapping search": Suite(("tests/cost/test_buffer_level.py", "tests/cost/test_search.py"), compiled=True),
     "step": Suite((NUMBERS, "tests/cost/test_charges.py", "tests/lowering/test_step.py", "tests/test_simulation.py")),
     "lowering": Suite(("tests/lowering",)),
+    "capacity": Suite(
+        ("tests/schedule/test_capacity.py", "tests/schedule/test_edges.py", "tests/engines/test_parts.py"),
+        compiled=True,
+    ),
     "platforms": Suite(
         tuple(
             f"tests/platforms/test_{name}.py" for name in ("kernels", "memory", "kernel_time", "estimate", "accuracy")
@@ -339,9 +346,36 @@ FAULTS = (
         "- update_macs) / (on_array * design.peak_macs_per_cycle)", "- update_macs) / (cycles * design.peak_macs_per_cycle)",
     ),
     Fault(
-        "lowering", BUILDER, "backward", "vector work has a backward where nothing wants its gradient",
-        "if self.gradients[operation.name] and operation.name not in self.fused:",
-        "if operation.name not in self.fused:",
+        "lowering", BUILDER, "_vector_backward", "vector work has a backward where nothing wants its gradient",
+        "wanted = self.gradients[operation.name]", "wanted = True",
+    ),
+    Fault(
+        "lowering", BUILDER, "_vector_backward", "an activation that rides on an addition has no mask in BP",
+        'if rides_on != "norm" and', "if rides_on is None and",
+    ),
+    Fault(
+        "lowering", STEP_FLOW, "_give", "a sum of gradients reads one of them",
+        "reads=2 * twice, writes=twice", "reads=twice, writes=twice",
+    ),
+    Fault(
+        "capacity", STEP_FLOW, "of_vector_work", "BP of a norm does without its operand",
+        'if kept == "inputs":', 'if kept == "input":',
+    ),
+    Fault(
+        "capacity", STEP_MEMORY, "_at_most", "a tensor is gone before its last reader runs",
+        "own[ends + 1] -= size", "own[ends] -= size",
+    ),
+    Fault(
+        "capacity", CAPACITY, "_largest", "the first batch that does not fit is said to",
+        "if fits(middle) else (least, middle)\n    return least", "if fits(middle) else (least, middle)\n    return most",
+    ),
+    Fault(
+        "capacity", EDGES, "edges_of", "what stays on the chip is told by sizes alone",
+        "flows = step.handed is None or", "flows = True or",
+    ),
+    Fault(
+        "capacity", PARTS, "times_of", "the first part adds its gradients to nothing",
+        "step.parts - 1 if isinstance(task, Update)", "step.parts if isinstance(task, Update)",
     ),
     Fault(
         "lowering", BUILDER, "_matmul_backward", "the gradient of a right factor has m and k exchanged",
@@ -369,7 +403,7 @@ FAULTS = (
     ),
     Fault(
         "platforms", PLATFORM_KERNELS, "_vector", "fused work moves a quarter of its bytes",
-        "moved * (0.5 if half else 1.0)", "moved * (0.25 if half else 1.0)",
+        "moved * (0.5 if fused else 1.0)", "moved * (0.25 if fused else 1.0)",
     ),
     Fault(
         "platforms", PLATFORM_KERNELS, "compact_share", "positions of kept values take four bits",

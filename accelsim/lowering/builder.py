@@ -275,7 +275,8 @@ class _Builder:
 
     def _vector_backward(self, operation: Vector) -> None:
         """BP of vector work: an activation that rides on a norm does so here too, on an addition nothing is there."""
-        if not self.gradients[operation.name]:
+        wanted = self.gradients[operation.name]
+        if not wanted:
             return
         start, rides_on = len(self.tasks), self.fused.get(operation.name)
         if rides_on != "norm" and not isinstance(operation, Collective):

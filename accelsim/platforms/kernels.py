@@ -9,7 +9,7 @@ kind          passes over the elements that the forward reads (r) and writes (w)
 norm          FF reads r twice (statistics, then the result), writes w; BP reads the gradient and the input twice
 activation    FF r to w; BP reads output and gradient, writes one
 pooling       FF r to w; BP reads w, writes r
-add           FF r to w; BP adds the gradients of both branches: reads 2 w, writes w
+add           FF r to w; where branches part BP adds their gradients: reads 2 w, writes w
 softmax       FF r to w; BP reads result and gradient, writes one
 embedding     FF r to w; BP clears the table of gradients and adds w to it: reads w, writes w and the table
 multiply      FF r to w; BP reads inputs and gradient, writes r; so does other elementwise work
