@@ -54,7 +54,9 @@ def head_of(result: Result) -> str:
     """Return what was simulated, in one line."""
     step = "training step" if result.mode == "train" else "forward pass"
     engine = f"({result.engine} engine)"
-    return f"{result.workload}, one {step} of {result.batch} samples on {result.design} {engine}"
+    parts = result.basis.case.accumulate
+    how = f" in {parts} parts" if parts > 1 else ""
+    return f"{result.workload}, one {step} of {result.batch} samples{how} on {result.design} {engine}"
 
 
 def _beside_dense(result: Result) -> tuple[list[Result], list[str]]:

@@ -39,7 +39,8 @@ def check_capacity(memory: StepMemory, design: Design, case: Case, model: str, l
         model: what is trained.
         lowered: lowers the step in another case, to find what fits.
 
-    Raises `InfeasibleError` that names the bytes, the capacity, the largest batch that fits and the fewest parts.
+    Raises `InfeasibleError` that names the bytes, the capacity, the largest batch that fits and the fewest parts, with
+    the dense step that a speedup is over.
     """
     capacity = capacity_bytes(design)
     if memory.total <= capacity:
@@ -80,7 +81,7 @@ def parts_needed(design: Design, case: Case, lowered: Callable[[Case], Step]) ->
 
 @dataclass(frozen=True, slots=True)
 class _Need:
-    """The bytes that a step takes with parts of so many samples."""
+    """The bytes that a step, or the dense one that its speedup is over, takes with parts of so many samples."""
 
     design: Design
     case: Case
@@ -88,7 +89,10 @@ class _Need:
 
     def __call__(self, samples: int, parts: int) -> int:
         other = replace(self.case, batch=samples * parts, accumulate=parts)
-        return memory_of_plan(greedy_outline(self.lowered(other), self.design), self.design, other).total
+        return max(
+            memory_of_plan(greedy_outline(self.lowered(case), self.design), self.design, case).total
+            for case in dict.fromkeys((other, other.dense))
+        )
 
 
 def _samples(number: int) -> str:

@@ -129,3 +129,12 @@ def test_no_weight_gradient_waits_on_the_chip_for_a_sum(sat) -> None:
           for plan in plans]  # fmt: skip
     assert wu[0]
     assert not wu[1]
+
+
+def test_a_result_says_in_how_many_parts_it_ran(sat) -> None:
+    result = acs.simulate(TRACE, sat, batch=8, accumulate=2)
+    assert str(result).startswith(
+        "resnet9_cifar10, one training step of 8 samples in 2 parts on sat_vcu1525 (closed engine)\n"
+    )
+    assert "8 samples run in 2 parts of 4 on sat_vcu1525" in {note.text for note in result.notes}
+    assert not [note for note in acs.simulate(TRACE, sat, batch=8).notes if "parts" in note.text]
