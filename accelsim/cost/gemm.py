@@ -1,15 +1,25 @@
 """The numbers a compiled kernel needs about a GEMM and about a design."""
 
-from accelsim.cost.compiled import unit_pace
+from functools import lru_cache
+from math import prod
+
+from accelsim.cost.compiled import unit_pace, window_reads
 from accelsim.cost.compiled.values import (
+    ALONE,
+    ON_W,
+    ON_X,
+    WITHOUT,
+    Along,
     ArrayNumbers,
     BufferBytes,
     ElementBytes,
     GemmNumbers,
     GemmShape,
     MachineNumbers,
+    Window,
 )
 from accelsim.hardware.design import Design
+from accelsim.lowering import tasks
 from accelsim.lowering.tasks import Gemm, Stage
 
 __all__ = ["gemm_numbers", "machine_numbers", "sore_cycles"]
@@ -43,15 +53,24 @@ def gemm_numbers(
 ) -> GemmNumbers:
     """Return the numbers of one GEMM.
 
-    An im2col operand is fetched once per pass in its distinct elements and spread while the buffer fills, so its DRAM
-    bytes per element of the matrix are the share of distinct ones. A compact operand carries its index bits; one that
-    is generated `online` is fetched dense and compact only in the buffer. What is resident on the chip costs no DRAM.
+    An im2col operand is spread while the buffer fills: what passes are the pixels, so its DRAM bytes per element of the
+    matrix are the share of distinct ones, times what tiles that share pixels read again (`Window`). A compact operand
+    carries its index bits; one that is generated `online` is fetched dense and compact only in the buffer, and SORE
+    reduces each distinct element once in a pass. What is resident on the chip costs no DRAM.
     """
     bits = design.precision
     dense_w = bits.operand_bits / 8
     compact_w = dense_w if gemm.pattern is None else design.compact_bits(gemm.pattern) / 8
-    x_share = gemm.x_elements / (gemm.m * gemm.k)
-    w_share = gemm.w_elements / (gemm.k * gemm.n)
+    x_elements, w_elements, window = gemm.x_elements, gemm.w_elements, WITHOUT
+    if gemm.window is not None:
+        block = 1 if gemm.pattern is None or gemm.window.windows != "k" else gemm.pattern.group
+        window, elements = _window_numbers(gemm.window, getattr(gemm, gemm.window.windows), block)
+        if gemm.window.operand == "x":
+            x_elements = elements
+        else:
+            w_elements = elements
+    x_share = x_elements / (gemm.m * gemm.k)
+    w_share = w_elements / (gemm.k * gemm.n)
     result_bits = bits.master_bits if gemm.stage is Stage.WU else bits.operand_bits
     kept, group = (0, 0) if gemm.pattern is None else (gemm.pattern.kept, gemm.pattern.group)
     return GemmNumbers(
@@ -65,4 +84,24 @@ def gemm_numbers(
             buffered_w=compact_w,
         ),
         fetch_cycles=sore_cycles(gemm.w_elements, group, design.sore.lanes) if online else 0,
+        window=window,
     )
+
+
+@lru_cache(maxsize=4096)
+def _window_numbers(window: tasks.Window, size: int, block: int) -> tuple[Window, int]:
+    """Return the numbers of an im2col operand with `size` channels x taps, and how many distinct elements it reads."""
+    along = [Along(*spatial) for spatial in window.spatial]
+    depth, height, width = (*[ALONE] * (3 - len(along)), *along)
+    numbers = Window(
+        operand=ON_X if window.operand == "x" else ON_W,
+        positions="mnk".index(window.positions),
+        windows="mnk".index(window.windows),
+        size=size,
+        block=block,
+        images=window.images,
+        depth=depth,
+        height=height,
+        width=width,
+    )
+    return numbers, window.images * window.channels * prod(int(window_reads.touched(one)) for one in along)

@@ -7,9 +7,10 @@ of its result, and the sums of what reaches the same place (col2im) as vector wo
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from math import prod
+from math import gcd, prod
+from typing import Literal
 
-from accelsim.lowering.tasks import Gemm, Stage, VectorWork
+from accelsim.lowering.tasks import Gemm, Spatial, Stage, VectorWork, Window
 from accelsim.sparsity.methods import Axis, Operand, SparseOperand
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.trace import Conv, ConvTranspose, Linear, Matmul
@@ -36,29 +37,60 @@ def channels(operation: Weighted, axis: Axis) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Phase:
-    """Positions of a strided transposed product that the same kernel taps reach."""
+    """Positions of a strided transposed product that the same kernel taps reach, along each spatial dimension."""
 
     label: str
-    positions: int
-    taps: int
+    spatial: tuple[Spatial, ...]
+
+    @property
+    def positions(self) -> int:
+        """Positions of one sample."""
+        return prod(along.positions for along in self.spatial)
+
+    @property
+    def taps(self) -> int:
+        """Kernel taps."""
+        return prod(along.taps for along in self.spatial)
 
 
-def _phases(sizes: Sequence[int], operation: Conv | ConvTranspose) -> Iterator[_Phase]:
-    """Split `sizes` positions by residue of the stride; phases that no tap or position has are left out."""
-    per_dimension = []
-    geometry = zip(sizes, operation.kernel, operation.stride, operation.padding, operation.dilation, strict=True)
-    for size, kernel, stride, padding, dilation in geometry:
-        entries = []
-        for residue in sorted({tap * dilation % stride for tap in range(kernel)}):
-            taps = sum(tap * dilation % stride == residue for tap in range(kernel))
-            positions = (size - 1 + padding - residue) // stride - (padding - 1 - residue) // stride
-            if positions > 0:
-                entries.append((residue, positions, taps))
-        per_dimension.append(entries)
+def _gathered(sources: Sequence[int], operation: Conv | ConvTranspose, targets: Sequence[int]) -> tuple[Spatial, ...]:
+    """The windows of a product in which each of `targets` reads the taps of `sources`."""
+    geometry = zip(
+        targets, sources, operation.kernel, operation.stride, operation.dilation, operation.padding, strict=True
+    )
+    return tuple(Spatial(*numbers) for numbers in geometry)
+
+
+def _residues(
+    size: int, source: int, kernel: int, stride: int, padding: int, dilation: int
+) -> Iterator[tuple[int, Spatial]]:
+    """Positions of one dimension by residue of the stride, each with the windows through which it is reached.
+
+    Position x is reached through tap t from (x + padding - t dilation) / stride. With x + padding = q stride + residue,
+    and the taps of the residue counted from the last, that is q less a constant plus dilation / gcd(stride, dilation)
+    for each: a window of stride 1.
+    """
+    apart = dilation // gcd(stride, dilation)
+    for residue in sorted({tap * dilation % stride for tap in range(kernel)}):
+        taps = [tap for tap in range(kernel) if tap * dilation % stride == residue]
+        first = -((residue - padding) // stride)
+        positions = (size - 1 + padding - residue) // stride - first + 1
+        if positions > 0:
+            furthest = (taps[-1] * dilation - residue) // stride
+            yield residue, Spatial(positions, source, len(taps), 1, apart, furthest - first)
+
+
+def _phases(sizes: Sequence[int], sources: Sequence[int], operation: Conv | ConvTranspose) -> Iterator[_Phase]:
+    """Split `sizes` positions, reached from `sources`, by residue of the stride; phases that no tap or position has are
+    left out."""
+    geometry = zip(
+        sizes, sources, operation.kernel, operation.stride, operation.padding, operation.dilation, strict=True
+    )
+    per_dimension = [list(_residues(*numbers)) for numbers in geometry]
     single = all(stride == 1 for stride in operation.stride)
     for combination in product(*per_dimension):
-        label = "" if single else f"[phase {','.join(str(residue) for residue, _, _ in combination)}]"
-        yield _Phase(label, prod(entry[1] for entry in combination), prod(entry[2] for entry in combination))
+        label = "" if single else f"[phase {','.join(str(residue) for residue, _ in combination)}]"
+        yield _Phase(label, tuple(along for _, along in combination))
 
 
 def positions(operation: Weighted, batch: int) -> int:
@@ -97,10 +129,14 @@ def _weight_gemm(
     taps: int,
     x_elements: int,
     macs: int,
+    images: int = 1,
+    spatial: tuple[Spatial, ...] = (),
 ) -> Gemm:
-    """A product of an activation or gradient (m x k) with a weight (k x n), k = channels x taps, all groups."""
+    """A product of an activation or gradient (m x k) with a weight (k x n), k = channels x taps, all groups; `spatial`:
+    the windows that the taps of `images` read, if any."""
     count = 1 if isinstance(operation, Linear) else operation.groups
     pattern = None
+    window = _window("x", "m", "k", images, channels, spatial)
     if sparse is not None:
         operand, pattern = sparse
         channels = -(-channels // pattern.group) * pattern.group
@@ -120,10 +156,30 @@ def _weight_gemm(
         macs=macs,
         tensor=operation.weight.name,
         pattern=pattern,
+        window=window,
     )
     if sparse is not None and operand.operand is Operand.GRADIENT:
-        return replace(gemm, m=n, n=m, x_elements=k * n, w_elements=x_elements, w_operand=Operand.GRADIENT)
+        turned = None if window is None else replace(window, operand="w", positions="n")
+        return replace(
+            gemm, m=n, n=m, x_elements=k * n, w_elements=x_elements, w_operand=Operand.GRADIENT, window=turned
+        )
     return gemm
+
+
+def _window(
+    operand: Literal["x", "w"],
+    positions: Literal["m", "n", "k"],
+    windows: Literal["m", "n", "k"],
+    images: int,
+    channels: int,
+    spatial: tuple[Spatial, ...],
+) -> Window | None:
+    """An im2col operand, None where no two windows share a pixel: then each element is read as often as it is used."""
+    if not any(along.overlaps for along in spatial):
+        return None
+    return Window(
+        operand=operand, positions=positions, windows=windows, images=images, channels=channels, spatial=spatial
+    )
 
 
 def weight_gemms(
@@ -140,14 +196,18 @@ def weight_gemms(
     pairs = operation.macs_at(batch)
     if isinstance(operation, Linear):
         rows = operation.rows_at(batch)
-        batch, read, taps, phases = 1, rows, 1, [_Phase("", rows, 1)]
+        batch, read, taps, phases = 1, rows, 1, [_Phase("", (Spatial(rows, rows, 1, 1, 1, 0),))]
     else:
         source, target = operation.in_size, operation.out_size
         if stage is Stage.BP:
             source, target = target, source
         read, taps = prod(source), prod(operation.kernel)
         scattered = _is_scattered(operation, stage)
-        phases = list(_phases(target, operation)) if scattered else [_Phase("", prod(target), taps)]
+        phases = (
+            list(_phases(target, source, operation))
+            if scattered
+            else [_Phase("", _gathered(source, operation, target))]
+        )
     left = pairs
     for phase in phases:
         macs = left if phase is phases[-1] else pairs // taps * phase.taps
@@ -163,6 +223,8 @@ def weight_gemms(
             taps=phase.taps,
             x_elements=batch * reduced * read,
             macs=macs,
+            images=batch,
+            spatial=phase.spatial,
         )
 
 
@@ -178,7 +240,7 @@ def multiplies_border(operation: Weighted, stage: Stage) -> bool:
     source, target = operation.in_size, operation.out_size
     if stage is Stage.BP:
         source, target = target, source
-    done = sum(phase.positions * phase.taps for phase in _phases(target, operation))
+    done = sum(phase.positions * phase.taps for phase in _phases(target, source, operation))
     return done > prod(source) * prod(operation.kernel)
 
 
@@ -225,7 +287,7 @@ def wu_gemm(operation: Weighted, batch: int, sparse: tuple[SparseOperand, Patter
     """WU: dW = X^T dY, with dY on the weight port."""
     inputs = channels(operation, Axis.INPUT)
     outputs = channels(operation, Axis.OUTPUT)
-    k = positions(operation, batch)
+    k, window = positions(operation, batch), None
     if isinstance(operation, Linear):
         m, n, count, x_elements, w_elements = inputs, outputs, 1, k * inputs, k * outputs
     else:
@@ -233,6 +295,7 @@ def wu_gemm(operation: Weighted, batch: int, sparse: tuple[SparseOperand, Patter
         m, n = (inputs * taps, outputs) if isinstance(operation, Conv) else (inputs, outputs * taps)
         x_elements = min(m * k, batch * inputs * prod(operation.in_size))
         w_elements = min(k * n, batch * outputs * prod(operation.out_size))
+        window = _wu_window(operation, batch)
     return Gemm(
         name=operation.name,
         operation=operation.name,
@@ -247,4 +310,14 @@ def wu_gemm(operation: Weighted, batch: int, sparse: tuple[SparseOperand, Patter
         macs=count * m * n * k,
         tensor=operation.weight.name,
         pattern=None if sparse is None else sparse[1],
+        window=window,
     )
+
+
+def _wu_window(operation: Conv | ConvTranspose, batch: int) -> Window | None:
+    """The im2col operand of WU: X^T of a convolution, dY of a transposed one."""
+    if isinstance(operation, Conv):
+        spatial = _gathered(operation.in_size, operation, operation.out_size)
+        return _window("x", "k", "m", batch, channels(operation, Axis.INPUT), spatial)
+    spatial = _gathered(operation.out_size, operation, operation.in_size)
+    return _window("w", "k", "n", batch, channels(operation, Axis.OUTPUT), spatial)

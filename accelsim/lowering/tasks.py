@@ -2,26 +2,13 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from math import gcd
 from typing import Literal, NamedTuple
 
 from accelsim.sparsity.methods import Operand
 from accelsim.sparsity.pattern import Pattern
 
-__all__ = [
-    "Gemm",
-    "Generation",
-    "Note",
-    "Overrides",
-    "Scattered",
-    "Stage",
-    "Step",
-    "StepTensor",
-    "StepWeight",
-    "Task",
-    "TensorKind",
-    "Update",
-    "VectorWork",
-]
+__all__ = ["Gemm", "Generation", "Note", "Overrides", "Scattered", "Spatial", "Stage", "Step", "StepTensor", "StepWeight", "Task", "TensorKind", "Update", "VectorWork", "Window"]
 
 
 class Stage(StrEnum):
@@ -35,6 +22,37 @@ class Stage(StrEnum):
     VECTOR = "VECTOR"
 
 
+class Spatial(NamedTuple):
+    """One spatial dimension of an im2col operand: tap t at position p is pixel p x stride + t x dilation - padding."""
+
+    positions: int
+    pixels: int
+    taps: int
+    stride: int
+    dilation: int
+    padding: int
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether two positions read the same pixel through different taps."""
+        common = gcd(self.stride, self.dilation)
+        return self.taps > self.stride // common and self.positions > self.dilation // common
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """An im2col operand whose windows share pixels: the rows or columns of `operand` along the dimension `positions` of
+    the GEMM are the positions of `images`, those along `windows` are channels x kernel taps, of which `channels` are
+    there (others fill up the last N:M group)."""
+
+    operand: Literal["x", "w"]
+    positions: Literal["m", "n", "k"]
+    windows: Literal["m", "n", "k"]
+    images: int
+    channels: int
+    spatial: tuple[Spatial, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gemm:
     """`count` independent products Y[m, n] = X[m, k] W[k, n]; W is sparse along k where `pattern` is given.
@@ -42,7 +60,8 @@ class Gemm:
     `x_elements`, `w_elements`: distinct elements of one copy in DRAM (an im2col operand repeats them). `w_operand` says
     what takes the weight port, `tensor` which weight it is. `macs`: dense multiply-accumulates of all copies that the
     operation needs, without the padding of k to whole groups and without borders that meet no tap. `product` says which
-    product it is where it runs in another stage: a forward in the backward pass, or one of the optimizer.
+    product it is where it runs in another stage: a forward in the backward pass, or one of the optimizer. `window`:
+    the im2col operand whose windows share pixels, if any.
     """
 
     name: str
@@ -59,6 +78,7 @@ class Gemm:
     tensor: str | None = None
     pattern: Pattern | None = None
     product: Stage | None = None
+    window: Window | None = None
 
     @property
     def form(self) -> Stage:

@@ -3,6 +3,9 @@
 With every tensor in DRAM between stages and stages one after another, the cost of a step is the sum of the costs of its
 tasks, and the cost of a GEMM depends on its own mapping alone. Minimising each term over its whole space therefore
 minimises the sum: the greedy choice is exact. It stops being so where neighbours share buffers or overlap.
+
+An im2col operand stands with its channels outermost: a border between tiles then parts the taps of one block of
+channels, with taps outermost those of every channel.
 """
 
 from collections.abc import Sequence
@@ -142,6 +145,7 @@ def _best_of(numbers: GemmNumbers, machine: MachineNumbers, mappings: Sequence[A
         split_k=best.split_k,
         tile=tuple(found.tile),
         order="".join(DIMENSIONS[dimension] for dimension in values.ORDERS[found.order]),
+        im2col=None if numbers.window.operand == values.NO_WINDOW else "channels",
     )
     return Found(mapping, found.cycles, found.evaluated, found.pruned)
 

@@ -13,18 +13,22 @@ from accelsim.lowering.step_memory import StepMemory
 from accelsim.lowering.tasks import Gemm, Generation, Step, Update
 from accelsim.sparsity.pattern import Pattern
 
-__all__ = ["DATAFLOWS", "DIMENSIONS", "VARIANTS", "Mapping", "Plan", "copies_of", "readers_of", "without"]
+__all__ = ["DATAFLOWS", "DIMENSIONS", "IM2COL", "Mapping", "Plan", "VARIANTS", "copies_of", "readers_of", "without"]
 
 DATAFLOWS = ("os", "ws", "is")
 VARIANTS = ("split", "chain", "flat")
 DIMENSIONS = "mnk"
+IM2COL = ("channels", "taps")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mapping:
     """How one GEMM runs: dataflow and variant, accumulators Ia x Ib with Z partial sums each, buffer tile, loop order.
 
-    `order` lists the loops over buffer tiles from the outermost, as in ``mnk``.
+    `order` lists the loops over buffer tiles from the outermost, as in ``mnk``. `im2col` says what stands outermost
+    along the side of an im2col operand that runs over channels and kernel taps: ``channels`` (in blocks of the group
+    of an N:M pattern along them, else one by one; then taps, then the channels of a block) or ``taps``; None where no
+    operand has windows that share pixels.
     """
 
     dataflow: str
@@ -34,6 +38,7 @@ class Mapping:
     split_k: int
     tile: tuple[int, int, int]
     order: str
+    im2col: str | None = None
 
     @property
     def interleave(self) -> str:
@@ -48,6 +53,7 @@ class Mapping:
             array=ArrayMapping(DATAFLOWS.index(self.dataflow), variant, self.ia, self.ib, self.split_k),
             tile=Mnk(*self.tile),
             order=LoopOrder(*(DIMENSIONS.index(letter) for letter in self.order)),
+            taps_outer=self.im2col == "taps",
         )
 
 

@@ -18,7 +18,7 @@ from accelsim.lowering.tasks import Gemm, Generation, Step, Update, VectorWork
 from accelsim.schedule.edges import Edge, edges_of
 from accelsim.schedule.mapping import buffer_needs
 from accelsim.schedule.overlap import waits_of
-from accelsim.schedule.plan import DIMENSIONS, Mapping, Plan, copies_of, readers_of
+from accelsim.schedule.plan import DIMENSIONS, IM2COL, Mapping, Plan, copies_of, readers_of
 from accelsim.sparsity.methods import Operand, case_name
 from accelsim.workload.names import unique_names
 
@@ -122,7 +122,8 @@ def _of_gemm(plan: Plan, index: int, gemm: Gemm, design: Design, machine: Machin
     if mapping is None:
         yield Problem(task=index, text="a GEMM needs a mapping")
     else:
-        for text in (*_dataflow_problems(gemm, mapping, design), *_interleave_problems(mapping, design)):
+        about = (*_dataflow_problems(gemm, mapping, design), *_interleave_problems(mapping, design))
+        for text in (*about, *_im2col_problems(gemm, mapping)):
             yield Problem(task=index, text=text)
         too_large = list(_tile_problems(gemm, mapping))
         for text in too_large or _shortages(gemm, mapping, design, machine):
@@ -168,6 +169,15 @@ def _variant_problems(gemm: Gemm, mapping: Mapping, design: Design) -> Iterator[
         why = "dense, the variants are one machine" if gemm.pattern is None else "array.stationary_variants"
         has = ", ".join(legal) or "none"
         yield f"variant {'missing' if variant is None else variant}: {flow} has {has} here ({why})"
+
+
+def _im2col_problems(gemm: Gemm, mapping: Mapping) -> Iterator[str]:
+    if gemm.window is None and mapping.im2col is not None:
+        yield f"im2col {mapping.im2col}: no operand has windows that share pixels"
+    elif gemm.window is not None and mapping.im2col not in IM2COL:
+        got = "missing" if mapping.im2col is None else mapping.im2col
+        letter = gemm.window.windows
+        yield f"im2col {got}: what stands outermost along {letter}, {' or '.join(IM2COL)}, is needed"
 
 
 def _interleave_problems(mapping: Mapping, design: Design) -> Iterator[str]:

@@ -9,7 +9,8 @@ JSON with one task per line, in order of execution::
      "overlap": false,
      "tasks": [
       {"name": "conv1", "stage": "FF", "mapping": {"dataflow": "os", "ia": 2, "ib": 4, "split": 1,
-                                                   "tile": [512, 64, 147], "order": "mnk"}},
+                                                   "tile": [512, 64, 147], "order": "mnk",
+                                                   "im2col": "channels"}},
       {"name": "relu1[FF]", "stage": "VECTOR", "resident": true},
       {"name": "conv2", "stage": "FF", "mapping": {"dataflow": "ws", "variant": "chain", "ia": 8, "ib": 1, "split": 1,
                                                    "tile": [1024, 64, 64], "order": "nkm"}, "online": true},
@@ -65,6 +66,9 @@ class MappingEntry(FileModel):
     split: Size = Field(description="partial sums of each output")
     tile: tuple[Size, Size, Size] = Field(description="buffer tile: m, n, k")
     order: Literal["mnk", "mkn", "nmk", "nkm", "kmn", "knm"] = Field(description="loops over tiles, outermost first")
+    im2col: Literal["channels", "taps"] | None = Field(
+        default=None, description="what stands outermost in an im2col operand whose windows share pixels"
+    )
 
 
 class TaskEntry(FileModel):
@@ -158,6 +162,7 @@ def _entries(plan: Plan) -> Iterator[dict[str, Plain]]:
 
 def _mapping_data(mapping: Mapping) -> dict[str, Plain]:
     variant = {} if mapping.variant is None else {"variant": mapping.variant}
+    im2col = {} if mapping.im2col is None else {"im2col": mapping.im2col}
     return {
         "dataflow": mapping.dataflow,
         **variant,
@@ -166,6 +171,7 @@ def _mapping_data(mapping: Mapping) -> dict[str, Plain]:
         "split": mapping.split_k,
         "tile": list(mapping.tile),
         "order": mapping.order,
+        **im2col,
     }
 
 

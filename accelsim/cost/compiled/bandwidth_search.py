@@ -16,6 +16,7 @@ from accelsim.cost.compiled.values import (
     records,
     whole,
 )
+from accelsim.cost.compiled.window_reads import with_reads
 
 CHOICES = records(whole(("row", "m", "n", "k", "order", "cycles", "evaluated", "pruned")))
 """By bandwidth the fastest mapping: row, tile and order, cycles (-1 where nothing fits); candidates evaluated and
@@ -99,7 +100,8 @@ def jobs_of_kept(gemm, kept, starts, jobs):
     for index in range(kept.shape[0]):
         own, first = kept[index], starts[index]
         tiling = tiling_of(gemm.shape, Mnk(own.m, own.n, own.k))
-        found = jobs_beside_transfers(gemm, tiling, ORDERS[own.order], own.compute, jobs[first:])
+        read = with_reads(gemm, tiling.full, False)
+        found = jobs_beside_transfers(read, tiling, ORDERS[own.order], own.compute, jobs[first:])
         end = first
         for place in range(first, first + found):
             job, same = jobs[place], first
@@ -202,7 +204,7 @@ def search_step(gemms, machine, bandwidths, dense_mappings, sparse_mappings, cos
                 own.cycles = choice.cycles - own.fetches * gemm.fetch_cycles
                 continue
             mapping = MappingNumbers(
-                mapping_at(mappings, choice.row), Mnk(choice.m, choice.n, choice.k), ORDERS[choice.order]
+                mapping_at(mappings, choice.row), Mnk(choice.m, choice.n, choice.k), ORDERS[choice.order], False
             )
             made = evaluate(gemm, at_bandwidth(machine, bandwidths[index]), mapping)
             own.cycles, own.array_cycles, own.fetches = made.cycles, made.array_cycles, made.fetches

@@ -30,7 +30,8 @@ from accelsim.cost.compiled.loop_nest import (
     traffic_of_orders,
 )
 from accelsim.cost.compiled.pipeline import JOBS, MOST_JOBS, job_table, pipeline_cycles
-from accelsim.cost.compiled.values import IS, ORDERS, OS, WS, M, Mnk, mapping_at, records, whole
+from accelsim.cost.compiled.values import IS, NO_WINDOW, ORDERS, OS, WS, M, Mnk, mapping_at, records, whole
+from accelsim.cost.compiled.window_reads import with_reads
 
 EVERY_TRIP = 1  # up to here each number of trips is tried, from there on that part more each time: twice as many
 
@@ -245,21 +246,37 @@ def bounds_of_k(shape, array, mapping, of_k):
 
 
 @borrowing
+def bytes_of_orders(gemm, trips, order_bytes):
+    """Fill in the DRAM bytes of all copies in each of `ORDERS`; return the least."""
+    shape, count, of = gemm.shape, gemm.shape.count, gemm.element_bytes
+    results = np.float64(shape.m) * shape.n
+    return traffic_of_orders(
+        trips.m, trips.n, trips.k,
+        count * (np.float64(shape.m) * shape.k * of.x), count * (np.float64(shape.k) * shape.n * of.w),
+        count * (results * of.y), count * (results * of.psum), order_bytes,
+    )  # fmt: skip
+
+
+@jit
+def loaded(gemm, tiling, tile):
+    """The GEMM with what its operands load in these tiles (`with_reads`), and the bytes of the tile made those."""
+    if gemm.window.operand == NO_WINDOW:
+        return gemm
+    own = with_reads(gemm, tiling.full, False)
+    tile.least_bytes = bytes_of_orders(own, tiling.trips, tile.order_bytes)
+    return own
+
+
+@borrowing
 def tile_within(gemm, machine, m, n, k, bounds, limit, tile):
     """Fill in the bounds and bytes of the tile of the cuts m, n and k; say whether it may take `limit` cycles."""
-    shape, count, of = gemm.shape, gemm.shape.count, gemm.element_bytes
     jobs = m.whole * n.whole
     issue = bounds.issue + bounds.to_issue * jobs + bounds.to_any * (m.trips * n.trips - jobs)
     floor = max(issue, bounds.drain + bounds.to_drain * jobs) + gemm.fetch_cycles
-    tile.floor = np.float64(floor) * count
+    tile.floor = np.float64(floor) * gemm.shape.count
     if tile.floor > limit:
         return False
-    results = np.float64(shape.m) * shape.n
-    tile.least_bytes = traffic_of_orders(
-        m.trips, n.trips, k.trips,
-        count * (np.float64(shape.m) * shape.k * of.x), count * (np.float64(shape.k) * shape.n * of.w),
-        count * (results * of.y), count * (results * of.psum), tile.order_bytes,
-    )  # fmt: skip
+    tile.least_bytes = bytes_of_orders(gemm, Mnk(m.trips, n.trips, k.trips), tile.order_bytes)
     if dram_floor(tile.least_bytes, machine.bytes_per_cycle) > limit:
         return False
     tile.m, tile.n, tile.k = m.length, n.length, k.length
@@ -327,6 +344,11 @@ def fastest(gemm, machine, mappings, limit, every=EVERY_TRIP):
                     pruned += len(ORDERS)
                     continue
                 total = job_table(shape, tiling, machine.array, mapping, compute)
+                if ends + shape.count * total > limit:
+                    pruned += len(ORDERS)
+                    continue
+                own = loaded(gemm, tiling, tile)
+                ends = end_cycles(tiling, own.element_bytes, bytes_per_cycle)
                 smooth, loops = ends + shape.count * total, loops_of(tiling.trips)
                 for o in range(6):
                     order_bytes = tile.order_bytes[o]
@@ -338,7 +360,7 @@ def fastest(gemm, machine, mappings, limit, every=EVERY_TRIP):
                         continue
                     evaluated += 1
                     taken = generation + pipeline_cycles(
-                        gemm, tiling, ORDERS[o], compute, total, bytes_per_cycle, jobs
+                        own, tiling, ORDERS[o], compute, total, bytes_per_cycle, jobs
                     )  # fmt: skip
                     fewer = taken < cycles or (taken == cycles and order_bytes < moved)
                     if taken <= limit and (cycles < 0 or fewer):
@@ -377,6 +399,10 @@ def candidates_within(gemm, machine, mappings, limit, kept, every=EVERY_TRIP):
                 if tile.floor + ends > limit:
                     continue
                 total = job_table(shape, tiling, machine.array, mapping, compute)
+                if ends + shape.count * total > limit:
+                    continue
+                read = loaded(gemm, tiling, tile)
+                ends = end_cycles(tiling, read.element_bytes, bytes_per_cycle)
                 smooth, loops = ends + shape.count * total, loops_of(tiling.trips)
                 for o in range(6):
                     generation = shape.count * gemm.fetch_cycles * loads_of(M, tiling.trips, ORDERS[o])
@@ -389,9 +415,9 @@ def candidates_within(gemm, machine, mappings, limit, kept, every=EVERY_TRIP):
                         own.sore_cycles, own.array_cycles = generation, shape.count * total
                         own.compute[:] = compute
                         own.moved = tile.order_bytes[o]
-                        own.first_bytes = first_bytes(tiling.full, gemm.element_bytes)
-                        own.last_bytes = last_bytes(tiling.edge, gemm.element_bytes)
-                        own.largest_bytes = largest_transfer(tiling, gemm.element_bytes)
+                        own.first_bytes = first_bytes(tiling.full, read.element_bytes)
+                        own.last_bytes = last_bytes(tiling.edge, read.element_bytes)
+                        own.largest_bytes = largest_transfer(tiling, read.element_bytes)
                     stored += 1
     return stored
 
@@ -422,5 +448,7 @@ def cycles_again(gemm, machine, mappings, row, tile, order):
     tiling = tiling_of(gemm.shape, tile)
     compute, jobs = np.empty((2, 2, 2), np.int64), np.empty(MOST_JOBS, JOBS)
     total = job_table(gemm.shape, tiling, machine.array, mapping_at(mappings, row), compute)
-    cycles = pipeline_cycles(gemm, tiling, ORDERS[order], compute, total, machine.bytes_per_cycle, jobs)
+    cycles = pipeline_cycles(
+        with_reads(gemm, tile, False), tiling, ORDERS[order], compute, total, machine.bytes_per_cycle, jobs
+    )  # fmt: skip
     return np.float64(cycles + gemm.shape.count * gemm.fetch_cycles * loads_of(M, tiling.trips, ORDERS[order]))

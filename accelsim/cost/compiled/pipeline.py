@@ -26,6 +26,7 @@ from accelsim.cost.compiled.loop_nest import (
     transfer_cycles,
 )
 from accelsim.cost.compiled.values import Costs, LoopOrder, M, Mnk, gemm_at, records, tiled_mapping_at, whole
+from accelsim.cost.compiled.window_reads import with_reads
 
 JOBS = records([("number", np.int64), ("array_cycles", np.int64), ("beside_bytes", np.float64)])
 """Equal jobs: how many, the array cycles of each, and the DRAM bytes that pass beside each."""
@@ -129,6 +130,7 @@ def jobs_beside_transfers(gemm, tiling, order, compute, jobs):
 @jit
 def job_classes(gemm, machine, mapping):
     """The jobs of a GEMM by class, for engines that run them one by one (`JobClasses`)."""
+    gemm = with_reads(gemm, mapping.tile, mapping.taps_outer)
     tiling, order, bytes_per_cycle = tiling_of(gemm.shape, mapping.tile), mapping.order, machine.bytes_per_cycle
     compute = np.empty((2, 2, 2), np.int64)
     job_table(gemm.shape, tiling, machine.array, mapping.array, compute)
@@ -204,6 +206,7 @@ def edge_word_bytes(shape, of):
 @jit
 def evaluate(gemm, machine, mapping):
     """What one mapping costs (`Costs`)."""
+    gemm = with_reads(gemm, mapping.tile, mapping.taps_outer)
     shape, array, order = gemm.shape, machine.array, mapping.order
     kept, group, count, tiling = shape.kept, shape.group, shape.count, tiling_of(shape, mapping.tile)
     compute, scratch = np.empty((2, 2, 2), np.int64), np.empty(MOST_JOBS, JOBS)

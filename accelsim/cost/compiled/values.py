@@ -14,6 +14,7 @@ from accelsim.base.jit import jit
 M, N, K = range(3)  # dimensions, as loop orders and `Mnk` number them
 OS, WS, IS = range(3)  # dataflows
 SPLIT, CHAIN, FLAT = range(3)  # variants of WS and IS
+NO_WINDOW, ON_X, ON_W = range(3)  # the operand that is an im2col matrix
 UNLIMITED = 0  # elements per cycle of a port that is as wide as needed
 
 
@@ -95,15 +96,51 @@ class ElementBytes(NamedTuple):
     buffered_w: float
 
 
+class Along(NamedTuple):
+    """One spatial dimension of an im2col operand: tap t at position p is pixel p x stride + t x dilation - padding."""
+
+    positions: int
+    pixels: int
+    taps: int
+    stride: int
+    dilation: int
+    padding: int
+
+
+class Window(NamedTuple):
+    """What an im2col operand reads where windows share pixels (`accelsim.cost.compiled.window_reads`).
+
+    `operand`: `ON_X`, `ON_W`, or `NO_WINDOW` where none is such a matrix. `positions`, `windows`: the dimensions of the
+    GEMM that run over the positions of `images` and over channels x taps, `size` of these; `block` channels stay
+    together where channels are outermost.
+    """
+
+    operand: int
+    positions: int
+    windows: int
+    size: int
+    block: int
+    images: int
+    depth: Along
+    height: Along
+    width: Along
+
+
+ALONE = Along(positions=1, pixels=1, taps=1, stride=1, dilation=1, padding=0)
+WITHOUT = Window(NO_WINDOW, M, K, 1, 1, 1, ALONE, ALONE, ALONE)
+
+
 class GemmNumbers(NamedTuple):
     """A GEMM as kernels see it; equal numbers mean equal cost.
 
-    `fetch_cycles`: SORE cycles for each full fetch of w of one copy.
+    `element_bytes`: with every element that an operand reads loaded once in a pass over it. `fetch_cycles`: SORE cycles
+    for each full fetch of w of one copy.
     """
 
     shape: GemmShape
     element_bytes: ElementBytes
     fetch_cycles: int
+    window: Window = WITHOUT
 
 
 class ArrayMapping(NamedTuple):
@@ -117,11 +154,13 @@ class ArrayMapping(NamedTuple):
 
 
 class MappingNumbers(NamedTuple):
-    """A mapping as kernels see it: how the array runs a buffer tile, the tile, the loops over tiles."""
+    """A mapping as kernels see it: how the array runs a buffer tile, the tile, the loops over tiles, and whether taps
+    stand outside channels in an im2col operand."""
 
     array: ArrayMapping
     tile: Mnk
     order: LoopOrder
+    taps_outer: bool = False
 
 
 class Costs(NamedTuple):
@@ -158,9 +197,10 @@ def whole(names: Iterable[str]) -> list[tuple[str, type]]:
 
 
 MAPPINGS = records(whole(ArrayMapping._fields))
-TILED_MAPPINGS = records(whole((*ArrayMapping._fields, *Mnk._fields, *LoopOrder._fields)))
+TILED_MAPPINGS = records(whole((*ArrayMapping._fields, *Mnk._fields, *LoopOrder._fields, "taps_outer")))
 GEMMS = records([
     *whole(GemmShape._fields), *((name, np.float64) for name in ElementBytes._fields), ("fetch_cycles", np.int64),
+    ("window", np.int64, (len(Window._fields) - 3 + 3 * len(Along._fields),)),
 ])  # fmt: skip
 COSTS = records((name, np.float64 if name.endswith("_bytes") else np.int64) for name in Costs._fields)
 
@@ -172,12 +212,19 @@ def mapping_table(mappings: Sequence[ArrayMapping]) -> NDArray[np.void]:
 
 def tiled_mapping_table(mappings: Sequence[MappingNumbers]) -> NDArray[np.void]:
     """Mappings with their tiles as an array of `TILED_MAPPINGS`."""
-    return np.array([(*item.array, *item.tile, *item.order) for item in mappings], dtype=TILED_MAPPINGS)
+    return np.array(
+        [(*item.array, *item.tile, *item.order, item.taps_outer) for item in mappings], dtype=TILED_MAPPINGS
+    )
 
 
 def gemm_table(gemms: Sequence[GemmNumbers]) -> NDArray[np.void]:
     """GEMMs as an array of `GEMMS`."""
-    return np.array([(*gemm.shape, *gemm.element_bytes, gemm.fetch_cycles) for gemm in gemms], dtype=GEMMS)
+    rows = [(*gemm.shape, *gemm.element_bytes, gemm.fetch_cycles, _flat(gemm.window)) for gemm in gemms]
+    return np.array(rows, dtype=GEMMS)
+
+
+def _flat(window: Window) -> tuple[int, ...]:
+    return (*window[:-3], *window.depth, *window.height, *window.width)
 
 
 @jit
@@ -195,7 +242,19 @@ def tiled_mapping_at(mappings, index):
         array=mapping_at(mappings, index),
         tile=Mnk(m=own.m, n=own.n, k=own.k),
         order=LoopOrder(outer=own.outer, mid=own.mid, inner=own.inner),
+        taps_outer=own.taps_outer != 0,
     )
+
+
+@jit
+def window_at(flat):
+    """A window as `GEMMS` holds it."""
+    return Window(
+        operand=flat[0], positions=flat[1], windows=flat[2], size=flat[3], block=flat[4], images=flat[5],
+        depth=Along(flat[6], flat[7], flat[8], flat[9], flat[10], flat[11]),
+        height=Along(flat[12], flat[13], flat[14], flat[15], flat[16], flat[17]),
+        width=Along(flat[18], flat[19], flat[20], flat[21], flat[22], flat[23]),
+    )  # fmt: skip
 
 
 @jit
@@ -208,4 +267,5 @@ def gemm_at(gemms, index):
             x=own.x, w=own.w, y=own.y, psum=own.psum, buffered_x=own.buffered_x, buffered_w=own.buffered_w
         ),
         fetch_cycles=own.fetch_cycles,
+        window=window_at(own.window),
     )
