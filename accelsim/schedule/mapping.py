@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from math import floor
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from accelsim.base.errors import InfeasibleError
 from accelsim.base.jit import plain
 from accelsim.cost.compiled import array_timing, mapping_search, values
@@ -53,6 +56,7 @@ class Searcher:
     def __init__(self, design: Design, cache: MappingCache | None = None) -> None:
         self._machine: MachineNumbers = machine_numbers(design)
         self._mappings = {sparse: array_mappings(design, sparse=sparse) for sparse in (False, True)}
+        self._tables = {sparse: values.mapping_table(mappings) for sparse, mappings in self._mappings.items()}
         self._known: MappingCache = {} if cache is None else cache
         self._asked: dict[GemmNumbers, None] = {}
 
@@ -62,7 +66,7 @@ class Searcher:
         Raises `InfeasibleError` naming the buffer and the missing bytes when no tile fits.
         """
         if numbers not in self._known:
-            self._known[numbers] = _search(gemm, numbers, self._machine, self._mappings[gemm.pattern is not None])
+            self._known[numbers] = self._search(gemm, numbers)
         self._asked[numbers] = None
         found = self._known[numbers]
         return found.mapping, found.cycles
@@ -70,15 +74,25 @@ class Searcher:
     def best_of_each(self, gemm: Gemm, numbers: GemmNumbers) -> list[tuple[Mapping, int]]:
         """Return every array mapping that fits, each with its best tile and loop order and their cycles, as they come
         in `array_mappings`."""
-        each = (_best_of(numbers, self._machine, [one]) for one in self._mappings[gemm.pattern is not None])
+        each = (
+            _best_of(numbers, self._machine, [one], values.mapping_table([one]))
+            for one in self._mappings[gemm.pattern is not None]
+        )
         return [(found.mapping, found.cycles) for found in each if found is not None]
 
     def floor(self, gemm: Gemm, numbers: GemmNumbers) -> tuple[int, int]:
         """Return cycles of the array and bytes of DRAM that no mapping of a GEMM goes below, whatever its tile."""
-        table = values.mapping_table(self._mappings[gemm.pattern is not None])
+        table = self._tables[gemm.pattern is not None]
         shape, of = numbers.shape, numbers.element_bytes
         once = shape.m * shape.k * of.x + shape.k * shape.n * of.w + shape.m * shape.n * of.y
         return int(mapping_search.array_floor(numbers, self._machine, table)), floor(shape.count * once)
+
+    def _search(self, gemm: Gemm, numbers: GemmNumbers) -> Found:
+        sparse = gemm.pattern is not None
+        found = _best_of(numbers, self._machine, self._mappings[sparse], self._tables[sparse])
+        if found is None:
+            raise InfeasibleError(why_nothing_fits(gemm, numbers, self._machine, self._mappings[sparse]))
+        return found
 
     @property
     def evaluated(self) -> int:
@@ -124,16 +138,11 @@ def buffer_needs(numbers: GemmNumbers, tile: Sequence[int], machine: MachineNumb
     return tuple(map(BufferNeed, _BUFFERS, needs, machine.buffers))
 
 
-def _search(gemm: Gemm, numbers: GemmNumbers, machine: MachineNumbers, mappings: Sequence[ArrayMapping]) -> Found:
-    found = _best_of(numbers, machine, mappings)
-    if found is None:
-        raise InfeasibleError(why_nothing_fits(gemm, numbers, machine, mappings))
-    return found
-
-
-def _best_of(numbers: GemmNumbers, machine: MachineNumbers, mappings: Sequence[ArrayMapping]) -> Found | None:
-    """Return the fastest of some array mappings, None where no tile of any fits."""
-    found = plain(mapping_search.search(numbers, machine, values.mapping_table(mappings)))
+def _best_of(
+    numbers: GemmNumbers, machine: MachineNumbers, mappings: Sequence[ArrayMapping], table: NDArray[np.void]
+) -> Found | None:
+    """Return the fastest of some array mappings, in a `table` for kernels, None where no tile of any fits."""
+    found = plain(mapping_search.search(numbers, machine, table))
     if found.cycles < 0:
         return None
     best = mappings[found.row]

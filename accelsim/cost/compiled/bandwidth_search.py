@@ -16,7 +16,7 @@ from accelsim.cost.compiled.values import (
     records,
     whole,
 )
-from accelsim.cost.compiled.window_reads import with_reads
+from accelsim.cost.compiled.window_reads import loaded_bytes
 
 CHOICES = records(whole(("row", "m", "n", "k", "order", "cycles", "evaluated", "pruned")))
 """By bandwidth the fastest mapping: row, tile and order, cycles (-1 where nothing fits); candidates evaluated and
@@ -100,8 +100,8 @@ def jobs_of_kept(gemm, kept, starts, jobs):
     for index in range(kept.shape[0]):
         own, first = kept[index], starts[index]
         tiling = tiling_of(gemm.shape, Mnk(own.m, own.n, own.k))
-        read = with_reads(gemm, tiling.full, False)
-        found = jobs_beside_transfers(read, tiling, ORDERS[own.order], own.compute, jobs[first:])
+        of = loaded_bytes(gemm, tiling.full, False)
+        found = jobs_beside_transfers(gemm.shape.count, of, tiling, ORDERS[own.order], own.compute, jobs[first:])
         end = first
         for place in range(first, first + found):
             job, same = jobs[place], first

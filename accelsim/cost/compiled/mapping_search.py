@@ -31,7 +31,7 @@ from accelsim.cost.compiled.loop_nest import (
 )
 from accelsim.cost.compiled.pipeline import JOBS, MOST_JOBS, job_table, pipeline_cycles
 from accelsim.cost.compiled.values import IS, NO_WINDOW, ORDERS, OS, WS, M, Mnk, mapping_at, records, whole
-from accelsim.cost.compiled.window_reads import with_reads
+from accelsim.cost.compiled.window_reads import loaded_bytes
 
 EVERY_TRIP = 1  # up to here each number of trips is tried, from there on that part more each time: twice as many
 
@@ -246,10 +246,9 @@ def bounds_of_k(shape, array, mapping, of_k):
 
 
 @borrowing
-def bytes_of_orders(gemm, trips, order_bytes):
+def bytes_of_orders(shape, of, trips, order_bytes):
     """Fill in the DRAM bytes of all copies in each of `ORDERS`; return the least."""
-    shape, count, of = gemm.shape, gemm.shape.count, gemm.element_bytes
-    results = np.float64(shape.m) * shape.n
+    count, results = shape.count, np.float64(shape.m) * shape.n
     return traffic_of_orders(
         trips.m, trips.n, trips.k,
         count * (np.float64(shape.m) * shape.k * of.x), count * (np.float64(shape.k) * shape.n * of.w),
@@ -258,13 +257,11 @@ def bytes_of_orders(gemm, trips, order_bytes):
 
 
 @jit
-def loaded(gemm, tiling, tile):
-    """The GEMM with what its operands load in these tiles (`with_reads`), and the bytes of the tile made those."""
-    if gemm.window.operand == NO_WINDOW:
-        return gemm
-    own = with_reads(gemm, tiling.full, False)
-    tile.least_bytes = bytes_of_orders(own, tiling.trips, tile.order_bytes)
-    return own
+def bytes_in_tiles(gemm, tiling, tile):
+    """The bytes of elements in these tiles (`loaded_bytes`); the tile gets those of its orders in place of bounds."""
+    of = loaded_bytes(gemm, tiling.full, False)
+    tile.least_bytes = bytes_of_orders(gemm.shape, of, tiling.trips, tile.order_bytes)
+    return of
 
 
 @borrowing
@@ -276,7 +273,7 @@ def tile_within(gemm, machine, m, n, k, bounds, limit, tile):
     tile.floor = np.float64(floor) * gemm.shape.count
     if tile.floor > limit:
         return False
-    tile.least_bytes = bytes_of_orders(gemm, Mnk(m.trips, n.trips, k.trips), tile.order_bytes)
+    tile.least_bytes = bytes_of_orders(gemm.shape, gemm.element_bytes, Mnk(m.trips, n.trips, k.trips), tile.order_bytes)
     if dram_floor(tile.least_bytes, machine.bytes_per_cycle) > limit:
         return False
     tile.m, tile.n, tile.k = m.length, n.length, k.length
@@ -316,7 +313,7 @@ def fastest(gemm, machine, mappings, limit, every=EVERY_TRIP):
     """The fastest candidate (`Fastest`) of those that take at most `limit` cycles; ties go to fewer DRAM bytes, then to
     the first. The limit falls to the best found; a first value that some candidate reaches saves time and changes
     nothing. `every`: see `next_shorter`."""
-    shape, bytes_per_cycle = gemm.shape, machine.bytes_per_cycle
+    shape, bytes_per_cycle, windows = gemm.shape, machine.bytes_per_cycle, gemm.window.operand != NO_WINDOW
     row, order, size, cycles, array_cycles, moved = -1, -1, Mnk(0, 0, 0), np.int64(-1), np.int64(0), np.inf
     evaluated, pruned = np.int64(0), np.int64(0)
     compute, jobs = np.empty((2, 2, 2), np.int64), np.empty(MOST_JOBS, JOBS)
@@ -347,8 +344,10 @@ def fastest(gemm, machine, mappings, limit, every=EVERY_TRIP):
                 if ends + shape.count * total > limit:
                     pruned += len(ORDERS)
                     continue
-                own = loaded(gemm, tiling, tile)
-                ends = end_cycles(tiling, own.element_bytes, bytes_per_cycle)
+                of = gemm.element_bytes
+                if windows:
+                    of = bytes_in_tiles(gemm, tiling, tile)
+                    ends = end_cycles(tiling, of, bytes_per_cycle)
                 smooth, loops = ends + shape.count * total, loops_of(tiling.trips)
                 for o in range(6):
                     order_bytes = tile.order_bytes[o]
@@ -360,7 +359,7 @@ def fastest(gemm, machine, mappings, limit, every=EVERY_TRIP):
                         continue
                     evaluated += 1
                     taken = generation + pipeline_cycles(
-                        own, tiling, ORDERS[o], compute, total, bytes_per_cycle, jobs
+                        shape.count, of, tiling, ORDERS[o], compute, total, bytes_per_cycle, jobs
                     )  # fmt: skip
                     fewer = taken < cycles or (taken == cycles and order_bytes < moved)
                     if taken <= limit and (cycles < 0 or fewer):
@@ -377,7 +376,7 @@ def fastest(gemm, machine, mappings, limit, every=EVERY_TRIP):
 def candidates_within(gemm, machine, mappings, limit, kept, every=EVERY_TRIP):
     """Keep in `kept` (`CANDIDATES`) all candidates with a bound of at most `limit` cycles, in the order of the walk, as
     many as there is room for; return their number or, where they exceed the room, that would have been."""
-    shape, bytes_per_cycle = gemm.shape, machine.bytes_per_cycle
+    shape, bytes_per_cycle, windows = gemm.shape, machine.bytes_per_cycle, gemm.window.operand != NO_WINDOW
     compute, stored = np.empty((2, 2, 2), np.int64), np.int64(0)
     ranked = ranked_mappings(gemm, machine, mappings)
     tiles = np.empty(most_lengths(shape.m, every) * most_lengths(shape.n, every), TILES)
@@ -401,8 +400,10 @@ def candidates_within(gemm, machine, mappings, limit, kept, every=EVERY_TRIP):
                 total = job_table(shape, tiling, machine.array, mapping, compute)
                 if ends + shape.count * total > limit:
                     continue
-                read = loaded(gemm, tiling, tile)
-                ends = end_cycles(tiling, read.element_bytes, bytes_per_cycle)
+                of = gemm.element_bytes
+                if windows:
+                    of = bytes_in_tiles(gemm, tiling, tile)
+                    ends = end_cycles(tiling, of, bytes_per_cycle)
                 smooth, loops = ends + shape.count * total, loops_of(tiling.trips)
                 for o in range(6):
                     generation = shape.count * gemm.fetch_cycles * loads_of(M, tiling.trips, ORDERS[o])
@@ -415,9 +416,9 @@ def candidates_within(gemm, machine, mappings, limit, kept, every=EVERY_TRIP):
                         own.sore_cycles, own.array_cycles = generation, shape.count * total
                         own.compute[:] = compute
                         own.moved = tile.order_bytes[o]
-                        own.first_bytes = first_bytes(tiling.full, read.element_bytes)
-                        own.last_bytes = last_bytes(tiling.edge, read.element_bytes)
-                        own.largest_bytes = largest_transfer(tiling, read.element_bytes)
+                        own.first_bytes = first_bytes(tiling.full, of)
+                        own.last_bytes = last_bytes(tiling.edge, of)
+                        own.largest_bytes = largest_transfer(tiling, of)
                     stored += 1
     return stored
 
@@ -448,7 +449,8 @@ def cycles_again(gemm, machine, mappings, row, tile, order):
     tiling = tiling_of(gemm.shape, tile)
     compute, jobs = np.empty((2, 2, 2), np.int64), np.empty(MOST_JOBS, JOBS)
     total = job_table(gemm.shape, tiling, machine.array, mapping_at(mappings, row), compute)
+    of = loaded_bytes(gemm, tile, False)
     cycles = pipeline_cycles(
-        with_reads(gemm, tile, False), tiling, ORDERS[order], compute, total, machine.bytes_per_cycle, jobs
+        gemm.shape.count, of, tiling, ORDERS[order], compute, total, machine.bytes_per_cycle, jobs
     )  # fmt: skip
     return np.float64(cycles + gemm.shape.count * gemm.fetch_cycles * loads_of(M, tiling.trips, ORDERS[order]))

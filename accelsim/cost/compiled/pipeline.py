@@ -26,7 +26,7 @@ from accelsim.cost.compiled.loop_nest import (
     transfer_cycles,
 )
 from accelsim.cost.compiled.values import Costs, LoopOrder, M, Mnk, gemm_at, records, tiled_mapping_at, whole
-from accelsim.cost.compiled.window_reads import with_reads
+from accelsim.cost.compiled.window_reads import loaded_bytes
 
 JOBS = records([("number", np.int64), ("array_cycles", np.int64), ("beside_bytes", np.float64)])
 """Equal jobs: how many, the array cycles of each, and the DRAM bytes that pass beside each."""
@@ -57,15 +57,16 @@ class WordBytes(NamedTuple):
 
 
 @borrowing
-def pipeline_cycles(gemm, tiling, order, compute, total, bytes_per_cycle, jobs):
+def pipeline_cycles(count, of, tiling, order, compute, total, bytes_per_cycle, jobs):
     """Cycles of all copies of a GEMM, double buffered: first load + sum of max(compute of job j, load of job j+1
-    with store of job j-1) + last store. `compute[m, n, k]`: the job cycles with 1 at an edge, `total` their sum over a
-    copy. Loads and stores share the DRAM. `jobs` is scratch, `MOST_JOBS` of `JOBS`.
+    with store of job j-1) + last store. `of`: its `ElementBytes` in these tiles. `compute[m, n, k]`: the job cycles
+    with 1 at an edge, `total` their sum over a copy. Loads and stores share the DRAM. `jobs` is scratch, `MOST_JOBS` of
+    `JOBS`.
     """
-    ends = end_cycles(tiling, gemm.element_bytes, bytes_per_cycle)
-    if least_of(compute) >= transfer_cycles(largest_transfer(tiling, gemm.element_bytes), bytes_per_cycle):
-        return ends + gemm.shape.count * total
-    found = jobs_beside_transfers(gemm, tiling, order, compute, jobs)
+    ends = end_cycles(tiling, of, bytes_per_cycle)
+    if least_of(compute) >= transfer_cycles(largest_transfer(tiling, of), bytes_per_cycle):
+        return ends + count * total
+    found = jobs_beside_transfers(count, of, tiling, order, compute, jobs)
     return ends + jobs_cycles(jobs[:found], bytes_per_cycle)
 
 
@@ -99,11 +100,11 @@ def add_jobs(jobs, found, number, array_cycles, beside_bytes):
 
 
 @borrowing
-def jobs_beside_transfers(gemm, tiling, order, compute, jobs):
+def jobs_beside_transfers(count, of, tiling, order, compute, jobs):
     """Fill in the jobs of all copies; return how many entries that takes. Iterations of a loop that cost the same are
     counted, not walked; copies are alike but for the first job of the first, which stores nothing, and the last job of
     the last, which loads nothing."""
-    found, count = 0, gemm.shape.count
+    found = 0
     outer, mid, inner = tiling.trips[order.outer], tiling.trips[order.mid], tiling.trips[order.inner]
     for i in range(min(outer, 4)):
         at_outer, weight_i = representative(outer, i)
@@ -111,7 +112,7 @@ def jobs_beside_transfers(gemm, tiling, order, compute, jobs):
             at_mid, weight_j = representative(mid, j)
             for h in range(min(inner, 4)):
                 at_inner, weight_h = representative(inner, h)
-                beside = beside_job(LoopOrder(at_outer, at_mid, at_inner), tiling, order, gemm.element_bytes)
+                beside = beside_job(LoopOrder(at_outer, at_mid, at_inner), tiling, order, of)
                 busy, place = compute[beside.m_edge, beside.n_edge, beside.k_edge], found
                 number, load, store = count * weight_i * weight_j * weight_h, beside.load, beside.store
                 found = add_jobs(jobs, found, number, busy, load + store)
@@ -130,7 +131,7 @@ def jobs_beside_transfers(gemm, tiling, order, compute, jobs):
 @jit
 def job_classes(gemm, machine, mapping):
     """The jobs of a GEMM by class, for engines that run them one by one (`JobClasses`)."""
-    gemm = with_reads(gemm, mapping.tile, mapping.taps_outer)
+    of = loaded_bytes(gemm, mapping.tile, mapping.taps_outer)
     tiling, order, bytes_per_cycle = tiling_of(gemm.shape, mapping.tile), mapping.order, machine.bytes_per_cycle
     compute = np.empty((2, 2, 2), np.int64)
     job_table(gemm.shape, tiling, machine.array, mapping.array, compute)
@@ -142,7 +143,7 @@ def job_classes(gemm, machine, mapping):
             at_mid, _ = representative(mid, j)
             for h in range(min(inner, 4)):
                 at_inner, _ = representative(inner, h)
-                beside = beside_job(LoopOrder(at_outer, at_mid, at_inner), tiling, order, gemm.element_bytes)
+                beside = beside_job(LoopOrder(at_outer, at_mid, at_inner), tiling, order, of)
                 own = classes[i, j, h]
                 own.array_cycles = compute[beside.m_edge, beside.n_edge, beside.k_edge]
                 own.both_cycles = transfer_cycles(beside.load + beside.store, bytes_per_cycle)
@@ -151,8 +152,8 @@ def job_classes(gemm, machine, mapping):
     return JobClasses(
         trips=tiling.trips,
         classes=classes,
-        first_load=transfer_cycles(first_bytes(tiling.full, gemm.element_bytes), bytes_per_cycle),
-        last_store=transfer_cycles(last_bytes(tiling.edge, gemm.element_bytes), bytes_per_cycle),
+        first_load=transfer_cycles(first_bytes(tiling.full, of), bytes_per_cycle),
+        last_store=transfer_cycles(last_bytes(tiling.edge, of), bytes_per_cycle),
     )
 
 
@@ -206,12 +207,12 @@ def edge_word_bytes(shape, of):
 @jit
 def evaluate(gemm, machine, mapping):
     """What one mapping costs (`Costs`)."""
-    gemm = with_reads(gemm, mapping.tile, mapping.taps_outer)
+    of = loaded_bytes(gemm, mapping.tile, mapping.taps_outer)
     shape, array, order = gemm.shape, machine.array, mapping.order
     kept, group, count, tiling = shape.kept, shape.group, shape.count, tiling_of(shape, mapping.tile)
     compute, scratch = np.empty((2, 2, 2), np.int64), np.empty(MOST_JOBS, JOBS)
     total = job_table(shape, tiling, array, mapping.array, compute)
-    cycles = pipeline_cycles(gemm, tiling, order, compute, total, machine.bytes_per_cycle, scratch)
+    cycles = pipeline_cycles(count, of, tiling, order, compute, total, machine.bytes_per_cycle, scratch)
     issue, drain, port, jobs = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     op_slots, x_words, w_words, y_words = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     unlimited = without_ports(array)
@@ -232,9 +233,9 @@ def evaluate(gemm, machine, mapping):
                 w_words += alike * counts.w_words
                 y_words += alike * counts.y_words
                 jobs += alike
-    traffic = traffic_bytes(shape, tiling.trips, order, gemm.element_bytes)
+    traffic = traffic_bytes(shape, tiling.trips, order, of)
     dram_bytes = count * traffic.x + count * traffic.w + count * traffic.y
-    edge = edge_word_bytes(shape, gemm.element_bytes)
+    edge = edge_word_bytes(shape, of)
     edge_bytes = x_words * edge.x + w_words * edge.w + y_words * edge.y
     return Costs(
         cycles=cycles,

@@ -22,7 +22,7 @@ import numpy as np
 
 from accelsim.base.jit import borrowing, jit
 from accelsim.cost.compiled.array_timing import ceil_div
-from accelsim.cost.compiled.values import NO_WINDOW, ON_X, ElementBytes, GemmNumbers
+from accelsim.cost.compiled.values import NO_WINDOW, ON_X, ElementBytes
 
 READ, STARTS, ENDS, OPEN, FIRST_BEFORE, LAST_BEFORE = range(6)
 """By position along a dimension: pixels that it reads; pairs of neighbours that start there, end there, start before
@@ -262,20 +262,14 @@ def touched(along):
 
 
 @jit
-def with_reads(gemm, tile, taps_outer):
-    """The GEMM with the DRAM bytes per element that its operands take in these tiles, more than once where tiles share
-    what they read."""
+def loaded_bytes(gemm, tile, taps_outer):
+    """The `ElementBytes` of a GEMM in these tiles: those of an im2col operand as often as tiles load each element."""
     of, window = gemm.element_bytes, gemm.window
     on_x = window.operand == ON_X
     if window.operand == NO_WINDOW or (of.x if on_x else of.w) == 0:
-        return gemm
+        return of
     loads = loads_per_element(window, tile, taps_outer)
-    return GemmNumbers(
-        shape=gemm.shape,
-        element_bytes=ElementBytes(
-            x=of.x * (loads if on_x else 1.0), w=of.w * (1.0 if on_x else loads), y=of.y, psum=of.psum,
-            buffered_x=of.buffered_x, buffered_w=of.buffered_w,
-        ),
-        fetch_cycles=gemm.fetch_cycles,
-        window=window,
+    return ElementBytes(
+        x=of.x * (loads if on_x else 1.0), w=of.w * (1.0 if on_x else loads), y=of.y, psum=of.psum,
+        buffered_x=of.buffered_x, buffered_w=of.buffered_w,
     )  # fmt: skip
