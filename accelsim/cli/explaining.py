@@ -51,10 +51,11 @@ def shape_of(gemm: Gemm) -> str:
     return f"{gemm.m}x{gemm.n}x{gemm.k}" + (f" (x{gemm.count})" if gemm.count > 1 else "")
 
 
-def mapping_cells(gemm: Gemm, mapping: Mapping) -> tuple[str, str, str]:
-    """Return the array mapping, the tile and the loop order in short."""
+def mapping_cells(gemm: Gemm, mapping: Mapping) -> tuple[str, str, str, str]:
+    """Return the array mapping, the tile, the loop order and that of an im2col operand in short."""
     own = _machine_of(gemm, mapping)
-    return f"{mapping.dataflow} {own}".strip(), "x".join(map(str, mapping.tile)), mapping.order
+    tile = "x".join(map(str, mapping.tile))
+    return f"{mapping.dataflow} {own}".strip(), tile, mapping.order, mapping.im2col or ""
 
 
 def _machine_of(gemm: Gemm, mapping: Mapping) -> str:
@@ -80,7 +81,16 @@ def _show_choice(out: "Console", choice: GemmChoice, plan: Plan, alike: GemmChoi
     shown = [group for at, group in enumerate(groups) if every or at < _SHOWN or chosen in group]
     generation = ["generation"] if any(item.generation_cycles for group in groups for item in group) else []
     table = table_of(
-        words(""), words("mapping"), "tile", words("loops"), "cycles", "vs plan", *generation, "DRAM", words("bound")
+        words(""),
+        words("mapping"),
+        "tile",
+        words("loops"),
+        words("im2col"),
+        "cycles",
+        "vs plan",
+        *generation,
+        "DRAM",
+        words("bound"),
     )
     for group in shown:
         table.add_row(*_cells(group, choice, generation=bool(generation)))
@@ -102,6 +112,7 @@ def _grouped(choice: GemmChoice) -> list[list[Alternative]]:
             mapping.dataflow,
             mapping.tile,
             mapping.order,
+            mapping.im2col,
             item.cycles,
             item.generation_cycles,
             item.dram_bytes,

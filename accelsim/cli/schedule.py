@@ -105,6 +105,7 @@ def _show_gemms(out: "Console", plan: "Plan", design: "Design", optimizer: "Opti
         words("mapping"),
         "tile",
         words("loops"),
+        words("im2col"),
         "cycles",
         *flows,
         words("bound"),

@@ -50,6 +50,9 @@ _SAID = {
         "tile": "what a buffer holds of m, n and k at a time; it is there twice, so that one is filled while the other"
                 " is used",
         "loop order": "the loops over tiles, from the outermost: in mnk k changes fastest",
+        "im2col": "what stands outermost along the side of an im2col operand that counts channels and kernel taps:"
+                  " channels (in blocks as long as an N:M group along them), or taps; tiles that part the taps of a"
+                  " channel load its pixels again",
     },
     "layer": {
         "m x n x k": "the product of a stage: a result of m x n, summed over k; for a convolution m counts positions"

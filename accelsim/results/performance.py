@@ -44,6 +44,7 @@ def make_result(
             interleave=None if row.mapping is None else row.mapping.interleave,
             tile=None if row.mapping is None else row.mapping.tile,
             loop_order=None if row.mapping is None else row.mapping.order,
+            im2col=None if row.mapping is None else row.mapping.im2col,
             cycles=row.cycles,
             latency_s=row.cycles / design.clock_hz,
             array_cycles=row.array_cycles,

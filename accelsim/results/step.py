@@ -94,7 +94,8 @@ class StageResult:
 class LayerResult:
     """One task of the step, all `count` copies; m, n, k are None where it is no GEMM.
 
-    `pattern` None is dense. `tile` and `loop_order` are the buffer tile (m, n, k) and its loops from the outermost.
+    `pattern` None is dense. `tile` and `loop_order` are the buffer tile (m, n, k) and its loops from the outermost,
+    `im2col` what stands outermost in an im2col operand, channels or taps.
     """
 
     name: str
@@ -110,6 +111,7 @@ class LayerResult:
     interleave: str | None
     tile: tuple[int, int, int] | None
     loop_order: str | None
+    im2col: str | None = None
     cycles: int
     latency_s: float
     array_cycles: int

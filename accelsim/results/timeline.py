@@ -204,10 +204,12 @@ def _facts(row: TaskTiming) -> _Facts:
         return facts
     mapping, copies = row.mapping, f" (x{row.count})" if row.count > 1 else ""
     tile = " x ".join(str(size) for size in mapping.tile)
+    im2col = f", im2col {mapping.im2col}" if mapping.im2col else ""
     return facts | {
         "gemm": f"{row.m} x {row.n} x {row.k}{copies}",
         "pattern": str(row.pattern or "dense"),
-        "mapping": f"{mapping.dataflow} {mapping.variant or mapping.interleave}, tile {tile}, loops {mapping.order}",
+        "mapping": f"{mapping.dataflow} {mapping.variant or mapping.interleave}, tile {tile}, loops {mapping.order}"
+        + im2col,
         "macs_executed": row.macs_executed,
     }
 
