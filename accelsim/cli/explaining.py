@@ -1,17 +1,17 @@
 """What ``accelsim schedule --explain`` shows: the alternatives to what is planned for one operation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from accelsim.base.units import show
 from accelsim.cli.screen import table_of, words
-from accelsim.lowering.tasks import Gemm
+from accelsim.lowering.tasks import Gemm, Stage
 from accelsim.schedule.explain import Alternative, Explanation, GemmChoice, Handover, Placement
 from accelsim.schedule.plan import Mapping, Plan
 from accelsim.schedule.plan_checks import task_names
-from accelsim.sparsity.methods import case_name
+from accelsim.sparsity.methods import Operand, case_name
 from accelsim.workload.names import counted
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def show_explanation(
         alike = [other for other in shown if (other.chosen, other.alternatives) == (choice.chosen, choice.alternatives)]
         _show_choice(out, choice, plan, alike[0] if alike else None, every=every)
         shown.append(choice)
+    _show_short_runs(out, explanation, design)
     if explanation.placements:
         _show_placements(out, explanation.placements, plan)
     if explanation.handovers:
@@ -56,6 +57,25 @@ def mapping_cells(gemm: Gemm, mapping: Mapping) -> tuple[str, str, str, str]:
     own = _machine_of(gemm, mapping)
     tile = "x".join(map(str, mapping.tile))
     return f"{mapping.dataflow} {own}".strip(), tile, mapping.order, mapping.im2col or ""
+
+
+def _show_short_runs(out: "Console", explanation: Explanation, design: "Design") -> None:
+    """Print what is charged as if it passed the DRAM in runs as long as all else."""
+    short = dict.fromkeys(text for choice in explanation.gemms for text in _short_runs(choice.gemm))
+    if short:
+        out.print(f"\nat {design.dram.efficiency:.0%} of the bandwidth (dram.efficiency), as runs of 64 bytes or more:")
+        for text in short:
+            out.print(f"   {text}")
+
+
+def _short_runs(gemm: Gemm) -> Iterator[str]:
+    """Yield what of a product may pass the DRAM in shorter runs than other operands; see `Dram`."""
+    if "[phase" in gemm.name:
+        yield f"the result of a phase of {gemm.form}, whose neighbours are those of other phases"
+    if gemm.form is Stage.BP and gemm.w_operand is Operand.WEIGHT and gemm.pattern is None:
+        yield "the weight that BP reads transposed"
+    if gemm.form is Stage.WU:
+        yield "the input that WU reads transposed, in rows of its planes"
 
 
 def _machine_of(gemm: Gemm, mapping: Mapping) -> str:

@@ -16,11 +16,10 @@ from accelsim.cost.compiled.values import (
     GemmNumbers,
     GemmShape,
     MachineNumbers,
-    Window,
+    WindowNumbers,
 )
 from accelsim.hardware.design import Design
-from accelsim.lowering import tasks
-from accelsim.lowering.tasks import Gemm, Stage
+from accelsim.lowering.tasks import Gemm, Stage, Window
 
 __all__ = ["gemm_numbers", "machine_numbers", "sore_cycles"]
 
@@ -54,9 +53,9 @@ def gemm_numbers(
     """Return the numbers of one GEMM.
 
     An im2col operand is spread while the buffer fills: what passes are the pixels, so its DRAM bytes per element of the
-    matrix are the share of distinct ones, times what tiles that share pixels read again (`Window`). A compact operand
-    carries its index bits; one that is generated `online` is fetched dense and compact only in the buffer, and SORE
-    reduces each distinct element once in a pass. What is resident on the chip costs no DRAM.
+    matrix are the share of distinct ones, times what tiles that share pixels read again (`WindowNumbers`). A compact
+    operand carries its index bits; one that is generated `online` is fetched dense and compact only in the buffer, and
+    SORE reduces each distinct element once in a pass. What is resident on the chip costs no DRAM.
     """
     bits = design.precision
     dense_w = bits.operand_bits / 8
@@ -89,11 +88,11 @@ def gemm_numbers(
 
 
 @lru_cache(maxsize=4096)
-def _window_numbers(window: tasks.Window, size: int, block: int) -> tuple[Window, int]:
+def _window_numbers(window: Window, size: int, block: int) -> tuple[WindowNumbers, int]:
     """Return the numbers of an im2col operand with `size` channels x taps, and how many distinct elements it reads."""
     along = [Along(*spatial) for spatial in window.spatial]
     depth, height, width = (*[ALONE] * (3 - len(along)), *along)
-    numbers = Window(
+    numbers = WindowNumbers(
         operand=ON_X if window.operand == "x" else ON_W,
         positions="mnk".index(window.positions),
         windows="mnk".index(window.windows),

@@ -80,12 +80,20 @@ class Buffers(FileModel):
 
 
 class Dram(FileModel):
-    """External memory."""
+    """External memory.
+
+    Every transfer gets the same share of the bandwidth, as long bursts do: tensors lie so that a tile reads and writes
+    runs of at least 64 bytes, a burst of DDR4. Activations and gradients stand image by image and channel block by
+    channel block, each as a plane of rows, so that windows of a tile are rows of planes in FF, BP and WU alike and are
+    turned round while the buffer fills. Two kinds of work have shorter runs and are charged as if they had not: dense
+    weights that BP reads transposed, and results of the phases of a strided product, whose neighbours along a row come
+    from different phases.
+    """
 
     channels: Count = Field(description="memory channels; their bandwidth together is bandwidth_gb_per_s")
     bandwidth_gb_per_s: Annotated[float, Field(ge=1e-3, le=1e6, description="10^9 bytes/s, all channels together")]
     efficiency: Annotated[
-        float, Field(ge=0.01, le=1, description="share of the bandwidth left by refresh and turnaround")
+        float, Field(ge=0.01, le=1, description="share of the bandwidth left by refresh, turnarounds and row misses")
     ]
     capacity_gb: Annotated[float, Field(gt=0, le=1e6, description="10^9 bytes, all channels together")]
     dma_channels: Annotated[int, Field(ge=2, le=1024, description="transfers under way at once; one is the array's")]

@@ -26,7 +26,7 @@ from accelsim.cost.compiled.values import (
     MachineNumbers,
     MappingNumbers,
     Mnk,
-    Window,
+    WindowNumbers,
 )
 from accelsim.cost.gemm import gemm_numbers
 from accelsim.engines.buffer_walk import walk_buffers
@@ -63,7 +63,7 @@ def alongs(draw, largest=6):
 def windows(draw, ranks=(1, 2)):
     rank = draw(st.sampled_from(ranks))
     spatial = [ALONE] * (3 - rank) + [draw(alongs(6 if rank < 3 else 3)) for _ in range(rank)]
-    return Window(ON_X, 0, 2, 1, 1, draw(st.integers(1, 3)), *spatial)
+    return WindowNumbers(ON_X, 0, 2, 1, 1, draw(st.integers(1, 3)), *spatial)
 
 
 def spatial_of(window):

@@ -179,7 +179,7 @@ def written(tmp_path, data):
 def test_a_mapping_by_hand_costs_what_the_kernel_says(tmp_path, data):
     plan, design = planned({"schedule.scheduler": "greedy"})
     entry(data, "b", "FF")["mapping"] = {"dataflow": "ws", "variant": "chain", "ia": 2, "ib": 1, "split": 1,
-                                         "tile": [40, 32, 96], "order": "knm"}  # fmt: skip
+                                         "tile": [40, 32, 96], "order": "knm", "im2col": "channels"}  # fmt: skip
     path = written(tmp_path, data)
     index = task_names(plan.step).index(("b", "FF"))
     numbers, machine = gemm_numbers(plan.step.tasks[index], design, online=False), machine_numbers(design)

@@ -107,7 +107,7 @@ class Along(NamedTuple):
     padding: int
 
 
-class Window(NamedTuple):
+class WindowNumbers(NamedTuple):
     """What an im2col operand reads where windows share pixels (`accelsim.cost.compiled.window_reads`).
 
     `operand`: `ON_X`, `ON_W`, or `NO_WINDOW` where none is such a matrix. `positions`, `windows`: the dimensions of the
@@ -127,7 +127,7 @@ class Window(NamedTuple):
 
 
 ALONE = Along(positions=1, pixels=1, taps=1, stride=1, dilation=1, padding=0)
-WITHOUT = Window(NO_WINDOW, M, K, 1, 1, 1, ALONE, ALONE, ALONE)
+WITHOUT = WindowNumbers(NO_WINDOW, M, K, 1, 1, 1, ALONE, ALONE, ALONE)
 
 
 class GemmNumbers(NamedTuple):
@@ -140,7 +140,7 @@ class GemmNumbers(NamedTuple):
     shape: GemmShape
     element_bytes: ElementBytes
     fetch_cycles: int
-    window: Window = WITHOUT
+    window: WindowNumbers = WITHOUT
 
 
 class ArrayMapping(NamedTuple):
@@ -200,7 +200,7 @@ MAPPINGS = records(whole(ArrayMapping._fields))
 TILED_MAPPINGS = records(whole((*ArrayMapping._fields, *Mnk._fields, *LoopOrder._fields, "taps_outer")))
 GEMMS = records([
     *whole(GemmShape._fields), *((name, np.float64) for name in ElementBytes._fields), ("fetch_cycles", np.int64),
-    ("window", np.int64, (len(Window._fields) - 3 + 3 * len(Along._fields),)),
+    ("window", np.int64, (len(WindowNumbers._fields) - 3 + 3 * len(Along._fields),)),
 ])  # fmt: skip
 COSTS = records((name, np.float64 if name.endswith("_bytes") else np.int64) for name in Costs._fields)
 
@@ -223,7 +223,7 @@ def gemm_table(gemms: Sequence[GemmNumbers]) -> NDArray[np.void]:
     return np.array(rows, dtype=GEMMS)
 
 
-def _flat(window: Window) -> tuple[int, ...]:
+def _flat(window: WindowNumbers) -> tuple[int, ...]:
     return (*window[:-3], *window.depth, *window.height, *window.width)
 
 
@@ -249,7 +249,7 @@ def tiled_mapping_at(mappings, index):
 @jit
 def window_at(flat):
     """A window as `GEMMS` holds it."""
-    return Window(
+    return WindowNumbers(
         operand=flat[0], positions=flat[1], windows=flat[2], size=flat[3], block=flat[4], images=flat[5],
         depth=Along(flat[6], flat[7], flat[8], flat[9], flat[10], flat[11]),
         height=Along(flat[12], flat[13], flat[14], flat[15], flat[16], flat[17]),
