@@ -35,6 +35,7 @@ WORKERS = 2
 
 COMPILED = "accelsim/cost/compiled"
 ARRAY_TIMING, LOOP_NEST, PIPELINE = (f"{COMPILED}/{name}.py" for name in ("array_timing", "loop_nest", "pipeline"))
+WINDOW_READS = f"{COMPILED}/window_reads.py"
 MAPPING_SEARCH, BANDWIDTH_SEARCH = f"{COMPILED}/mapping_search.py", f"{COMPILED}/bandwidth_search.py"
 UNIT_PACE = f"{COMPILED}/unit_pace.py"
 REGISTER_OS = "accelsim/arrays/compiled/register_os.py"
@@ -99,6 +100,7 @@ SUITES = {
         (NUMBERS, "tests/arrays/test_register.py", AGREEMENT), "not larger_array and not planted_faults"
     ),
     "buffer level": Suite((NUMBERS, "tests/cost/test_buffer_level.py"), "not search"),
+    "im2col": Suite(("tests/cost/test_window_reads.py",)),
     "mapping search": Suite(("tests/cost/test_buffer_level.py", "tests/cost/test_search.py"), compiled=True),
     "step": Suite((NUMBERS, "tests/cost/test_charges.py", "tests/lowering/test_step.py", "tests/test_simulation.py")),
     "lowering": Suite(("tests/lowering",)),
@@ -238,6 +240,20 @@ FAULTS = (
     Fault(
         "buffer level", LOOP_NEST, "end_cycles", "the last store has the size of a full tile",
         "last_bytes(tiling.edge, element_bytes)", "last_bytes(tiling.full, element_bytes)",
+    ),
+    Fault(
+        "im2col", WINDOW_READS, "block_loads", "a border between blocks of channels parts a block",
+        "return size // block + cuts - cuts // (block // gcd(tile, block))", "return size // block + cuts",
+    ),
+    Fault(
+        "im2col", WINDOW_READS, "pixels_read", "neighbours in two rows are not parted within either row",
+        "parted = rows[OPEN, y] * near_wide + rows[STARTS, y] * near[1, x] +",
+        "parted = rows[OPEN, y] * near_wide +",
+    ),
+    Fault(
+        "im2col", PHASES, "_residues", "the windows of a phase begin one pixel late",
+        "Spatial(positions, source, len(taps), 1, apart, furthest - first)",
+        "Spatial(positions, source, len(taps), 1, apart, furthest - first - 1)",
     ),
     Fault(
         "mapping search", ARRAY_TIMING, "mapping_bounds", "the bound of a preload takes one cycle per element, not per V",
@@ -394,7 +410,7 @@ FAULTS = (
         "key=lambda mode: (mode.density, mode.group)", "key=lambda mode: (-mode.density, mode.group)",
     ),
     Fault(
-        "lowering", PHASES, "_phases", "a phase of a strided product has one position too many",
+        "lowering", PHASES, "_residues", "a phase of a strided product has one position too many",
         "positions = (size - 1 + padding - residue) // stride", "positions = (size + padding - residue) // stride",
     ),
     Fault(

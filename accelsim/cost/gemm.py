@@ -19,7 +19,7 @@ from accelsim.cost.compiled.values import (
     WindowNumbers,
 )
 from accelsim.hardware.design import Design
-from accelsim.lowering.tasks import Gemm, Stage, Window
+from accelsim.lowering.tasks import Gemm, Im2col, Stage
 
 __all__ = ["gemm_numbers", "machine_numbers", "sore_cycles"]
 
@@ -88,7 +88,7 @@ def gemm_numbers(
 
 
 @lru_cache(maxsize=4096)
-def _window_numbers(window: Window, size: int, block: int) -> tuple[WindowNumbers, int]:
+def _window_numbers(window: Im2col, size: int, block: int) -> tuple[WindowNumbers, int]:
     """Return the numbers of an im2col operand with `size` channels x taps, and how many distinct elements it reads."""
     along = [Along(*spatial) for spatial in window.spatial]
     depth, height, width = (*[ALONE] * (3 - len(along)), *along)

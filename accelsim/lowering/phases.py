@@ -10,7 +10,7 @@ from itertools import product
 from math import gcd, prod
 from typing import Literal
 
-from accelsim.lowering.tasks import Gemm, Spatial, Stage, VectorWork, Window
+from accelsim.lowering.tasks import Gemm, Im2col, Spatial, Stage, VectorWork
 from accelsim.sparsity.methods import Axis, Operand, SparseOperand
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.trace import Conv, ConvTranspose, Linear, Matmul
@@ -173,11 +173,11 @@ def _window(
     images: int,
     channels: int,
     spatial: tuple[Spatial, ...],
-) -> Window | None:
+) -> Im2col | None:
     """An im2col operand, None where no two windows share a pixel: then each element is read as often as it is used."""
     if not any(along.overlaps for along in spatial):
         return None
-    return Window(
+    return Im2col(
         operand=operand, positions=positions, windows=windows, images=images, channels=channels, spatial=spatial
     )
 
@@ -314,7 +314,7 @@ def wu_gemm(operation: Weighted, batch: int, sparse: tuple[SparseOperand, Patter
     )
 
 
-def _wu_window(operation: Conv | ConvTranspose, batch: int) -> Window | None:
+def _wu_window(operation: Conv | ConvTranspose, batch: int) -> Im2col | None:
     """The im2col operand of WU: X^T of a convolution, dY of a transposed one."""
     if isinstance(operation, Conv):
         spatial = _gathered(operation.in_size, operation, operation.out_size)

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from accelsim.sparsity.methods import Operand
 from accelsim.sparsity.pattern import Pattern
 
-__all__ = ["Gemm", "Generation", "Note", "Overrides", "Scattered", "Spatial", "Stage", "Step", "StepTensor", "StepWeight", "Task", "TensorKind", "Update", "VectorWork", "Window"]
+__all__ = ["Gemm", "Generation", "Im2col", "Note", "Overrides", "Scattered", "Spatial", "Stage", "Step", "StepTensor", "StepWeight", "Task", "TensorKind", "Update", "VectorWork"]
 
 
 class Stage(StrEnum):
@@ -40,7 +40,7 @@ class Spatial(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class Im2col:
     """An im2col operand whose windows share pixels: the rows or columns of `operand` along the dimension `positions` of
     the GEMM are the positions of `images`, those along `windows` are channels x kernel taps, of which `channels` are
     there (others fill up the last N:M group)."""
@@ -78,7 +78,7 @@ class Gemm:
     tensor: str | None = None
     pattern: Pattern | None = None
     product: Stage | None = None
-    window: Window | None = None
+    window: Im2col | None = None
 
     @property
     def form(self) -> Stage:

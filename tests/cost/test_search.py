@@ -215,7 +215,7 @@ def test_the_trips_that_are_left_out_cost_little(name):
 
 def test_accumulators_are_shared_out_in_all_ways():
     """Twelve of them hide an adder of twelve cycles as 3 x 4 or 1 x 12 of them do, which are no powers of two."""
-    changes = {"array.adder_latency_cycles": 12, "array.accumulators_per_pe": 12}
+    changes = {"array.adder_latency_cycles": 12, "array.accumulators_per_pe": 12, "dram.efficiency": 1}
     design = acs.load_design("sat_vcu1525", changes)
     result = acs.simulate(acs.load_trace("resnet50_imagenet"), design)
     used = [layer.interleave for layer in result.layers if layer.interleave]
