@@ -1,5 +1,6 @@
 """``accelsim schedule``: the plan of a step, and why it is so."""
 
+from collections import Counter
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -105,7 +106,6 @@ def _show_gemms(out: "Console", plan: "Plan", design: "Design", optimizer: "Opti
         words("mapping"),
         "tile",
         words("loops"),
-        words("im2col"),
         "cycles",
         *flows,
         words("bound"),
@@ -117,7 +117,7 @@ def _show_gemms(out: "Console", plan: "Plan", design: "Design", optimizer: "Opti
             row.gemm.stage,
             shape_of(row.gemm),
             str(row.gemm.pattern or "dense"),
-            *mapping_cells(row.gemm, chosen.mapping),
+            *mapping_cells(row.gemm, chosen.mapping)[:-1],
             f"{chosen.cycles:,}",
             *("none" if cycles is None else f"{cycles / chosen.cycles:.3f}x" for cycles in row.best_cycles),
             chosen.bound,
@@ -128,6 +128,10 @@ def _show_gemms(out: "Console", plan: "Plan", design: "Design", optimizer: "Opti
         f"cycles: of the GEMM alone, with the generation in front of it; {names}: the best mapping of that dataflow\n"
         "over the one planned"
     )
+    outermost = Counter(mapping.im2col for mapping in plan.mappings if mapping is not None and mapping.im2col)
+    if outermost:
+        shown = ", ".join(f"{what} in {number:,}" for what, number in outermost.items())
+        out.print(f"im2col: outermost in operands whose windows share pixels: {shown}")
     if plan.evaluated:
         out.print(
             f"{plan.evaluated:,} mappings evaluated, {plan.pruned:,} excluded singly by lower bounds, others in bulk"

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -124,7 +125,8 @@ def test_the_data_beside_a_figure_draws_it_again(
     )
     assert (code, err) == (0, "")
     if kind not in {"roofline", "predicted", "sensitivity", "phases"}:  # shown by other columns, or rounded in the file
-        assert first.read_bytes() == second.read_bytes()
+        drawn, again = (re.sub(r"\bp[0-9a-f]{10}\b", "", path.read_text()) for path in (first, second))  # hashed bits
+        assert drawn == again
     assert ">T</text>" in first.read_text()
 
 

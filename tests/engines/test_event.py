@@ -246,7 +246,7 @@ def test_too_many_events_are_refused_by_name():
     with pytest.raises(acs.InfeasibleError) as caught:
         run_in_detail(plan, design, SGD, window=(0, 2**60), limit=100)
     assert str(caught.value) == (
-        "more than 100 events: 'conv1' (FF) runs on STCE and waits for the DRAM, at cycle 289,340; narrow the window, or"
+        "more than 100 events: 'conv1' (FF) runs on STCE and waits for the DRAM, at cycle 289,394; narrow the window, or"
         " raise the limit"
     )
 

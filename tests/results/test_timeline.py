@@ -239,7 +239,8 @@ def test_a_slice_says_what_its_task_is(case) -> None:
             assert item.args.gemm == f"{row.m} x {row.n} x {row.k}" + (f" (x{row.count})" if row.count > 1 else "")
             assert item.args.pattern == ("dense" if row.pattern is None else str(row.pattern))
             assert item.args.mapping.startswith(f"{row.mapping.dataflow} ")
-            assert item.args.mapping.endswith(f"loops {row.mapping.order}")
+            im2col = f", im2col {row.mapping.im2col}" if row.mapping.im2col else ""
+            assert item.args.mapping.endswith(f"loops {row.mapping.order}{im2col}")
             assert item.args.bound == row.bound
         elif unit == "DRAM":
             (array,) = (s for s in tasks(timeline) if s.name == f"{row.name} {row.stage}" and s.track == "STCE"

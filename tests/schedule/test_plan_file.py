@@ -329,6 +329,8 @@ ERRORS = {
     "no variant": (map_in("b", "FF", **{**WS, "variant": None}), "'b' (FF): variant missing: ws has split, chain here (array.stationary_variants)"),
     "flat": (map_in("b", "FF", **{**WS, "variant": "flat"}), "'b' (FF): variant flat: ws has split, chain here (array.stationary_variants)"),
     "dense chain": (map_in("fc", "FF", **{**WS, "variant": "chain"}), "'fc' (FF): variant chain: ws has split here (dense, the variants are one machine)"),
+    "no im2col": (map_in("b", "FF", im2col=None), "'b' (FF): im2col missing: what stands outermost along k, channels or taps, is needed"),
+    "im2col of none": (map_in("fc", "FF", im2col="taps"), "'fc' (FF): im2col taps: no operand has windows that share pixels"),
     "interleave": (map_in("b", "FF", ia=2, ib=8, split=1), "'b' (FF): interleave 2 x 8 x 1 = 16: a PE has 8 accumulators (array.accumulators_per_pe)"),
     "deep chain": (map_in("b", "FF", **{**WS, "variant": "chain", "ia": 9}), "'b' (FF): interleave 9: a PE has 8 accumulators (array.accumulators_per_pe)"),
     "chain ib": (map_in("b", "FF", **{**WS, "variant": "chain", "ib": 2}), "'b' (FF): ib = 2: ws chain does not use it, 1 is needed"),
