@@ -162,8 +162,8 @@ def copy_numbers(copy: Generation, design: Design) -> CopyNumbers:
 
 def vector_numbers(work: VectorWork, *, resident: int = 0) -> VectorNumbers:
     """Return the numbers of vector work; `resident` of the elements that it reads are on the chip already."""
-    elements = work.reads + work.writes
-    return VectorNumbers(elements=elements, moved=elements - resident)
+    moved = work.reads + work.writes
+    return VectorNumbers(elements=moved + work.repeats, moved=moved - resident)
 
 
 def update_cycles(update: UpdateNumbers, copies: Sequence[CopyNumbers], units: UnitNumbers) -> int:

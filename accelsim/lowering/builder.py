@@ -24,6 +24,7 @@ from typing import Literal
 
 from accelsim.base.errors import InputError
 from accelsim.lowering.case import Case, check_batch
+from accelsim.lowering.flow import shared_by_windows
 from accelsim.lowering.passes import Multiple, Passes
 from accelsim.lowering.phases import Weighted, col2im, column_gemm, matmul, positions, weight_gemms, wu_gemm
 from accelsim.lowering.rules import Rules, Target, check_supported, input_gradients
@@ -53,7 +54,8 @@ LARGEST_MACS = 2**60
 # With two bytes an element a norm moves 14 bytes per output over FF and BP (statistics accumulate while the input is
 # made; BP reads dY and X for the two sums and again for dX), a residual addition 6 (its gradient is passed on
 # unchanged; where the branches part `accelsim.lowering.step_flow` has the sum of theirs), softmax takes three passes
-# over its input.
+# over its input. A pooling reads its input once and writes its gradient once: what windows share comes from the chip.
+# Where the maxima of a max pool were is not counted.
 _PASSES: Mapping[str, Passes] = {
     "norm": Passes(backward_reads=Multiple(writes=4)),
     "activation": Passes(backward_reads=Multiple(writes=2)),
@@ -348,12 +350,16 @@ class _Builder:
                 self.in_turn(col2im(operation, stage, batch, suffix + (f"[run {run + 1}]" if run else "")))
 
     def _vector(self, operation: Vector, batch: int, direction: Literal["FF", "BP"], suffix: str) -> None:
-        reads, writes = _PASSES[operation.kind].moved(direction, batch * operation.reads, batch * operation.writes)
+        repeats = shared_by_windows(self.trace, operation, self.batch)
+        of_input = batch * operation.reads - repeats
+        reads, writes = _PASSES[operation.kind].moved(direction, of_input, batch * operation.writes)
         if reads or writes:
-            name = operation.name + suffix
             self.in_turn(
-                VectorWork(name=name, operation=operation.name, direction=direction, reads=reads, writes=writes)
-            )
+                VectorWork(
+                    name=operation.name + suffix, operation=operation.name, direction=direction, reads=reads,
+                    writes=writes, repeats=repeats,
+                )
+            )  # fmt: skip
 
     def _update(self, operation: Weighted | Matmul | Vector, names: Sequence[str], ready: tuple[int, ...]) -> None:
         """Update the tensors whose last gradient this operation gave, and generate their compact copies."""

@@ -24,7 +24,7 @@ from accelsim.sparsity.methods import Operand
 from accelsim.workload.data_flow import input_name
 from accelsim.workload.trace import Conv, ConvTranspose, Linear, Matmul, Operation, Trace, Vector
 
-__all__ = ["StepFlow", "result_elements"]
+__all__ = ["StepFlow", "result_elements", "shared_by_windows"]
 
 _KEPT: Mapping[str, Literal["inputs", "result"]] = {
     "norm": "inputs",
@@ -51,6 +51,21 @@ def result_elements(operation: Operation, batch: int) -> int:
     if isinstance(operation, Vector):
         return samples * operation.writes
     return samples * operation.out_channels * prod(operation.out_size)
+
+
+def shared_by_windows(trace: Trace, operation: Vector, batch: int) -> int:
+    """Elements that a pooling reads once more than its input has, because its windows overlap.
+
+    The trace gives a pooling by its windows; how large its input is follows from the edges. Without them every window
+    is taken to read what is its own.
+    """
+    if operation.kind != "pooling" or len(operation.inputs or ()) != 1:
+        return 0
+    (source,) = operation.inputs or ()
+    named = {input_name(number): batch * prod(shape) for number, shape in enumerate(trace.input_shapes)}
+    named |= {other.name: result_elements(other, batch) for other in trace.operations if other.name == source}
+    samples = batch if operation.scales_with_batch else 1
+    return max(0, samples * operation.reads - named[source])
 
 
 def _operand_elements(operation: Operation, operand: int, batch: int) -> int:

@@ -121,7 +121,8 @@ class Update:
 class VectorWork:
     """Elements that one forward or backward pass of vector work reads and writes.
 
-    `sums`: it adds up gradients of what the operation wrote, where its readers part.
+    `repeats`: elements that the unit takes once more from the chip, where the windows of a pooling overlap. `sums`: it
+    adds up gradients of what the operation wrote, where its readers part.
     """
 
     name: str
@@ -129,6 +130,7 @@ class VectorWork:
     direction: Literal["FF", "BP"]
     reads: int
     writes: int
+    repeats: int = 0
     sums: bool = False
     stage: Stage = Stage.VECTOR
 

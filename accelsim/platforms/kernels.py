@@ -8,7 +8,7 @@ kind          passes over the elements that the forward reads (r) and writes (w)
 ============  ==================================================================================================
 norm          FF reads r twice (statistics, then the result), writes w; BP reads the gradient and the input twice
 activation    FF r to w; BP reads output and gradient, writes one
-pooling       FF r to w; BP reads w, writes r
+pooling       FF r to w; BP reads w, writes r; what windows share is read and written once
 add           FF r to w; where branches part BP adds their gradients: reads 2 w, writes w
 softmax       FF r to w; BP reads result and gradient, writes one
 embedding     FF r to w; BP clears the table of gradients and adds w to it: reads w, writes w and the table
@@ -186,6 +186,7 @@ def _rows(trace: Trace, step: Step, software: Software, matrix_units: bool) -> I
                 continue
             assert isinstance(operation, Vector)
             elements = _passes(operation, task.direction, step.batch if operation.scales_with_batch else 1)
+            elements -= task.repeats  # what windows share comes from a cache
             if operation.kind == "embedding" and task.direction == "BP":
                 elements += sum(other.elements for other in operation.other_parameters)
             yield _vector(operation.name, elements * width, fused=operation.name in fused)

@@ -451,7 +451,8 @@ class Matmul(_Operation):
 
 
 class Vector(_Operation):
-    """Work without a GEMM, by the elements its forward reads and writes (pooling reads its whole window per output)."""
+    """Work without a GEMM, by the elements its forward reads and writes (pooling reads its whole window per output;
+    that windows share elements follows from the edges)."""
 
     kind: VectorKind
     reads: Elements
