@@ -4,8 +4,9 @@ A scattered product has a second form, columns: one GEMM per position that the t
 of its result, and the sums of what reaches the same place (col2im) as vector work. It never multiplies a border.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import product
 from math import gcd, prod
 from typing import Literal
@@ -35,34 +36,39 @@ def channels(operation: Weighted, axis: Axis) -> int:
     return operation.channels(axis)
 
 
+Sizes = tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class _Phase:
-    """Positions of a strided transposed product that the same kernel taps reach, along each spatial dimension."""
+    """Positions of one sample, of a strided transposed product, that the same kernel taps reach; `spatial`: the windows
+    through which they do along each dimension, empty where no two share a pixel."""
 
     label: str
+    positions: int
+    taps: int
     spatial: tuple[Spatial, ...]
 
-    @property
-    def positions(self) -> int:
-        """Positions of one sample."""
-        return prod(along.positions for along in self.spatial)
 
-    @property
-    def taps(self) -> int:
-        """Kernel taps."""
-        return prod(along.taps for along in self.spatial)
+def _phase(label: str, spatial: tuple[Spatial, ...]) -> _Phase:
+    shared = any(along.overlaps for along in spatial)
+    positions, taps = (prod(along[at] for along in spatial) for at in (0, 2))
+    return _Phase(label, positions, taps, spatial if shared else ())
 
 
-def _gathered(sources: Sequence[int], operation: Conv | ConvTranspose, targets: Sequence[int]) -> tuple[Spatial, ...]:
+@lru_cache(maxsize=4096)
+def _gathered(targets: Sizes, sources: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes, padding: Sizes) -> _Phase:
     """The windows of a product in which each of `targets` reads the taps of `sources`."""
-    geometry = zip(
-        targets, sources, operation.kernel, operation.stride, operation.dilation, operation.padding, strict=True
-    )
-    return tuple(Spatial(*numbers) for numbers in geometry)
+    geometry = zip(targets, sources, kernel, stride, dilation, padding, strict=True)
+    return _phase("", tuple(Spatial(*numbers) for numbers in geometry))
+
+
+def _geometry(operation: Conv | ConvTranspose) -> tuple[Sizes, Sizes, Sizes, Sizes]:
+    return operation.kernel, operation.stride, operation.dilation, operation.padding
 
 
 def _residues(
-    size: int, source: int, kernel: int, stride: int, padding: int, dilation: int
+    size: int, source: int, kernel: int, stride: int, dilation: int, padding: int
 ) -> Iterator[tuple[int, Spatial]]:
     """Positions of one dimension by residue of the stride, each with the windows through which it is reached.
 
@@ -80,17 +86,22 @@ def _residues(
             yield residue, Spatial(positions, source, len(taps), 1, apart, furthest - first)
 
 
-def _phases(sizes: Sequence[int], sources: Sequence[int], operation: Conv | ConvTranspose) -> Iterator[_Phase]:
-    """Split `sizes` positions, reached from `sources`, by residue of the stride; phases that no tap or position has are
-    left out."""
-    geometry = zip(
-        sizes, sources, operation.kernel, operation.stride, operation.padding, operation.dilation, strict=True
-    )
+@lru_cache(maxsize=4096)
+def _phases(
+    targets: Sizes, sources: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes, padding: Sizes
+) -> tuple[_Phase, ...]:
+    """Split `targets` positions, reached from `sources`, by residue of the stride; phases that no tap or position has
+    are left out."""
+    geometry = zip(targets, sources, kernel, stride, dilation, padding, strict=True)
     per_dimension = [list(_residues(*numbers)) for numbers in geometry]
-    single = all(stride == 1 for stride in operation.stride)
-    for combination in product(*per_dimension):
-        label = "" if single else f"[phase {','.join(str(residue) for residue, _ in combination)}]"
-        yield _Phase(label, tuple(along for _, along in combination))
+    single = all(step == 1 for step in stride)
+    return tuple(
+        _phase(
+            "" if single else f"[phase {','.join(str(residue) for residue, _ in combination)}]",
+            tuple(along for _, along in combination),
+        )
+        for combination in product(*per_dimension)
+    )
 
 
 def positions(operation: Weighted, batch: int) -> int:
@@ -175,7 +186,7 @@ def _window(
     spatial: tuple[Spatial, ...],
 ) -> Im2col | None:
     """An im2col operand, None where no two windows share a pixel: then each element is read as often as it is used."""
-    if not any(along.overlaps for along in spatial):
+    if not spatial:
         return None
     return Im2col(
         operand=operand, positions=positions, windows=windows, images=images, channels=channels, spatial=spatial
@@ -196,18 +207,15 @@ def weight_gemms(
     pairs = operation.macs_at(batch)
     if isinstance(operation, Linear):
         rows = operation.rows_at(batch)
-        batch, read, taps, phases = 1, rows, 1, [_Phase("", (Spatial(rows, rows, 1, 1, 1, 0),))]
+        batch, read, taps = 1, rows, 1
+        phases: tuple[_Phase, ...] = (_Phase("", rows, 1, ()),)
     else:
         source, target = operation.in_size, operation.out_size
         if stage is Stage.BP:
             source, target = target, source
         read, taps = prod(source), prod(operation.kernel)
-        scattered = _is_scattered(operation, stage)
-        phases = (
-            list(_phases(target, source, operation))
-            if scattered
-            else [_Phase("", _gathered(source, operation, target))]
-        )
+        geometry = (target, source, *_geometry(operation))
+        phases = _phases(*geometry) if _is_scattered(operation, stage) else (_gathered(*geometry),)
     left = pairs
     for phase in phases:
         macs = left if phase is phases[-1] else pairs // taps * phase.taps
@@ -240,7 +248,7 @@ def multiplies_border(operation: Weighted, stage: Stage) -> bool:
     source, target = operation.in_size, operation.out_size
     if stage is Stage.BP:
         source, target = target, source
-    done = sum(phase.positions * phase.taps for phase in _phases(target, source, operation))
+    done = sum(phase.positions * phase.taps for phase in _phases(target, source, *_geometry(operation)))
     return done > prod(source) * prod(operation.kernel)
 
 
@@ -317,7 +325,7 @@ def wu_gemm(operation: Weighted, batch: int, sparse: tuple[SparseOperand, Patter
 def _wu_window(operation: Conv | ConvTranspose, batch: int) -> Im2col | None:
     """The im2col operand of WU: X^T of a convolution, dY of a transposed one."""
     if isinstance(operation, Conv):
-        spatial = _gathered(operation.in_size, operation, operation.out_size)
-        return _window("x", "k", "m", batch, channels(operation, Axis.INPUT), spatial)
-    spatial = _gathered(operation.out_size, operation, operation.in_size)
-    return _window("w", "k", "n", batch, channels(operation, Axis.OUTPUT), spatial)
+        read = _gathered(operation.out_size, operation.in_size, *_geometry(operation))
+        return _window("x", "k", "m", batch, channels(operation, Axis.INPUT), read.spatial)
+    read = _gathered(operation.in_size, operation.out_size, *_geometry(operation))
+    return _window("w", "k", "n", batch, channels(operation, Axis.OUTPUT), read.spatial)

@@ -344,7 +344,7 @@ def test_channels_outermost_move_less_than_taps_in_the_tiles_of_shipped_steps():
     for name in ("sat_vcu1525", "sat_edge_zcu104"):
         design = acs.load_design(name)
         for workload in ("resnet18_tinyimagenet", "vgg19_cifar100", "resnet50_imagenet"):
-            plan = plan_step(acs.load_trace(workload), design, case_of(method="bdwp", batch=64))
+            plan = plan_step(acs.load_trace(workload), design, case_of(method="bdwp", batch=32))
             once, by_channels, by_taps = 0.0, 0.0, 0.0
             for gemm, mapping in zip(plan.step.tasks, plan.mappings, strict=True):
                 if not isinstance(gemm, Gemm) or gemm.window is None:
@@ -360,4 +360,4 @@ def test_channels_outermost_move_less_than_taps_in_the_tiles_of_shipped_steps():
                 assert costs[0] <= costs[1] * (1 + 1e-12)
                 by_channels, by_taps = by_channels + costs[0], by_taps + costs[1]
             assert once < by_channels < 1.15 * once
-            assert by_taps > 1.3 * once
+            assert by_taps > 1.15 * once
