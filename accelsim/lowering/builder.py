@@ -24,11 +24,10 @@ from typing import Literal
 
 from accelsim.base.errors import InputError
 from accelsim.lowering.case import Case, check_batch
-from accelsim.lowering.flow import shared_by_windows
 from accelsim.lowering.passes import Multiple, Passes
 from accelsim.lowering.phases import Weighted, col2im, column_gemm, matmul, positions, weight_gemms, wu_gemm
 from accelsim.lowering.rules import Rules, Target, check_supported, input_gradients
-from accelsim.lowering.step_flow import StepFlow
+from accelsim.lowering.step_flow import StepFlow, shared_by_windows
 from accelsim.lowering.tasks import (
     Gemm,
     Generation,
