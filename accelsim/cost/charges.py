@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import ceil
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from accelsim.cost.compiled.values import (
     COSTS,
     Costs,
     GemmNumbers,
+    GemmShape,
     MachineNumbers,
     MappingNumbers,
     gemm_table,
@@ -36,17 +37,19 @@ __all__ = [
     "GemmCharge",
     "UnitCharges",
     "UnitRows",
+    "WordBits",
     "charge_gemms",
     "charge_online",
     "charge_units",
     "copy_numbers",
-    "issued",
+    "slot_bits",
     "unit_numbers",
     "unit_table",
     "update_cycles",
     "update_numbers",
     "vector_cycles",
     "vector_numbers",
+    "word_bits",
 ]
 
 _WORDS_OF_A_SUM = 3
@@ -54,7 +57,6 @@ _WORDS_OF_A_SUM = 3
 
 Ints = NDArray[np.int64]
 Records = NDArray[np.void]
-Count = TypeVar("Count", int, Ints)
 
 
 class Bound(StrEnum):
@@ -69,10 +71,11 @@ class Bound(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Events:
-    """Countable events that cost energy."""
+    """Countable events that cost energy; a selection picks the activation of a kept weight out of its group."""
 
     macs: int = 0
-    register_words: int = 0
+    selections: int = 0
+    register_bits: float = 0.0
     buffer_bytes: float = 0.0
     sore_elements: int = 0
     wuve_weights: int = 0
@@ -98,24 +101,64 @@ class GemmCharge(Charge):
     fetches: int
 
 
-def charge_gemms(gemms: Sequence[tuple[GemmNumbers, MappingNumbers]], machine: MachineNumbers) -> list[GemmCharge]:
+class WordBits(NamedTuple):
+    """Bits of what moves through the registers of a PE: an operand, a partial sum, of what names a kept weight (-1: as
+    many as name its position in a group)."""
+
+    operand: int
+    accumulator: int
+    metadata: int
+
+
+def word_bits(design: Design) -> WordBits:
+    """Return the widths of a design's words."""
+    index = design.array.metadata_bits_per_value
+    bits = design.precision
+    return WordBits(bits.operand_bits, bits.accumulator_bits, -1 if index == "log2" else int(index))
+
+
+def slot_bits(kept: int, group: int, macs_per_pe: int, widths: WordBits) -> float:
+    """Return the mean bits that an op takes from the registers of a PE and leaves there, its empty lanes included.
+
+    Each of its V lanes takes a weight, in a product with N:M weights (`kept` of `group`; 0: dense) with its index. So
+    many activations pass as its groups have elements: V of a dense one; a group's M are spread over the ceil(N/V) ops
+    that it takes. Products are summed at the width of an operand, and leave in the partial sum.
+    """
+    index, activations = 0, float(macs_per_pe)
+    if kept:
+        index = (group - 1).bit_length() if widths.metadata < 0 else widths.metadata
+        activations = max(1, macs_per_pe // kept) * group / ceil(kept / macs_per_pe)
+    weights = macs_per_pe * (widths.operand + index)
+    return activations * widths.operand + weights + (macs_per_pe - 1) * widths.operand + widths.accumulator
+
+
+def charge_gemms(
+    gemms: Sequence[tuple[GemmNumbers, MappingNumbers]], machine: MachineNumbers, widths: WordBits
+) -> list[GemmCharge]:
     """Return what GEMMs cost with their mappings, without the generation of their weight operands."""
     numbers, mappings = [own for own, _ in gemms], [own for _, own in gemms]
     costs = np.zeros(len(gemms), COSTS)
     pipeline.evaluate_all(gemm_table(numbers), machine, tiled_mapping_table(mappings), costs)
-    return [_gemm_charge(Costs._make(own), machine) for own in costs.tolist()]
+    charged = zip(numbers, costs.tolist(), strict=True)
+    return [_gemm_charge(own.shape, Costs._make(found), machine, widths) for own, found in charged]
 
 
-def _gemm_charge(costs: Costs, machine: MachineNumbers) -> GemmCharge:
-    dram = costs.dram_bytes / machine.bytes_per_cycle
-    macs, words = issued(costs.op_slots, machine.array.macs_per_pe)
+def _gemm_charge(shape: GemmShape, costs: Costs, machine: MachineNumbers, widths: WordBits) -> GemmCharge:
+    dram, lanes = costs.dram_bytes / machine.bytes_per_cycle, machine.array.macs_per_pe
+    macs = costs.op_slots * lanes
     limits = {Bound.COMPUTE: costs.issue_cycles, Bound.DRAIN: costs.drain_cycles, Bound.PORT: costs.port_cycles}
     return GemmCharge(
         serial=costs.cycles,
         unit=costs.array_cycles,
         dram=ceil(dram),
         bound=Bound.DRAM if dram > costs.array_cycles else max(limits, key=lambda kind: limits[kind]),
-        events=Events(macs=macs, register_words=words, buffer_bytes=costs.buffer_bytes, dram_bytes=costs.dram_bytes),
+        events=Events(
+            macs=macs,
+            selections=macs if shape.kept else 0,
+            register_bits=costs.op_slots * slot_bits(shape.kept, shape.group, lanes, widths),
+            buffer_bytes=costs.buffer_bytes,
+            dram_bytes=costs.dram_bytes,
+        ),
         fetches=costs.fetches,
     )
 
@@ -126,13 +169,6 @@ def charge_online(elements: int, fetches: int, fetch_cycles: int) -> Charge:
     return Charge(
         serial=cycles, unit=cycles, dram=0, bound=Bound.COMPUTE, events=Events(sore_elements=fetches * elements)
     )
-
-
-def issued(op_slots: Count, macs_per_pe: Count) -> tuple[Count, Count]:
-    """Return the multiply-accumulates of ops, those of empty slots included, and the words that these take from
-    registers and leave there, of one GEMM or of arrays of many."""
-    macs = op_slots * macs_per_pe
-    return macs, 3 * macs
 
 
 def unit_numbers(design: Design) -> UnitNumbers:

@@ -14,6 +14,7 @@ from accelsim.cost.charges import (
     charge_online,
     charge_units,
     unit_table,
+    word_bits,
 )
 from accelsim.cost.compiled.values import GemmNumbers, MappingNumbers
 from accelsim.cost.gemm import machine_numbers
@@ -115,7 +116,8 @@ def _products(plan: Plan, design: Design, layout: Layout, gemms: Sequence[GemmNu
     mapped = [_mapped(plan, layout.rows[own.row].task) for own in layout.gemms]
     keys = [(own.place, mapping) for own, (_, mapping) in zip(layout.gemms, mapped, strict=True)]
     numbers = {(place, mapping): (gemms[place], mapping.numbers) for place, mapping in dict.fromkeys(keys)}
-    charges = dict(zip(numbers, charge_gemms(list(numbers.values()), machine_numbers(design)), strict=True))
+    found = charge_gemms(list(numbers.values()), machine_numbers(design), word_bits(design))
+    charges = dict(zip(numbers, found, strict=True))
     for own, key, (gemm, mapping) in zip(layout.gemms, keys, mapped, strict=True):
         yield _MappedGemm(gemm, mapping, own.macs, numbers[key], charges[key])
 

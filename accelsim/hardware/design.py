@@ -28,7 +28,8 @@ __all__ = ["GO_WITH", "Design", "check_same", "design_names", "design_text", "di
 
 Count = Annotated[int, Field(ge=1, le=2**20)]
 Bytes = Annotated[int, Field(ge=1, le=2**40)]
-Bits = Annotated[int, Field(ge=1, le=64)]
+Bits = Annotated[int, Field(ge=1, le=32)]
+Taken = Annotated[int, Field(ge=0, le=2**30)]
 Dataflow = Literal["os", "ws", "is"]
 
 
@@ -140,12 +141,25 @@ class Schedule(FileModel):
 
 
 class Resources(FileModel):
-    """What the device offers; null on an ASIC."""
+    """What the device offers, and what its board has taken of that already; null and 0 on an ASIC."""
 
     dsp: Count | None = Field(description="DSP slices")
     lut: Annotated[int, Field(ge=1)] | None = Field(description="lookup tables")
     bram36: Count | None = Field(description="block RAMs of 36 kbit")
     uram288: Count | None = Field(description="UltraRAMs of 288 kbit")
+    shell_dsp: Taken = Field(description="DSP slices of the shell: PCIe, DMA to the host, configuration")
+    shell_lut: Taken = Field(description="lookup tables of the shell")
+    shell_bram36: Taken = Field(description="block RAMs of the shell")
+    shell_uram288: Taken = Field(description="UltraRAMs of the shell")
+    given_controllers: Taken = Field(description="memory controllers that are hard or in the shell")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in ("dsp", "lut", "bram36", "uram288"):
+            total, shell = getattr(self, name), getattr(self, f"shell_{name}")
+            if shell > (total or 0):
+                raise ValueError(f"shell_{name}: got {shell:,}; the device has {total or 0:,} ({name})")
+        return self
 
 
 class Design(SourcedModel):

@@ -15,7 +15,7 @@ from functools import cache
 from operator import attrgetter
 from pathlib import Path
 from types import NoneType
-from typing import Any, ClassVar, TypeVar, get_args
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, Field
@@ -29,6 +29,7 @@ __all__ = [
     "Override",
     "Provenance",
     "SourcedModel",
+    "at_end",
     "leaf_paths",
     "load_sourced",
     "override",
@@ -318,6 +319,13 @@ def override(value: Sourced, changes: Mapping[str, Plain], *, origin: str = "--s
             raise InputError(f"{origin} {path}={changes[path]}: a list is needed, as in '{path}=[{items}]'")
     built = validate(type(value), _replaced(value, given), origin)
     return _changed(value, built, {path: f"{origin} {path}={text_of(new)}" for path, new in changes.items()})
+
+
+def at_end(value: Sourced, end: Literal["low", "high"]) -> Sourced:
+    """Return `value` with every field at one end of its plausible range; those without one stay."""
+    limits = {origin.path: getattr(origin, end) for origin in value.provenance}
+    known = {path: limit for path, limit in limits.items() if limit is not None}
+    return validate(type(value), _replaced(value, known), f"at the {end} ends")
 
 
 def _no_such(path: str, legal: Sequence[str]) -> str:

@@ -140,7 +140,9 @@ def _case_names(results: Results) -> list[str]:
 
 
 def _interval(result: Result) -> str:
-    low, high = (energy_at(result.energy, result.basis.energy_table, end) for end in ("low", "high"))
+    low, high = (
+        energy_at(result.energy, result.basis.design, result.basis.energy_table, end) for end in ("low", "high")
+    )
     return f"{show(low, 'J')} to {show(high, 'J')}"
 
 

@@ -1,4 +1,5 @@
-"""Energy of a task, or of arrays of many: counted events times the energy table, plus static power over the time."""
+"""Energy of a task, or of arrays of many: counted events times what each costs on the design, plus static power over
+the time."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
@@ -10,7 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.base.units import PICO
+from accelsim.hardware.design import Design
+from accelsim.hardware.energy_prices import Prices, prices_of
 from accelsim.hardware.energy_table import EnergyTable
+from accelsim.hardware.sourced import at_end
 
 if TYPE_CHECKING:
     from accelsim.engines.timing import TaskTiming  # compiled kernels, which readers of results do not need
@@ -40,6 +44,7 @@ class Energy:
     """Joules by component."""
 
     mac_j: float = 0.0
+    select_j: float = 0.0
     register_j: float = 0.0
     buffer_j: float = 0.0
     sore_j: float = 0.0
@@ -63,6 +68,7 @@ class EnergyArrays(NamedTuple):
     """Joules by component, as `Energy` has them: arrays by row and design."""
 
     mac_j: Floats
+    select_j: Floats
     register_j: Floats
     buffer_j: Floats
     sore_j: Floats
@@ -87,7 +93,9 @@ class _Counts(Protocol[Read_co]):
     @property
     def macs(self) -> Read_co: ...
     @property
-    def register_words(self) -> Read_co: ...
+    def selections(self) -> Read_co: ...
+    @property
+    def register_bits(self) -> Read_co: ...
     @property
     def buffer_bytes(self) -> Read_co: ...
     @property
@@ -101,12 +109,14 @@ class _Counts(Protocol[Read_co]):
 
 
 class _Prices(Protocol[Read_co]):
-    """Entries of `EnergyTable`."""
+    """Entries of `accelsim.hardware.energy_prices.Prices`."""
 
     @property
     def pj_per_mac(self) -> Read_co: ...
     @property
-    def pj_per_register_word(self) -> Read_co: ...
+    def pj_per_selection(self) -> Read_co: ...
+    @property
+    def pj_per_register_bit(self) -> Read_co: ...
     @property
     def pj_per_buffer_byte(self) -> Read_co: ...
     @property
@@ -118,14 +128,17 @@ class _Prices(Protocol[Read_co]):
     @property
     def pj_per_dram_byte(self) -> Read_co: ...
     @property
-    def static_w(self) -> Read_co: ...
+    def idle_pj_per_cycle(self) -> Read_co: ...
+    @property
+    def base_w(self) -> Read_co: ...
 
 
 class EventArrays(NamedTuple):
     """Events, arrays by row and design (or by row alone, of one column)."""
 
     macs: Floats
-    register_words: Floats
+    selections: Floats
+    register_bits: Floats
     buffer_bytes: Floats
     sore_elements: Floats
     wuve_weights: Floats
@@ -134,66 +147,68 @@ class EventArrays(NamedTuple):
 
 
 class PriceArrays(NamedTuple):
-    """Entries of the energy tables of many designs."""
+    """Prices on many designs, as `accelsim.hardware.energy_prices.Prices` has them."""
 
     pj_per_mac: Floats
-    pj_per_register_word: Floats
+    pj_per_selection: Floats
+    pj_per_register_bit: Floats
     pj_per_buffer_byte: Floats
     pj_per_sore_element: Floats
     pj_per_wuve_weight: Floats
     pj_per_vector_element: Floats
     pj_per_dram_byte: Floats
-    static_w: Floats
+    idle_pj_per_cycle: Floats
+    base_w: Floats
 
 
-def energy_of(row: "TaskTiming", table: EnergyTable, clock_hz: float) -> Energy:
-    """Return the energy of one task: event counts times picojoules per event, static power times its latency."""
-    return _spent(Energy, row.events, row.cycles, table, clock_hz)
+def energy_of(row: "TaskTiming", prices: Prices, clock_hz: float) -> Energy:
+    """Return the energy of one task: event counts times their prices, static power times its latency."""
+    return _spent(Energy, row.events, row.cycles, prices, clock_hz)
 
 
-def energy_of_many(events: EventArrays, cycles: Floats, tables: PriceArrays, clock_hz: Floats) -> EnergyArrays:
-    """Return the energy of tasks on designs, each as `energy_of` has it; `tables` and `clock_hz` are by design."""
-    return _spent(EnergyArrays, events, cycles, tables, clock_hz)
+def energy_of_many(events: EventArrays, cycles: Floats, prices: PriceArrays, clock_hz: Floats) -> EnergyArrays:
+    """Return the energy of tasks on designs, each as `energy_of` has it; `prices` and `clock_hz` are by design."""
+    return _spent(EnergyArrays, events, cycles, prices, clock_hz)
 
 
 def _spent(
-    make: Callable[..., Made], events: _Counts[Amount], cycles: Amount, table: _Prices[Amount], clock_hz: Amount
+    make: Callable[..., Made], events: _Counts[Amount], cycles: Amount, prices: _Prices[Amount], clock_hz: Amount
 ) -> Made:
     return make(
-        mac_j=events.macs * table.pj_per_mac * PICO,
-        register_j=events.register_words * table.pj_per_register_word * PICO,
-        buffer_j=events.buffer_bytes * table.pj_per_buffer_byte * PICO,
-        sore_j=events.sore_elements * table.pj_per_sore_element * PICO,
-        wuve_j=events.wuve_weights * table.pj_per_wuve_weight * PICO,
-        vector_j=events.vector_elements * table.pj_per_vector_element * PICO,
-        dram_j=events.dram_bytes * table.pj_per_dram_byte * PICO,
-        static_j=table.static_w * cycles / clock_hz,
+        mac_j=events.macs * prices.pj_per_mac * PICO,
+        select_j=events.selections * prices.pj_per_selection * PICO,
+        register_j=events.register_bits * prices.pj_per_register_bit * PICO,
+        buffer_j=events.buffer_bytes * prices.pj_per_buffer_byte * PICO,
+        sore_j=events.sore_elements * prices.pj_per_sore_element * PICO,
+        wuve_j=events.wuve_weights * prices.pj_per_wuve_weight * PICO,
+        vector_j=events.vector_elements * prices.pj_per_vector_element * PICO,
+        dram_j=events.dram_bytes * prices.pj_per_dram_byte * PICO,
+        static_j=(prices.base_w / clock_hz + prices.idle_pj_per_cycle * PICO) * cycles,
     )
 
 
-_ENTRIES = {
+_EVENTS = {
     "mac_j": "pj_per_mac",
-    "register_j": "pj_per_register_word",
+    "select_j": "pj_per_selection",
+    "register_j": "pj_per_register_bit",
     "buffer_j": "pj_per_buffer_byte",
     "sore_j": "pj_per_sore_element",
     "wuve_j": "pj_per_wuve_weight",
     "vector_j": "pj_per_vector_element",
     "dram_j": "pj_per_dram_byte",
-    "static_j": "static_w",
 }
 
 
-def energy_at(energy: Energy, table: EnergyTable, end: Literal["low", "high"]) -> float:
-    """Return the joules with every entry of `table`, which gave `energy`, at one end of its range.
+def energy_at(energy: Energy, design: Design, table: EnergyTable, end: Literal["low", "high"]) -> float:
+    """Return the joules with every entry of `table`, which gave `energy` on `design`, at one end of its range.
 
-    Components are linear in their entry; an entry without a range, and one of zero, stays.
+    An entry without a range stays; so do the amounts of resources that the estimate has.
     """
-    ends = {origin.path: getattr(origin, end) for origin in table.provenance}
-    parts = []
-    for component, entry in _ENTRIES.items():
-        joules, value, limit = getattr(energy, component), getattr(table, entry), ends.get(entry)
-        parts.append(joules if limit is None or value == 0 else joules * limit / value)
-    return add_up(parts)
+    prices, moved = prices_of(design, table), prices_of(design, at_end(table, end))
+    pairs = {name: (getattr(prices, price), getattr(moved, price)) for name, price in _EVENTS.items()}
+    pairs["static_j"] = prices.static_w(design.clock_hz), moved.static_w(design.clock_hz)
+    joules = {name: getattr(energy, name) for name in pairs}
+    return add_up(joules[name] * (limit / value if value else 1.0) for name, (value, limit) in pairs.items())
 
 
 def total_energy(parts: list[Energy]) -> Energy:

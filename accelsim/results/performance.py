@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from accelsim.base.units import GIGA
 from accelsim.base.version import __version__
 from accelsim.hardware.design import Design, differences
+from accelsim.hardware.energy_prices import prices_of
 from accelsim.lowering.seen import SeenOperation
 from accelsim.lowering.tasks import Note, Stage
 from accelsim.results.energy import Energy, add_up, energy_of, total_energy
@@ -26,9 +27,9 @@ def make_result(
     `dense` is the step that its speedup is over, None for itself; `operations` what the trace saw of masks.
     """
     assert plan.memory is not None, "see `accelsim.simulation.plan_step`"
-    step, design, table = plan.step, basis.design, basis.energy_table
-    peak = design.peak_macs_per_cycle
-    energies = [energy_of(row, table, design.clock_hz) for row in timing.rows]
+    step, design = plan.step, basis.design
+    peak, prices = design.peak_macs_per_cycle, prices_of(design, basis.energy_table)
+    energies = [energy_of(row, prices, design.clock_hz) for row in timing.rows]
     layers = tuple(
         LayerResult(
             name=row.name,

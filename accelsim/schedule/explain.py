@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, combinations
 
 from accelsim.base.errors import InfeasibleError, InputError, did_you_mean
-from accelsim.cost.charges import Bound, charge_gemms, charge_online
+from accelsim.cost.charges import Bound, charge_gemms, charge_online, word_bits
 from accelsim.cost.compiled.values import GemmNumbers
 from accelsim.cost.gemm import machine_numbers
 from accelsim.hardware.design import Design
@@ -159,7 +159,8 @@ class _Judge:
 
     def __init__(self, plan: Plan, design: Design, optimizer: Optimizer) -> None:
         self.plan, self.design, self.tasks = plan, design, plan.step.tasks
-        self.machine, self.searcher = machine_numbers(design), Searcher(design)
+        self.machine, self.widths = machine_numbers(design), word_bits(design)
+        self.searcher = Searcher(design)
         self.costs = TaskCosts(plan.step, design, optimizer, self.searcher)
         self.edges = edges_of(plan.step, range(len(self.tasks)), design)
         self.handed = kept_edges(plan, design)
@@ -201,7 +202,7 @@ class _Judge:
 
     def _cost(self, index: int, mapping: Mapping) -> Alternative:
         numbers = self._numbers(index)
-        (charge,) = charge_gemms([(numbers, mapping.numbers)], self.machine)
+        (charge,) = charge_gemms([(numbers, mapping.numbers)], self.machine, self.widths)
         generation = charge_online(self._gemm(index).w_elements, charge.fetches, numbers.fetch_cycles).serial
         return Alternative(
             mapping=mapping,

@@ -13,7 +13,7 @@ from accelsim.lowering.step_memory import StepMemory
 from accelsim.lowering.tasks import Gemm, Generation, Step, Update
 from accelsim.sparsity.pattern import Pattern
 
-__all__ = ["DATAFLOWS", "DIMENSIONS", "IM2COL", "Mapping", "Plan", "VARIANTS", "copies_of", "readers_of", "without"]
+__all__ = ["DATAFLOWS", "DIMENSIONS", "IM2COL", "VARIANTS", "Mapping", "Plan", "copies_of", "readers_of", "without"]
 
 DATAFLOWS = ("os", "ws", "is")
 VARIANTS = ("split", "chain", "flat")

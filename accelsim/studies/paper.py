@@ -16,7 +16,6 @@ from importlib import resources
 
 from accelsim.base.progress import Progress, silent
 from accelsim.hardware.design import Design, load_design
-from accelsim.hardware.energy_table import EnergyTable, load_energy_table
 from accelsim.hardware.sourced import override
 from accelsim.results import published
 from accelsim.results.energy import energy_at
@@ -132,13 +131,12 @@ def compare_with_paper(progress: Progress = silent) -> Paper:
     `progress` hears of each workload.
     """
     design, base = load_design(DESIGN), Setting(label="as shipped")
-    table = load_energy_table(design.energy)
     cases = [(engine, name) for engine in ENGINES_COMPARED for name in WORKLOADS]
     found = []
     for done, (engine, name) in enumerate(cases):
         progress(done, len(cases), f"{name}, {engine}")
         (result,) = run_setting(design, replace(base, workloads=(name,)), engine)
-        found.append(_workload(name, result, table))
+        found.append(_workload(name, result))
     progress(len(cases), len(cases), "")
     workloads = tuple(found)
     earlier = tuple(accelerators())
@@ -178,8 +176,8 @@ def run_setting(design: Design, setting: Setting, engine: str) -> list[Result]:
     ]
 
 
-def _workload(name: str, result: Result, table: EnergyTable) -> Workload:
-    step = result.step
+def _workload(name: str, result: Result) -> Workload:
+    step, basis = result.step, result.basis
     return Workload(
         workload=name,
         engine=result.engine,
@@ -188,8 +186,12 @@ def _workload(name: str, result: Result, table: EnergyTable) -> Workload:
         speedup=step.speedup,
         effective_gops=step.effective_gops,
         gops_per_w=step.gops_per_w,
-        gops_per_w_low=step.gops_per_w * step.energy_j / energy_at(result.energy, table, "high"),
-        gops_per_w_high=step.gops_per_w * step.energy_j / energy_at(result.energy, table, "low"),
+        gops_per_w_low=step.gops_per_w
+        * step.energy_j
+        / energy_at(result.energy, basis.design, basis.energy_table, "high"),
+        gops_per_w_high=step.gops_per_w
+        * step.energy_j
+        / energy_at(result.energy, basis.design, basis.energy_table, "low"),
     )
 
 

@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 
 from accelsim.base.errors import AccelsimError, InfeasibleError
 from accelsim.base.files import Scalar
-from accelsim.cost.charges import charge_units, issued, unit_table
+from accelsim.cost.charges import charge_units, slot_bits, unit_table, word_bits
 from accelsim.cost.compiled import bandwidth_search
 from accelsim.cost.compiled.values import mapping_table
 from accelsim.cost.gemm import machine_numbers
 from accelsim.engines.timing import check_laws
 from accelsim.hardware.design import Design, load_design
-from accelsim.hardware.energy_table import EnergyTable, load_energy_table
+from accelsim.hardware.energy_prices import Prices, prices_of
+from accelsim.hardware.energy_table import load_energy_table
 from accelsim.hardware.sourced import override
 from accelsim.lowering.builder import lower_case
 from accelsim.lowering.case import Case
@@ -38,6 +39,7 @@ from accelsim.schedule.forms import bordered
 from accelsim.schedule.mapping import array_mappings, why_nothing_fits
 from accelsim.schedule.offline import greedy_outline
 from accelsim.sweep.families import (
+    BESIDE_PRICES,
     BESIDE_SEARCH,
     BESIDE_STEP,
     Family,
@@ -127,6 +129,8 @@ class BatchEvaluator:
             return None
         table = self._once(("energy", design.energy), lambda: load_energy_table(design.energy))
 
+        own = values_besides(design, BESIDE_PRICES)
+        prices = self._once(("prices", design.energy, own), lambda: prices_of(design, table))
         values = design.name, values_besides(design, BESIDE_STEP)
 
         def lowered(own: Case) -> Step:
@@ -156,7 +160,7 @@ class BatchEvaluator:
             check(case.dense)
         except InfeasibleError as error:
             dense_error = error
-        return found, _Member(design, table, dense_error)
+        return found, _Member(design, prices, dense_error)
 
     def _once(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """Return what `make` returned, or raise what it raised, the first time."""
@@ -188,7 +192,7 @@ class _Member:
     """A point of a family; `dense_error`: why the dense step does not fit the DRAM, if it does not."""
 
     design: Design
-    table: EnergyTable
+    prices: Prices
     dense_error: InfeasibleError | None
 
 
@@ -247,11 +251,10 @@ def _infeasible(family: Family, found: _Found, p: int, member: _Member) -> Infea
 def _rows(family: Family, members: Sequence[_Member], found: _Found) -> list[Row | None]:
     """Return the rows of members for which every GEMM has a mapping; None where counts may not fit 64 bits."""
     designs, layout = [member.design for member in members], family.step.layout
-    units, macs_per_pe = unit_table(designs), np.array([design.array.macs_per_pe for design in designs], np.int64)
-    cycles, events = _costs(family, family.step, units, macs_per_pe, found)
-    dense = cycles if family.dense is family.step else _costs(family, family.dense, units, macs_per_pe, found)[0]
-    entries = [[getattr(member.table, name) for member in members] for name in PriceArrays._fields]
-    prices = PriceArrays._make(np.array(entries, np.float64))
+    units, lanes = unit_table(designs), _Lanes.of(family, designs)
+    cycles, events = _costs(family, family.step, units, lanes, found)
+    dense = cycles if family.dense is family.step else _costs(family, family.dense, units, lanes, found)[0]
+    prices = PriceArrays._make(np.array([member.prices for member in members], np.float64).T)
     clocks_hz = np.array([design.clock_hz for design in designs], np.float64)
     joules = energy_of_many(events, cycles.astype(np.float64), prices, clocks_hz)
     spent = joules.total_j
@@ -264,7 +267,7 @@ def _rows(family: Family, members: Sequence[_Member], found: _Found) -> list[Row
     totals = zip(cycles.sum(axis=0).tolist(), dense.sum(axis=0).tolist(), _down(events.dram_bytes), strict=True)
     executed = sum(own.macs for own in layout.gemms)
     in_update = sum(own.macs for own in layout.gemms if layout.rows[own.row].stage is Stage.UPDATE)
-    small = _counts_fit(family, macs_per_pe, found, cycles, dense)
+    small = _counts_fit(family, lanes.macs_per_pe, found, cycles, dense)
     if small.all():
         _check(family.step, designs, found, cycles, events)
     result: list[Row | None] = []
@@ -289,16 +292,38 @@ def _down(values: Floats) -> list[float]:
     return totals
 
 
-def _costs(
-    family: Family, step: StepArrays, units: Records, macs_per_pe: Ints, found: _Found
-) -> tuple[Ints, EventArrays]:
-    """Return the cycles of a step by row and design, and its events; `units` and `macs_per_pe` are by design."""
+@dataclass(frozen=True, slots=True)
+class _Lanes:
+    """What an op of a PE takes: multiply-accumulates by design, bits of registers by GEMM and design."""
+
+    macs_per_pe: Ints
+    slot_bits: Floats
+
+    @classmethod
+    def of(cls, family: Family, designs: Sequence[Design]) -> "_Lanes":
+        """Return those of the GEMMs of a family, whose designs have the same widths."""
+        widths = word_bits(designs[0])
+        lanes = np.array([design.array.macs_per_pe for design in designs], np.int64)
+        kept, group = family.numbers["kept"], family.numbers["group"]
+        bits = np.zeros((len(kept), len(lanes)))
+        for n, m in dict.fromkeys(zip(kept.tolist(), group.tolist(), strict=True)):
+            alike = np.nonzero((kept == n) & (group == m))[0]
+            for count in np.unique(lanes).tolist():
+                bits[np.ix_(alike, lanes == count)] = slot_bits(n, m, count, widths)
+        return cls(lanes, bits)
+
+
+def _costs(family: Family, step: StepArrays, units: Records, lanes: _Lanes, found: _Found) -> tuple[Ints, EventArrays]:
+    """Return the cycles of a step by row and design, and its events; `units` and `lanes` are by design."""
     charges = charge_units(step.layout.units, len(step.layout.rows), units)
     cycles, moved = charges.serial, charges.dram_bytes
-    macs, words, buffered = (np.zeros(cycles.shape) for _ in range(3))
-    rows, costs = step.gemms["row"], found.costs[step.gemms["place"]]
+    macs, selections, bits, buffered = (np.zeros(cycles.shape) for _ in range(4))
+    rows, places = step.gemms["row"], step.gemms["place"]
+    costs = found.costs[places]
     cycles[rows], moved[rows], buffered[rows] = costs["cycles"], costs["dram_bytes"], costs["buffer_bytes"]
-    macs[rows], words[rows] = issued(costs["op_slots"], macs_per_pe)
+    macs[rows] = costs["op_slots"] * lanes.macs_per_pe
+    selections[rows] = macs[rows] * (family.numbers["kept"][places] > 0)[:, None]
+    bits[rows] = costs["op_slots"] * lanes.slot_bits[places]
     sore = np.repeat(step.sore_elements[:, None].astype(np.float64), len(units), axis=1)
     rows, places = step.online["row"], step.online["place"]
     fetches = found.costs["fetches"][places]
@@ -306,7 +331,8 @@ def _costs(
     sore[rows] = fetches * step.sore_elements[rows, None]
     return cycles, EventArrays(
         macs=macs,
-        register_words=words,
+        selections=selections,
+        register_bits=bits,
         buffer_bytes=buffered,
         sore_elements=sore,
         wuve_weights=step.wuve_weights[:, None].astype(np.float64),
@@ -336,8 +362,8 @@ def _check(step: StepArrays, designs: Sequence[Design], found: _Found, cycles: I
 
 def _counts_fit(family: Family, macs_per_pe: Ints, found: _Found, cycles: Ints, dense: Ints) -> NDArray[np.bool_]:
     """Say for each design whether no count of its tasks can exceed 64 bits; the largest are checked as floats."""
-    words = 3.0 * found.costs["op_slots"] * macs_per_pe
-    fits: NDArray[np.bool_] = np.all(words < _LARGEST_COUNT, axis=0)
+    macs = 1.0 * found.costs["op_slots"] * macs_per_pe
+    fits: NDArray[np.bool_] = np.all(macs < _LARGEST_COUNT, axis=0)
     for total in (cycles, dense):
         fits &= total.sum(axis=0, dtype=np.float64) < _LARGEST_COUNT
     rows, places = family.step.online["row"], family.step.online["place"]

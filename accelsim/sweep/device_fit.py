@@ -5,9 +5,9 @@ from accelsim.base.files import Scalar
 from accelsim.hardware.design import Design, load_design
 from accelsim.hardware.resources import (
     RESOURCES,
-    SECTIONS,
     ResourceUse,
     Shortfall,
+    changes_resources,
     estimate_resources,
     has_device,
     shortfalls_of,
@@ -52,7 +52,7 @@ class Fits:
 
     def of(self, point: Point) -> Fit | None:
         """Return the estimate; None for a design that has no FPGA, and for one that is none."""
-        key = tuple(change for change in point.changes if change[0].partition(".")[0] in SECTIONS)
+        key = tuple(change for change in point.changes if changes_resources(change[0]))
         if key not in self._known:
             try:
                 design = override(self._design, dict(point.changes))

@@ -11,12 +11,23 @@ from numpy.typing import NDArray
 from accelsim.cost.compiled.values import GemmNumbers, gemm_table, records, whole
 from accelsim.engines.layout import GemmRow, Layout, OnlineRow, lay_out
 from accelsim.hardware.design import Design
+from accelsim.hardware.resources import changes_resources
 from accelsim.hardware.sourced import leaf_paths
 from accelsim.lowering.optimizers import Optimizer
 from accelsim.lowering.tasks import Gemm, Step
 from accelsim.schedule.offline import greedy_outline
 
-__all__ = ["BESIDE_SEARCH", "BESIDE_STEP", "Family", "Floats", "Ints", "Records", "StepArrays", "values_besides"]
+__all__ = [
+    "BESIDE_PRICES",
+    "BESIDE_SEARCH",
+    "BESIDE_STEP",
+    "Family",
+    "Floats",
+    "Ints",
+    "Records",
+    "StepArrays",
+    "values_besides",
+]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -24,8 +35,10 @@ Records = NDArray[np.void]
 
 BESIDE_SEARCH = frozenset({
     "clock_hz", "buffers.resident_bytes", "dram.channels", "dram.bandwidth_gb_per_s", "dram.efficiency",
-    "dram.capacity_gb", "dram.dma_channels", "wuve.lanes", "vector.lanes", "resources.dsp", "resources.lut",
-    "resources.bram36", "resources.uram288", "schedule.overlap", "schedule.scheduler", "energy",
+    "dram.capacity_gb",
+    "dram.dma_channels", "wuve.lanes", "vector.lanes", "resources.dsp", "resources.lut", "resources.bram36",
+    "resources.uram288", "resources.shell_dsp", "resources.shell_lut", "resources.shell_bram36",
+    "resources.shell_uram288", "resources.given_controllers", "schedule.overlap", "schedule.scheduler", "energy",
 })  # fmt: skip
 """Values of a design that the mapping search does not see but as the bytes that DRAM moves per cycle."""
 
@@ -37,6 +50,9 @@ BESIDE_STEP = BESIDE_SEARCH | {
 }  # fmt: skip
 """Values of a design in which the points of a family may differ: no task of a step depends on them. What is not listed,
 as a value that designs get later, parts families."""
+
+BESIDE_PRICES = frozenset(path for path in leaf_paths(Design) if not changes_resources(path))
+"""Values of a design that what an event costs on it does not depend on, but by its energy table."""
 
 GEMM_ROWS = records(whole(GemmRow._fields))
 ONLINE_ROWS = records(whole(OnlineRow._fields))
