@@ -446,8 +446,8 @@ FAULTS = (
         "worst=rows[int(errors.argmax())]", "worst=rows[int(errors.argmin())]",
     ),
     Fault(
-        "results", ENERGY, "_spent", "register words are paid for as multiply-accumulates",
-        "register_j=events.register_words * table.pj_per_register_word", "register_j=events.register_words * table.pj_per_mac",
+        "results", ENERGY, "_spent", "register bits are paid for as multiply-accumulates",
+        "register_j=events.register_bits * prices.pj_per_register_bit", "register_j=events.register_bits * prices.pj_per_mac",
     ),
     Fault(
         "results", PERFORMANCE, "step_result", "throughput counts what was executed, not what the dense step would",

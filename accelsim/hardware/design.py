@@ -157,8 +157,8 @@ class Resources(FileModel):
     def _check(self) -> Self:
         for name in ("dsp", "lut", "bram36", "uram288"):
             total, shell = getattr(self, name), getattr(self, f"shell_{name}")
-            if shell > (total or 0):
-                raise ValueError(f"shell_{name}: got {shell:,}; the device has {total or 0:,} ({name})")
+            if total is not None and shell > total:
+                raise ValueError(f"shell_{name}: got {shell}; the device has {total} ({name})")
         return self
 
 

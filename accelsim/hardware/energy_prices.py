@@ -18,8 +18,8 @@ from accelsim.base.units import MEBI, PICO
 from accelsim.hardware.design import Design
 from accelsim.hardware.energy_table import EnergyTable, Fabric, OperatorEnergies
 from accelsim.hardware.resources import (
+    Arithmetic,
     FpgaCosts,
-    Operators,
     ResourceUse,
     UnitUse,
     estimate_resources,
@@ -109,7 +109,7 @@ def _on_asic(design: Design, energies: OperatorEnergies, costs: FpgaCosts) -> _U
     multiply = {8: energies.pj_per_multiply_8, 16: energies.pj_per_multiply_16, 32: energies.pj_per_multiply_32}
     add = {8: energies.pj_per_add_8, 16: energies.pj_per_add_16, 32: energies.pj_per_add_32}
 
-    def working(unit: Operators) -> float:
+    def working(unit: Arithmetic) -> float:
         products = unit.multipliers * _given(multiply[operator_width(unit.multiplier_bits)])
         return products + unit.adders * _given(add[operator_width(unit.adder_bits)])
 

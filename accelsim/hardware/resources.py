@@ -13,7 +13,7 @@ Routing comes on top, so a design that does not fit by it does not fit. Unit cos
   of k tiles.
 - A SORE lane sorts a group as it arrives: as many comparators and registers as the most that a pattern keeps.
 - WUVE lanes work at master precision, vector lanes multiply at operand and add at accumulator precision.
-- Operators are built for 8, 16 and 32 bits; other widths take the next wider one.
+- Arithmetic are built for 8, 16 and 32 bits; other widths take the next wider one.
 - Multipliers are built of DSPs. Adders take the DSPs that are left, the ones first that save most logic by it; the rest
   is built of LUTs alone.
 - A buffer is as wide as its ports read in a cycle, cut into columns as wide as a memory block. Columns go to UltraRAM
@@ -37,9 +37,9 @@ from accelsim.hardware.sourced import SourcedModel, load_sourced
 
 __all__ = [
     "RESOURCES",
+    "Arithmetic",
     "FpgaCosts",
     "Lane",
-    "Operators",
     "ResourceUse",
     "Shortfall",
     "UnitUse",
@@ -93,7 +93,7 @@ class MemoryBlocks(FileModel):
 
 
 class Lane(FileModel):
-    """Operators of one lane of WUVE and of the vector unit."""
+    """Arithmetic of one lane of WUVE and of the vector unit."""
 
     wuve_multipliers: Amount
     wuve_adders: Amount
@@ -272,8 +272,8 @@ def estimate_resources(design: Design, costs: FpgaCosts | None = None) -> Resour
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Operators:
-    """Operators of a unit: how many multipliers and adders, and how many bits their operands have."""
+class Arithmetic:
+    """Arithmetic of a unit: how many multipliers and adders, and how many bits their operands have."""
 
     unit: str
     multipliers: int = 0
@@ -282,29 +282,29 @@ class Operators:
     adder_bits: int
 
 
-def operators_of(design: Design, lane: Lane) -> tuple[Operators, ...]:
+def operators_of(design: Design, lane: Lane) -> tuple[Arithmetic, ...]:
     """Return the operators of each unit of `design` that has any."""
     array, precision = design.array, design.precision
     pes = array.rows * array.cols
     narrow, wide, master = precision.operand_bits, precision.accumulator_bits, precision.master_bits
     return (
-        Operators(
+        Arithmetic(
             unit="PE products",
             multipliers=pes * array.macs_per_pe,
             multiplier_bits=narrow,
             adders=pes * (array.macs_per_pe - 1),
             adder_bits=narrow,
         ),
-        Operators(unit="PE sums", multiplier_bits=wide, adders=pes, adder_bits=wide),
-        Operators(unit="edge sums", multiplier_bits=wide, adders=array.cols, adder_bits=wide),
-        Operators(
+        Arithmetic(unit="PE sums", multiplier_bits=wide, adders=pes, adder_bits=wide),
+        Arithmetic(unit="edge sums", multiplier_bits=wide, adders=array.cols, adder_bits=wide),
+        Arithmetic(
             unit="WUVE",
             multipliers=design.wuve.lanes * lane.wuve_multipliers,
             multiplier_bits=master,
             adders=design.wuve.lanes * lane.wuve_adders,
             adder_bits=master,
         ),
-        Operators(
+        Arithmetic(
             unit="vector unit",
             multipliers=design.vector.lanes * lane.vector_multipliers,
             multiplier_bits=narrow,
@@ -314,13 +314,13 @@ def operators_of(design: Design, lane: Lane) -> tuple[Operators, ...]:
     )
 
 
-def _place_adders(units: Sequence[Operators], costs: FpgaCosts, available: int | None) -> list[UnitUse]:
+def _place_adders(units: Sequence[Arithmetic], costs: FpgaCosts, available: int | None) -> list[UnitUse]:
     """Give adders the DSPs that multipliers leave, the ones first that save most LUTs per DSP."""
     kinds = {unit.unit: (costs.multiplier(unit.multiplier_bits), costs.adder(unit.adder_bits)) for unit in units}
     multiplying = sum(unit.multipliers * kinds[unit.unit][0].dsp for unit in units)
     left = None if available is None else max(0, available - multiplying)
 
-    def saving(unit: Operators) -> float:
+    def saving(unit: Arithmetic) -> float:
         adder = kinds[unit.unit][1]
         return (adder.lut_without_dsp - adder.lut) / adder.dsp
 
@@ -375,7 +375,8 @@ def _logic(design: Design, costs: FpgaCosts, widest: Widest) -> list[UnitUse]:
 
     mux = ceil(widest.group / logic.mux_inputs_per_lut) * precision.operand_bits if widest.group > 1 else 0
     sums = ceil(array.accumulators_per_pe * banks / logic.register_file_depth) * precision.accumulator_bits
-    convert = logic.convert_lut if precision.accumulator_bits > precision.operand_bits else 0
+    widens = operator_width(precision.accumulator_bits) > operator_width(precision.operand_bits)
+    convert = logic.convert_lut if widens else 0
     held = ceil(_held_words(array, widest) * banks / logic.register_file_depth)
     held_bits = precision.operand_bits + (widest.index_bits if "ws" in array.dataflows else 0)
     # an entry of the sorter is compared with what arrives and takes it, its predecessor's value, or keeps its own

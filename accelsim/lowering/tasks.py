@@ -8,7 +8,23 @@ from typing import Literal, NamedTuple
 from accelsim.sparsity.methods import Operand
 from accelsim.sparsity.pattern import Pattern
 
-__all__ = ["Gemm", "Generation", "Im2col", "Note", "Overrides", "Scattered", "Spatial", "Stage", "Step", "StepTensor", "StepWeight", "Task", "TensorKind", "Update", "VectorWork"]
+__all__ = [
+    "Gemm",
+    "Generation",
+    "Im2col",
+    "Note",
+    "Overrides",
+    "Scattered",
+    "Spatial",
+    "Stage",
+    "Step",
+    "StepTensor",
+    "StepWeight",
+    "Task",
+    "TensorKind",
+    "Update",
+    "VectorWork",
+]
 
 
 class Stage(StrEnum):

@@ -186,7 +186,7 @@ _CHOSEN: tuple[_Chosen, ...] = (
         "one, two and three of the four channels",
     ),
     ("precision.accumulator_bits", ("precision.accumulator_bits",), {"16": ("16",)}, "sums as wide as operands"),
-    ("wuve.lanes", ("wuve.lanes",), {"4": ("4",), "64": ("64",)}, "a quarter; four times"),
+    ("wuve.lanes", ("wuve.lanes",), {"5": ("5",), "80": ("80",)}, "a quarter; four times"),
     ("vector.lanes", ("vector.lanes",), {"48": ("48",), "768": ("768",)}, "a quarter; four times"),
     (
         "vector.fuse_activations",

@@ -16,12 +16,12 @@ from accelsim.cost.charges import (
     charge_gemms,
     charge_units,
     copy_numbers,
-    issued,
     unit_numbers,
     update_cycles,
     update_numbers,
     vector_cycles,
     vector_numbers,
+    word_bits,
 )
 from accelsim.cost.compiled.unit_pace import (
     COPIES,
@@ -112,7 +112,7 @@ def test_rows_of_all_units_on_all_designs(
 
 def test_numbers_of_the_units_of_a_design(sat: acs.Design) -> None:
     assert unit_numbers(sat) == UnitNumbers(
-        wuve_lanes=32, sore_lanes=32, vector_lanes=256, master_bits=32, operand_bits=16,
+        wuve_lanes=20, sore_lanes=32, vector_lanes=192, master_bits=32, operand_bits=16,
         bytes_per_cycle=sat.dram_bytes_per_cycle,
     )  # fmt: skip
 
@@ -131,12 +131,6 @@ def test_numbers_of_an_update_of_a_copy_and_of_vector_work(sat: acs.Design) -> N
     assert vector_numbers(work, resident=200) == VectorNumbers(elements=350, moved=150)
 
 
-def test_counts_of_one_gemm_may_be_larger_than_64_bits() -> None:
-    assert issued(2**62, 4) == (2**64, 3 * 2**64)
-    macs, words = issued(np.array([[5, 7]]), np.array([2, 4]))
-    assert (macs.tolist(), words.tolist()) == ([[10, 28]], [[30, 84]])
-
-
 @pytest.mark.parametrize("pattern", [None, acs.Pattern(2, 8)])
 def test_bytes_at_the_edge_of_the_array_pass_the_buffers_beside_those_of_dram(
     sat: acs.Design, pattern: acs.Pattern | None
@@ -146,9 +140,9 @@ def test_bytes_at_the_edge_of_the_array_pass_the_buffers_beside_those_of_dram(
                 w_elements=144 * 32, w_operand=Operand.WEIGHT, macs=3 * 64 * 32 * 144, pattern=pattern)  # fmt: skip
     mapping = MappingNumbers(ArrayMapping(OS, SPLIT, 1, 1, 1), Mnk(64, 32, 144), LoopOrder(0, 1, 2))
     numbers = gemm_numbers(task, sat, online=False)
-    charge, again = charge_gemms([(numbers, mapping), (numbers, mapping)], machine_numbers(sat))
+    charge, again = charge_gemms([(numbers, mapping), (numbers, mapping)], machine_numbers(sat), word_bits(sat))
     assert charge == again
-    assert [charge] == charge_gemms([(numbers, mapping)], machine_numbers(sat))
+    assert [charge] == charge_gemms([(numbers, mapping)], machine_numbers(sat), word_bits(sat))
     array = sat.array
     on_array = gemm_on_array(
         64, 32, 144, rows=array.rows, cols=array.cols, macs_per_pe=array.macs_per_pe,
@@ -161,5 +155,8 @@ def test_bytes_at_the_edge_of_the_array_pass_the_buffers_beside_those_of_dram(
     edge = on_array.x_words * 2 + on_array.w_words * w_bytes + on_array.y_words * 4
     assert charge.events.buffer_bytes == moved + 3 * edge
     assert charge.events.macs == 3 * on_array.op_slots * sat.array.macs_per_pe
-    assert charge.events.register_words == 3 * charge.events.macs
+    assert charge.events.selections == (0 if pattern is None else charge.events.macs)
+    # an op of two lanes: activations, weights (with 3 index bits), a sum of two products, the partial sum
+    slot = 2 * 16 + 2 * 16 + 16 + 32 if pattern is None else 8 * 16 + 2 * (16 + 3) + 16 + 32
+    assert charge.events.register_bits == 3 * on_array.op_slots * slot
     assert charge.bound is Bound.COMPUTE

@@ -15,6 +15,7 @@ from accelsim.platforms.contenders import (
     relative_to,
 )
 from accelsim.platforms.estimate import estimate
+from accelsim.results.energy import energy_at
 from accelsim.studies.reports.platforms import COMPARED
 
 RESNET = acs.load_trace("resnet18_tinyimagenet")
@@ -33,26 +34,11 @@ def estimated() -> Contender:
 
 
 def test_energy_of_sat_at_the_ends_of_its_table(sat: acs.Design, simulated: Contender) -> None:
-    """The energy with a table that holds the low, and the high, end of every entry."""
+    """The energy with the low, and the high, end of every entry of its table."""
     table = load_energy_table(sat.energy)
     result = acs.simulate(RESNET, sat, method="bdwp", pattern="2:8", batch=64)
-    pairs = {
-        "mac_j": "pj_per_mac",
-        "register_j": "pj_per_register_word",
-        "buffer_j": "pj_per_buffer_byte",
-        "sore_j": "pj_per_sore_element",
-        "wuve_j": "pj_per_wuve_weight",
-        "vector_j": "pj_per_vector_element",
-        "dram_j": "pj_per_dram_byte",
-        "static_j": "static_w",
-    }
-    ranges = {origin.path: origin for origin in table.provenance}
     for end, found in (("low", simulated.energy_low_j), ("high", simulated.energy_high_j)):
-        expected = 0.0
-        for component, entry in pairs.items():
-            limit = getattr(ranges[entry], end)
-            expected += getattr(result.energy, component) * (1 if limit is None else limit / getattr(table, entry))
-        assert found == pytest.approx(expected)
+        assert found == pytest.approx(energy_at(result.energy, sat, table, end))
     assert simulated.energy_low_j < simulated.energy_j < simulated.energy_high_j
 
 
@@ -64,7 +50,7 @@ def test_a_simulated_step(simulated: Contender) -> None:
         "2:8",
     )
     assert (simulated.error, simulated.basis) == (None, "simulated; assumptions in the design")
-    assert simulated.recalled == ("pj_per_mac", "pj_per_buffer_byte", "static_w")
+    assert simulated.recalled == ("fabric.pj_per_dsp", "pj_per_buffer_byte", "base_w")
     assert simulated.gops_per_w == pytest.approx(simulated.effective_gops * simulated.latency_s / simulated.energy_j)
 
 

@@ -50,7 +50,7 @@ def test_a_result_says_on_what_it_rests(data: dict[str, Any], slow: acs.Design) 
     }  # fmt: skip
     assert design["values"]["schedule.dataflow"] == {"value": "auto"}
     assert data["energy_table"]["name"] == slow.energy
-    assert data["energy_table"]["values"]["pj_per_mac"]["source"]
+    assert data["energy_table"]["values"]["fabric.pj_per_dsp"]["source"]
     assert data["options"] == {
         "method": "bdwp", "pattern": "2:4", "batch": 8, "accumulate": 1, "engine": "closed", "mode": "train", "optimizer": "sgd", "dense": [],
         "sparse": [], "link_gb_per_s": None,
@@ -88,7 +88,7 @@ FOLLOWS = "from the layers, the energy and the design follows"
         (lambda d: d["options"].update(dense=["fc"]), CHANGED),
         (lambda d: d["design"]["values"]["array.rows"].update(value=64), CHANGED),
         (lambda d: d["design"]["overrides"].clear(), CHANGED),
-        (lambda d: d["energy_table"]["values"]["pj_per_mac"].update(value=0.5), CHANGED),
+        (lambda d: d["energy_table"]["values"]["fabric.pj_per_dsp"].update(value=0.5), CHANGED),
         (lambda d: d["design"]["values"].pop("array.rows"), "design.values.array.rows: missing"),
         (lambda d: d["design"]["values"].update({"array.row": {"value": 1}}),
          "design.values.array.row: no such field; did you mean 'array.rows'?"),

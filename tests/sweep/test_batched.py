@@ -53,10 +53,15 @@ CHANGES = {
     "wuve.lanes": ("1", "32", "1000"),
     "vector.lanes": ("1", "64", "4096"),
     "vector.fuse_activations": ("true", "false"),
-    "resources.dsp": ("null", "100"),
-    "resources.lut": ("null", "100"),
-    "resources.bram36": ("null", "100"),
-    "resources.uram288": ("null", "100"),
+    "resources.dsp": ("null", "1000"),
+    "resources.lut": ("null", "300000"),
+    "resources.bram36": ("null", "400"),
+    "resources.uram288": ("null", "200"),
+    "resources.shell_dsp": ("0", "100"),
+    "resources.shell_lut": ("0", "100"),
+    "resources.shell_bram36": ("0", "100"),
+    "resources.shell_uram288": ("0", "50"),
+    "resources.given_controllers": ("0", "4"),
     "schedule.dataflow": ("auto", "os", "ws", "is"),
     "schedule.interleave": ("true", "false"),
     "schedule.pregenerate": ("true", "false"),
@@ -218,7 +223,7 @@ def test_what_is_remembered_is_bounded_and_forgetting_changes_nothing(monkeypatc
     monkeypatch.setattr(batched, "_MOST_KNOWN", 6)
     evaluator = BatchEvaluator()
     assert evaluator.evaluate(many) == whole
-    assert len(evaluator._known) <= 6 + 3 * 5 + 5  # of a slice: three families, two steps and their memory each; files
+    assert len(evaluator._known) <= 6 + 3 * 5 + 5  # of a slice: families, steps, their memory and prices; files
     assert len({row["generate_cycles"] for row in whole}) > 1
 
 
