@@ -1,6 +1,6 @@
 """``accelsim check``: are these files usable?"""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from accelsim.base.errors import AccelsimError, InputError
 from accelsim.workload.names import counted
 
 if TYPE_CHECKING:
+    from accelsim.hardware.design import Design
     from accelsim.hardware.sourced import Provenance
 
 __all__ = ["check_command"]
@@ -21,7 +22,8 @@ def check_command(files: tuple[str, ...]) -> int:
     """Check traces, plans, results and training runs (.json, .json.gz), design, energy, platform, behaviour and FPGA
     cost files and sweeps (.yaml); report every error of each.
 
-    Of a design on an FPGA the resources are estimated and held against its device's; too few are a warning.
+    Of a design on an FPGA the resources are estimated, unit by unit, and held against what its device has beside its
+    shell; too few are a warning.
 
     Masks that a trace refers to are checked too: their shapes, densities and N:M patterns. What a training run sums up
     has to follow from its steps. Of a plan the form is checked; accelsim schedule TRACE --plan FILE holds it against a
@@ -54,18 +56,42 @@ def _describe(path: Path) -> str:
 
 def _describe_design(path: Path) -> str:
     from accelsim.hardware.design import load_design
+    from accelsim.hardware.energy_prices import prices_of
     from accelsim.hardware.energy_table import load_energy_table
-    from accelsim.hardware.resources import check_fits, estimate_resources
+    from accelsim.hardware.resources import check_fits
 
     design = load_design(path)
-    load_energy_table(design.energy)
+    prices = prices_of(design, load_energy_table(design.energy))
     for shortfall in check_fits(design):
         click.echo(f"warning: {path}: {shortfall} (estimate)", err=True)
-    device = design.resources.model_dump(exclude_none=True)
-    use = estimate_resources(design)
-    share = ", ".join(f"{getattr(use, name):,} of {available:,} {name.upper()}" for name, available in device.items())
-    takes = f"; takes about {share}" if share else ""
-    return f"design {design.name}, {_origins(design.provenance)}{takes}"
+    power = f"{prices.static_w(design.clock_hz):.3g} W whatever it does, {prices.pj_per_mac:.3g} pJ per MAC"
+    return f"design {design.name}, {_origins(design.provenance)}; takes {power}{_resources(design)}"
+
+
+def _resources(design: "Design") -> str:
+    """What a design takes of its device, in all and unit by unit; nothing where it has none."""
+    from accelsim.hardware.resources import RESOURCES, estimate_resources, has_device, usable
+
+    if not has_device(design):
+        return ""
+    use, region = estimate_resources(design), {name: usable(design, name) for name in RESOURCES}
+    share = [
+        f"{getattr(use, name):,} of {available:,} {name.upper()}"
+        for name, available in region.items()
+        if available is not None
+    ]
+    shell = _amounts({name: getattr(design.resources, f"shell_{name}") for name in RESOURCES})
+    beside = f", beside a shell of {shell}" if shell else ""
+    units = [
+        f"\n  {unit.unit}: {amounts}"
+        for unit in use.units
+        if (amounts := _amounts({name: getattr(unit, name) for name in RESOURCES}))
+    ]
+    return f"; about {', '.join(share)}{beside}{''.join(units)}"
+
+
+def _amounts(amounts: Mapping[str, int]) -> str:
+    return ", ".join(f"{amount:,} {name.upper()}" for name, amount in amounts.items() if amount)
 
 
 def _describe_machine(path: Path) -> str:

@@ -28,6 +28,10 @@ UNVARIED = {
     "array.patterns": "2:8 alone is compared",
     "array.metadata_bits_per_value": "follows from the pattern",
     "dram.channels": "enters by the bandwidth alone",
+    **{
+        f"resources.shell_{name}": "decides what fits beside it, not how fast that is"
+        for name in ("dsp", "lut", "bram36", "uram288")
+    },
 }
 """Values of the design that rest on an assumption or derivation and are not varied, with the reason."""
 

@@ -105,7 +105,7 @@ def test_lists_schemas_and_checks(run, tmp_path: Path) -> None:
     energy = packaged_path("hw_configs") / "energy" / "fpga_vu9p.yaml"
     code, out, err = run("check", str(good), str(bad), str(energy))
     assert code == 2
-    assert out.startswith(f"ok: {good}: design sat_vcu1525, 33 values: ")
+    assert out.startswith(f"ok: {good}: design sat_vcu1525, 38 values: ")
     assert f"ok: {energy}: energy table fpga_vu9p" in out
     assert f"error: {bad}: operations: missing\n" in err
 
@@ -117,7 +117,7 @@ def test_shipped_files_pass_the_check(run) -> None:
     files = [path for folder, names in folders.items() for path in packaged_path(folder).glob(names)]
     code, out, err = run("check", *map(str, files))
     assert (code, err) == (0, "")
-    assert len(out.splitlines()) == len(files)
+    assert len([line for line in out.splitlines() if line.startswith("ok: ")]) == len(files)
 
 
 @pytest.mark.parametrize(

@@ -32,19 +32,35 @@ def test_check_of_platforms(run, tmp_path: Path) -> None:
 def test_check_says_what_a_design_takes_and_what_it_lacks(run, tmp_path: Path) -> None:
     large = tmp_path / "large.yaml"
     text = (packaged_path("hw_configs") / "sat_edge_zcu104.yaml").read_text()
-    # 1024 + 48 + 64 multipliers of 2, 3 and 2 DSPs; all 512 + 624 adders are logic; 39 of the 57 columns of the resident
-    # tensors are in UltraRAM, 18 in 4 block RAMs each, with 9 x 13 of W and 8 x 16 of Y
+    # 1024 + 24 + 48 multipliers of 2, 3 and 2 DSPs; all 512 + 512 + 16 + 24 + 48 adders are logic; 39 of the 57 columns
+    # of the resident tensors are in UltraRAM, 18 in 4 block RAMs each, with 9 x 13 of W and 8 x 16 of Y
     large.write_text(text.replace("rows: {value: 16,", "rows: {value: 32,", 1))
     code, out, err = run("check", str(large))
     assert code == 0
     assert out == (
-        f"ok: {large}: design sat_edge_zcu104, 33 values: 21 assumption, 7 quoted, 3 derived, 2 recalled; takes about"
-        " 2,320 of 1,728 DSP, 438,992 of 230,400 LUT, 317 of 312 BRAM36, 96 of 96 URAM288\n"
+        f"ok: {large}: design sat_edge_zcu104, 38 values: 21 assumption, 7 quoted, 7 derived, 2 recalled, 1 datasheet;"
+        " takes 8.21 W whatever it does, 54.1 pJ per MAC; about 2,216 of 1,728 DSP, 476,217 of 230,400 LUT, 349 of 312"
+        " BRAM36, 96 of 96 URAM288\n"
+        "  PE products: 2,048 DSP, 121,344 LUT\n"  # 1024 x 34 + 512 x 169
+        "  PE sums: 173,056 LUT\n"
+        "  edge sums: 5,408 LUT\n"
+        "  WUVE: 72 DSP, 9,960 LUT\n"
+        "  vector unit: 96 DSP, 17,856 LUT\n"
+        "  N:M selection: 65,536 LUT\n"
+        "  partial sums: 31,744 LUT\n"
+        "  stationary operands: 20,480 LUT\n"
+        "  SORE: 3,584 LUT\n"
+        "  control: 22,449 LUT\n"
+        "  X buffer: 57 URAM288\n"
+        "  resident tensors: 72 BRAM36, 39 URAM288\n"
+        "  W buffer: 117 BRAM36\n"
+        "  Y buffer: 128 BRAM36\n"
+        "  DMA engines: 4,800 LUT, 32 BRAM36\n"
     )
     assert err == (
-        f"warning: {large}: DSP: needs 2,320, the device has 1,728 (estimate)\n"
-        f"warning: {large}: LUT: needs 438,992, the device has 230,400 (estimate)\n"
-        f"warning: {large}: BRAM36: needs 317, the device has 312 (estimate)\n"
+        f"warning: {large}: DSP: needs 2,216, the device has 1,728 (estimate)\n"
+        f"warning: {large}: LUT: needs 476,217, the device has 230,400 (estimate)\n"
+        f"warning: {large}: BRAM36: needs 349, the device has 312 (estimate)\n"
     )
 
 
@@ -52,7 +68,7 @@ def test_simulate_warns_and_goes_on(run) -> None:
     code, _, err = run("simulate", "resnet18_tinyimagenet", "--hw", "sat_edge_zcu104", "--set", "sore.lanes=512")
     assert code == 0
     assert err == (
-        "warning: design sat_edge_zcu104 + sore.lanes 512 does not fit its device: LUT: needs 330,064, the device has 230,400 (estimate)\n"
+        "warning: design sat_edge_zcu104 + sore.lanes 512 does not fit its device: LUT: needs 344,975, the device has 230,400 (estimate)\n"
     )
 
 

@@ -99,8 +99,8 @@ def test_designs_that_their_device_cannot_hold_are_not_simulated(run, tmp_path: 
     assert code == 0
     assert [row["status"] for row in rows] == ["ok", "infeasible"]
     assert re.fullmatch(
-        r"does not fit its device: DSP: needs [\d,]+, the device has 6,840; LUT: needs [\d,]+, the device has 1,182,240"
-        r" \(estimate\)",
+        r"does not fit its device: DSP: needs [\d,]+, the device has 5,880 beside its shell of 960; LUT: needs [\d,]+, the"
+        r" device has 979,040 beside its shell of 203,200 \(estimate\)",
         rows[1]["reason"],
     )
     assert rows[1]["cycles"] == ""

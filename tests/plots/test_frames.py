@@ -69,7 +69,7 @@ def test_stages_and_components_sum_to_the_step(results: list[Result]) -> None:
             assert rows["share"].sum() == pytest.approx(1 / rows["gain"].iloc[0])
     assert list(dict.fromkeys(stages["stage"])) == ["FF", "BP", "WU", "GENERATE", "UPDATE", "VECTOR"]
     assert list(dict.fromkeys(energy["component"])) == [
-        "mac", "register", "buffer", "sore", "wuve", "vector", "dram", "static",
+        "mac", "select", "register", "buffer", "sore", "wuve", "vector", "dram", "static",
     ]  # fmt: skip
 
 
