@@ -11,38 +11,38 @@ from accelsim.studies.sensitivity import Average, Sensitivity
 
 SHOWN = """\
 which                                            published    closed form  event engine, overlap
-average speedup                                      1.75x          1.82x                  1.87x
-throughput over earlier accelerators         2.97 - 25.22x  0.28 - 29.64x          0.29 - 31.13x
-energy efficiency over earlier accelerators   1.36 - 3.58x          6.40x                  6.62x
+average speedup                                      1.75x          1.80x                  1.86x
+throughput over earlier accelerators         2.97 - 25.22x  0.27 - 28.80x          0.29 - 30.75x
+energy efficiency over earlier accelerators   1.36 - 3.58x          4.02x                  4.18x
 
 speedup of BDWP at 2:8 over dense training
 workload               closed form  event engine, overlap
-resnet9_cifar10              1.92x                  1.96x
+resnet9_cifar10              1.91x                  1.96x
 vgg19_cifar100               1.93x                  1.97x
-vit_cifar100                 1.73x                  1.75x
-resnet18_tinyimagenet        1.81x                  1.86x
-resnet50_imagenet            1.73x                  1.78x
+vit_cifar100                 1.71x                  1.74x
+resnet18_tinyimagenet        1.78x                  1.86x
+resnet50_imagenet            1.67x                  1.75x
 
 SAT, mean of the workloads, over earlier accelerators (GOP/s; GOP/s/W)
 which              design                       its number  closed form  event engine, overlap
-throughput         F-CNN                             62.06       22.45x                 23.57x
-throughput         Automatic compiler (FPL'19)         479        2.91x                  3.05x
-throughput         ETA                              610.98        2.28x                  2.39x
-throughput         ETA (CIFAR-ResNet20)             658.64        2.11x                  2.22x
-throughput         ETA (ResNet18)                   811.24        1.72x                  1.80x
-throughput         EF-Train                          46.99       29.64x                 31.13x
-energy efficiency  EF-Train                           6.09        6.40x                  6.62x
-throughput         BFLOAT MLP training                5000        0.28x                  0.29x
+throughput         F-CNN                             62.06       21.80x                 23.28x
+throughput         Automatic compiler (FPL'19)         479        2.82x                  3.02x
+throughput         ETA                              610.98        2.21x                  2.36x
+throughput         ETA (CIFAR-ResNet20)             658.64        2.05x                  2.19x
+throughput         ETA (ResNet18)                   811.24        1.67x                  1.78x
+throughput         EF-Train                          46.99       28.80x                 30.75x
+energy efficiency  EF-Train                           6.09        4.02x                  4.18x
+throughput         BFLOAT MLP training                5000        0.27x                  0.29x
 
-region: 700 designs of the sweep paper_region fit their device (560 do not); 217 agree with 1.75x within 3%; with both
+region: 644 designs of the sweep paper_region fit their device (616 do not); 212 agree with 1.75x within 3%; with both
 ends of the throughput range as well:
                                                                                                     W, were 3.58x over
 25.22x over  2.97x over               designs  peak, GMAC/s     DRAM B/MAC  W, as modelled                    EF-Train
-F-CNN        Automatic compiler            42     422 - 576  0.067 - 0.182         36 - 38                     65 - 72
+F-CNN        Automatic compiler            36     422 - 634  0.071 - 0.155         53 - 66                     65 - 72
              (FPL'19)
-F-CNN        ETA                           27     512 - 634  0.062 - 0.150         37 - 39                     72 - 83
-F-CNN        ETA (CIFAR-ResNet20)          14     563 - 634  0.062 - 0.136         38 - 39                     72 - 90
-EF-Train     Automatic compiler            23     410 - 461  0.083 - 0.188         34 - 36                     54 - 65
+F-CNN        ETA                           18     512 - 691  0.071 - 0.128         56 - 67                     72 - 83
+F-CNN        ETA (CIFAR-ResNet20)          12     563 - 691  0.071 - 0.116         59 - 67                     72 - 90
+EF-Train     Automatic compiler            32     384 - 461  0.071 - 0.170         51 - 64                     54 - 65
              (FPL'19)
 """
 

@@ -68,7 +68,7 @@ def test_calibrate_says_what_is_measured(capsys: pytest.CaptureFixture[str], ter
         (["sweep", "resnet9_cifar10", "--batch", "32", "--jobs", "1", "--vary", "array.rows=16,32", "-o", "r.csv"], "sweep 2/2"),
         (["report", "resnet9_cifar10", "--batch", "8", "-o", "page"], "report 7/7"),
         (["validate", "--platforms"], "validate 508/508"),
-        (["validate", "--paper"], "validate 700/700"),
+        (["validate", "--paper"], "validate 644/644"),
         (["report", "--all", "--only", "ablation", "-o", "reports"], "report 1/1"),
     ],
     ids=lambda item: item[0] if isinstance(item, list) else "",

@@ -18,7 +18,7 @@ from accelsim.simulation import plan_step
 TRACE = "resnet18_tinyimagenet"
 QUICK = ["--batch", "16"]
 # a DRAM slower than the vector unit, so that it pays to keep what vector work reads
-SLOW = ["--set", "dram.bandwidth_gb_per_s=57.6"]
+SLOW = ["--set", "dram.bandwidth_gb_per_s=38.4"]
 OPTIMAL = ["--set", "schedule.scheduler=optimal", *SLOW]
 SGD = find_optimizer("sgd")
 
@@ -26,7 +26,7 @@ SGD = find_optimizer("sgd")
 def planned(engine="closed", changes=None, method="bdwp"):
     design = override(
         acs.load_design("sat_vcu1525"),
-        changes or {"schedule.scheduler": "optimal", "dram.bandwidth_gb_per_s": "57.6"},
+        changes or {"schedule.scheduler": "optimal", "dram.bandwidth_gb_per_s": "38.4"},
     )
     trace = acs.load_trace(TRACE)
     return plan_step(trace, design, case_of(method=method, batch=16, engine=engine)), design
