@@ -78,6 +78,7 @@ PARAMETERS = {
     "dram.channels": ("DRAM channels", ""),
     "dram.bandwidth_gb_per_s": ("DRAM bandwidth", "GB/s"),
     "dram.efficiency": ("DRAM efficiency", ""),
+    "dram.capacity_gb": ("DRAM capacity", "GB"),
     "dram.dma_channels": ("DMA channels", ""),
     "precision.operand_bits": ("operands", "bits"),
     "precision.accumulator_bits": ("accumulators", "bits"),

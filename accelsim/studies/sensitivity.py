@@ -28,6 +28,7 @@ UNVARIED = {
     "array.patterns": "2:8 alone is compared",
     "array.metadata_bits_per_value": "follows from the pattern",
     "dram.channels": "enters by the bandwidth alone",
+    "dram.capacity_gb": "the steps fit, and take no longer where there is more",
     **{
         f"resources.shell_{name}": "decides what fits beside it, not how fast that is"
         for name in ("dsp", "lut", "bram36", "uram288")

@@ -90,8 +90,10 @@ def test_a_draw_is_the_average_of_its_setting(monkeypatch):
     design = acs.load_design("sat_vcu1525")
     chosen = [item for item in assumptions(design) if item.name == "wuve.lanes"]
     monkeypatch.setattr("accelsim.studies.joint.assumptions", lambda _: tuple(chosen))
-    found = draw_together(3)  # a part of the hypercube for each of its values
     settings = (Setting(label=""), *chosen[0].settings)
+    found = draw_together(len(settings))  # a part of the hypercube for each of its values
+    assert [setting.changes for setting in settings] == [(), (("wuve.lanes", "5"),), (("wuve.lanes", "80"),)]
+    assert found.unfit == 1  # 80 lanes do not fit the device
     assert found.speedups == pytest.approx(
-        tuple(sorted(average(design, setting, "closed").speedup for setting in settings))
+        tuple(sorted(average(design, setting, "closed").speedup for setting in settings[:2]))
     )

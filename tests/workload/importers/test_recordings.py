@@ -513,7 +513,10 @@ SAME = {
 
 @pytest.mark.parametrize("name", SAME)
 def test_one_step_is_the_same_work_by_whichever_way_it_comes(one_thread, tmp_path, looks, name):
-    """All operations with their gradients, as none reaches the last states of an LSTM that nothing uses; so all time."""
+    """All operations with their gradients, as none reaches the last states of an LSTM that nothing uses; so all time.
+
+    Recordings do not say what an operation reads, so that sums of gradients where branches part are not timed.
+    """
     import accelsim as acs
 
     torch = one_thread
@@ -527,7 +530,9 @@ def test_one_step_is_the_same_work_by_whichever_way_it_comes(one_thread, tmp_pat
         return acs.simulate(trace, acs.load_design("sat_vcu1525"), method="dense", batch=BATCH).step.cycles
 
     traced = acs.trace(step, model)
+    apart = tuple(operation.model_copy(update={"inputs": None}) for operation in traced.operations)
+    without_edges = traced.model_copy(update={"operations": apart})
     for form, path in recorded(step, tmp_path).items():
         trace = imported(path, form)
         assert looks.operations(trace) == looks.operations(traced), form
-        assert time_of(trace) == time_of(traced)
+        assert time_of(trace) == time_of(without_edges) <= time_of(traced)
