@@ -129,9 +129,19 @@ def simulate_case(
     >>> simulate_case(trace, design, case_of(method="sdgp", pattern="2:4", batch=8)).case
     'sdgp 2:4'
     """
+    _check_kinds(trace, design)
     cache = {} if cache is None else cache
     subject = _Subject(trace, design, load_energy_table(design.energy), trace_identity(trace), cache)
     return _simulated(subject, case, plan, baseline)
+
+
+def _check_kinds(trace: Trace, *designs: Design) -> None:
+    """Raise `InputError` for names where what they name is needed."""
+    for given, kind, load in ((trace, Trace, "load_trace"), *((each, Design, "load_design") for each in designs)):
+        if not isinstance(given, kind):
+            what = kind.__name__.lower()
+            shown = repr(given) if isinstance(given, str) else type(given).__name__
+            raise InputError(f"{what}: got {shown}; what accelsim.{load} returns is needed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +307,8 @@ def plan_step(
         return _in_memory(plan, trace, design, case)
     if plan is not None:
         tasks = [(task.name, task.stage) for task in read_plan(plan).tasks]
-        return _in_memory(load_plan(plan, lowered(columns=columns_of(tasks, trace)), design), trace, design, case)
+        loaded = load_plan(plan, lowered(columns=columns_of(tasks, trace)), design, case.optimizer.name)
+        return _in_memory(loaded, trace, design, case)
     step = in_faster_form(trace, lambda columns: lowered(columns=columns), design, case.optimizer, cache)
     outline = _in_memory(greedy_outline(step, design), trace, design, case)
     judge = partial(_cycles_of, design=design, optimizer=case.optimizer) if case.engine == "event" else None

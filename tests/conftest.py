@@ -14,6 +14,11 @@ from accelsim.base.files import validate
 from accelsim.workload import trace as trace_module
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--damaged N``: how many damaged files `tests/robustness` tries."""
+    parser.addoption("--damaged", type=int, default=300, help="damaged files that tests/robustness tries")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collect_file(file_path: Path) -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
     """Collect a test file once: its second reading, for doctests, would take the first one's failed import for success."""

@@ -4,7 +4,7 @@ import contextlib
 import gzip
 import json
 import os
-import shutil
+import sys
 import tempfile
 import typing
 import zlib
@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from accelsim.base.characters import one_line, refuse_breaks, refuse_control, refuse_control_escapes
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.overwriting import note_input, refuse_inputs
 
@@ -35,6 +36,7 @@ __all__ = [
     "replacing_folder",
     "several",
     "shipped_or_file",
+    "too_long",
     "validate",
     "write_atomically",
     "write_bytes_atomically",
@@ -86,7 +88,7 @@ def read_text(path: Path, *, goes_on: bool = False) -> str:
         note_input(path)
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        return raw.decode("utf-8-sig")
+        text = raw.decode("utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:
@@ -97,6 +99,8 @@ def read_text(path: Path, *, goes_on: bool = False) -> str:
         raise InputError(f"{path}: not a text file (UTF-8 expected)") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    refuse_control(text, str(path))
+    return text
 
 
 def parse_json(text: str, source: str) -> Plain:
@@ -107,12 +111,16 @@ def parse_json(text: str, source: str) -> Plain:
         if len(found) < len(pairs):
             keys = [key for key, _ in pairs]
             repeated = next(key for index, key in enumerate(keys) if key in keys[:index])
-            raise InputError(f"{source}: key '{repeated}' stands twice in one object")
+            raise InputError(f"{source}: key '{one_line(repeated)}' stands twice in one object")
+        for key in found:
+            if not key.isprintable():
+                refuse_breaks(key, source)
         return found
 
     def no_constant(name: str) -> None:
         raise InputError(f"{source}: {name} is not a number that can be used")
 
+    refuse_control_escapes(text, source)
     try:
         data: Plain = json.loads(text, object_pairs_hook=unique, parse_constant=no_constant)
     except json.JSONDecodeError as error:
@@ -122,7 +130,14 @@ def parse_json(text: str, source: str) -> Plain:
         raise InputError(f"{source}: not valid JSON: {error.msg.removesuffix(' at')} at {where}{ends}") from None
     except RecursionError:
         raise InputError(f"{source}: not valid JSON: nested too deeply") from None
+    except ValueError:  # Python reads no number of more digits than this
+        raise InputError(f"{source}: {too_long()}") from None
     return data
+
+
+def too_long() -> str:
+    """Say of a number that it has more digits than can be read."""
+    return f"holds a whole number of more than {sys.get_int_max_str_digits():,} digits"
 
 
 def check_format(data: Plain, source: str, known: Mapping[str, str]) -> str:
@@ -160,7 +175,7 @@ def validate(
     inside = {item["loc"][:depth] for item in errors for depth in range(1, len(item["loc"]))}
     genuine = [item for item in errors if item["type"] != "too_short" or item["loc"] not in inside]
     problems = list(dict.fromkeys(_describe(model, data, dict(item)) for item in genuine))
-    raise errors_of(source, [f"{source}{_line_of(path, lines)}: {text}" for path, text in problems])
+    raise errors_of(source, [f"{source}{_line_of(path, lines)}: {one_line(text)}" for path, text in problems])
 
 
 def _check_kind(model: type[BaseModel], data: Plain, source: str) -> None:
@@ -300,8 +315,9 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     refuse_inputs(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        filled, old = (Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.")) for _ in range(2))
-        try:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as beside:
+            filled, old = Path(beside, "new"), Path(beside, "old")
+            filled.mkdir()
             yield filled
             mask = os.umask(0)
             os.umask(mask)
@@ -311,14 +327,9 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             try:
                 filled.replace(folder)
             except BaseException:
-                if not folder.exists():
+                if old.exists() and not folder.exists():
                     old.replace(folder)
                 raise
-            shutil.rmtree(old)
-        finally:
-            shutil.rmtree(filled, ignore_errors=True)
-            with contextlib.suppress(OSError):  # it holds what could not be put back
-                old.rmdir()
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from None
 
@@ -355,6 +366,13 @@ def packaged_names(folder: str, suffixes: Sequence[str]) -> dict[str, Path]:
     }
 
 
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:  # a name that is too long, a folder without permission
+        raise InputError(f"{one_line(str(path)[:200])}: cannot be read: {error.strerror or error}") from None
+
+
 def shipped_or_file(
     name_or_path: str | Path, shipped: Mapping[str, Path], what: str, *, suffixes: Sequence[str] = (), listed: str = ""
 ) -> Path:
@@ -365,9 +383,9 @@ def shipped_or_file(
     """
     text = str(name_or_path)
     path = shipped.get(text) or Path(name_or_path)
-    if text not in shipped and not path.exists() and path.suffix not in suffixes:
+    if text not in shipped and not _exists(path) and path.suffix not in suffixes:
         raise InputError(
-            f"{what} '{text}': neither a file nor a shipped {what}{did_you_mean(text, shipped)};"
+            f"{what} '{one_line(text)}': neither a file nor a shipped {what}{did_you_mean(text, shipped)};"
             f" shipped: {listed or ', '.join(shipped)}"
         )
     return path

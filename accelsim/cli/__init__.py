@@ -1,14 +1,18 @@
 """The command line. Each sub-command stands in a module of this package and is imported only when it runs."""
 
+import contextlib
+import gc
 import importlib
+import io
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 import click
 
+from accelsim.base.characters import one_line, refuse_control
 from accelsim.base.errors import AccelsimError, did_you_mean
 from accelsim.base.overwriting import keeping_inputs
 from accelsim.base.version import __version__
@@ -39,6 +43,9 @@ _COMMANDS = {
     "explain": ("words", "Say what a word of results means: drain, split, 'os 2x2x2'."),
     "schema": ("schema", "Print the JSON Schema of a file format."),
 }
+
+
+_OBJECTS_PER_COLLECTION = 200_000
 
 
 class _LazyGroup(click.Group):
@@ -76,7 +83,7 @@ def _cli() -> None:
     """
 
 
-@contextmanager
+@contextlib.contextmanager
 def _ending_as_interrupted() -> Iterator[None]:
     """Within this, SIGTERM takes the road of an interrupt: work that is done is kept, and said to be."""
     if threading.current_thread() is not threading.main_thread():
@@ -89,27 +96,72 @@ def _ending_as_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextlib.contextmanager
+def _collecting_rarely() -> Iterator[None]:
+    """Within this, look for garbage less often: a large trace makes many objects, hardly any of them garbage."""
+    before = gc.get_threshold()
+    gc.set_threshold(_OBJECTS_PER_COLLECTION)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0 done, 2 bad input, 3 infeasible, 130 interrupted or ended.
+    """Run the command line and return its exit code: 0 done, 2 bad input, 3 infeasible, 130 interrupted or ended, 1
+    where nobody reads what is printed.
 
     Without a command it prints help.
     """
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
-        with keeping_inputs(), _ending_as_interrupted():
+        _print_what_can_be()
+        for argument in arguments:
+            refuse_control(argument, ascii(argument), "argument")
+        with keeping_inputs(), _ending_as_interrupted(), _collecting_rarely():
             code = _cli.main(args=arguments, prog_name="accelsim", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except AccelsimError as error:
-        for line in str(error).splitlines():
-            click.echo(f"error: {line}", err=True)
-        return error.exit_code
+        return _refused(str(error), error.exit_code)
     except click.ClickException as error:
         hint = f" (try: {error.ctx.command_path} --help)" if isinstance(error, click.UsageError) and error.ctx else ""
-        click.echo(f"error: {error.format_message()}{hint}", err=True)
-        return 2
+        return _refused(f"{error.format_message()}{hint}", 2)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return 130
+    except BrokenPipeError:
+        _print_nowhere()
+        return 1
+    except OSError as error:
+        if error.filename is None:  # nothing but output that is printed has no name
+            _print_nowhere()
+        return _refused(f"{error.filename or 'standard output'}: cannot be used: {error.strerror or error}", 2)
     return code if isinstance(code, int) else 0
+
+
+def _refused(message: str, code: int) -> int:
+    with contextlib.suppress(BrokenPipeError):
+        for line in message.split("\n"):
+            click.echo(f"error: {one_line(line)}", err=True)
+    return code
+
+
+def _print_what_can_be() -> None:
+    """On terminals that lack characters, print their numbers; where an output is closed, print nothing."""
+    if sys.stdout is None:
+        sys.stdout = io.StringIO()
+    if sys.stderr is None:
+        sys.stderr = io.StringIO()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _print_nowhere() -> None:
+    """Have what is still to be printed at the end of Python go nowhere, as it would fail again."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

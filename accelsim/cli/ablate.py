@@ -77,6 +77,10 @@ def ablate_command(
     workloads, design = open_traces(traces), open_design(hw, settings)
     tell_of_masks(workloads)
     folder = check_folder(output)
+    if folder is not None:
+        from accelsim.studies.reports.ablation import check_own
+
+        check_own(folder)
     announce_compilation()
     rows = [
         row

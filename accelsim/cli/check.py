@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from accelsim.base.characters import one_line
 from accelsim.base.errors import AccelsimError, InputError
 from accelsim.workload.names import counted
 
@@ -35,8 +36,8 @@ def check_command(files: tuple[str, ...]) -> int:
             click.echo(f"ok: {name}: {_describe(Path(name))}")
         except AccelsimError as error:
             worst = max(worst, error.exit_code)
-            for line in str(error).splitlines():
-                click.echo(f"error: {line}", err=True)
+            for line in str(error).split("\n"):
+                click.echo(f"error: {one_line(line)}", err=True)
     return worst
 
 
@@ -164,9 +165,12 @@ def _describe_results(path: Path) -> str:
 
 
 def _describe_plan(path: Path) -> str:
+    from accelsim.hardware.design import Design
+    from accelsim.hardware.stored import restored
     from accelsim.schedule.plan_file import read_plan
 
     plan = read_plan(path)
+    restored(Design, plan.design, f"{path}: design")
     how = "units side by side" if plan.overlap else "one after another"
     return (
         f"plan of {counted(len(plan.tasks), 'task')} {how}, made for {plan.made_for}; its form alone was checked, not"

@@ -310,6 +310,10 @@ def load_design(name_or_path: str | Path, changes: Mapping[str, Plain] | None = 
     shipped = packaged_names("hw_configs", (".yaml",))
     path = shipped_or_file(name_or_path, shipped, "design", suffixes=(".yaml", ".yml"))
     design = load_sourced(Design, path, shipped)
+    try:
+        shipped_or_file(design.energy, packaged_names("hw_configs/energy", (".yaml",)), "energy table")
+    except InputError as error:
+        raise InputError(f"{path}: energy: {error}") from None
     return design.with_(changes) if changes else design
 
 

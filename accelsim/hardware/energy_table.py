@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from accelsim.base.files import FileModel, packaged_names, shipped_or_file
-from accelsim.hardware.sourced import SourcedModel, load_sourced
+from accelsim.hardware.sourced import SourcedModel, leaf_paths, load_sourced
 
 __all__ = ["EnergyTable", "Fabric", "OperatorEnergies", "energy_table_names", "load_energy_table"]
 
@@ -77,6 +77,12 @@ class EnergyTable(SourcedModel):
                         f"{section}.{name}: got {'null' if value is None else value}; {needed}, as the table is one of"
                         f" {kind} (fabric.pj_per_dsp {'has a value' if self.is_fpga else 'is null'})"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _check_takes_energy(self) -> Self:
+        if not any(getattr(self, path) for path in leaf_paths(type(self))):
+            raise ValueError("every value is 0: a step would take no energy")
         return self
 
 

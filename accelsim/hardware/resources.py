@@ -216,11 +216,15 @@ def changes_resources(path: str) -> bool:
     return path.startswith(_READ)
 
 
-@cache
 def load_fpga_costs(name_or_path: str | Path = "vitis_hls") -> FpgaCosts:
     """Return shipped unit costs by name, or the ones in a YAML file. Raises `InputError` listing every error."""
     shipped = packaged_names("hw_configs/fpga", (".yaml",))
     return load_sourced(FpgaCosts, shipped_or_file(name_or_path, shipped, "table of FPGA costs"))
+
+
+@cache
+def _shipped_costs() -> FpgaCosts:
+    return load_fpga_costs()
 
 
 def has_device(design: Design) -> bool:
@@ -260,7 +264,7 @@ def estimate_resources(design: Design, costs: FpgaCosts | None = None) -> Resour
     Where the device's DSPs or UltraRAMs are not stated, there are enough DSPs and no UltraRAM. `costs` are the shipped
     ones unless given.
     """
-    costs = load_fpga_costs() if costs is None else costs
+    costs = _shipped_costs() if costs is None else costs
     around = _around(design, costs)
     dsps = usable(design, "dsp")
     left = None if dsps is None else dsps - sum(unit.dsp for unit in around)

@@ -8,6 +8,7 @@ gives the values that differ, plain ones too, whose source is that file.
 
 import contextlib
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,8 +22,9 @@ import yaml
 from pydantic import BaseModel, Field
 from pydantic.json_schema import JsonSchemaValue
 
+from accelsim.base.characters import one_line, refuse_breaks, refuse_control
 from accelsim.base.errors import InputError, did_you_mean
-from accelsim.base.files import FileModel, Plain, read_text, validate
+from accelsim.base.files import FileModel, Plain, read_text, too_long, validate
 
 __all__ = [
     "CONFIDENCES",
@@ -42,6 +44,7 @@ __all__ = [
 
 # quoted: a third party's account of a paper, data sheet or measurement that we have not read ourselves
 CONFIDENCES = ("paper", "datasheet", "measured", "quoted", "derived", "fitted", "recalled", "assumption")
+_LONGEST_NAME = 255  # of a file
 _ABOUT = ("provenance", "overrides")  # what is known of values, and no field of a file
 _LEAF_KEYS = ("value", "source", "confidence", "low", "high")
 
@@ -122,13 +125,14 @@ def _load_base(
     """Return what the file at `path` starts from: one of `bases` by its name, or a file beside it."""
     if not isinstance(name, str):
         raise InputError(f"{where}: got {name!r}; the name of a shipped file or of a file beside this one is needed")
-    found, here = bases.get(name, path.parent / name), path.resolve()
+    found, here = bases.get(name, path.parent / name[:_LONGEST_NAME]), path.resolve()
     if found.resolve() in (*within, here):
         raise InputError(f"{where}: '{name}' starts from this file itself")
-    if not found.is_file():
+    if len(name) > _LONGEST_NAME or not found.is_file():
         hint = did_you_mean(name, bases)
         raise InputError(
-            f"{where}: '{name}': neither shipped nor a file beside this one{hint}; shipped: {', '.join(bases)}"
+            f"{where}: '{one_line(name[:_LONGEST_NAME])}': neither shipped nor a file beside this one{hint};"
+            f" shipped: {', '.join(bases)}"
         )
     return load_sourced(model, found, bases, (*within, here))
 
@@ -182,45 +186,86 @@ _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 _NOT_DECIMAL = re.compile(r"[:_]|^[-+]?0[0-9xob]")
+_TAG = "tag:yaml.org,2002:"
+_TAGS = tuple(f"{_TAG}{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map"))
 
 
 class _Loader(_SafeLoader):  # type: ignore[misc]
-    """YAML whose numbers are decimal: 2:8 is a pattern and 10:50:10 a range, not 128 and 38,410 to the base of 60, and
-    010 and 1_6 are no 8 and 16."""
+    """YAML whose numbers are decimal and whose texts are texts: 2:8 is a pattern and 10:50:10 a range, not 128 and
+    38,410 to the base of 60, 010 and 1_6 are no 8 and 16, and 2024-01-01 is no date."""
 
     def resolve(self, kind: type[yaml.Node], value: str | None, implicit: tuple[bool, bool]) -> str:
         tag: str = super().resolve(kind, value, implicit)
         is_number = value is not None and tag.endswith((":int", ":float"))
-        return "tag:yaml.org,2002:str" if is_number and _NOT_DECIMAL.search(str(value)) else tag
+        return f"{_TAG}str" if tag not in _TAGS or (is_number and _NOT_DECIMAL.search(str(value))) else tag
 
 
 def parse_yaml(text: str, source: str) -> tuple[Plain, dict[str, int]]:
-    """Plain data and the line of each dotted path; duplicate keys are refused."""
+    """Plain data and the line of each dotted path.
+
+    Raises `InputError` for keys that stand twice, and for what is not plain data: aliases, tags and keys that are no
+    single values.
+    """
     loader = _Loader(text)
-    lines: dict[str, int] = {}
-
-    def build(node: yaml.Node, path: str) -> Plain:
-        lines[path] = node.start_mark.line + 1
-        if isinstance(node, yaml.MappingNode):
-            result: dict[str, Plain] = {}
-            for key_node, value_node in node.value:
-                key = str(loader.construct_object(key_node))
-                if key in result:
-                    raise InputError(f"{source}:{key_node.start_mark.line + 1}: key '{key}' stands twice")
-                result[key] = build(value_node, f"{path}.{key}" if path else key)
-            return result
-        if isinstance(node, yaml.SequenceNode):
-            return [build(item, f"{path}[{i}]") for i, item in enumerate(node.value)]
-        value: Plain = loader.construct_object(node)
-        return value
-
     try:
+        reading = _Reading(loader, source)
         root = loader.get_single_node()
-        return (build(root, "") if root else None), lines
+        return (reading.value(root, "") if root else None), reading.lines
     except yaml.YAMLError as error:
         raise InputError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise InputError(f"{source}: not valid YAML: nested too deeply") from None
     finally:
         loader.dispose()
+
+
+class _Reading:
+    """Makes plain data of the nodes of a file, and remembers their `lines` by dotted path."""
+
+    def __init__(self, loader: _Loader, source: str) -> None:
+        self._loader, self._source = loader, source
+        self._seen: set[int] = set()
+        self.lines: dict[str, int] = {}
+
+    def value(self, node: yaml.Node, path: str) -> Plain:
+        """Return what a node holds."""
+        self.lines[path] = node.start_mark.line + 1
+        if id(node) in self._seen:
+            raise self._error(node, "is used again by an alias (*), which is not read; write it out")
+        self._seen.add(id(node))
+        if node.tag not in _TAGS:
+            raise self._error(node, f"tag {node.tag.replace(_TAG, '!!')} is not read; leave it out")
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, f"{path}[{index}]") for index, item in enumerate(node.value)]
+        return self._single(node)
+
+    def _mapping(self, node: yaml.MappingNode, path: str) -> dict[str, Plain]:
+        result: dict[str, Plain] = {}
+        for key_node, value_node in node.value:
+            key = str(self._single(key_node))
+            refuse_breaks(key, f"{self._source}:{key_node.start_mark.line + 1}")
+            if key in result:
+                raise self._error(key_node, f"key '{key}' stands twice")
+            result[key] = self.value(value_node, f"{path}.{key}" if path else key)
+        return result
+
+    def _single(self, node: yaml.Node) -> Plain:
+        if not isinstance(node, yaml.ScalarNode):
+            raise self._error(node, "a key is needed that is a single value")
+        refuse_control(node.value, f"{self._source}:{node.start_mark.line + 1}", in_lines=False)
+        try:
+            value: Plain = self._loader.construct_object(node)
+        except (ValueError, IndexError, KeyError):  # a tag that its text does not fit, or too many digits
+            long = node.value.isdecimal()
+            raise self._error(
+                node, too_long() if long else f"'{one_line(node.value)}' is no {node.tag.removeprefix(_TAG)}"
+            ) from None
+        return value
+
+    def _error(self, node: yaml.Node, problem: str) -> InputError:
+        return InputError(f"{self._source}:{node.start_mark.line + 1}: {problem}")
 
 
 def _section(model: type[BaseModel], key: str) -> type[BaseModel] | None:
@@ -273,8 +318,9 @@ def _leaf_problems(entry: Mapping[str, Plain]) -> Iterator[str]:
         got = "confidence missing" if confidence is None else f"confidence: got {confidence!r}"
         yield f"{got}{did_you_mean(str(confidence), CONFIDENCES)}; allowed: {', '.join(CONFIDENCES)}"
     for key in ("low", "high"):
-        if key in entry and (isinstance(entry[key], bool) or not isinstance(entry[key], int | float)):
-            yield f"{key}: got {entry[key]!r}; a number is needed"
+        end = entry.get(key, 0)
+        if isinstance(end, bool) or not isinstance(end, int | float) or not math.isfinite(end):
+            yield f"{key}: got {end!r}; a number is needed"
             return
     low, value, high = (entry.get(key) for key in ("low", "value", "high"))
     if isinstance(value, int | float):
@@ -381,20 +427,19 @@ def text_of(value: Plain) -> str:
     return repr(value) if isinstance(value, float) else json.dumps(value)
 
 
-_PLAIN_NUMBER = re.compile(r"(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")  # as YAML reads it, without the time that takes
+_PLAIN_NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,99})(?:\.[0-9]+)?")  # as YAML reads it, without the time that takes
 
 
 def read_scalar(text: str) -> Plain:
     """Return what `text` is in YAML: a number (also ``1e6``), truth value, list or else the text itself."""
     if _PLAIN_NUMBER.fullmatch(text):
         return float(text) if "." in text else int(text)
-    value: Plain = text
-    try:
-        value = float(text) if "e" in text.lower() else yaml.load(text, _Loader)
-    except (ValueError, yaml.YAMLError):
-        with contextlib.suppress(yaml.YAMLError):
-            value = yaml.load(text, _Loader)
-    return value
+    with contextlib.suppress(ValueError):
+        if "e" in text.lower():
+            return float(text)
+    with contextlib.suppress(InputError):
+        return parse_yaml(text, "")[0]
+    return text
 
 
 def sourced_schema(model: type[SourcedModel]) -> JsonSchemaValue:

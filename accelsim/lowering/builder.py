@@ -100,6 +100,10 @@ def lower(
     if mode == "train":
         builder.backward()
     tasks = tuple(builder.tasks)
+    if not tasks:
+        raise InputError(
+            f"trace '{trace.model}': a step ({mode}) has nothing to do: no operation computes or moves anything"
+        )
     for task in tasks:
         if isinstance(task, Gemm) and task.m * task.n * task.k * task.count > LARGEST_MACS:
             raise InputError(

@@ -328,6 +328,8 @@ def _finish(case: _Case, run: _Run, dense: _Run, method: Method, pattern: Patter
     trace, platform, software, parts, devices = case.trace, case.platform, case.software, case.parts, case.devices
     assert software.optimizer is not None
     seconds, latency = run.times.kernels, run.seconds
+    if not latency > 0:
+        raise InputError(f"trace '{trace.model}': a step on {platform.name} has nothing to do")
     bound_by_compute = run.times.compute >= run.times.memory
     energy = _energy(platform, seconds, bound_by_compute, latency)
     bound: Literal["compute", "memory", "host", "link"] = "memory"
@@ -412,6 +414,10 @@ def _published(
     """The operations of the dense step at the published rate."""
     assert platform.published is not None
     macs = _macs(trace, batch)
+    if not macs:
+        raise InputError(
+            f"trace '{trace.model}': has no products, whose rate is all that is published of {platform.name}"
+        )
     latency = 2 * macs / (platform.published.throughput_gops * GIGA)
     efficiency = platform.published.gops_per_w
     energy = None if efficiency is None else 2 * macs / (efficiency * GIGA)

@@ -94,6 +94,9 @@ _MOST_NAMED = 6  # points of a front
 _MOST_AVOIDED = 400  # dominated points that names keep clear of
 
 
+_LONGEST_SHOWN, _LONGEST_TITLE = 60, 300
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing:
     """A frame and how it is drawn; `title` says what its rows have in common, `notes` what is not shown."""
@@ -107,9 +110,19 @@ class Drawing:
 def make_figure(drawing: Drawing, width: str = "double", title: str | None = None) -> Figure:
     """Return the figure in a column width (``single`` or ``double``), with a `title` instead of its own."""
     with new_figure(width) as figure:
-        text = drawing.title if title is None else title
-        drawing.draw(drawing.frame, figure, fitted(text, figure.get_figwidth() - 0.1))
+        (text,) = short_names([drawing.title if title is None else title], _LONGEST_TITLE)
+        drawing.draw(_with_names_that_fit(drawing.frame), figure, fitted(text, figure.get_figwidth() - 0.1))
     return figure
+
+
+def _with_names_that_fit(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame without the middle of texts that leave no room for anything else."""
+    changes = {}
+    for column in frame.select_dtypes(exclude="number").columns:
+        names = [cell for cell in dict.fromkeys(frame[column]) if isinstance(cell, str)]
+        if any(len(name) > _LONGEST_SHOWN for name in names):
+            changes[column] = frame[column].replace(dict(zip(names, short_names(names, _LONGEST_SHOWN), strict=True)))
+    return frame.assign(**changes)
 
 
 def _finish(figure: Figure, panels: Sequence[Axes], title: str) -> None:

@@ -319,6 +319,8 @@ def layer_speedup_frame(results: Sequence[Result]) -> pd.DataFrame:
         for case, own in zip(cases[1:], times[1:], strict=True)
         if own.get(name)
     ]  # fmt: skip
+    if not rows:
+        raise InputError(f"{results[0].workload}: no layer has a matrix product")
     return _grouped(pd.DataFrame(rows), ("layer", "case"))
 
 

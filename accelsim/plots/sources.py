@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from accelsim.base.cells import read_cell, reading_csv
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.files import Plain, Value, parse_json, read_text
 from accelsim.results.result_file import load_results
@@ -99,7 +100,8 @@ def _records(name: str, rows: Plain) -> pd.DataFrame:
 
 
 def _table(name: str, text: str) -> pd.DataFrame:
-    lines = list(csv.reader(text.splitlines()))
+    with reading_csv(name):
+        lines = list(csv.reader(text.splitlines()))
     if not lines or not any(lines[0]):
         raise InputError(f"{name}: empty; a line of column names is needed")
     for number, line in enumerate(lines[1:], start=2):
@@ -109,8 +111,16 @@ def _table(name: str, text: str) -> pd.DataFrame:
         raise InputError(f"{name}: no rows to draw")
     if {"array_cycles", "loop_order"} <= set(lines[0]):
         raise InputError(f"{name}: results are read from .json; a .csv holds their layers alone")
-    return pd.read_csv(StringIO(text), dtype={"workload": str, "version": str, "pattern": str}, keep_default_na=True)
+    try:
+        frame = pd.read_csv(StringIO(text), dtype={"workload": str, "version": str, "pattern": str})
+    except (ValueError, OverflowError) as error:  # as of a quotation mark that is not closed
+        raise InputError(f"{name}: is no table: {' '.join(str(error).split())}") from None
+    texts = frame.select_dtypes(exclude=["number", "bool"]).columns
+    return frame.assign(**{column: frame[column].map(read_cell, na_action="ignore") for column in texts})
 
+
+_LARGEST = 1e100
+"""Beyond, no figure can be drawn."""
 
 Condition = tuple[str, str] | str
 """Rows to keep: a column with one of its values, or an expression over columns, as in ``array.rows >= 16``."""
@@ -195,7 +205,7 @@ def checked(frame: pd.DataFrame, kind: str, path: str, texts: Sequence[str], num
         empty = values.isna()
         if column in numbers:
             as_numbers = pd.to_numeric(values, errors="coerce")
-            empty = ~(as_numbers.abs() < float("inf"))
+            empty = ~(as_numbers.abs() < _LARGEST)
         if empty.any():
             row = frame.index[empty.to_numpy()][0]
             kind_of_cell = "number" if column in numbers else "text"

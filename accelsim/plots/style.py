@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -15,7 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
-from accelsim.base.files import write_atomically, write_bytes_atomically
+from accelsim.base.cells import safe_cell
+from accelsim.base.files import replacing, write_bytes_atomically
 from accelsim.lowering.tasks import Stage
 
 __all__ = [
@@ -68,6 +70,7 @@ _RC = {
     "pdf.fonttype": _PDF_TRUETYPE,
     "svg.fonttype": "none",
     "svg.hashsalt": "accelsim",
+    "text.parse_math": False,  # a name with a $ is a name
     "figure.dpi": 100,
     "savefig.dpi": 200,
 }
@@ -96,8 +99,16 @@ class MarkerStyle(TypedDict):
 @contextmanager
 def new_figure(width: str = "double", height_in: float = 2.4) -> Iterator[Figure]:
     """Give an empty figure of a column width (`WIDTHS_IN`); what is drawn inside the block has the common style."""
-    with mpl.rc_context(_RC):
+    with _look():
         yield Figure(figsize=(WIDTHS_IN[width], height_in), layout="constrained")
+
+
+@contextmanager
+def _look() -> Iterator[None]:
+    """The common style; characters that the font lacks are boxes, and nothing is said of them."""
+    with mpl.rc_context(_RC), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield
 
 
 def stage_style(stage: str) -> BarStyle:
@@ -207,15 +218,28 @@ def save_figure(figure: Figure, path: Path) -> None:
 
     Byte-identical from run to run; a reader never sees half of it. Raises `InputError` when it cannot be written.
     """
+    write_bytes_atomically(path, _drawn(figure, path))
+
+
+def _drawn(figure: Figure, path: Path) -> bytes:
     payload = BytesIO()
-    with mpl.rc_context(_RC):
+    with _look():
         figure.savefig(payload, format=path.suffix.removeprefix("."), metadata=_STAMPS[path.suffix])
-    write_bytes_atomically(path, payload.getvalue())
+    return payload.getvalue()
 
 
 def save_with_data(frame: pd.DataFrame, figure: Figure, path: Path) -> Path:
-    """Write a figure and, under the same name, what it shows as ``.csv``, and return where that is."""
+    """Write a figure and, under the same name, what it shows as ``.csv``, and return where that is: both or none."""
     data = path.with_suffix(".csv")
-    write_atomically(data, frame.to_csv(index=False, float_format="%.12g", lineterminator="\n"))
-    save_figure(figure, path)
+    text = safe_cells(frame).to_csv(index=False, float_format="%.12g", lineterminator="\n")
+    drawn = _drawn(figure, path)
+    with replacing(data) as new_data, replacing(path) as new_figure:
+        new_data.write_text(text, encoding="utf-8", newline="\n")
+        new_figure.write_bytes(drawn)
     return data
+
+
+def safe_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame whose texts no spreadsheet executes; see `accelsim.base.cells`."""
+    texts = frame.select_dtypes(exclude="number").columns
+    return frame.assign(**{name: [safe_cell(cell) for cell in frame[name]] for name in texts})

@@ -78,11 +78,14 @@ def make_result(
 
 
 def _of_plan(plan: "Plan", design: Design) -> Iterator[Note]:
-    """Yield in how many parts the batch runs, and how the design differs from the one that a plan was made for."""
+    """Yield in how many parts the batch runs, and how it and the design differ from those that a plan was
+    made for."""
     samples, parts = plan.step.batch, plan.step.parts
     if parts > 1:
         text = f"{parts * samples} samples run in {parts} parts of {samples} on {design.label}"
         yield Note(operation=None, stage=None, text=text)
+    if plan.made_under:
+        yield Note(operation=None, stage=None, text=f"the plan was made for {plan.made_under}")
     apart = () if plan.made_for is None else differences(plan.made_for, design)
     if plan.made_for is not None and apart:
         words = ", ".join(f"{path} {there} (here {here})" for path, there, here in apart)

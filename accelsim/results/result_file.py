@@ -11,10 +11,11 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from accelsim.base.cells import safe_cell
 from accelsim.base.errors import InputError
 from accelsim.base.files import (
     FileModel,
@@ -84,7 +85,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Scalar]]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: safe_cell(cell) for name, cell in row.items()} for row in rows)
     write_atomically(path, text.getvalue())
 
 
@@ -225,7 +226,7 @@ def result_of(data: dict[str, Any], source: str) -> Result:
             f"{source}: identity: is not that of the workload, design, energy_table, options, trace, plan and version"
             " here, one of which was changed after the step was simulated; simulate it again"
         )
-    problems = [*_of_dense(result), *_of_totals(result)]
+    problems = [*_of_numbers(result), *_of_dense(result), *_of_totals(result)]
     if problems:
         raise errors_of(source, [f"{source}: {problem}" for problem in problems])
     return result
@@ -236,6 +237,27 @@ def _case_of(data: dict[str, Any], source: str) -> Case:
         return case_from(StoredCase(**data))
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
+
+
+def _of_numbers(result: Result) -> Iterator[str]:
+    """Yield numbers below zero: none of a result can be."""
+    for place, values in _parts(result):
+        for name in (field.name for field in fields(values)):
+            value = getattr(values, name)
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, int | float) and number < 0:
+                    yield f"{place}.{name}: got {json.dumps(value)}; a number from 0 is needed"
+
+
+def _parts(result: Result) -> Iterator[tuple[str, LayerResult | Energy | SeenOperation | SeenOperand]]:
+    """Yield what holds numbers of its own, with its path."""
+    yield "energy", result.energy
+    for index, layer in enumerate(result.layers):
+        yield f"layers[{index}]", layer
+    for index, operation in enumerate(result.operations):
+        yield f"operations[{index}]", operation
+        for at, operand in enumerate(operation.operands):
+            yield f"operations[{index}].operands[{at}]", operand
 
 
 def _of_dense(result: Result) -> Iterator[str]:
@@ -275,7 +297,11 @@ def contradictions(found: Any, wanted: Plain, path: str, of: str) -> Iterator[st
     """Yield the plain values at and below `path` that are not as wanted, which follows from what `of` names."""
     if isinstance(wanted, dict):
         for name, value in wanted.items():
-            yield from contradictions(found[name], value, f"{path}.{name}" if path else name, of)
+            place = f"{path}.{name}" if path else name
+            if name in found:
+                yield from contradictions(found[name], value, place, of)
+            else:
+                yield f"{place}: missing; from {of} follows {json.dumps(value)}"
     elif isinstance(wanted, list):
         for index, pair in enumerate(zip(found, wanted, strict=True)):
             yield from contradictions(*pair, f"{path}[{index}]", of)

@@ -400,7 +400,7 @@ def group_notes(notes: Iterable[Note]) -> dict[str, tuple[str, ...]]:
     alike: dict[str, list[str]] = {}
     for note in notes:
         alike.setdefault(_MEASURED.sub("#", note.text) if note.operation else note.text, []).append(note.text)
-    merged = {text: _with_ranges(texts) for texts in alike.values() for text in texts}
+    merged = {text: whole for texts in alike.values() for whole in (_with_ranges(texts),) for text in texts}
     groups: dict[str, dict[str, list[str]]] = {}
     for note in notes:
         operations = groups.setdefault(merged[note.text], {})

@@ -5,9 +5,9 @@ nanosecond, so that slices which follow each other also do so on the screen; the
 """
 
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from accelsim.base.errors import InputError
 from accelsim.base.files import FileModel, parse_json, read_text, validate, write_atomically
@@ -39,6 +39,9 @@ BANDWIDTH, FILL = "DRAM bandwidth", "buffer fill (bytes)"
 """Names of the counters; their values are called ``GB/s``, and ``x``, ``w``, ``y`` and ``resident``."""
 
 _PROCESS = 1
+_ROUNDED_US = 1e-3
+
+Time = Annotated[float, Field(ge=0)]
 
 
 class SliceArgs(FileModel):
@@ -70,8 +73,8 @@ class Slice(FileModel):
     cat: Stage
     pid: int = _PROCESS
     tid: Annotated[int, Field(ge=1, le=len(TRACKS))]
-    ts: float
-    dur: float
+    ts: Time
+    dur: Time
     args: SliceArgs
 
     @property
@@ -86,8 +89,14 @@ class Counter(FileModel):
     ph: Literal["C"] = "C"
     name: str
     pid: int = _PROCESS
-    ts: float
+    ts: Time
     args: dict[str, float]
+
+    @model_validator(mode="after")
+    def _check_bandwidth(self) -> Self:
+        if self.name == BANDWIDTH and "GB/s" not in self.args:
+            raise ValueError(f"args: of {BANDWIDTH} GB/s is needed")
+        return self
 
 
 class Label(FileModel):
@@ -116,9 +125,9 @@ class About(FileModel):
     mode: str
     optimizer: str
     version: str
-    clock_hz: float
-    cycles: int
-    dram_gb_per_s: float
+    clock_hz: Annotated[float, Field(gt=0)]
+    cycles: Annotated[int, Field(ge=1)]
+    dram_gb_per_s: Annotated[float, Field(gt=0)]
     buffer_bytes: dict[str, int]
     window: Annotated[tuple[int, int] | None, Field(strict=False)]
     jobs: int
@@ -139,6 +148,14 @@ class Timeline(FileModel):
     unit: Literal["ns"] = Field(alias="displayTimeUnit")
     about: About = Field(alias="otherData")
     events: Annotated[tuple[Event, ...], Field(strict=False)] = Field(alias="traceEvents")
+
+    @model_validator(mode="after")
+    def _check_ends(self) -> Self:
+        ends = max((item.ts + item.dur for item in self.slices), default=0.0)
+        whole = self.about.cycles / self.about.clock_hz * 1e6
+        if ends > whole * (1 + 1e-6) + _ROUNDED_US:
+            raise ValueError(f"traceEvents: the last ends after {ends:g} us; cycles and clock_hz give {whole:g} us")
+        return self
 
     @property
     def slices(self) -> tuple[Slice, ...]:

@@ -66,9 +66,10 @@ class Plan:
     front of them. `ahead`: generations that run in the stream of the update they follow; others do not run, as their
     readers generate for themselves. `resident`: tasks whose result stays on the chip for the next in order
     (`accelsim.schedule.edges`). `also_after`: pairs of a task and another that it waits for besides its inputs; of use
-    where units overlap. `made_for`: the design that it was made for, where that is known. `evaluated` and `pruned`
-    count the mappings whose cost was computed and those excluded by a bound. `memory`: the DRAM that it needs, where
-    that is known. These four tell of the plan and are no part of it.
+    where units overlap. `made_for`: the design that it was made for, where that is known; `made_under`: how the
+    rest of what it was made for differs from this step, in words. `evaluated` and `pruned` count the mappings whose
+    cost was computed and those excluded by a bound. `memory`: the DRAM that it needs, where that is known. These five
+    tell of the plan and are no part of it.
     """
 
     step: Step
@@ -80,6 +81,7 @@ class Plan:
     overlap: bool = False
     also_after: frozenset[tuple[int, int]] = frozenset()
     made_for: Design | None = field(default=None, compare=False)
+    made_under: str = field(default="", compare=False)
     evaluated: int = field(default=0, compare=False)
     pruned: int = field(default=0, compare=False)
     memory: StepMemory | None = field(default=None, compare=False)

@@ -195,8 +195,8 @@ def read_plan(path: str | Path) -> PlanFile:
     return validate(PlanFile, data, source, text=text)
 
 
-def load_plan(path: str | Path, step: Step, design: Design) -> Plan:
-    """Return the plan in a file, for `step` on `design`.
+def load_plan(path: str | Path, step: Step, design: Design, optimizer: str | None = None) -> Plan:
+    """Return the plan in a file, for `step` on `design`; None: the optimizer is not looked at.
 
     Raises `InputError` listing every error of the file: its form, tasks that are missing, unknown or there twice, and
     all that the design cannot execute; `InfeasibleError` where it is only that buffers are too small.
@@ -205,14 +205,13 @@ def load_plan(path: str | Path, step: Step, design: Design) -> Plan:
     made_for = restored(Design, file.design, f"{path}: design")
     plan, problems = _matched(file, step)
     problems += problems_of(plan, design, complete=len(plan.order) == len(step.tasks))
-    others = _differences(
-        file.made_for, _made_for(step, design, file.made_for.optimizer), differences(made_for, design)
-    )
+    here = _made_for(step, design, optimizer or file.made_for.optimizer)
+    others = _differences(file.made_for, here, differences(made_for, design))
     if problems and others:
         room = all(problem.room for problem in problems)
         problems.insert(0, Problem(text=f"made for {others}", room=room))
     raise_problems(str(path), step, problems)
-    return replace(plan, made_for=made_for)
+    return replace(plan, made_for=made_for, made_under=_differences(file.made_for, here, ()))
 
 
 def _differences(made_for: MadeFor, here: MadeFor, of_design: Iterable[tuple[str, str, str]]) -> str:

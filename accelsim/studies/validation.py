@@ -17,6 +17,7 @@ from pathlib import Path
 
 from accelsim.arrays.array import gemm_on_array
 from accelsim.arrays.register import estimate_seconds
+from accelsim.base.cells import reading_csv
 from accelsim.base.errors import AccelsimError, InputError
 from accelsim.base.files import read_text
 from accelsim.cost.shared_port import ideal_cycles
@@ -266,10 +267,11 @@ def _rows(name: str, path: Path | None) -> tuple[str, list[tuple[int, dict[str, 
     text = (resources.files("accelsim") / "data" / check.file).read_text() if path is None else read_text(path)
     source = str(path or check.file)
     reader = csv.DictReader(io.StringIO(text))
+    with reading_csv(source):
+        rows = list(enumerate(reader, start=2))
     absent = [column for column in check.columns if column not in (reader.fieldnames or ())]
     if absent:
         raise InputError(f"{source}: column {', '.join(absent)} missing; needed: {', '.join(check.columns)}")
-    rows = list(enumerate(reader, start=2))
     for line, row in rows:
         if None in row or None in row.values():
             raise InputError(f"{source}:{line}: {len(reader.fieldnames or ())} columns are needed (truncated?)")

@@ -4,13 +4,18 @@ Whatever ends the process, the file holds complete lines of the first points and
 run cuts off before it goes on. So the file of a run that was killed is in the end that of one that was not.
 """
 
-import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from accelsim.base.errors import InputError
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["Journal"]
 
@@ -20,12 +25,18 @@ _CRLF = b"\r\n"
 class Journal:
     """Opens or creates the CSV at `path` with this `header`, all of whose lines end in `ending`.
 
-    `lines` counts the rows that it holds. A file whose lines came to end in CR LF, as an editor or a checkout may have
-    it, goes on so. Raises `InputError` where the file holds anything else or another process
-    writes it; nothing is changed then.
+    `lines` counts the rows that it holds; each of them `is_intact`. A file whose lines came to end in CR LF, as an
+    editor or a checkout may have it, goes on so. Raises `InputError` where the file holds anything else or another
+    process writes it; nothing is changed then.
     """
 
-    def __init__(self, path: Path, header: bytes, ending: bytes) -> None:
+    def __init__(self, path: Path, header: bytes, ending: bytes, is_intact: Callable[[bytes], bool] = bool) -> None:
+        if fcntl is None:
+            raise InputError(
+                f"{path}: sweeps are written under a lock (flock), which this system does not have; run them on"
+                " Linux or macOS, or on Windows in WSL"
+            )
+        self._is_intact = is_intact
         self.path, self.lines, self._created = path, 0, not path.exists()
         self._header, self._ending, self._newline = header, ending, b"\n"
         try:
@@ -79,6 +90,11 @@ class Journal:
                     break
                 if not line.endswith(self._ending):
                     raise InputError(f"{self.path}: line {self.lines + 2}: {self._stranger(line)}")
+                if not self._is_intact(line):
+                    raise InputError(
+                        f"{self.path}: line {self.lines + 2}: was changed after it was written, its checksum says;"
+                        " restore the file, or write to another"
+                    )
                 self.lines, size = self.lines + 1, size + len(line)
         return size
 

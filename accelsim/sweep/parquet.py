@@ -52,10 +52,11 @@ def _open_parquet(path: Path) -> Iterator[Any]:
             yield file
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except pyarrow.ArrowInvalid:
-        raise InputError(f"{path}: is no Parquet file, or is damaged") from None
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is no Parquet file, or is damaged") from error
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+        why = error.strerror or "is no Parquet file, or is damaged"  # what is no error of the system has no words of it
+        raise InputError(f"{path}: cannot be read: {why}") from error
 
 
 def write_parquet(sweep: Sweep, journal: Path, output: Path) -> None:

@@ -10,10 +10,12 @@ import heapq
 import io
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from accelsim.base.cells import read_cell, safe_cell
+from accelsim.base.characters import refuse_control
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.files import Value, parse_json, read_text, write_atomically
 from accelsim.base.overwriting import note_input
@@ -41,8 +43,8 @@ __all__ = [
 
 Row = dict[str, Value]
 
-_NAMES = {"workload", "design", "method", "pattern", "optimizer", "engine", "mode", "status", "reason", "identity",
-          "sweep", "version"}  # fmt: skip
+_NAMES = {"workload", "design", "method", "pattern", "optimizer", "engine", "mode", "status", "reason", "checksum",
+          "identity", "sweep", "version"}  # fmt: skip
 _ENDS = ("identity", "sweep", "version")
 _OUTCOME = ("status", "reason")
 _WORDS = {"": None, "null": None, "true": True, "false": False}
@@ -67,7 +69,9 @@ class Table:
 
     def rows_at(self, lines: Sequence[int]) -> list[Row]:
         """Return the rows with these numbers, counted from 1, in the order of the numbers given."""
-        found = dict(zip(sorted(lines), self.read(self.columns, set(lines)), strict=True))
+        found = dict(zip(sorted(lines), self.read(self.columns, set(lines)), strict=False))
+        if len(found) < len(lines):
+            raise InputError(f"{self.path}: holds fewer rows than its columns say; it is damaged")
         return [found[line] for line in lines]
 
     @property
@@ -75,7 +79,7 @@ class Table:
         """Columns that say what a row is of: those before its outcome, or, where it has none, that are no metrics."""
         if "status" in self.columns:
             return self.columns[: self.columns.index("status")]
-        return tuple(name for name in self.columns if name not in {*METRICS, *_ENDS})
+        return tuple(name for name in self.columns if name not in {*METRICS, *_ENDS, "checksum"})
 
     def varied(self) -> tuple[str, ...]:
         """Return the inputs that have more than one value, without those that follow from another one."""
@@ -178,7 +182,7 @@ def _csv_rows(
     places = [(name, columns.index(name)) for name in names]
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = csv.reader(_whole(file) if torn else file)
+            lines = csv.reader(_clean(_whole(file) if torn else file, path))
             next(lines, None)
             for number, cells in enumerate(lines, start=1):
                 if len(cells) != len(columns):
@@ -191,6 +195,13 @@ def _csv_rows(
         raise InputError(f"{path}: is no table: {error}") from None
 
 
+def _clean(lines: Iterable[str], path: Path) -> Iterator[str]:
+    for number, line in enumerate(lines, start=1):
+        if not line.isascii() or not line.rstrip("\r\n").isprintable():
+            refuse_control(line.rstrip("\n"), f"{path}: line {number}")
+        yield line
+
+
 def _whole(lines: Iterator[str]) -> Iterator[str]:
     return (line for line in lines if line.endswith("\n"))
 
@@ -201,6 +212,7 @@ def row_of(columns: Sequence[str], cells: Sequence[str]) -> Row:
 
 
 def _value(column: str, text: str) -> Value:
+    text = read_cell(text)
     if column in _NAMES:
         return text or None
     if text in _WORDS:
@@ -334,4 +346,5 @@ def write_table(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None
 
 
 def _cell(value: Value) -> str:
-    return "" if value is None else text_of(list(value) if isinstance(value, tuple) else value)
+    text = "" if value is None else text_of(list(value) if isinstance(value, tuple) else value)
+    return str(safe_cell(text))

@@ -2,17 +2,20 @@
 
 Columns: what was simulated (`workload` ... `engine`), each field of the design that varies by its dotted path, `status`
 (``ok``, ``infeasible`` or ``error``) and `reason`, the metrics, what the design takes on its device (`fits` ...
-`uram288`, estimated; empty where it has no FPGA), `identity` (of the point's inputs), `sweep` and `version`. A point
+`uram288`, estimated; empty where it has no FPGA), `checksum` (CRC-32 of the rest of the row), `identity` (of the
+point's inputs), `sweep` and `version`. A point
 that could not be simulated has no metrics, and one whose design is in error no estimate either.
 """
 
 import csv
 import io
 import threading
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from time import perf_counter
 
+from accelsim.base.cells import safe_cell
 from accelsim.base.errors import InputError
 from accelsim.base.files import Scalar
 from accelsim.base.version import __version__
@@ -23,12 +26,12 @@ from accelsim.sweep.inputs import Identities, Inputs, check_inputs
 from accelsim.sweep.point import METRICS, Point
 from accelsim.sweep.space import Sweep
 
-__all__ = ["HEADS", "Chunk", "Lines", "columns_of", "end_of_line", "inputs_of", "lines_of", "starts_of"]
+__all__ = ["HEADS", "Chunk", "Lines", "columns_of", "end_of_line", "inputs_of", "is_intact", "lines_of", "starts_of"]
 
 _CASE = ("method", "pattern", "batch", "optimizer", "engine", "accumulate")
 HEADS = ("workload", "design", *_CASE)
 _OUTCOME = ("status", "reason")
-_ENDS = ("identity", "sweep", "version")
+_ENDS = ("checksum", "identity", "sweep", "version")
 _MOST_STEPS = 256  # lowered steps that a process remembers
 
 
@@ -82,15 +85,29 @@ def lines_of(chunk: Chunk) -> Lines:
     if chunk.version != __version__:
         raise InputError(f"the sweep began with accelsim {chunk.version}; a process that evaluates has {__version__}")
     check_inputs(chunk.inputs)
-    identities = Identities(chunk.inputs)
+    identities, ends = Identities(chunk.inputs), (chunk.sweep.encode(), chunk.version.encode())
     rows = zip(chunk.points, _EVALUATOR.evaluate(chunk), strict=True)
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator="")
+    lines = []
     for point, found in rows:
         outcome = [found.get(name) for name in (*_OUTCOME, *METRICS, *FIT)]
-        ends = (identities.of(point), chunk.sweep, chunk.version)
-        writer.writerow([*inputs_of(point, chunk.inputs), *map(_cell, (*outcome, *ends))])
-    return Lines(text=text.getvalue().encode(), points=len(chunk.points), seconds=perf_counter() - began)
+        writer.writerow([*inputs_of(point, chunk.inputs), *map(_cell, outcome)])
+        front, identity = text.getvalue().encode(), identities.of(point).encode()
+        lines.append(b"%s,%s,%s,%s,%s\n" % (front, _checksum(front, identity), identity, *ends))
+        text.seek(0)
+        text.truncate()
+    return Lines(text=b"".join(lines), points=len(chunk.points), seconds=perf_counter() - began)
+
+
+def _checksum(front: bytes, identity: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(identity, zlib.crc32(front))
+
+
+def is_intact(line: bytes) -> bool:
+    """Whether a line is as it was written: its checksum is that of the rest of it."""
+    front, *ends = line.rstrip(b"\r\n").rsplit(b",", len(_ENDS))
+    return len(ends) == len(_ENDS) and ends[0] == _checksum(front, ends[1])
 
 
 class _Evaluator(threading.local):
@@ -142,4 +159,4 @@ def _cell(value: Scalar) -> str:
         return ""
     if isinstance(value, bool):
         return str(value).lower()
-    return repr(float(value)) if isinstance(value, float) else " ".join(str(value).splitlines())
+    return repr(float(value)) if isinstance(value, float) else str(safe_cell(" ".join(str(value).splitlines())))

@@ -23,7 +23,7 @@ from accelsim.sweep.basis_file import write_basis
 from accelsim.sweep.journal import Journal
 from accelsim.sweep.parquet import check_parquet, write_parquet
 from accelsim.sweep.point import Point
-from accelsim.sweep.rows import Chunk, Lines, columns_of, end_of_line, lines_of, starts_of
+from accelsim.sweep.rows import Chunk, Lines, columns_of, end_of_line, is_intact, lines_of, starts_of
 from accelsim.sweep.space import Sweep
 from accelsim.sweep.spec import load_sweep
 
@@ -81,7 +81,7 @@ def run_sweep(
         check_parquet()
     total = sweep.count()
     header = ",".join(columns_of(sweep)).encode() + b"\n"
-    with Journal(path, header, end_of_line(sweep)) as journal:
+    with Journal(path, header, end_of_line(sweep), is_intact) as journal:
         before = journal.lines
         if before > total:
             raise InputError(f"{path}: holds {before:,} points, the sweep has {total:,}; write to another file")

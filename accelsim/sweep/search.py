@@ -36,7 +36,7 @@ from accelsim.sweep.journal import Journal
 from accelsim.sweep.pareto import pareto_front
 from accelsim.sweep.point import Point
 from accelsim.sweep.results_table import row_of
-from accelsim.sweep.rows import Chunk, columns_of, inputs_of, lines_of
+from accelsim.sweep.rows import Chunk, columns_of, inputs_of, is_intact, lines_of
 from accelsim.sweep.run import local_executor
 from accelsim.sweep.space import Sweep
 
@@ -97,7 +97,7 @@ def run_search(
         raise InputError(f"{output}: a search is written as .csv, got '{path.suffix or 'no suffix'}'")
     header, ending = ",".join(columns).encode() + b"\n", f",{identity},{__version__}\n".encode()
     with (
-        Journal(path, header, ending) as journal,
+        Journal(path, header, ending, is_intact) as journal,
         local_executor(jobs) if jobs > 1 else nullcontext() as executor,
     ):
         if journal.lines > trials:

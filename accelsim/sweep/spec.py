@@ -254,7 +254,10 @@ class _Reader:
         fits: bool,
         sampling: Sampling | None,
     ) -> Sweep:
-        base = base_values(load_design(design))
+        try:
+            base = base_values(load_design(design))
+        except InputError as error:
+            raise InputError(f"{self._source}: {error}" if self._source else str(error)) from None
         axes = self._axes(vary, sampling)
         constraints = [self._try("where", index, parse_expression, text, _names()) for index, text in enumerate(where)]
         self._stop_if_wrong()

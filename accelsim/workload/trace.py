@@ -53,6 +53,7 @@ Every name is that of an earlier operation, so edges have no circles.
 """
 
 import json
+import re
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -123,6 +124,10 @@ VectorKind = Literal[
     "elementwise",
 ]
 VECTOR_KINDS: tuple[str, ...] = VectorKind.__args__  # type: ignore[attr-defined]
+
+
+_OF_TASK = re.compile(r"(.+?)\[(?:phase [\d,]+|columns|col2im|FF|BP|WU|(?:FF|BP|WU) copy)\].*")
+"""Names that `accelsim.lowering` gives to tasks of an operation."""
 
 
 class Parameter(FileModel):
@@ -206,6 +211,12 @@ class _Weighted(_Operation):
     )
     weight_gradient_runs: Runs = Field(1, description="likewise that of the weight")
     observed: Observed | None = None
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        if any(other.name == self.weight.name for other in self.other_parameters):
+            raise ValueError(f"other_parameters: '{self.weight.name}' is the weight of the operation; names are unique")
+        return self
 
     @model_validator(mode="after")
     def _check_gradient(self) -> Self:
@@ -353,6 +364,11 @@ class ConvTranspose(_Convolution):
         if len(self.output_padding) != rank:
             raise ValueError(f"output_padding: {rank} numbers are needed, got {len(self.output_padding)}")
         self._check_geometry(rank)
+        for extra, step, apart in zip(self.output_padding, self.stride, self.dilation, strict=True):
+            if extra >= max(step, apart):
+                raise ValueError(
+                    f"output_padding: got {extra}; less than the stride {step} or dilation {apart} is needed"
+                )
         return self
 
 
@@ -500,7 +516,9 @@ class Trace(FileModel):
 
     format: Literal["accelsim-trace/1"]
     model: Name
-    input_shapes: tuple[tuple[Dimension, ...], ...] = Field(description="shape of each input, without the batch")
+    input_shapes: tuple[tuple[Dimension, ...], ...] = Field(
+        min_length=1, description="shape of each input, without the batch"
+    )
     parameters: Elements = Field(description="trained and frozen elements of the whole model, tied ones once")
     origin: Origin
     operations: tuple[Operation, ...] = Field(min_length=1)
@@ -559,6 +577,12 @@ class Trace(FileModel):
             if operation.name in seen:
                 raise ValueError(f"operations: the name '{operation.name}' stands twice; names are unique")
             seen.add(operation.name)
+        for name in seen:
+            of_task = _OF_TASK.fullmatch(name)
+            if of_task is not None and of_task[1] in seen:
+                raise ValueError(
+                    f"operations: '{name}' is what a task of '{of_task[1]}' is called; choose another name"
+                )
         used = sum(elements for elements, _ in self.tensors.values())
         if used > self.parameters:
             raise ValueError(f"parameters: {self.parameters} is less than the {used} elements that the operations name")

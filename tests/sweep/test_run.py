@@ -61,7 +61,7 @@ def test_rows_hold_inputs_and_every_metric(serial: bytes, sat: acs.Design) -> No
     assert len(rows) == 16
     assert list(rows[0]) == [
         "workload", "design", "method", "pattern", "batch", "optimizer", "engine", "accumulate", "schedule.dataflow",
-        "buffers.x_bytes", "dram.bandwidth_gb_per_s", "array.cols", "status", "reason", *METRICS, *FIT, "identity",
+        "buffers.x_bytes", "dram.bandwidth_gb_per_s", "array.cols", "status", "reason", *METRICS, *FIT, "checksum", "identity",
         "sweep", "version",
     ]  # fmt: skip
     assert [row["status"] for row in rows] == (["infeasible"] * 2 + ["ok"] * 2 + ["error"] * 4) * 2

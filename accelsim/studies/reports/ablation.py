@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from accelsim.base.files import write_atomically
+from accelsim.base.errors import InputError
+from accelsim.base.files import replacing_folder, write_atomically
 from accelsim.plots.ablation import (
     OPTIMAL,
     OS_INTERLEAVED,
@@ -20,7 +21,9 @@ from accelsim.plots.style import new_figure, save_figure
 from accelsim.results.ablation import BASE, GROUPS, LADDER, OS_BASE, AblationRow
 from accelsim.sparsity.methods import case_name
 
-__all__ = ["ablation_table", "write_ablation"]
+__all__ = ["ablation_table", "check_own", "write_ablation"]
+
+_FILES = ("ablation.csv", "table.md", "ablation.svg", "ablation.png")
 
 _INTERLEAVED, _CHOSEN, _PREGENERATED, _OVERLAPPED, _ = LADDER
 _STEPS = (
@@ -42,8 +45,23 @@ _HOW_TO_READ = (
 
 
 def write_ablation(folder: Path, rows: Sequence[AblationRow], command: str) -> None:
-    """Write ``ablation.csv``, ``table.md``, ``ablation.svg`` and ``ablation.png`` into `folder`, made by `command`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write ``ablation.csv``, ``table.md``, ``ablation.svg`` and ``ablation.png`` as `folder`, made by `command`.
+
+    It is complete or as it was before. Raises `InputError` as `check_own`.
+    """
+    check_own(folder)
+    with replacing_folder(folder) as new:
+        _write(new, rows, command)
+
+
+def check_own(folder: Path) -> None:
+    """Raise `InputError` where `folder` holds anything else than an ablation: everything in it would be lost."""
+    foreign = sorted(path.name for path in folder.iterdir() if path.name not in _FILES) if folder.is_dir() else []
+    if foreign:
+        raise InputError(f"{folder}: holds {foreign[0]}, which no ablation wrote; name a folder that is new or empty")
+
+
+def _write(folder: Path, rows: Sequence[AblationRow], command: str) -> None:
     frame = pd.DataFrame([row.to_dict() for row in rows])
     write_atomically(folder / "ablation.csv", frame.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
     write_atomically(folder / "table.md", ablation_table(rows, command))

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from accelsim.base.characters import refuse_control
 from accelsim.base.errors import InputError, to_install
 from accelsim.workload.importers._onnx_body import node_of
 from accelsim.workload.importers._onnx_expansions import EXPANSIONS
@@ -136,12 +137,30 @@ def _loaded(onnx: ModuleType, path: Path) -> "ModelProto":
         )
     if not model.graph.node:
         raise InputError(f"{path}: its graph has no nodes")
+    _check_texts(path, model)
     newest, opset = onnx.defs.onnx_opset_version(), _opset(path, model)
     if opset > newest:
         raise InputError(
             f"{path}: opset {opset}; the installed onnx {onnx.__version__} knows up to {newest}: pip install -U onnx"
         )
     return model
+
+
+def _check_texts(path: Path, model: "ModelProto") -> None:
+    """Raise `InputError` for names that are no text, which protobuf gives as bytes, or that hold control characters."""
+    for text in _texts_in(model.graph.node):
+        if not isinstance(text, str):
+            raise InputError(f"{path}: a name is no text (UTF-8 expected): {text!r:.60}")
+        refuse_control(text, str(path))
+
+
+def _texts_in(nodes: "Sequence[NodeProto]") -> Iterator[str | bytes]:
+    for proto in nodes:
+        yield from (proto.name, proto.op_type, proto.domain, *proto.input, *proto.output)
+        for attribute in proto.attribute:
+            yield attribute.name
+            for graph in (attribute.g, *attribute.graphs):
+                yield from _texts_in(graph.node)
 
 
 def _opset(path: Path, model: "ModelProto") -> int:
@@ -219,7 +238,7 @@ def _module(proto: "NodeProto") -> str | None:
         if entry.key == _SCOPES:
             try:
                 scopes = ast.literal_eval(entry.value)
-            except (ValueError, SyntaxError):
+            except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
                 continue
             if isinstance(scopes, list) and len(scopes) > 1 and isinstance(scopes[-2], str):
                 return scopes[-2]

@@ -5,8 +5,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from accelsim.base.characters import refuse_control_escapes
 from accelsim.base.errors import InputError
-from accelsim.base.files import Plain, read_text
+from accelsim.base.files import Plain, read_text, too_long
 
 __all__ = ["Entries"]
 
@@ -22,6 +23,7 @@ class Entries:
 
     def __init__(self, path: Path, key: str) -> None:
         self._source, self._text = str(path), read_text(path)
+        refuse_control_escapes(self._text, self._source)
         start = re.search(rf'"{key}"\s*:\s*\[', self._text)
         self._start = self._end = start.end() if start else 0
 
@@ -37,6 +39,8 @@ class Entries:
             raise self._error(error) from None
         except RecursionError:
             raise self._too_deep() from None
+        except ValueError:
+            raise InputError(f"{self._source}: {too_long()}") from None
 
     def _entries(self) -> Iterator[Plain]:
         decode, text, at = json.JSONDecoder().raw_decode, self._text, self._after_space(self._start)
@@ -64,6 +68,8 @@ class Entries:
             raise self._error(error) from None
         except RecursionError:
             raise self._too_deep() from None
+        except ValueError:
+            raise InputError(f"{self._source}: {too_long()}") from None
 
     def _error(self, error: json.JSONDecodeError) -> InputError:
         at_end = error.pos >= len(self._text.rstrip()) or error.msg.startswith("Unterminated")

@@ -16,6 +16,7 @@ from math import prod
 
 from accelsim.base.errors import InputError
 from accelsim.base.files import Scalar
+from accelsim.workload.trace import LARGEST_TENSOR
 
 __all__ = [
     "COMPILED_FUNCTION",
@@ -134,6 +135,18 @@ class Row:
     told: str | None = None  # what the user says it is: ignore, or linear
     children: list["Row"] = field(default_factory=list)
 
+    def check(self) -> "Row":
+        """Return the row where its values can be those of a call. Raises `TypeError` with the first that cannot."""
+        if not isinstance(self.name, str):
+            raise TypeError(f"name {self.name!r}")
+        for tensor in (*self.tensors, *self.results):
+            for sizes in (tensor.shape, tensor.strides or ()):
+                if not all(type(size) is int and 0 <= size < LARGEST_TENSOR for size in sizes):
+                    raise TypeError(f"{self.name}: shape {list(tensor.shape)} with strides {tensor.strides}"[:200])
+            if type(tensor.offset) is not int or not isinstance(tensor.storage, int | None):
+                raise TypeError(f"{self.name}: memory {tensor.storage!r} from {tensor.offset!r} on"[:200])
+        return self
+
     @property
     def word(self) -> str:
         """The bare name of the operation: ``aten::_softmax`` and ``aten::softmax_`` are both softmax."""
@@ -166,8 +179,9 @@ class Row:
 
     def tensor(self, at: int) -> Tensor:
         """Operand `at`, counted from 0, of a call that gets a tensor there."""
-        given = self.inputs[at]
-        assert isinstance(given, Tensor), f"{self.name}: operand {at} is no tensor"
+        given = self.inputs[at] if at < len(self.inputs) else None
+        if not isinstance(given, Tensor):
+            raise InputError(f"{self.name}: operand {at} is no tensor, as the recording has it")
         return given
 
     def walk(self) -> Iterator["Row"]:

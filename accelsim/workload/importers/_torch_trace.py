@@ -213,6 +213,8 @@ def _repeat(operations: Sequence[Seen], run: Sequence[Seen], made: Pass) -> list
     A run that repeats none (gradients of gradients) is work of its own.
     """
     records = list(operations)
+    if not run:
+        return records
     keys = [(seen.word, seen.fields) for seen in records]
     wanted = [(seen.word, seen.fields) for seen in run]
     starts = range(len(keys) - len(wanted), -1, -1)

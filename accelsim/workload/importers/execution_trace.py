@@ -91,8 +91,8 @@ def read(path: Path, options: ImportOptions) -> Trace:
     if not _SCHEMA.fullmatch(schema):
         raise InputError(f"{source}: schema '{schema}' is not known; known are 1.x.y and 1.x.y-chakra.0.0.4")
     try:
-        rows = [_row(node, position) for position, node in enumerate(nodes)]
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+        rows = [_row(node, position).check() for position, node in enumerate(nodes)]
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise InputError(
             f"{source}: a node is not as schema {schema} has it ({type(error).__name__}: {error})"
         ) from None
@@ -106,8 +106,8 @@ def read(path: Path, options: ImportOptions) -> Trace:
 def _first_calls(entries: Iterable[Any]) -> Iterator[Row]:
     """Yield the nodes that can be read, in the order of the file."""
     for position, node in enumerate(entries):
-        with contextlib.suppress(KeyError, TypeError, ValueError, IndexError, AttributeError):
-            yield _row(node, position)
+        with contextlib.suppress(KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError):
+            yield _row(node, position).check()
 
 
 def _nested(nodes: Sequence[_Node], rows: Sequence[Row]) -> tuple[Row, ...]:

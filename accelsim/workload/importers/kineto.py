@@ -88,7 +88,7 @@ def read(path: Path, options: ImportOptions) -> Trace:
     data = entries.around()
     if not isinstance(data, dict) or not isinstance(data.get("traceEvents"), list):
         raise InputError(f"{source}: no profile of PyTorch: it has no list of traceEvents")
-    calls = [event for event in events if event["ph"] == "X"]
+    calls = [event for event in events if event.get("ph") == "X"]
     if not any("::" in str(event.get("name")) for event in calls):
         raise InputError(
             f"{source}: holds no operation of the host; profile with ProfilerActivity.CPU among the activities"
@@ -119,8 +119,8 @@ def _products(events: Iterable[_Event]) -> Iterator[Row]:
     """Yield the calls that may be products and can be read, in the order of the file."""
     for event in events:
         if may_be_product(str(event.get("name"))) and _shapes(event) is not None:
-            with contextlib.suppress(KeyError, TypeError, ValueError):
-                yield _row(event)
+            with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, OverflowError):
+                yield _row(event).check()
 
 
 def _is_needed(entry: Plain) -> TypeGuard[_Event]:
@@ -137,16 +137,16 @@ def _is_needed(entry: Plain) -> TypeGuard[_Event]:
 
 
 def _shapes(event: _Event) -> list[_Sizes] | None:
-    arguments = event.get("args", {})
-    return arguments.get("Input Dims", arguments.get("Input dims"))
+    arguments = event.get("args")
+    return arguments.get("Input Dims", arguments.get("Input dims")) if isinstance(arguments, dict) else None
 
 
 def _rows(source: str, calls: Sequence[_Event], events: Sequence[_Event]) -> tuple[Row, ...]:
     """Return the outermost calls of all threads; a call runs inside the one of its thread whose time spans its own."""
     try:
-        made = sorted((_row(event) for event in calls), key=lambda row: (row.start, -row.end))
+        made = sorted((_row(event).check() for event in calls), key=lambda row: (row.start, -row.end))
         threads = _forward_threads(made, events)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"{source}: an event is not as profiles have it ({type(error).__name__}: {error})") from None
     tops: list[Row] = []
     open_rows: dict[Hashable, list[Row]] = {}

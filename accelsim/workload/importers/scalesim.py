@@ -72,11 +72,13 @@ _LONGEST_NAME = 400  # a repeated name grows by a number
 class _Row:
     """A line of the file: its values without those left blank at the end.
 
-    `closed`: a comma ends it, or a comment after one, so that SCALE-Sim reads all of the values.
+    `cells`: how many there are, blank ones included. `closed`: a comma ends it, or a comment after one, so that
+    SCALE-Sim reads all of the values.
     """
 
     line: int
     values: tuple[str, ...]
+    cells: int
     closed: bool
 
 
@@ -175,6 +177,7 @@ def read(path: Path, options: ImportOptions) -> Trace:
         raise InputError(f"{path}: no layers below the first line")
     columns = _columns(path, _filled(header.values, rows))
     problems = [f":{row.line}: {problem}" for row in rows for problem in _problems(row, columns, options)]
+    problems += _torn(header, rows)
     problems += [f": {problem}" for problem in _misplaced_options(rows, columns, options)]
     if problems:
         more = [f": and {len(problems) - _SHOWN_PROBLEMS} more errors"] * (len(problems) > _SHOWN_PROBLEMS)
@@ -219,9 +222,10 @@ def _row(number: int, line: str) -> _Row:
     closed = not last or last.startswith("#")
     if not closed:
         values.append(last)
+    cells = len(values)
     while values and not values[-1]:
         values.pop()
-    return _Row(line=number, values=tuple(values), closed=closed)
+    return _Row(line=number, values=tuple(values), cells=cells, closed=closed)
 
 
 def _filled(header: Sequence[str], rows: Sequence[_Row]) -> Sequence[str]:
@@ -263,6 +267,15 @@ def _short(text: str) -> str:
     """A value as an error shows it: in one line, and not without end."""
     shown = text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
     return shown if len(shown) <= 60 else shown[:57] + "..."
+
+
+def _torn(header: _Row, rows: Sequence[_Row]) -> list[str]:
+    """Say so where the last row has fewer cells than the first line and other rows: the file was cut off there."""
+    most, last = len(header.values), rows[-1]
+    if last.cells >= most or all(row.cells < most for row in rows):
+        return []
+    missing = ", ".join(header.values[last.cells :])
+    return [f":{last.line}: got {last.cells} of {most} values in the last line (truncated?); missing: {missing}"]
 
 
 def _problems(row: _Row, columns: Sequence[str], options: ImportOptions) -> Iterator[str]:

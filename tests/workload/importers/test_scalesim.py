@@ -148,7 +148,7 @@ def test_sparsity_is_what_ff_saw_in_the_weight(load, row: str, seen: dict | None
 
 
 def test_sparsity_reaches_a_traced_step(load, sat: acs.Design) -> None:
-    trace = load(f"{GEMM} Sparsity,", "a, 64, 64, 64, 2:8,", "b, 64, 64, 64, 1:8,", "c, 64, 64, 64,")
+    trace = load(f"{GEMM} Sparsity,", "a, 64, 64, 64, 2:8,", "b, 64, 64, 64, 1:8,", "c, 64, 64, 64,,")
     step = lower(trace, sat, find_method("traced"), pattern=None, batch=1)
     found = {(g.operation, g.stage): str(g.pattern) for g in step.tasks if isinstance(g, Gemm) and g.pattern}
     assert found == {("a", "FF"): "2:8", ("b", "FF"): "1:8"}
@@ -230,8 +230,9 @@ NAME = "(in 'c')"
         (CONV, ", 8, 8, 3, 3, 4, 4, 1,", ":2: Layer name: got ''; a name of 1 to 400 printable characters is needed"),
         (CONV, f"{'c' * 401}, 8, 8, 3, 3, 4, 4, 1,",
          f":2: Layer name: got '{'c' * 57}...'; a name of 1 to 400 printable characters is needed"),
-        (CONV, "a\u2028\x1b[b, 8, 8, 3, 3, 4, 4, 1,",
-         r":2: Layer name: got 'a\u2028\x1b[b'; a name of 1 to 400 printable characters is needed"),
+        (CONV, "a\u2028b, 8, 8, 3, 3, 4, 4, 1,",
+         r":2: Layer name: got 'a\u2028b'; a name of 1 to 400 printable characters is needed"),
+        (CONV, "a\x1b[b, 8, 8, 3, 3, 4, 4, 1,", r": line 2: holds the control character '\x1b', which no name can have"),
         (CONV, "c,", f":2: got 1 of 8 values {NAME}; missing: IFMAP Height, IFMAP Width, Filter Height, Filter Width,"
                      " Channels, Num Filter, Strides"),
         (CONV, "c, 8, 8, 3, 3, 4, 4,", f":2: got 7 of 8 values {NAME}; missing: Strides"),
