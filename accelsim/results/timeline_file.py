@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from accelsim.base.errors import InputError
 from accelsim.base.files import FileModel, parse_json, read_text, validate, write_atomically
+from accelsim.base.units import MEGA
 from accelsim.lowering.tasks import Stage
 from accelsim.schedule.overlap import Unit
 from accelsim.sparsity.methods import case_name
@@ -125,9 +126,9 @@ class About(FileModel):
     mode: str
     optimizer: str
     version: str
-    clock_hz: Annotated[float, Field(gt=0)]
+    clock_hz: Annotated[float, Field(ge=MEGA)]
     cycles: Annotated[int, Field(ge=1)]
-    dram_gb_per_s: Annotated[float, Field(gt=0)]
+    dram_gb_per_s: Annotated[float, Field(ge=1e-3)]
     buffer_bytes: dict[str, int]
     window: Annotated[tuple[int, int] | None, Field(strict=False)]
     jobs: int

@@ -60,7 +60,7 @@ TRACE = commands(
     "compare {file} --batch 8 -o out.csv", "compare {file} --batch 8 --platform rtx2080ti", "diff {file} good.json",
     "export {file} --format scalesim -o out.csv", "export {file} --stage FF --format timeloop -o out",
     "export {file} --stage FF --format zigzag -o out.yaml", "export {file} --stage FF --format accelforge -o out.yaml",
-    "ablate {file} --batch 8 --method dense", "sweep {file} --batch 8 --vary array.rows=16,32 --jobs 1 -o out.csv!",
+    "flops {file} --batch 8", "ablate {file} --batch 8 --method dense", "sweep {file} --batch 8 --vary array.rows=16,32 --jobs 1 -o out.csv!",
     "report {file} --batch 8 -o out",
 )  # fmt: skip
 DESIGN = commands(
@@ -173,6 +173,14 @@ def _traces(trace: bytes, masks: bytes) -> list[Format]:
     ]  # fmt: skip
 
 
+ZEROS = b"""format: accelsim-zeros/1
+zeros:
+  - {tensor: weight, of: [conv, linear], form: unstructured, sparsity: 0.9, across: erk, dense: [conv]}
+  - {tensor: weight-gradient, same-as: weight}
+  - {tensor: input, of: fc, form: "2:8", along: input}
+"""
+
+
 def _of_hardware() -> list[Format]:
     design, energy = _shipped("sat_edge_zcu104.yaml"), _shipped("energy/fpga_zu7ev.yaml")
     own = re.sub(rb"(?m)^energy: .*$", b"energy: tried.yaml", design)
@@ -195,6 +203,8 @@ def _of_hardware() -> list[Format]:
                commands=commands("check {file}")),
         Format(name="machine", file="tried.yaml", content=_shipped("machines/tensor_core.yaml"), syntax=yaml_syntax(),
                commands=commands("check {file}")),
+        Format(name="zeros", file="tried.yaml", content=ZEROS, syntax=yaml_syntax(loose=r"\.(of|dense|form)"),
+               commands=commands("flops good.json --zeros {file}", "flops good.json --zeros {file} --json")),
         Format(name="sweep", file="tried.yaml", content=SWEEP_SPEC, syntax=yaml_syntax(
                loose=r"^(vary|link|where|description)", ordered=True), commands=commands(
                "check {file}", "check {file}", "sweep {file} --jobs 1 -o out.csv!")),

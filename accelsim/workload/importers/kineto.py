@@ -127,7 +127,7 @@ def _is_needed(entry: Plain) -> TypeGuard[_Event]:
     """Whether an entry is an event to keep: profiles are large, and most of it is kernels."""
     if not isinstance(entry, dict):
         return False
-    phase = entry.get("ph")
+    phase = str(entry.get("ph"))
     category = str(entry.get("cat", "")).lower()
     is_call = phase == "X" and category in _CALLS
     is_module = phase == "X" and category == "python_function" and str(entry.get("name")).startswith(_MODULE)
