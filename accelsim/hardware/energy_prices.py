@@ -23,9 +23,9 @@ from accelsim.hardware.resources import (
     ResourceUse,
     UnitUse,
     estimate_resources,
-    load_fpga_costs,
     operator_width,
     operators_of,
+    shipped_fpga_costs,
     widest_patterns,
 )
 
@@ -53,7 +53,7 @@ class Prices(NamedTuple):
 
 def prices_of(design: Design, table: EnergyTable, costs: FpgaCosts | None = None) -> Prices:
     """Return what events cost on `design` by `table`; `costs` are the shipped ones unless given."""
-    costs = load_fpga_costs() if costs is None else costs
+    costs = shipped_fpga_costs() if costs is None else costs
     priced = _on_fabric(design, table.fabric, costs) if table.is_fpga else _on_asic(design, table.operators, costs)
     macs = design.array.rows * design.array.cols * design.array.macs_per_pe
     return Prices(

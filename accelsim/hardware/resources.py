@@ -51,6 +51,7 @@ __all__ = [
     "load_fpga_costs",
     "operator_width",
     "operators_of",
+    "shipped_fpga_costs",
     "shortfalls_of",
     "usable",
     "widest_patterns",
@@ -223,7 +224,8 @@ def load_fpga_costs(name_or_path: str | Path = "vitis_hls") -> FpgaCosts:
 
 
 @cache
-def _shipped_costs() -> FpgaCosts:
+def shipped_fpga_costs() -> FpgaCosts:
+    """Return the unit costs that hold where no others are asked for; their file is read once."""
     return load_fpga_costs()
 
 
@@ -264,7 +266,7 @@ def estimate_resources(design: Design, costs: FpgaCosts | None = None) -> Resour
     Where the device's DSPs or UltraRAMs are not stated, there are enough DSPs and no UltraRAM. `costs` are the shipped
     ones unless given.
     """
-    costs = _shipped_costs() if costs is None else costs
+    costs = shipped_fpga_costs() if costs is None else costs
     around = _around(design, costs)
     dsps = usable(design, "dsp")
     left = None if dsps is None else dsps - sum(unit.dsp for unit in around)

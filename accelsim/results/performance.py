@@ -78,8 +78,7 @@ def make_result(
 
 
 def _of_plan(plan: "Plan", design: Design) -> Iterator[Note]:
-    """Yield in how many parts the batch runs, and how it and the design differ from those that a plan was
-    made for."""
+    """Yield in how many parts the batch runs, and how step and design differ from those that a plan was made for."""
     samples, parts = plan.step.batch, plan.step.parts
     if parts > 1:
         text = f"{parts * samples} samples run in {parts} parts of {samples} on {design.label}"
