@@ -6,6 +6,7 @@ are built for. Registers, buffers and DRAM are priced by bit and byte on both. `
 prices per event of a table and a design.
 """
 
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -81,7 +82,7 @@ class EnergyTable(SourcedModel):
 
     @model_validator(mode="after")
     def _check_takes_energy(self) -> Self:
-        if not any(getattr(self, path) for path in leaf_paths(type(self))):
+        if not any(attrgetter(*leaf_paths(type(self)))(self)):
             raise ValueError("every value is 0: a step would take no energy")
         return self
 
