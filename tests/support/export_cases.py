@@ -51,7 +51,7 @@ def convolutions(draw: st.DrawFn, regular: bool) -> dict[str, Any]:
 
 def as_trace(operation: dict[str, Any]) -> acs.Trace:
     origin = {"exporter": "test", "source": "test"}
-    data = {"format": "accelsim-trace/1", "model": "net", "input_shapes": [], "parameters": 10**9, "origin": origin}
+    data = {"format": "accelsim-trace/1", "model": "net", "input_shapes": [[1]], "parameters": 10**9, "origin": origin}
     try:
         return validate(Trace, {**data, "operations": [operation]}, "test")
     except acs.InputError:

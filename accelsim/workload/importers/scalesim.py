@@ -177,7 +177,8 @@ def read(path: Path, options: ImportOptions) -> Trace:
         raise InputError(f"{path}: no layers below the first line")
     columns = _columns(path, _filled(header.values, rows))
     problems = [f":{row.line}: {problem}" for row in rows for problem in _problems(row, columns, options)]
-    problems += _torn(header, rows)
+    if not any(problem.startswith(f":{rows[-1].line}: ") for problem in problems):
+        problems += _torn(header, rows)
     problems += [f": {problem}" for problem in _misplaced_options(rows, columns, options)]
     if problems:
         more = [f": and {len(problems) - _SHOWN_PROBLEMS} more errors"] * (len(problems) > _SHOWN_PROBLEMS)
