@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from accelsim.base.carrying import content_of, is_carried
 from accelsim.base.characters import one_line, refuse_breaks, refuse_control, refuse_control_escapes
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.overwriting import note_input, refuse_inputs
@@ -87,7 +88,8 @@ def read_text(path: Path, *, goes_on: bool = False) -> str:
     if not goes_on:
         note_input(path)
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        raw = content_of(path)
+        raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
         text = raw.decode("utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
@@ -383,7 +385,7 @@ def shipped_or_file(
     """
     text = str(name_or_path)
     path = shipped.get(text) or Path(name_or_path)
-    if text not in shipped and not _exists(path) and path.suffix not in suffixes:
+    if text not in shipped and not _exists(path) and not is_carried(path) and path.suffix not in suffixes:
         raise InputError(
             f"{what} '{one_line(text)}': neither a file nor a shipped {what}{did_you_mean(text, shipped)};"
             f" shipped: {listed or ', '.join(shipped)}"

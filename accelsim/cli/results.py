@@ -12,6 +12,8 @@ from accelsim.cli.options import check_output
 from accelsim.sweep.unfit import unfit_line
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from accelsim.base.files import Value
     from accelsim.sweep.expression import Expression
 
@@ -22,7 +24,8 @@ _SHOWN = ("latency_s", "samples_per_s", "energy_j", "gops_per_w", "speedup")
 
 
 @click.command("results")
-@click.argument("file", metavar="FILE")
+@click.argument("files", nargs=-1, required=True, metavar="FILE")
+@click.option("--join", is_flag=True, help="Write the sweep whose parts (accelsim sweep --part) are FILE FILE ...")
 @click.option(
     "--by",
     metavar="EXPR",
@@ -38,7 +41,8 @@ _SHOWN = ("latency_s", "samples_per_s", "energy_j", "gops_per_w", "speedup")
 @click.option("-o", "--output", metavar="FILE", help="Write the rows as .csv.")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as one JSON list.")
 def results_command(
-    file: str,
+    files: tuple[str, ...],
+    join: bool,
     by: str | None,
     reverse: bool,
     top: int | None,
@@ -56,11 +60,10 @@ def results_command(
     from accelsim.sweep.results_table import best_rows, open_table, read_formula, write_table
 
     target = check_output(output, (".csv",))
-    if top is not None and top < 1:
-        raise InputError(f"--top {top}: a whole number from 1 is needed")
-    if reverse and by is None:
-        raise InputError("--reverse: nothing is sorted without --by")
-    table = open_table(file)
+    if join:
+        return _join(files, target, [by, reverse, top, where, columns, as_json])
+    _check(files, by, reverse, top)
+    table = open_table(files[0])
     order = None if by is None else read_formula(by, table.columns, "--by")
     condition = None if where is None else read_formula(where, table.columns, "--where")
     formulas = None if columns is None else _formulas(columns, table.columns)
@@ -88,6 +91,27 @@ def results_command(
     click.echo(f"{len(found):,} of {counts.kept:,} rows{met}{left_out}{torn}")
     if target is not None:
         click.echo(f"written: {target}")
+    return 0
+
+
+def _check(files: Sequence[str], by: str | None, reverse: bool, top: int | None) -> None:
+    if len(files) > 1:
+        raise InputError(f"{files[1]}: one file is shown at a time; --join makes one of the parts of a sweep")
+    if top is not None and top < 1:
+        raise InputError(f"--top {top}: a whole number from 1 is needed")
+    if reverse and by is None:
+        raise InputError("--reverse: nothing is sorted without --by")
+
+
+def _join(files: Sequence[str], target: "Path | None", others: Sequence[object]) -> int:
+    from accelsim.sweep.parts import join_parts
+
+    if any(others):
+        raise InputError("--join: takes parts and -o FILE alone; look at the whole afterwards")
+    if target is None:
+        raise InputError("--join: -o FILE is needed, for the whole")
+    points = join_parts(files, target)
+    click.echo(f"{points:,} points of {len(files):,} parts\nwritten: {target}")
     return 0
 
 

@@ -9,6 +9,7 @@ from accelsim.cli.axes import axis_options, command_line, read_sweep
 from accelsim.cli.options import announce_compilation, check_output
 from accelsim.cli.pareto import maximise_option, show_fronts
 from accelsim.cli.progress import progress_bar
+from accelsim.cli.workers import dask_options, evaluating
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +38,8 @@ __all__ = ["search_command"]
 @click.option("--sampler", default="nsga2", show_default=True, metavar="nsga2|tpe", help="Optuna's sampler.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all that is drawn.")
 @click.option("-o", "--output", required=True, metavar="FILE", help="Points that were evaluated, as .csv.")
-@click.option("--jobs", type=int, default=1, show_default=True, help="Processes.")
+@click.option("--jobs", type=int, help="Processes.  [default: 1]")
+@dask_options
 def search_command(
     sources: tuple[str, ...],
     first: str,
@@ -48,7 +50,9 @@ def search_command(
     sampler: str,
     seed: int,
     output: str,
-    jobs: int,
+    jobs: int | None,
+    dask: str | None,
+    dask_wait: float | None,
     **given: Any,
 ) -> int:
     """Search the front of the points of SPEC (a shipped sweep or a .yaml file), or of TRACE... and the axes given
@@ -66,13 +70,16 @@ def search_command(
         click.echo(f"note: {remark}", err=True)
     options = {
         "x": first, "y": second, "z": others, "maximise": maximise, **given, "trials": trials, "sampler": sampler,
-        "seed": seed, "jobs": jobs,
+        "seed": seed, "jobs": jobs, "dask": dask, "dask-wait": dask_wait,
     }  # fmt: skip
     objectives = (("-x", first), ("-y", second), *(("-z", other) for other in others))
     announce_compilation()
     done = 0
     try:
-        with progress_bar("search") as show:
+        with (
+            evaluating(sweep.inputs, jobs, dask, dask_wait, usual_jobs=1) as (executor, slots),
+            progress_bar("search") as show,
+        ):
 
             def progress(finished: int, total: int) -> None:
                 nonlocal done
@@ -87,7 +94,8 @@ def search_command(
                 trials=trials,
                 sampler=sampler,
                 seed=seed,
-                jobs=jobs,
+                jobs=slots,
+                executor=executor,
                 progress=progress,
             )
     except KeyboardInterrupt:

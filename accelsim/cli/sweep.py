@@ -1,18 +1,17 @@
 """``accelsim sweep``: many designs, patterns, methods and batches, a row of a file for each."""
 
-import contextlib
 import csv
 import heapq
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from accelsim.base.errors import InfeasibleError, InputError
-from accelsim.cli.axes import axis_options, command_line, cores, read_sweep
+from accelsim.base.errors import InfeasibleError
+from accelsim.cli.axes import axis_options, command_line, read_sweep
 from accelsim.cli.options import announce_compilation, check_output
 from accelsim.cli.progress import progress_bar
+from accelsim.cli.workers import dask_options, evaluating
 from accelsim.sweep.unfit import unfit_line
 
 if TYPE_CHECKING:
@@ -31,51 +30,51 @@ _BEST = 5
 @click.option("--sampling", metavar="random|latin-hypercube", help="How points are drawn.  [default: random]")
 @click.option("--seed", type=int, help="Seed of the drawing.  [default: 0]")
 @click.option("-o", "--output", required=True, metavar="FILE", help="Results: .csv, or .parquet beside its .csv.")
+@click.option("--part", metavar="I/N", help="Only part I of N, to be joined with accelsim results --join.")
 @click.option("--jobs", type=int, help="Processes.  [default: one per core]")
-@click.option("--dask", metavar="ADDRESS", help="Have a Dask scheduler's workers do it (extra dask).")
-def sweep_command(sources: tuple[str, ...], output: str, jobs: int | None, dask: str | None, **given: Any) -> int:
+@dask_options
+def sweep_command(
+    sources: tuple[str, ...],
+    output: str,
+    part: str | None,
+    jobs: int | None,
+    dask: str | None,
+    dask_wait: float | None,
+    **given: Any,
+) -> int:
     """Time every point of SPEC (a shipped sweep or a .yaml file), or of TRACE... and the axes given here, and write a
     row of inputs and metrics for each.
 
     Rows are saved as they are done. The same command goes on where it was interrupted, and does nothing twice. A
     point that cannot be simulated is a row with the reason; where none can, the exit code is 3.
     """
+    from accelsim.sweep.parts import Part
     from accelsim.sweep.run import journal_of, run_sweep
 
     target = check_output(output, (".csv", ".parquet"))
     assert target is not None
-    if jobs is not None and dask is not None:
-        raise InputError("--jobs: with --dask, its workers do the work, as many as there are")
+    piece = None if part is None else Part.parse(part)
     sweep = read_sweep(sources, given)
     for remark in sweep.remarks:
         click.echo(f"note: {remark}", err=True)
-    again = command_line("sweep", sources, output, {**given, "jobs": jobs, "dask": dask})
+    again = command_line(
+        "sweep", sources, output, {**given, "part": part, "jobs": jobs, "dask": dask, "dask-wait": dask_wait}
+    )
     announce_compilation(sweep=True)
     done = 0
     try:
-        with _executor(dask, cores() if jobs is None else jobs) as (executor, busy), progress_bar("sweep") as show:
+        with evaluating(sweep.inputs, jobs, dask, dask_wait) as (executor, slots), progress_bar("sweep") as show:
 
             def progress(finished: int, total: int) -> None:
                 nonlocal done
                 done = finished
                 show(finished, total)
 
-            outcome = run_sweep(sweep, target, jobs=busy, executor=executor, progress=progress)
+            outcome = run_sweep(sweep, target, jobs=slots, executor=executor, part=piece, progress=progress)
     except KeyboardInterrupt:
         click.echo(f"interrupted: {done:,} points are saved in {journal_of(target)}; go on with: {again}", err=True)
         return 130
     return _report(sweep, outcome, target)
-
-
-@contextlib.contextmanager
-def _executor(dask: str | None, jobs: int) -> Iterator[Any]:
-    if dask is None:
-        yield None, jobs
-        return
-    from accelsim.sweep.cluster import cluster_executor
-
-    with cluster_executor(dask) as found:
-        yield found
 
 
 def _report(sweep: "Sweep", outcome: "Outcome", target: Path) -> int:

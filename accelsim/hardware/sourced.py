@@ -22,6 +22,7 @@ import yaml
 from pydantic import BaseModel, Field
 from pydantic.json_schema import JsonSchemaValue
 
+from accelsim.base.carrying import is_carried
 from accelsim.base.characters import one_line, refuse_breaks, refuse_control
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.files import FileModel, Plain, read_text, too_long, validate
@@ -128,7 +129,7 @@ def _load_base(
     found, here = bases.get(name, path.parent / name[:_LONGEST_NAME]), path.resolve()
     if found.resolve() in (*within, here):
         raise InputError(f"{where}: '{name}' starts from this file itself")
-    if len(name) > _LONGEST_NAME or not found.is_file():
+    if len(name) > _LONGEST_NAME or (not found.is_file() and not is_carried(found)):
         hint = did_you_mean(name, bases)
         raise InputError(
             f"{where}: '{one_line(name[:_LONGEST_NAME])}': neither shipped nor a file beside this one{hint};"

@@ -9,9 +9,11 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
+from accelsim.base.carrying import recording
 from accelsim.base.errors import InputError
-from accelsim.base.files import Plain, Value
+from accelsim.base.files import Plain, Value, packaged_path
 from accelsim.hardware.design import Design, load_design
 from accelsim.hardware.energy_table import load_energy_table
 from accelsim.hardware.sourced import leaf_paths, read_scalar, value_at
@@ -19,7 +21,7 @@ from accelsim.sweep.point import Point
 from accelsim.workload.names import workloads_of
 from accelsim.workload.trace import load_trace
 
-__all__ = ["Identities", "Inputs", "base_values", "check_inputs", "read_inputs"]
+__all__ = ["Identities", "Inputs", "base_values", "check_inputs", "files_of", "read_inputs"]
 
 _Digests = tuple[tuple[str, str], ...]
 
@@ -59,10 +61,26 @@ def _called(design: str, traces: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     yield design, load_design(design).name
 
 
+def _read_again(inputs: Inputs) -> Inputs:
+    return read_inputs(inputs.design, *(tuple(name for name, _ in part) for part in (inputs.traces, inputs.tables)))
+
+
+def files_of(inputs: Inputs) -> dict[str, bytes]:
+    """Return the files that inputs are read from, by path, but those that are shipped: what another machine lacks."""
+    with recording() as files:
+        _read_again(inputs)
+    shipped = [packaged_path(folder).resolve() for folder in ("hw_configs", "workloads")]
+    return {
+        path: content
+        for path, content in files.items()
+        if not any(Path(path).resolve().is_relative_to(folder) for folder in shipped)
+    }
+
+
 @lru_cache(maxsize=8)
 def check_inputs(inputs: Inputs) -> None:
     """Refuse to go on where this process reads other inputs under the same names, as on another machine."""
-    found = read_inputs(inputs.design, *(tuple(name for name, _ in part) for part in (inputs.traces, inputs.tables)))
+    found = _read_again(inputs)
     pairs = [(inputs.design, inputs.design_digest), *inputs.traces, *inputs.tables]
     others = [(found.design, found.design_digest), *found.traces, *found.tables]
     changed = [name for (name, digest), (_, other) in zip(pairs, others, strict=True) if digest != other]

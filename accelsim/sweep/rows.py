@@ -9,13 +9,13 @@ that could not be simulated has no metrics, and one whose design is in error no 
 
 import csv
 import io
-import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
 from accelsim.base.cells import safe_cell
+from accelsim.base.code import code_version
 from accelsim.base.errors import InputError
 from accelsim.base.files import Scalar
 from accelsim.base.version import __version__
@@ -23,10 +23,11 @@ from accelsim.lowering.case import Case
 from accelsim.sweep.batched import BatchEvaluator
 from accelsim.sweep.device_fit import FIT, Fits
 from accelsim.sweep.inputs import Identities, Inputs, check_inputs
+from accelsim.sweep.parts import Part
 from accelsim.sweep.point import METRICS, Point
 from accelsim.sweep.space import Sweep
 
-__all__ = ["HEADS", "Chunk", "Lines", "columns_of", "end_of_line", "inputs_of", "is_intact", "lines_of", "starts_of"]
+__all__ = ["Chunk", "HEADS", "Lines", "chunk_of", "columns_of", "end_of_line", "ends_of", "inputs_of", "is_intact", "lines_of", "starts_of"]
 
 _CASE = ("method", "pattern", "batch", "optimizer", "engine", "accumulate")
 HEADS = ("workload", "design", *_CASE)
@@ -37,12 +38,16 @@ _MOST_STEPS = 256  # lowered steps that a process remembers
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """Some points in a row, for one process to evaluate, of a sweep of this identity on this version of the model."""
+    """Some points in a row, for one process to evaluate.
+
+    `ends`: the last cells of their lines, of the sweep and the version. `code`: the version and digest of the sources
+    that the sweep is made with.
+    """
 
     points: tuple[Point, ...]
     inputs: Inputs
-    sweep: str
-    version: str
+    ends: tuple[str, str]
+    code: str
     fits: bool
 
 
@@ -60,9 +65,21 @@ def columns_of(sweep: Sweep) -> tuple[str, ...]:
     return (*HEADS, *sweep.changed, *_OUTCOME, *METRICS, *FIT, *_ENDS)
 
 
-def end_of_line(sweep: Sweep) -> bytes:
-    """Return what every line of this sweep on this version ends in."""
-    return f",{sweep.identity},{__version__}\n".encode()
+def ends_of(sweep: Sweep, part: Part | None = None) -> tuple[str, str]:
+    """Return the last cells of every line of this sweep, or of this part of it: the sweep and the version."""
+    if part is None:
+        return sweep.identity, __version__
+    return part.of(sweep.identity, sweep.count()), code_version()
+
+
+def end_of_line(ends: tuple[str, str]) -> bytes:
+    """Return what every line with these last cells ends in."""
+    return f",{','.join(ends)}\n".encode()
+
+
+def chunk_of(sweep: Sweep, points: Sequence[Point], ends: tuple[str, str]) -> Chunk:
+    """Return points of a sweep as something to be evaluated elsewhere."""
+    return Chunk(points=tuple(points), inputs=sweep.inputs, ends=ends, code=code_version(), fits=sweep.fits)
 
 
 def starts_of(sweep: Sweep) -> Iterator[bytes]:
@@ -79,14 +96,14 @@ def starts_of(sweep: Sweep) -> Iterator[bytes]:
 def lines_of(chunk: Chunk) -> Lines:
     """Evaluate the points of a chunk, wherever this runs.
 
-    Raises `InputError` where this process has another version of the model or other inputs than the sweep.
+    Raises `InputError` where this process has other code or other inputs than the sweep.
     """
     began = perf_counter()
-    if chunk.version != __version__:
-        raise InputError(f"the sweep began with accelsim {chunk.version}; a process that evaluates has {__version__}")
+    if chunk.code != code_version():
+        raise InputError(f"the sweep began with accelsim {chunk.code}; a process that evaluates has {code_version()}")
     check_inputs(chunk.inputs)
-    identities, ends = Identities(chunk.inputs), (chunk.sweep.encode(), chunk.version.encode())
-    rows = zip(chunk.points, _EVALUATOR.evaluate(chunk), strict=True)
+    identities, ends = Identities(chunk.inputs), ",".join(chunk.ends).encode()
+    rows = zip(chunk.points, _evaluated(chunk), strict=True)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="")
     lines = []
@@ -94,7 +111,7 @@ def lines_of(chunk: Chunk) -> Lines:
         outcome = [found.get(name) for name in (*_OUTCOME, *METRICS, *FIT)]
         writer.writerow([*inputs_of(point, chunk.inputs), *map(_cell, outcome)])
         front, identity = text.getvalue().encode(), identities.of(point).encode()
-        lines.append(b"%s,%s,%s,%s,%s\n" % (front, _checksum(front, identity), identity, *ends))
+        lines.append(b"%s,%s,%s,%s\n" % (front, _checksum(front, identity), identity, ends))
         text.seek(0)
         text.truncate()
     return Lines(text=b"".join(lines), points=len(chunk.points), seconds=perf_counter() - began)
@@ -110,8 +127,8 @@ def is_intact(line: bytes) -> bool:
     return len(ends) == len(_ENDS) and ends[0] == _checksum(front, ends[1])
 
 
-class _Evaluator(threading.local):
-    """One per thread: what it remembers of one chunk serves the next, as long as that is not too much."""
+class _Evaluator:
+    """For one chunk at a time: what it remembers of one serves the next, as long as that is not too much."""
 
     def __init__(self) -> None:
         self._inputs: Inputs | None = None
@@ -140,7 +157,18 @@ class _Evaluator(threading.local):
         ]
 
 
-_EVALUATOR = _Evaluator()
+_IDLE: list[_Evaluator] = []  # those that remember; as many as chunks ran at once in this process
+
+
+def _evaluated(chunk: Chunk) -> list[dict[str, Scalar]]:
+    """Evaluate a chunk with the evaluator that was used last, whatever thread that was in."""
+    try:
+        evaluator = _IDLE.pop()
+    except IndexError:
+        evaluator = _Evaluator()
+    found = evaluator.evaluate(chunk)
+    _IDLE.append(evaluator)
+    return found
 
 
 def inputs_of(point: Point, inputs: Inputs) -> list[str]:

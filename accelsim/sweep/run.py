@@ -1,7 +1,7 @@
 """Running a sweep: points in, rows out, in the order of the sweep whatever the number of processes.
 
-Points are evaluated in chunks, by this process or by an executor; a bounded number of them is under way at once, and
-their rows are appended to the journal in order as soon as they are there.
+Points are evaluated in chunks, by this process or by an executor (`accelsim.sweep.fan_out`), and their rows are
+appended to the journal in order as soon as they are there.
 """
 
 import contextlib
@@ -11,34 +11,34 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from accelsim.base.errors import InputError
-from accelsim.base.version import __version__
-from accelsim.sweep.basis_file import write_basis
+from accelsim.sweep.basis_file import check_code, write_basis
+from accelsim.sweep.fan_out import Portions, Slots, fan_out
 from accelsim.sweep.journal import Journal
 from accelsim.sweep.parquet import check_parquet, write_parquet
-from accelsim.sweep.point import Point
-from accelsim.sweep.rows import Chunk, Lines, columns_of, end_of_line, is_intact, lines_of, starts_of
+from accelsim.sweep.parts import Part
+from accelsim.sweep.rows import Lines, chunk_of, columns_of, end_of_line, ends_of, is_intact, lines_of, starts_of
 from accelsim.sweep.space import Sweep
 from accelsim.sweep.spec import load_sweep
 
-__all__ = ["Outcome", "journal_of", "local_executor", "run_sweep"]
-
-_UNDER_WAY = 3  # chunks per process: one that runs, one that waits there, one whose rows wait for earlier ones
-_LARGEST_CHUNK = 4096
-_SHORT_S, _LONG_S = 0.5, 2.0
+__all__ = ["Outcome", "WorkersLostError", "journal_of", "keeping_rows", "local_executor", "run_sweep"]
 
 Progress = Callable[[int, int], None]
 
 
+class WorkersLostError(BrokenExecutor):
+    """No worker is left to evaluate points; the text says so to the user."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """A finished sweep: its `points`, how many of them were in the file before, and the CSV with their rows."""
+    """A finished sweep, or part of one: its `points`, how many of them were in the file before, and the CSV with their
+    rows."""
 
     points: int
     before: int
@@ -49,22 +49,25 @@ def run_sweep(
     sweep: Sweep | str | Path,
     output: str | Path,
     *,
-    jobs: int = 1,
+    jobs: int | Slots = 1,
     executor: Executor | None = None,
+    part: Part | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
-    """Evaluate all points of a sweep and write a row for each.
+    """Evaluate all points of a sweep, or of a part of it, and write a row for each.
 
     Args:
         sweep: the sweep, or what `accelsim.load_sweep` takes.
         output: a ``.csv`` file, which is appended to as points are done, so that the same call goes on with a sweep
             that was interrupted; or a ``.parquet`` file, which is written at the end, from the CSV beside it.
         jobs: processes that share the work, from 1. More than one needs the main module to be importable, as
-            `concurrent.futures.ProcessPoolExecutor` says. With `executor`: how many it keeps busy.
+            `concurrent.futures.ProcessPoolExecutor` says. With `executor`: how many chunks it runs at once, or what
+            says how many at the moment.
         executor: what evaluates the points instead of processes of this machine.
+        part: which part of the sweep this is, as in ``Part.parse("3/8")``; `accelsim.sweep.parts` joins them.
         progress: called with the number of points done, and of all.
 
-    Raises `InputError` for a file of another sweep or version, one that is being written, and one that cannot be
+    Raises `InputError` for a file of another sweep or other code, one that is being written, and one that cannot be
     written; what was done is kept.
 
     >>> import accelsim as acs, tempfile
@@ -75,35 +78,52 @@ def run_sweep(
     """
     sweep = sweep if isinstance(sweep, Sweep) else load_sweep(sweep)
     output, path = Path(output), journal_of(Path(output))
-    if jobs < 1:
+    if isinstance(jobs, int) and jobs < 1:
         raise InputError(f"jobs: got {jobs}; a whole number from 1 is needed")
     if output.suffix == ".parquet":
         check_parquet()
+        if part is not None:
+            raise InputError(f"{output}: a part is written as .csv, to be joined with the others")
     total = sweep.count()
+    task = _Task(sweep, range(total) if part is None else part.span(total), ends_of(sweep, part))
     header = ",".join(columns_of(sweep)).encode() + b"\n"
-    with Journal(path, header, end_of_line(sweep), is_intact) as journal:
-        before = journal.lines
-        if before > total:
-            raise InputError(f"{path}: holds {before:,} points, the sweep has {total:,}; write to another file")
-        _check_order(sweep, journal)
-        write_basis(path, sweep.inputs, sweep.identity)
+    with Journal(path, header, end_of_line(task.ends), is_intact) as journal:
+        before, points = journal.lines, len(task.span)
+        if before > points:
+            whole = "sweep" if part is None else f"part {part}"
+            raise InputError(f"{path}: holds {before:,} points, the {whole} has {points:,}; write to another file")
+        _check_order(task, journal)
+        if before < points:
+            check_code(path, before)
+        write_basis(path, sweep.inputs, task.ends[0], complete=before == points)
         if progress is not None:
-            progress(before, total)
-        if before < total:
-            _complete(sweep, journal, total, jobs, executor, progress)
+            progress(before, points)
+        if before < points:
+            _complete(task, journal, jobs, executor, progress)
+            write_basis(path, sweep.inputs, task.ends[0], complete=True)
     if output.suffix == ".parquet":
         write_parquet(sweep, path, output)
-    return Outcome(points=total, before=before, journal=path)
+    return Outcome(points=points, before=before, journal=path)
 
 
-def _check_order(sweep: Sweep, journal: Journal) -> None:
-    """Raise `InputError` where the rows of the journal are not those of the first points of the sweep, in order."""
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """The points of a sweep at the places of `span`, and the last cells of their rows."""
+
+    sweep: Sweep
+    span: range
+    ends: tuple[str, str]
+
+
+def _check_order(task: _Task, journal: Journal) -> None:
+    """Raise `InputError` where the rows of the journal are not those of the first points of the task, in order."""
+    starts = itertools.islice(starts_of(task.sweep), task.span.start, None)
     with journal.path.open("rb") as file:
         next(file, None)
-        for number, (line, start) in enumerate(zip(file, starts_of(sweep), strict=False), start=2):
+        for number, (line, start) in enumerate(zip(file, starts, strict=False), start=2):
             if not line.startswith(start):
                 raise InputError(
-                    f"{journal.path}: line {number}: {_difference(sweep, line, start)}: rows were removed, added,"
+                    f"{journal.path}: line {number}: {_difference(task.sweep, line, start)}: rows were removed, added,"
                     " changed or moved; restore the file, or write to another"
                 )
 
@@ -117,20 +137,38 @@ def _difference(sweep: Sweep, line: bytes, start: bytes) -> str:
 
 
 def _complete(
-    sweep: Sweep, journal: Journal, total: int, jobs: int, executor: Executor | None, progress: Progress | None
+    task: _Task, journal: Journal, jobs: int | Slots, executor: Executor | None, progress: Progress | None
 ) -> None:
     """Evaluate the points whose rows the journal lacks."""
-    chunks = _Chunks(sweep, itertools.islice(sweep.points(), journal.lines, None))
+    sweep, start = task.sweep, task.span.start + journal.lines
+    slots: Slots = (lambda: jobs) if isinstance(jobs, int) else jobs
+    alone = executor is None and jobs == 1
+    points = itertools.islice(sweep.points(), start, task.span.stop)
+    first = {} if sweep.batched and not alone else {"first": 1}
+    portions = Portions(points, task.span.stop - start, slots, **first)
+    chunks = (chunk_of(sweep, portion, task.ends) for portion in portions)
 
-    def save(lines: Lines) -> None:
-        journal.append(lines.text, lines.points)
-        chunks.adapt(lines)
+    def save(done: Sequence[Lines]) -> None:
+        journal.append(b"".join(lines.text for lines in done), sum(lines.points for lines in done))
+        for lines in done:
+            portions.adapt(lines)
         if progress is not None:
-            progress(journal.lines, total)
+            progress(journal.lines, len(task.span))
 
+    with keeping_rows(journal, len(task.span), progress):
+        if alone:
+            for chunk in chunks:
+                save([lines_of(chunk)])
+            return
+        with local_executor(slots()) if executor is None else contextlib.nullcontext(executor) as given:
+            fan_out(chunks, lambda chunk: given.submit(lines_of, chunk), slots, save)
+
+
+@contextlib.contextmanager
+def keeping_rows(journal: Journal, total: int, progress: Progress | None) -> Iterator[None]:
+    """Within this, an executor that loses points raises `InputError` that says what is kept, and how to go on."""
     try:
-        with local_executor(jobs) if executor is None and jobs > 1 else contextlib.nullcontext(executor) as given:
-            _evaluate(chunks, save, jobs, given)
+        yield
     except KeyboardInterrupt:
         if progress is not None:
             progress(journal.lines, total)
@@ -172,56 +210,12 @@ def _start_worker() -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _evaluate(chunks: "_Chunks", save: Callable[[Lines], None], jobs: int, executor: Executor | None) -> None:
-    """Evaluate all points and save their rows in order; once interrupted, those that are there already."""
-    if executor is None:
-        for chunk in chunks:
-            save(lines_of(chunk))
-        return
-    waiting: deque[Future[Lines]] = deque()
-    try:
-        for chunk in chunks:
-            waiting.append(executor.submit(lines_of, chunk))
-            while len(waiting) >= _UNDER_WAY * jobs or (waiting and waiting[0].done()):
-                save(waiting.popleft().result())
-        while waiting:
-            save(waiting.popleft().result())
-    except KeyboardInterrupt:
-        while waiting and waiting[0].done():
-            save(waiting.popleft().result())
-        raise
-    finally:
-        for future in waiting:
-            future.cancel()
-
-
 def _why_lost(error: Exception) -> str | None:
     """Say why an executor lost points, if that is what happened; None for an error of the points themselves."""
+    if isinstance(error, WorkersLostError):
+        return str(error)
     if isinstance(error, BrokenExecutor):
         return "a process ended while it evaluated points (killed, or out of memory?)"
     if isinstance(error, CancelledError) or type(error).__module__.startswith("distributed."):
         return f"the executor gave points up: {str(error) or type(error).__name__}"
     return None
-
-
-class _Chunks:
-    """Points in chunks whose size follows how long they take: little is lost when it ends, and little spent on each."""
-
-    def __init__(self, sweep: Sweep, points: Iterator[Point]) -> None:
-        self._sweep, self._identity, self._points, self._size = sweep, sweep.identity, points, 1
-
-    def __iter__(self) -> Iterator[Chunk]:
-        while points := tuple(itertools.islice(self._points, self._size)):
-            yield Chunk(
-                points=points,
-                inputs=self._sweep.inputs,
-                sweep=self._identity,
-                version=__version__,
-                fits=self._sweep.fits,
-            )
-
-    def adapt(self, lines: Lines) -> None:
-        if lines.seconds < _SHORT_S and lines.points >= self._size:
-            self._size = min(2 * self._size, _LARGEST_CHUNK)
-        elif lines.seconds > _LONG_S:
-            self._size = max(self._size // 2, 1)

@@ -29,15 +29,16 @@ from accelsim.hardware.design import load_design
 from accelsim.hardware.resources import RESOURCES, has_device
 from accelsim.results.step import identity_of
 from accelsim.sweep.axes import Levels
-from accelsim.sweep.basis_file import write_basis
+from accelsim.sweep.basis_file import check_code, write_basis
+from accelsim.sweep.fan_out import Slots
 from accelsim.sweep.fronts import Objective, read_objectives
 from accelsim.sweep.grid import Grid, Places, beside, first_points, unknown_points
 from accelsim.sweep.journal import Journal
 from accelsim.sweep.pareto import pareto_front
 from accelsim.sweep.point import Point
 from accelsim.sweep.results_table import row_of
-from accelsim.sweep.rows import Chunk, columns_of, inputs_of, is_intact, lines_of
-from accelsim.sweep.run import local_executor
+from accelsim.sweep.rows import chunk_of, columns_of, end_of_line, inputs_of, is_intact, lines_of
+from accelsim.sweep.run import keeping_rows, local_executor
 from accelsim.sweep.space import Sweep
 
 __all__ = ["SAMPLERS", "SearchOutcome", "run_search"]
@@ -68,22 +69,24 @@ def run_search(
     trials: int = 500,
     sampler: str = "nsga2",
     seed: int = 0,
-    jobs: int = 1,
+    jobs: int | Slots = 1,
+    executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> SearchOutcome:
     """Evaluate at most `trials` points of `sweep` in search of its front, and write a row for each to the ``.csv``.
 
     An objective is a column of the sweep or an expression over columns; errors name the option that it is given with,
-    as in ``("-x", "lut")``. The same call, also with more `trials`, goes on with a search that was interrupted. Raises
-    `InputError` for what cannot be searched, without Optuna, and for a file that holds something else.
+    as in ``("-x", "lut")``. `jobs` and `executor` are those of `run_sweep`. The same call, also with more `trials`,
+    goes on with a search that was interrupted. Raises `InputError` for what cannot be searched, without Optuna, and for
+    a file that holds something else.
     """
     _check(sweep, trials, sampler)
     columns = columns_of(sweep)
-    given = [("objective", item) if isinstance(item, str) else item for item in objectives]
-    read = read_objectives(given, maximise, columns)
+    named = [("objective", item) if isinstance(item, str) else item for item in objectives]
+    read = read_objectives(named, maximise, columns)
     if len(read) < 2:
         raise InputError(f"objectives: got {len(read)}; 2 or more are needed")
-    _check_device(sweep, given, read)
+    _check_device(sweep, named, read)
     identity = identity_of(
         {
             "sweep": sweep.identity,
@@ -95,16 +98,18 @@ def run_search(
     path = Path(output)
     if path.suffix != ".csv":
         raise InputError(f"{output}: a search is written as .csv, got '{path.suffix or 'no suffix'}'")
-    header, ending = ",".join(columns).encode() + b"\n", f",{identity},{__version__}\n".encode()
+    header, ends = ",".join(columns).encode() + b"\n", (identity, __version__)
     with (
-        Journal(path, header, ending, is_intact) as journal,
-        local_executor(jobs) if jobs > 1 else nullcontext() as executor,
+        Journal(path, header, end_of_line(ends), is_intact) as journal,
+        keeping_rows(journal, trials, progress),
+        local_executor(jobs) if isinstance(jobs, int) and jobs > 1 and not executor else nullcontext(executor) as given,
     ):
         if journal.lines > trials:
             raise InputError(f"{path}: holds {journal.lines:,} points, more than the {trials:,} to be evaluated")
         before = journal.lines
-        write_basis(path, sweep.inputs, identity)
-        record = _Record(sweep, identity, journal, read, jobs, executor)
+        check_code(path, before)
+        write_basis(path, sweep.inputs, identity, complete=False)
+        record = _Record(sweep, ends, journal, read, jobs, given)
         grid = Grid(sweep)
         proposer = _Proposer(grid, sampler, seed, len(read))
         exhausted = _search(record, grid, proposer, random.Random(seed), trials, progress)
@@ -145,14 +150,14 @@ class _Record:
     def __init__(
         self,
         sweep: Sweep,
-        identity: str,
+        ends: tuple[str, str],
         journal: Journal,
         objectives: Sequence[Objective],
-        jobs: int,
+        jobs: int | Slots,
         executor: Executor | None,
     ) -> None:
         self.costs: dict[Places, tuple[float, ...] | None] = {}
-        self._sweep, self._identity, self._journal, self._objectives = sweep, identity, journal, objectives
+        self._sweep, self._ends, self._journal, self._objectives = sweep, ends, journal, objectives
         self._jobs, self._executor = jobs, executor
         self._columns = columns_of(sweep)
         with journal.path.open(newline="", encoding="utf-8") as file:
@@ -186,16 +191,10 @@ class _Record:
             )
 
     def _rows(self, points: Sequence[Point]) -> list[list[str]]:
-        size = max(-(-len(points) // self._jobs), 1)
+        slots = self._jobs if isinstance(self._jobs, int) else self._jobs()
+        size = max(-(-len(points) // max(slots, 1)), 1)
         chunks = [
-            Chunk(
-                points=tuple(points[start : start + size]),
-                inputs=self._sweep.inputs,
-                sweep=self._identity,
-                version=__version__,
-                fits=self._sweep.fits,
-            )
-            for start in range(0, len(points), size)
+            chunk_of(self._sweep, points[start : start + size], self._ends) for start in range(0, len(points), size)
         ]
         done = map(lines_of, chunks) if self._executor is None else self._executor.map(lines_of, chunks)
         return [row for lines in done for row in csv.reader(lines.text.decode().splitlines())]

@@ -117,6 +117,14 @@ class Sweep:
             }
         )[:16]
 
+    @property
+    def batched(self) -> bool:
+        """Whether points are evaluated many at a time; those of other engines and schedulers are simulated one by one,
+        each as long as hundreds of these."""
+        engines = next(axis.values for axis in self.axes if isinstance(axis, Levels) and axis.path == "engine")
+        greedy = load_design(self.inputs.design).schedule.scheduler == "greedy"
+        return set(engines) == {"closed"} and greedy and "schedule.scheduler" not in self.changed
+
     def combinations(self) -> Iterator[tuple[Value, ...]]:
         """Yield the values of the axes, before links and constraints."""
         if self.sampling is None:
