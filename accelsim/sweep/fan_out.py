@@ -40,7 +40,7 @@ class Portions:
 
     def __init__(self, points: Iterator[Point], total: int, slots: Slots, *, first: int = _FIRST) -> None:
         self._points, self._left, self._slots = points, total, slots
-        self._most = first
+        self._most, self._least = first, min(_SMALLEST, -(-total // max(slots(), 1)))
 
     def __iter__(self) -> Iterator[tuple[Point, ...]]:
         while points := tuple(itertools.islice(self._points, self._size())):
@@ -51,8 +51,7 @@ class Portions:
         slots = max(self._slots(), 1)
         if slots == 1:
             return self._most
-        even, least = -(-self._left // (2 * _UNDER_WAY * slots)), min(_SMALLEST, -(-self._left // slots))
-        return max(min(self._most, even), min(self._most, least), 1)
+        return max(min(self._most, max(-(-self._left // (2 * _UNDER_WAY * slots)), self._least)), 1)
 
     def adapt(self, lines: Lines) -> None:
         """Take the time of a chunk into account."""

@@ -1,6 +1,7 @@
 """Running sweeps: the same file whoever evaluates the points, and however often the run is broken off."""
 
 import csv
+import json
 import os
 import re
 import signal
@@ -20,6 +21,8 @@ import pytest
 import accelsim as acs
 from accelsim.base.errors import InputError
 from accelsim.hardware.sourced import override
+from accelsim.base.code import code_version
+from accelsim.sweep.basis_file import write_basis
 from accelsim.sweep.device_fit import FIT
 from accelsim.sweep.point import METRICS
 from accelsim.sweep.rows import Chunk, lines_of
@@ -131,10 +134,10 @@ class Recorder(Executor):
         future.set_result(function(chunk))
 
 
-def test_a_bounded_number_of_chunks_is_under_way(sweep: Sweep, serial: bytes, tmp_path: Path) -> None:
+def test_rows_that_come_in_another_order_are_saved_in_that_of_the_sweep(sweep: Sweep, serial: bytes, tmp_path: Path) -> None:
     recorder = Recorder()
-    run_sweep(sweep, tmp_path / "r.csv", executor=recorder, jobs=2)
-    assert (recorder.points, recorder.most) == (16, 6)
+    run_sweep(sweep, tmp_path / "r.csv", executor=recorder, jobs=4)
+    assert (recorder.points, recorder.most) == (16, 4)
     assert (tmp_path / "r.csv").read_bytes() == serial
 
 
@@ -151,10 +154,40 @@ def test_a_finished_sweep_is_not_done_again(sweep: Sweep, serial: bytes, tmp_pat
 def test_a_run_that_ended_anywhere_is_resumed(sweep: Sweep, serial: bytes, tmp_path: Path, share: float) -> None:
     path, recorder = tmp_path / "r.csv", Recorder()
     path.write_bytes(serial[: int(share * len(serial))])
+    write_basis(path, sweep.inputs, sweep.identity, complete=False)
     done = max(path.read_bytes().count(b"\n") - 1, 0)
     outcome = run_sweep(sweep, path, executor=recorder)
     assert (outcome.before, recorder.points) == (done, 16 - done)
     assert path.read_bytes() == serial
+
+
+def test_rows_of_other_code_are_not_gone_on_with(
+    sweep: Sweep, serial: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, basis = tmp_path / "r.csv", tmp_path / "r.basis.json"
+    path.write_bytes(b"".join(serial.splitlines(keepends=True)[:5]))
+    message = f"{path}: nothing says which code made its 4 rows ({basis} would); write to another file"
+    with pytest.raises(InputError, match=rf"^{re.escape(message)}$"):
+        run_sweep(sweep, path)
+    with monkeypatch.context() as patch:
+        patch.setattr("accelsim.sweep.basis_file.code_version", lambda: "0.1.0+0123456789ab")
+        write_basis(path, sweep.inputs, sweep.identity, complete=False)
+    before = path.read_bytes(), basis.read_bytes()
+    message = (
+        f"{path}: was made with accelsim 0.1.0+0123456789ab, and this is {code_version()}; write to another file"
+    )
+    with pytest.raises(InputError, match=rf"^{re.escape(message)}$"):
+        run_sweep(sweep, path)
+    assert (path.read_bytes(), basis.read_bytes()) == before
+
+
+def test_the_digest_is_there_as_long_as_rows_are_missing(sweep: Sweep, tmp_path: Path) -> None:
+    path, basis = tmp_path / "r.csv", tmp_path / "r.basis.json"
+    codes = []
+    run_sweep(sweep, path, progress=lambda *_: codes.append(json.loads(basis.read_text()).get("code")))
+    assert set(codes) == {code_version()}
+    assert "code" not in json.loads(basis.read_text())
+    assert path.read_bytes().endswith(f",{acs.__version__}\n".encode())
 
 
 KILLED = """
@@ -185,7 +218,7 @@ design: sat_vcu1525
 vary:
   workload: [{TRACE}]
   batch: [32]
-  dram.bandwidth_gb_per_s: 1:40:1
+  dram.bandwidth_gb_per_s: 1:160:1
 """
 
 
@@ -219,7 +252,7 @@ def test_a_run_killed_in_the_middle_of_a_write_is_resumed(tmp_path: Path, jobs: 
     assert done.returncode == -signal.SIGKILL
     torn = path.read_bytes()
     assert not torn.endswith(b"\n")
-    assert 2 <= torn.count(b"\n") < 40
+    assert 2 <= torn.count(b"\n") < 160
     outcome = run_sweep(spec, path)
     assert outcome.before == torn.count(b"\n") - 1
     run_sweep(spec, tmp_path / "whole.csv")
@@ -282,12 +315,12 @@ class Broken(Executor):
 def test_a_process_that_dies_ends_the_run_with_what_was_done(sweep: Sweep, serial: bytes, tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
     message = (
-        f"{path}: a process ended while it evaluated points (killed, or out of memory?); 1 points are kept: run the"
+        f"{path}: a process ended while it evaluated points (killed, or out of memory?); 2 points are kept: run the"
         " same sweep again to go on"
     )
     with pytest.raises(InputError, match=rf"^{re.escape(message)}$"):
-        run_sweep(sweep, path, executor=Broken())
-    assert path.read_bytes() == b"".join(serial.splitlines(keepends=True)[:2])
+        run_sweep(sweep, path, executor=Broken(), jobs=16)
+    assert path.read_bytes() == b"".join(serial.splitlines(keepends=True)[:3])
 
 
 def test_an_interrupt_keeps_what_is_there(sweep: Sweep, serial: bytes, tmp_path: Path) -> None:
@@ -313,8 +346,10 @@ def test_inputs_that_change_under_a_sweep_end_it(sweep: Sweep, tmp_path: Path) -
     message = "sat_vcu1525: holds something else where the points are evaluated than where the sweep began"
     with pytest.raises(InputError, match=rf"^{message}$"):
         run_sweep(other, path)
-    chunk = Chunk(points=(), inputs=sweep.inputs, sweep="0", version="0.0.9", fits=False)
-    message = "the sweep began with accelsim 0.0.9; a process that evaluates has " + re.escape(acs.__version__)
+    chunk = Chunk(points=(), inputs=sweep.inputs, ends=("0", "0.1.0"), code="0.1.0+0123456789ab", fits=False)
+    message = re.escape(
+        f"the sweep began with accelsim 0.1.0+0123456789ab; a process that evaluates has {code_version()}"
+    )
     with pytest.raises(InputError, match=rf"^{message}$"):
         lines_of(chunk)
 
