@@ -12,7 +12,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -64,10 +64,16 @@ def cluster_executor(
 def _connected(address: str) -> Any:
     """Return a client of the scheduler at an address or in a scheduler file."""
     from distributed import Client  # noqa: PLC0415  an extra
+    from distributed.versions import get_versions  # noqa: PLC0415  an extra
 
     where = _address_in(Path(address.removeprefix(_FILE))) if address.startswith(_FILE) else address
+    ours = _versions_of(get_versions())
     try:
-        client = Client(where, timeout=_PATIENCE_S, set_as_default=False)
+        # a client waits for ever for something that listens and says nothing
+        with ThreadPoolExecutor(1) as thread:
+            theirs = _versions_of(thread.submit(asyncio.run, _versions_at(where)).result())
+        if theirs == ours:
+            return Client(where, timeout=_PATIENCE_S, set_as_default=False)
     except ValueError:
         raise InputError(
             f"--dask {address}: no address of a scheduler, as in tcp://10.0.0.1:8786 or {_FILE}PATH"
@@ -75,13 +81,21 @@ def _connected(address: str) -> Any:
     except OSError:
         raise InputError(f"--dask {address}: no scheduler answers there within {_PATIENCE_S} s") from None
     except Exception as error:
-        raise InputError(f"--dask {address}: what answers there is no scheduler of this Dask: {error}") from None
-    try:
-        _check_versions(client, address)
-    except BaseException:
-        client.close()
-        raise
-    return client
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"--dask {address}: what answers there is no scheduler of this Dask: {what}") from None
+    raise InputError(
+        f"--dask {address}: the scheduler has Dask {theirs[0]} on Python {theirs[1]}, and this is {ours[0]} on"
+        f" {ours[1]}; they must be the same"
+    )
+
+
+async def _versions_at(where: str) -> Mapping[str, Any]:
+    """Return the versions of the scheduler at an address, as it says within some time."""
+    from distributed import Security, rpc  # noqa: PLC0415  an extra
+
+    async with rpc(where, connection_args=Security().get_connection_args("client")) as scheduler:
+        found: Mapping[str, Any] = await asyncio.wait_for(scheduler.versions(packages=[]), _PATIENCE_S)
+        return found
 
 
 def _address_in(path: Path) -> str:
@@ -105,23 +119,6 @@ def _within(client: Any, call: Callable[[], Any], patience_s: float | None = Non
 def _versions_of(found: Mapping[str, Any]) -> tuple[str, str]:
     """Return the versions of Dask and of Python, without its last part, of a machine."""
     return str(found["packages"]["distributed"]), ".".join(str(found["host"]["python"]).split(".")[:2])
-
-
-def _check_versions(client: Any, address: str) -> None:
-    """Refuse a scheduler of another Dask or Python: what they send each other is private to each version."""
-    from distributed.versions import get_versions  # noqa: PLC0415  an extra
-
-    ours = _versions_of(get_versions())
-    try:
-        theirs = _versions_of(_within(client, lambda: client.run_on_scheduler(get_versions)))
-    except Exception as error:
-        what = str(error) or type(error).__name__
-        raise InputError(f"--dask {address}: what answers there is no scheduler of this Dask: {what}") from None
-    if theirs != ours:
-        raise InputError(
-            f"--dask {address}: the scheduler has Dask {theirs[0]} on Python {theirs[1]}, and this is {ours[0]} on"
-            f" {ours[1]}; they must be the same"
-        )
 
 
 def keep_files(tag: str, files: Mapping[str, bytes] | None) -> None:

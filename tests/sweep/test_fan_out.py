@@ -64,7 +64,7 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Machine]]:
         return real(queue)
 
     monkeypatch.setattr(module, "_ended", ended)
-    yield machines
+    return machines
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 import accelsim as acs
+from accelsim.base.code import code_version
 from accelsim.base.errors import InputError
 from accelsim.hardware.sourced import override
-from accelsim.base.code import code_version
 from accelsim.sweep.basis_file import write_basis
 from accelsim.sweep.device_fit import FIT
 from accelsim.sweep.point import METRICS
@@ -134,7 +134,9 @@ class Recorder(Executor):
         future.set_result(function(chunk))
 
 
-def test_rows_that_come_in_another_order_are_saved_in_that_of_the_sweep(sweep: Sweep, serial: bytes, tmp_path: Path) -> None:
+def test_rows_that_come_in_another_order_are_saved_in_that_of_the_sweep(
+    sweep: Sweep, serial: bytes, tmp_path: Path
+) -> None:
     recorder = Recorder()
     run_sweep(sweep, tmp_path / "r.csv", executor=recorder, jobs=4)
     assert (recorder.points, recorder.most) == (16, 4)
@@ -173,9 +175,7 @@ def test_rows_of_other_code_are_not_gone_on_with(
         patch.setattr("accelsim.sweep.basis_file.code_version", lambda: "0.1.0+0123456789ab")
         write_basis(path, sweep.inputs, sweep.identity, complete=False)
     before = path.read_bytes(), basis.read_bytes()
-    message = (
-        f"{path}: was made with accelsim 0.1.0+0123456789ab, and this is {code_version()}; write to another file"
-    )
+    message = f"{path}: was made with accelsim 0.1.0+0123456789ab, and this is {code_version()}; write to another file"
     with pytest.raises(InputError, match=rf"^{re.escape(message)}$"):
         run_sweep(sweep, path)
     assert (path.read_bytes(), basis.read_bytes()) == before
