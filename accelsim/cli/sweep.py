@@ -48,12 +48,12 @@ def sweep_command(
     Rows are saved as they are done. The same command goes on where it was interrupted, and does nothing twice. A
     point that cannot be simulated is a row with the reason; where none can, the exit code is 3.
     """
-    from accelsim.sweep.parts import Part
+    from accelsim.sweep.parts import SweepPart
     from accelsim.sweep.run import journal_of, run_sweep
 
     target = check_output(output, (".csv", ".parquet"))
     assert target is not None
-    piece = None if part is None else Part.parse(part)
+    piece = None if part is None else SweepPart.parse(part)
     sweep = read_sweep(sources, given)
     for remark in sweep.remarks:
         click.echo(f"note: {remark}", err=True)

@@ -17,18 +17,18 @@ from accelsim.base.overwriting import note_input
 from accelsim.base.version import __version__
 from accelsim.sweep.basis_file import basis_data, basis_path
 
-__all__ = ["Part", "join_parts"]
+__all__ = ["SweepPart", "join_parts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class SweepPart:
     """Part `number` of `count`, from 1."""
 
     number: int
     count: int
 
     @classmethod
-    def parse(cls, text: str) -> "Part":
+    def parse(cls, text: str) -> "SweepPart":
         """Read ``3/8``. Raises `InputError` for what is no part."""
         found = re.fullmatch(r"([1-9][0-9]{0,8})/([1-9][0-9]{0,8})", text)
         if not found or int(found[1]) > int(found[2]):
@@ -50,13 +50,13 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _File:
+class _PartFile:
     """A part in a file: its first line, and what its rows end in."""
 
     path: Path
     header: bytes
     sweep: str
-    part: Part
+    part: SweepPart
     total: int
     version: str
 
@@ -89,13 +89,15 @@ def join_parts(paths: Sequence[str | Path], output: str | Path) -> int:
     output = Path(output)
     files = [_read(Path(path)) for path in paths]
     first = files[0]
-    known: dict[int, _File] = {}
+    known: dict[int, _PartFile] = {}
     for file in files:
         _check_same(first, file)
         other = known.setdefault(file.part.number, file)
         if other is not file:
             raise InputError(f"{file.path}: is part {file.part}, and so is {other.path}")
-    missing = [str(Part(number=n, count=first.part.count)) for n in range(1, first.part.count + 1) if n not in known]
+    missing = [
+        str(SweepPart(number=n, count=first.part.count)) for n in range(1, first.part.count + 1) if n not in known
+    ]
     if missing:
         more = f" and {len(missing) - 5:,} more" if len(missing) > 5 else ""
         raise InputError(f"{output}: part {', '.join(missing[:5])}{more} of {first.sweep} is missing")
@@ -111,7 +113,7 @@ def join_parts(paths: Sequence[str | Path], output: str | Path) -> int:
     return first.total
 
 
-def _check_same(first: _File, file: _File) -> None:
+def _check_same(first: _PartFile, file: _PartFile) -> None:
     for what, one, other in (
         ("of the sweep", first.sweep, file.sweep),
         ("of a sweep of so many points:", first.total, file.total),
@@ -124,7 +126,7 @@ def _check_same(first: _File, file: _File) -> None:
         raise InputError(f"{file.path}: has other columns than {first.path}")
 
 
-def _read(path: Path) -> _File:
+def _read(path: Path) -> _PartFile:
     note_input(path)
     try:
         with path.open("rb") as file:
@@ -138,11 +140,11 @@ def _read(path: Path) -> _File:
         raise InputError(f"{path}: {what}; accelsim sweep --part I/N writes parts")
     if version.partition("+")[0] != __version__:
         raise InputError(f"{path}: was made with accelsim {version}, and this is {__version__}")
-    return _File(
+    return _PartFile(
         path=path,
         header=header.rstrip(b"\r\n") + b"\n",
         sweep=found[1],
-        part=Part.parse(found[2]),
+        part=SweepPart.parse(found[2]),
         total=int(found[3]),
         version=version,
     )

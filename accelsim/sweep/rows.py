@@ -23,7 +23,7 @@ from accelsim.lowering.case import Case
 from accelsim.sweep.batched import BatchEvaluator
 from accelsim.sweep.device_fit import FIT, Fits
 from accelsim.sweep.inputs import Identities, Inputs, check_inputs
-from accelsim.sweep.parts import Part
+from accelsim.sweep.parts import SweepPart
 from accelsim.sweep.point import METRICS, Point
 from accelsim.sweep.space import Sweep
 
@@ -65,7 +65,7 @@ def columns_of(sweep: Sweep) -> tuple[str, ...]:
     return (*HEADS, *sweep.changed, *_OUTCOME, *METRICS, *FIT, *_ENDS)
 
 
-def ends_of(sweep: Sweep, part: Part | None = None) -> tuple[str, str]:
+def ends_of(sweep: Sweep, part: SweepPart | None = None) -> tuple[str, str]:
     """Return the last cells of every line of this sweep, or of this part of it: the sweep and the version."""
     if part is None:
         return sweep.identity, __version__

@@ -21,7 +21,7 @@ from accelsim.sweep.basis_file import check_code, write_basis
 from accelsim.sweep.fan_out import Portions, Slots, fan_out
 from accelsim.sweep.journal import Journal
 from accelsim.sweep.parquet import check_parquet, write_parquet
-from accelsim.sweep.parts import Part
+from accelsim.sweep.parts import SweepPart
 from accelsim.sweep.rows import Lines, chunk_of, columns_of, end_of_line, ends_of, is_intact, lines_of, starts_of
 from accelsim.sweep.space import Sweep
 from accelsim.sweep.spec import load_sweep
@@ -51,7 +51,7 @@ def run_sweep(
     *,
     jobs: int | Slots = 1,
     executor: Executor | None = None,
-    part: Part | None = None,
+    part: SweepPart | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
     """Evaluate all points of a sweep, or of a part of it, and write a row for each.
@@ -64,7 +64,7 @@ def run_sweep(
             `concurrent.futures.ProcessPoolExecutor` says. With `executor`: how many chunks it runs at once, or what
             says how many at the moment.
         executor: what evaluates the points instead of processes of this machine.
-        part: which part of the sweep this is, as in ``Part.parse("3/8")``; `accelsim.sweep.parts` joins them.
+        part: which part of the sweep this is, as in ``SweepPart.parse("3/8")``; `accelsim.sweep.parts` joins them.
         progress: called with the number of points done, and of all.
 
     Raises `InputError` for a file of another sweep or other code, one that is being written, and one that cannot be

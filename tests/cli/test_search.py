@@ -62,7 +62,7 @@ def test_an_interrupt_prints_how_to_go_on(run: Run, tmp_path: Path, monkeypatch:
         f"interrupted: 40 points are saved in {path}; go on with: accelsim search resnet9_cifar10 -x latency_s -y"
         " energy_j -z lut --batch 32 --vary array.rows=8,16,32 --vary array.cols=8,16,32 --vary"
         " dram.bandwidth_gb_per_s=10,20 --where 'array.rows >= array.cols' --trials 99 --sampler nsga2 --seed 0"
-        f" --jobs 1 -o {path}\n"
+        f" -o {path}\n"
     )
 
 

@@ -240,7 +240,11 @@ def test_a_terminal_shows_progress_and_a_file_does_not(tmp_path: Path) -> None:
         ([TRACE, "--seed", "1", "-o", "r.csv"], "--seed: nothing is drawn without --sample N"),
         ([TRACE, "--jobs", "0", "-o", "r.csv"], "jobs: got 0; a whole number from 1 is needed"),
         ([TRACE, "--dask", "tcp://127.0.0.1:9", "--jobs", "2", "-o", "r.csv"], "--jobs: with --dask, its workers do the work, as many as there are"),
-        ([TRACE, "--dask", "nowhere", "-o", "r.csv"], "--dask nowhere: no address of a scheduler, as in tcp://10.0.0.1:8786"),
+        ([TRACE, "--dask", "nowhere", "-o", "r.csv"], "--dask nowhere: no address of a scheduler, as in tcp://10.0.0.1:8786 or scheduler-file:PATH"),
+        ([TRACE, "--dask-wait", "3", "-o", "r.csv"], "--dask-wait: nothing is waited for without --dask"),
+        ([TRACE, "--dask", "tcp://127.0.0.1:9", "--dask-wait", "-1", "-o", "r.csv"], "--dask-wait -1: seconds from 0 are needed"),
+        ([TRACE, "--dask", "scheduler-file:none.json", "-o", "r.csv"], "none.json: no such file"),
+        ([TRACE, "--part", "3/2", "-o", "r.csv"], "--part 3/2: part I of N is needed as I/N, with I from 1 to N, as in 3/8"),
     ],
 )  # fmt: skip
 def test_bad_input(run, arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

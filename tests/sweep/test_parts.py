@@ -8,7 +8,7 @@ import pytest
 
 from accelsim.base.code import code_version
 from accelsim.base.errors import InputError
-from accelsim.sweep.parts import Part, join_parts
+from accelsim.sweep.parts import SweepPart, join_parts
 from accelsim.sweep.run import run_sweep
 from accelsim.sweep.space import Sweep
 from accelsim.sweep.spec import make_sweep
@@ -34,7 +34,7 @@ def parts(tmp_path: Path) -> Callable[[int], list[Path]]:
         (tmp_path / folder).mkdir(exist_ok=True)
         paths = [tmp_path / folder / f"part{number}.csv" for number in range(1, count + 1)]
         for number, path in enumerate(paths, start=1):
-            run_sweep(sweep, path, part=Part(number=number, count=count))
+            run_sweep(sweep, path, part=SweepPart(number=number, count=count))
         return paths
 
     return make
@@ -57,22 +57,22 @@ def test_parts_carry_the_code_and_are_resumed(parts: Callable[..., list[Path]]) 
     assert content.endswith(f",{SWEEP.identity} part 2/3 of 8,{code_version()}\n".encode())
     path.write_bytes(content[:-100])
     with pytest.raises(InputError, match=r": nothing says which code made its 2 rows "):
-        run_sweep(SWEEP, path, part=Part(number=2, count=3))
+        run_sweep(SWEEP, path, part=SweepPart(number=2, count=3))
     path.unlink()
-    run_sweep(SWEEP, path, part=Part(number=2, count=3))
+    run_sweep(SWEEP, path, part=SweepPart(number=2, count=3))
     assert path.read_bytes() == content
     message = (
         f"{path}: line 2: is of the sweep {SWEEP.identity} part 2/3 of 8, and this is {SWEEP.identity} part 3/3 of 8:"
         " what is varied or what it rests on differs; write to another file"
     )
     with pytest.raises(InputError, match=rf"^{re.escape(message)}$"):
-        run_sweep(SWEEP, path, part=Part(number=3, count=3))
+        run_sweep(SWEEP, path, part=SweepPart(number=3, count=3))
 
 
 @pytest.mark.parametrize("total", [8, 9, 100, 101])
 @pytest.mark.parametrize("count", [1, 2, 7, 8])
 def test_spans_cover_every_point_once(total: int, count: int) -> None:
-    spans = [Part(number=number, count=count).span(total) for number in range(1, count + 1)]
+    spans = [SweepPart(number=number, count=count).span(total) for number in range(1, count + 1)]
     assert [place for span in spans for place in span] == list(range(total))
     assert max(map(len, spans)) - min(map(len, spans)) <= 1
 
@@ -131,11 +131,11 @@ def test_foreign_parts(parts: Callable[..., list[Path]], tmp_path: Path) -> None
 def test_what_is_no_part(text: str) -> None:
     message = f"--part {text}: part I of N is needed as I/N, with I from 1 to N, as in 3/8"
     with pytest.raises(InputError, match=rf"^{re.escape(message)}$"):
-        Part.parse(text)
+        SweepPart.parse(text)
 
 
 def test_more_parts_than_points(tmp_path: Path) -> None:
     message = "--part 9/9: the sweep has 8 points; it can have as many parts at most"
     with pytest.raises(InputError, match=rf"^{re.escape(message)}$"):
-        run_sweep(SWEEP, tmp_path / "r.csv", part=Part(number=9, count=9))
+        run_sweep(SWEEP, tmp_path / "r.csv", part=SweepPart(number=9, count=9))
     assert list(tmp_path.iterdir()) == []

@@ -200,7 +200,7 @@ write, writes = os.write, 0
 def write_half_and_die(file, data):
     global writes
     writes += bytes(data[:7]) == b"resnet9"  # the pipes of processes are written to as well
-    if writes == 3:
+    if writes == 2:
         write(file, bytes(data)[: len(data) // 2])
         os.kill(os.getpid(), signal.SIGKILL)
     return write(file, data)

@@ -1,6 +1,7 @@
 """Searches: only points of the grid, none twice, resumed as if never interrupted, and the front found."""
 
 import csv
+import json
 import random
 import re
 import signal
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from accelsim.base.code import code_version
 from accelsim.base.errors import InputError
 from accelsim.base.version import __version__
 from accelsim.hardware.design import load_design
@@ -109,12 +111,19 @@ def test_a_search_that_ended_anywhere_is_resumed(
     sweep: Sweep, whole: bytes, tmp_path: Path, share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "r.csv"
-    path.write_bytes(whole[: int(share * len(whole))])
+    begun(path, whole[: int(share * len(whole))])
     done = max(path.read_bytes().count(b"\n") - 1, 0)
     evaluated = count_points(monkeypatch)
     assert found(sweep, path) == SearchOutcome(points=90, before=done, exhausted=False)
     assert sum(evaluated) == 90 - done
     assert path.read_bytes() == whole
+
+
+def begun(path: Path, rows: bytes) -> None:
+    """Write the rows of a search that ended, made by this code."""
+    path.write_bytes(rows)
+    basis = {"format": "accelsim-sweep-basis/1", "code": code_version()}
+    path.with_suffix(".basis.json").write_text(json.dumps(basis))
 
 
 def count_points(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -187,7 +196,7 @@ def test_tpe_searches_and_is_resumed(sweep: Sweep, tmp_path: Path) -> None:
     found(sweep, tmp_path / "r.csv", sampler="tpe", trials=50)
     wanted = (tmp_path / "r.csv").read_bytes()
     assert len({row["identity"] for row in rows_of(tmp_path / "r.csv")}) == 50
-    (tmp_path / "half.csv").write_bytes(wanted[: len(wanted) // 2])
+    begun(tmp_path / "half.csv", wanted[: len(wanted) // 2])
     found(sweep, tmp_path / "half.csv", sampler="tpe", trials=50)
     assert (tmp_path / "half.csv").read_bytes() == wanted
 
@@ -295,7 +304,7 @@ def test_files_of_other_searches(sweep: Sweep, whole: bytes, tmp_path: Path) -> 
         str(caught.value),
     )
     lines = whole.splitlines(keepends=True)
-    path.write_bytes(b"".join([*lines[:5], lines[6], lines[5], *lines[7:]]))
+    begun(path, b"".join([*lines[:5], lines[6], lines[5], *lines[7:]]))
     message = (
         f"{path}: line 6: is another point than this search comes to; made with another version of Optuna? write to"
         " another file"
