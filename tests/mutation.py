@@ -471,12 +471,12 @@ FAULTS = (
         "return math.exp(sum(map(math.log, found)) / len(found))", "return sum(found) / len(found)",
     ),
     Fault(
-        "sweep", PARETO, "pareto_front", "a point as good as one before it in the second objective stays",
-        "points[:, 1] < least_before", "points[:, 1] <= least_before",
+        "sweep", PARETO, "pareto_front", "a point that is equal to one before it stays",
+        "is_nondominated(points)", "is_nondominated(points, keep_weakly=True)",
     ),
     Fault(
         "sweep", PARETO, "hypervolume", "a point on the border of the reference counts",
-        "points = points[np.all(points < corner, axis=1)]", "points = points[np.any(points < corner, axis=1)]",
+        "ref=corner)", "ref=np.nextafter(corner, np.inf) + 0.01)",
     ),
     Fault(
         "sweep", FRONTS, "find_fronts", "a row is as good as itself",

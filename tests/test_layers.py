@@ -44,6 +44,7 @@ HOMES = {
     "pyarrow": {"sweep/parquet.py"},
     "distributed": {"sweep/cluster.py"},
     "optuna": {"sweep/search.py"},
+    "moocore": {"sweep/pareto.py"},
     "click": {"cli"},
     "pandas": {"results", "plots", "studies/reports", "studies/region.py"},
     "matplotlib": {"plots"},

@@ -147,9 +147,6 @@ def _show(
     if unfit := unfit_line(front.rows, f"the {len(front.rows):,} on the front"):
         out.print(unfit, soft_wrap=True)
     reference = ", ".join(f"{name} {value_text(value)}" for name, value in zip(names, front.reference, strict=True))
-    if front.hypervolume is None:
-        out.print("hypervolume: not computed for a front of this size with more than three objectives\n")
-        return
     share = "" if front.share is None else f", {front.share:.2%} of the box from there to the best of each"
     out.print(f"hypervolume: {front.hypervolume:.6g} to the reference {reference}{share}\n", soft_wrap=True)
 

@@ -15,8 +15,6 @@ from accelsim.sweep.results_table import Selection, Table, Value, more_is_better
 
 __all__ = ["Front", "Objective", "find_fronts", "read_objectives", "why_one_point"]
 
-_MOST_IN_VOLUME = 2000
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
@@ -63,8 +61,7 @@ class Front:
 
     `rows`: with all columns, from the best in the first objective on. `values`: of the objectives, a row each. `equal`:
     how many other rows have the same values. `reference` bounds the `hypervolume`: unless it was given, the worst of
-    all rows in each objective. `share`: of the box between the reference and the best of each objective. There is no
-    hypervolume where there are more than three objectives and thousands of points.
+    all rows in each objective. `share`: of the box between the reference and the best of each objective.
     """
 
     group: tuple[Value, ...]
@@ -73,7 +70,7 @@ class Front:
     values: tuple[tuple[float, ...], ...]
     equal: tuple[int, ...]
     reference: tuple[float, ...]
-    hypervolume: float | None
+    hypervolume: float
     share: float | None
 
 
@@ -123,8 +120,6 @@ def find_fronts(
 
 
 def _volume(front: "NDArray[np.float64]", corner: "NDArray[np.float64]") -> dict[str, float | None]:
-    if len(corner) > 3 and len(front) > _MOST_IN_VOLUME:
-        return {"hypervolume": None, "share": None}
     volume, box = hypervolume(front, corner), float(np.prod(corner - front.min(axis=0)))
     return {"hypervolume": volume, "share": volume / box if box > 0 else None}
 

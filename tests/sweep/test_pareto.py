@@ -56,7 +56,7 @@ def test_two_objectives_are_three_of_which_one_is_the_same(points: np.ndarray) -
     flat = np.column_stack((points, np.zeros(9)))
     assert pareto_front(flat).tolist() == pareto_front(points).tolist()
     corner = points.max(axis=0) + 1
-    assert hypervolume(flat, [*corner, 1.0]) == hypervolume(points, corner)
+    assert hypervolume(flat, [*corner, 1.0]) == pytest.approx(hypervolume(points, corner), rel=1e-12)
 
 
 def test_a_large_front_of_two_and_of_three_objectives() -> None:
@@ -86,3 +86,20 @@ def test_bad_points(values: list[object], message: str) -> None:
 def test_bad_reference() -> None:
     with pytest.raises(InputError, match=r"^reference: got 3 numbers for 2 objectives$"):
         hypervolume([[0.0, 1.0]], [1.0, 1.0, 1.0])
+    with pytest.raises(InputError, match=r"^reference: got \[1\.0, nan\]; finite numbers are needed$"):
+        hypervolume([[0.0, 1.0]], [1.0, np.nan])
+
+
+def test_nothing_dominates_nothing() -> None:
+    assert pareto_front(np.empty((0, 3))).tolist() == []
+    assert hypervolume(np.empty((0, 3)), [1, 1, 1]) == 0.0
+
+
+def test_five_objectives_have_a_volume_whatever_their_number() -> None:
+    points = np.abs(np.random.default_rng(0).normal(size=(3000, 5)))
+    points = 1 - points / np.linalg.norm(points, axis=1, keepdims=True)
+    front = pareto_front(points)
+    assert len(front) == 3000
+    drawn = np.random.default_rng(1).random((4000, 5))
+    share = np.mean([bool(np.any(np.all(points <= place, axis=1))) for place in drawn])
+    assert hypervolume(points, [1] * 5) == pytest.approx(share, abs=4 * (share * (1 - share) / 4000) ** 0.5)

@@ -201,7 +201,7 @@ def write_half_and_die(file, data):
     global writes
     writes += bytes(data[:7]) == b"resnet9"  # the pipes of processes are written to as well
     if writes == 2:
-        write(file, bytes(data)[: len(data) // 2])
+        write(file, bytes(data)[: 3 * len(data) // 7])
         os.kill(os.getpid(), signal.SIGKILL)
     return write(file, data)
 
