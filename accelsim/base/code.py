@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from accelsim.base.files import packaged_path
+from accelsim.base.plugins import plugin_sources
 from accelsim.base.version import __version__
 
 __all__ = ["code_digest", "code_version"]
@@ -16,7 +17,7 @@ _DIGITS = 12
 
 @cache
 def code_digest() -> str:
-    """Return twelve digits of the SHA-256 of everything that computes: the sources, and the tables they are read with.
+    """Return twelve digits of the SHA-256 of all that computes: the sources, those of plugins, and tables of costs.
 
     Taken once per process, when it is first asked for. Designs, traces and energy tables are no part of it: what rests
     on them names them by their own digests.
@@ -38,3 +39,4 @@ def _sources() -> Iterator[tuple[str, Path]]:
     for root, kind in ((_PACKAGE, "*.py"), (tables, "*.yaml")):
         for path in sorted(root.rglob(kind)):
             yield path.relative_to(root).as_posix(), path
+    yield from plugin_sources()

@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import json
 import os
+import secrets
 import sys
 import tempfile
 import typing
@@ -291,19 +292,24 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     refuse_inputs(path)
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        os.close(handle)
-        temporary = Path(name)
+        temporary = _new_file_beside(path)
         try:
             yield temporary
-            mask = os.umask(0)
-            os.umask(mask)
-            temporary.chmod(0o666 & ~mask)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def _new_file_beside(path: Path) -> Path:
+    """Make an empty file beside `path`, with the permissions that files get here: to ask for those is to change them
+    for a moment, for all threads."""
+    while True:
+        found = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(found, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            return found
 
 
 @contextlib.contextmanager
@@ -321,9 +327,6 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             filled, old = Path(beside, "new"), Path(beside, "old")
             filled.mkdir()
             yield filled
-            mask = os.umask(0)
-            os.umask(mask)
-            filled.chmod(0o777 & ~mask)
             if folder.exists():
                 folder.replace(old)
             try:

@@ -8,13 +8,16 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import click
 
 from accelsim.base.characters import one_line, refuse_control
 from accelsim.base.errors import AccelsimError, did_you_mean
 from accelsim.base.overwriting import keeping_inputs
+from accelsim.base.plugins import PluginWarning
 from accelsim.base.version import __version__
 
 __all__ = ["main"]
@@ -107,6 +110,23 @@ def _collecting_rarely() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
+@contextlib.contextmanager
+def _plugin_warnings_as_lines() -> Iterator[None]:
+    """Within this, what is left out of other packages is said in a line each."""
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, PluginWarning):
+                click.echo(f"warning: {message}", err=True)
+            else:
+                usual(message, category, *place, **more)
+
+        warnings.simplefilter("always", PluginWarning)
+        warnings.showwarning = cast(Any, show)
+        yield
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 2 bad input, 3 infeasible, 130 interrupted or ended, 1
     where nobody reads what is printed.
@@ -118,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _print_what_can_be()
         for argument in arguments:
             refuse_control(argument, ascii(argument), "argument")
-        with keeping_inputs(), _ending_as_interrupted(), _collecting_rarely():
+        with keeping_inputs(), _ending_as_interrupted(), _collecting_rarely(), _plugin_warnings_as_lines():
             code = _cli.main(args=arguments, prog_name="accelsim", standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -34,12 +34,19 @@ _SHOWS = {
 }
 
 
+def _shown() -> dict[str, str]:
+    """The kinds of figures with what each shows, those of other packages, too."""
+    from accelsim.base.plugins import plugin_names
+
+    return {**dict.fromkeys(plugin_names("figures"), "of a package that is installed"), **_SHOWS}
+
+
 class _Plot(click.Command):
     """A command whose help lists the kinds of figures."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Kinds"):
-            formatter.write_dl(list(_SHOWS.items()))
+            formatter.write_dl(list(_shown().items()))
         super().format_epilog(ctx, formatter)
 
 
@@ -105,7 +112,7 @@ def plot_command(
     if kind is None:
         kinds = guess_kinds(sources)
         if not kinds:
-            raise InputError(f"{paths[0]}: say which figure to draw, one of {', '.join(_SHOWS)}")
+            raise InputError(f"{paths[0]}: say which figure to draw, one of {', '.join(_shown())}")
         kind = kinds[0]
         others = f"; {', '.join(kinds[1:])} can be drawn as well" if kinds[1:] else ""
         click.echo(f"note: drawn as {kind}{others}", err=True)
@@ -122,12 +129,12 @@ def plot_command(
 def _kind_of(files: Sequence[str]) -> tuple[str | None, Sequence[str]]:
     """Split the kind from the files; the first is a kind where it is known, or is no file and looks like none."""
     first = files[0]
-    if first in _SHOWS:
+    if first in _shown():
         if len(files) == 1:
             raise InputError(f"{first}: the files to draw are missing")
         return first, files[1:]
     if not Path(first).suffix and not Path(first).exists():
-        raise InputError(f"no such figure '{first}'{did_you_mean(first, _SHOWS)}; allowed: {', '.join(_SHOWS)}")
+        raise InputError(f"no such figure '{first}'{did_you_mean(first, _shown())}; allowed: {', '.join(_shown())}")
     return None, files
 
 

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.files import FileModel, packaged_names, shipped_or_file
+from accelsim.base.plugins import plugged_in
 from accelsim.base.units import TERA
 from accelsim.hardware.sourced import SourcedModel, load_sourced
 
@@ -190,12 +191,31 @@ class Behaviour(SourcedModel):
 
 def platform_names() -> list[str]:
     """Return the names of the shipped platforms."""
-    return list(packaged_names("hw_configs/platforms", (".yaml",)))
+    return list(_files())
+
+
+@cache
+def _files() -> dict[str, Path]:
+    """Files of platforms by name: shipped ones, and those that other packages add."""
+    shipped = packaged_names("hw_configs/platforms", (".yaml",))
+    return {**shipped, **plugged_in("platforms", _as_file, shipped)}
+
+
+def _as_file(found: object, name: str) -> Path:
+    if not isinstance(found, str | Path) or Path(found).suffix not in {".yaml", ".yml"}:
+        raise ValueError("the path of a .yaml file is needed")
+    try:
+        platform = load_sourced(Platform, Path(found))
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    if platform.name != name:
+        raise ValueError(f"{found} is of the platform '{platform.name}'")
+    return Path(found)
 
 
 def load_platform(name_or_path: str | Path) -> Platform:
     """Return a shipped platform by name or alias, or one in a YAML file. Raises `InputError` listing every error."""
-    shipped = packaged_names("hw_configs/platforms", (".yaml",))
+    shipped = _files()
     known = find_platform(str(name_or_path))
     if known is not None:
         return known
@@ -225,8 +245,8 @@ def _key(name: str) -> str:
 @cache
 def _by_alias() -> dict[str, Platform]:
     found: dict[str, Platform] = {}
-    for name, path in packaged_names("hw_configs/platforms", (".yaml",)).items():
-        platform = load_sourced(Platform, path)
+    for name, path in _files().items():
+        platform = _with_behaviour_beside(load_sourced(Platform, path), path)
         for alias in (name, platform.name, *platform.aliases):
             if found.setdefault(_key(alias), platform) is not platform:
                 raise InputError(

@@ -11,6 +11,7 @@ from functools import partial
 import pandas as pd
 
 from accelsim.base.errors import InputError, did_you_mean
+from accelsim.base.plugins import plugged_in
 from accelsim.hardware.design import check_same
 from accelsim.plots import compose, frames
 from accelsim.plots.ablation import panel_frame
@@ -461,6 +462,15 @@ KINDS: dict[str, Kind] = {
     "ablation": Kind(build=_ablation, reads=()),
 }
 """Kinds of figures by name."""
+
+
+def _as_kind(found: object, _name: str) -> Kind:
+    if not isinstance(found, Kind):
+        raise ValueError(f"a Kind is needed, got {type(found).__name__}")  # noqa: TRY004  what plugged_in reports
+    return found
+
+
+KINDS |= plugged_in("figures", _as_kind, KINDS)
 
 _CONTENDER = {"workload", "name", "effective_gops", "error", "basis", "energy_low_j"}
 """Columns by which the rows of ``accelsim compare --platform`` are known."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from accelsim.base.errors import InputError, did_you_mean
+from accelsim.base.plugins import plugged_in, plugin_names
 from accelsim.sparsity.pattern import Pattern
 
 __all__ = ["METHODS", "RECIPE_NAMES", "Axis", "Method", "Operand", "SparseOperand", "case_name", "find_method"]
@@ -113,7 +114,15 @@ METHODS: dict[str, Method] = {
 }
 
 
-RECIPE_NAMES = ("constant", "stepwise-decay", "mask-decay", "dense-then-sparse")
+def _as_method(found: object, name: str) -> Method:
+    if not isinstance(found, Method) or found.name != name or found.traced:
+        raise ValueError(f"a Method called '{name}' is needed that does not take its sparsity from the trace")
+    return found
+
+
+METHODS |= plugged_in("methods", _as_method, METHODS)
+
+RECIPE_NAMES = ("constant", "stepwise-decay", "mask-decay", "dense-then-sparse", *plugin_names("recipes"))
 """Names of `accelsim.sparsity.recipes.RECIPES`, which stand where a method does, but for a whole run."""
 
 

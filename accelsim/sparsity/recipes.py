@@ -5,15 +5,16 @@ steps of fine-tuning at the pattern asked for (n, d and f as in Kao et al., 2022
 `accelsim.torch.stepwise_decay` and `accelsim.torch.mask_decay`, step by step.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from accelsim.base.errors import InputError, did_you_mean
+from accelsim.base.plugins import plugged_in
 from accelsim.sparsity.methods import METHODS, Method, find_method
 from accelsim.sparsity.pattern import Pattern
 
-__all__ = ["RECIPES", "Phase", "Recipe", "Share", "find_recipe", "phases_of", "stepwise_patterns"]
+__all__ = ["RECIPES", "Frame", "Phase", "Recipe", "Share", "find_recipe", "phases_of", "stepwise_patterns"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,12 +25,16 @@ class Share:
     source: str
 
 
+Frame = tuple[str, Method, Pattern | None]
+"""A part of a run: its name, and the method and pattern in force."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """What is in force over a run.
 
-    `method` prunes, one of `methods`. `dense`, `fine_tuning`: the shares d/n and f/n of the run, None where the recipe
-    has no such part.
+    `method` prunes, one of `methods`. `frames` of the method and the pattern at the end, of equal length. `dense`,
+    `fine_tuning`: the shares d/n and f/n of the run, None where the recipe has no such part.
     """
 
     name: str
@@ -37,6 +42,7 @@ class Recipe:
     source: str
     method: Method
     methods: tuple[str, ...]
+    frames: Callable[[Method, Pattern | None], Sequence[Frame]]
     dense: Share | None = None
     fine_tuning: Share | None = None
 
@@ -51,11 +57,28 @@ class Phase:
     pattern: Pattern | None
 
 
-_Frame = tuple[str, Method, Pattern | None]
-
 _DENSE = METHODS["dense"]
 _BY_PATTERN = tuple(name for name, method in METHODS.items() if method.takes_pattern)
 _FROM_SCRATCH = Share(value=0.0, source="published configuration of Bambhaniya et al., 2024")
+
+
+def _constant(method: Method, pattern: Pattern | None) -> list[Frame]:
+    return [("training", method, pattern)]
+
+
+def _stepwise_decay(method: Method, pattern: Pattern | None) -> list[Frame]:
+    assert pattern is not None, "the methods of stepwise decay prune by a pattern"
+    patterns = stepwise_patterns(pattern)
+    return [(f"decay {number} of {len(patterns)}", method, item) for number, item in enumerate(patterns, start=1)]
+
+
+def _mask_decay(_method: Method, _pattern: Pattern | None) -> list[Frame]:
+    return [("mask decay", _DENSE, None)]
+
+
+def _dense_then_sparse(method: Method, pattern: Pattern | None) -> list[Frame]:
+    return [("sparse", method, pattern)]
+
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
@@ -66,6 +89,7 @@ RECIPES: dict[str, Recipe] = {
             source="-",
             method=METHODS["bdwp"],
             methods=tuple(METHODS),
+            frames=_constant,
         ),
         Recipe(
             name="stepwise-decay",
@@ -73,6 +97,7 @@ RECIPES: dict[str, Recipe] = {
             source="Kao et al., 2022",
             method=METHODS["sr-ste"],
             methods=_BY_PATTERN,
+            frames=_stepwise_decay,
             dense=_FROM_SCRATCH,
             fine_tuning=_FROM_SCRATCH,
         ),
@@ -82,6 +107,7 @@ RECIPES: dict[str, Recipe] = {
             source="Kao et al., 2022",
             method=METHODS["sr-ste"],
             methods=("sr-ste", "sdwp", "bdwp", "transposable"),  # what the others prune is zero from the start
+            frames=_mask_decay,
             dense=_FROM_SCRATCH,
             fine_tuning=Share(value=0.5, source="assumption: half of the run; without any, no step would be sparse"),
         ),
@@ -91,10 +117,20 @@ RECIPES: dict[str, Recipe] = {
             source="common practice",
             method=METHODS["bdwp"],
             methods=(*_BY_PATTERN, "traced"),
+            frames=_dense_then_sparse,
             dense=Share(value=0.5, source="assumption: half of the run"),
         ),
     )
 }
+
+
+def _as_recipe(found: object, name: str) -> Recipe:
+    if not isinstance(found, Recipe) or found.name != name:
+        raise ValueError(f"a Recipe called '{name}' is needed")
+    return found
+
+
+RECIPES |= plugged_in("recipes", _as_recipe, {*RECIPES, *METHODS})
 
 
 def find_recipe(text: str, *, dense_share: float | None = None, fine_tune_share: float | None = None) -> Recipe:
@@ -169,7 +205,7 @@ def phases_of(recipe: Recipe, pattern: Pattern | None, steps: int) -> tuple[Phas
     elif pattern is None:
         raise InputError(f"method '{recipe.method.name}' needs a pattern, as in 2:8")
     dense, fine_tuning = _steps_in(recipe.dense, steps), _steps_in(recipe.fine_tuning, steps)
-    frames = _FRAMES[recipe.name](recipe.method, pattern)
+    frames = recipe.frames(recipe.method, pattern)
     # frame i of F holds the steps s with i <= s F / (n - d - f) < i + 1
     starts = [-(-index * (steps - dense - fine_tuning) // len(frames)) for index in range(len(frames) + 1)]
     parts = (
@@ -195,29 +231,3 @@ def stepwise_patterns(last: Pattern) -> tuple[Pattern, ...]:
     halves = [last.group >> shift for shift in range(1, last.group.bit_length())]
     kept = [number for number in dict.fromkeys([last.group - 1, *halves]) if number > last.kept]
     return (*(Pattern(kept=number, group=last.group) for number in kept), last)
-
-
-def _constant(method: Method, pattern: Pattern | None) -> list[_Frame]:
-    return [("training", method, pattern)]
-
-
-def _stepwise_decay(method: Method, pattern: Pattern | None) -> list[_Frame]:
-    assert pattern is not None, "the methods of stepwise decay prune by a pattern"
-    patterns = stepwise_patterns(pattern)
-    return [(f"decay {number} of {len(patterns)}", method, item) for number, item in enumerate(patterns, start=1)]
-
-
-def _mask_decay(_method: Method, _pattern: Pattern | None) -> list[_Frame]:
-    return [("mask decay", _DENSE, None)]
-
-
-def _dense_then_sparse(method: Method, pattern: Pattern | None) -> list[_Frame]:
-    return [("sparse", method, pattern)]
-
-
-_FRAMES: Mapping[str, Callable[[Method, Pattern | None], list[_Frame]]] = {
-    "constant": _constant,
-    "stepwise-decay": _stepwise_decay,
-    "mask-decay": _mask_decay,
-    "dense-then-sparse": _dense_then_sparse,
-}

@@ -4,9 +4,6 @@ These tools run layers one by one, so vector work, biases, shared weights and th
 of an export say what did. What a format would run as something else is an `InputError`.
 """
 
-import os
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +14,7 @@ import numpy as np
 import yaml
 
 from accelsim.base.errors import InputError
+from accelsim.base.files import replacing_folder
 from accelsim.sparsity.pattern import Pattern
 from accelsim.workload.names import few
 from accelsim.workload.observed import OperandSparsity
@@ -240,18 +238,8 @@ def write_directory(path: Path, texts: Sequence[tuple[str, str]]) -> None:
     """
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise InputError(f"{path}: exists; a new or an empty directory is needed")
-    try:
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
-    try:
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: cannot be written: No such file or directory")
+    with replacing_folder(path) as filled:
         for name, text in texts:
-            (temporary / name).write_text(text, encoding="utf-8")
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o777 & ~mask)
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            (filled / name).write_text(text, encoding="utf-8")

@@ -1,0 +1,1 @@
+"""What an example package adds to accelsim."""
