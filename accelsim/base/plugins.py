@@ -6,8 +6,8 @@ with a `PluginWarning`: a package that is broken takes nothing else along.
 """
 
 import warnings
-from collections.abc import Callable, Collection, Iterator
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["GROUPS", "PluginWarning", "plugged_in", "plugin_names", "plugin_sources"]
+__all__ = ["GROUPS", "PluginWarning", "Registry", "plugin_names", "plugin_sources"]
 
 GROUPS = ("methods", "recipes", "platforms", "figures")
 """What can be added: the parts of the names of entry points behind ``accelsim.``"""
@@ -39,22 +39,47 @@ def plugin_names(group: str) -> tuple[str, ...]:
     return tuple(point.name for point in _points(group))
 
 
-def plugged_in(group: str, read: Callable[[object, str], Added], shipped: Collection[str]) -> dict[str, Added]:
-    """Return what is added, by name, as `read` makes it of the object and the name.
+class Registry(Mapping[str, Added]):
+    """What there is of a kind, by name: what is `shipped`, then what other packages add to the `group`.
 
-    What cannot be imported or read (`ValueError` says why), and what is called as something that is `shipped`, is left
+    Those are imported when they are first asked for, and `read` makes what is registered of each object and its name.
+    What cannot be imported or read (`ValueError` says why), and what is called as something that is shipped, is left
     out with a warning.
     """
-    found: dict[str, Added] = {}
-    for point in _points(group):
-        if point.name in shipped or point.name in found:
-            _leave_out(group, point, ValueError("another one is called so"))
-            continue
-        try:
-            found[point.name] = read(point.load(), point.name)
-        except Exception as error:
-            _leave_out(group, point, error)
-    return found
+
+    def __init__(
+        self, group: str, shipped: Callable[[], Mapping[str, Added]], read: Callable[[object, str], Added]
+    ) -> None:
+        self._group, self._make, self._read = group, shipped, read
+
+    @cached_property
+    def _shipped(self) -> Mapping[str, Added]:
+        return self._make()
+
+    @cached_property
+    def _all(self) -> Mapping[str, Added]:
+        found = dict(self._shipped)
+        for point in _points(self._group):
+            if point.name in found:
+                _leave_out(self._group, point, ValueError("another one is called so"))
+                continue
+            try:
+                found[point.name] = self._read(point.load(), point.name)
+            except Exception as error:
+                _leave_out(self._group, point, error)
+        return found
+
+    def __getitem__(self, name: str) -> Added:
+        return self._shipped[name] if name in self._shipped else self._all[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._shipped or name in self._all
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
 
 
 def _leave_out(group: str, point: "EntryPoint", error: Exception) -> None:

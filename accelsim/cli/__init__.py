@@ -20,7 +20,7 @@ from accelsim.base.overwriting import keeping_inputs
 from accelsim.base.plugins import PluginWarning
 from accelsim.base.version import __version__
 
-__all__ = ["main"]
+__all__ = ["command_names", "load_command", "main"]
 
 _COMMANDS = {
     "simulate": ("simulate", "Time one training step of a trace on a design, or a whole run."),
@@ -45,10 +45,25 @@ _COMMANDS = {
     "list": ("listing", "List what is shipped: workloads, designs, platforms, methods, ..."),
     "explain": ("words", "Say what a word of results means: drain, split, 'os 2x2x2'."),
     "schema": ("schema", "Print the JSON Schema of a file format."),
+    "docs": ("docs", "Show a page of documentation: tutorial, how-tos, clusters, reference."),
+    "completion": ("completion", "Print what makes your shell complete names."),
 }
 
 
 _OBJECTS_PER_COLLECTION = 200_000
+_COMPLETE = "_ACCELSIM_COMPLETE"  # set by the shell when it asks for completions
+
+
+def command_names() -> list[str]:
+    """Return the names of the sub-commands."""
+    return list(_COMMANDS)
+
+
+def load_command(name: str) -> click.Command:
+    """Import a sub-command."""
+    module = importlib.import_module(f"accelsim.cli.{_COMMANDS[name][0]}")
+    command: click.Command = getattr(module, f"{name}_command")
+    return command
 
 
 class _LazyGroup(click.Group):
@@ -60,8 +75,11 @@ class _LazyGroup(click.Group):
     def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
         if name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"accelsim.cli.{_COMMANDS[name][0]}")
-        command: click.Command = getattr(module, f"{name}_command")
+        command = load_command(name)
+        if _COMPLETE in os.environ:
+            from accelsim.cli.completion import complete_values
+
+            return complete_values(command)
         return command
 
     def resolve_command(

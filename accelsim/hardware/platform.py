@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from accelsim.base.errors import InputError, did_you_mean
 from accelsim.base.files import FileModel, packaged_names, shipped_or_file
-from accelsim.base.plugins import plugged_in
+from accelsim.base.plugins import Registry
 from accelsim.base.units import TERA
 from accelsim.hardware.sourced import SourcedModel, load_sourced
 
@@ -197,8 +197,7 @@ def platform_names() -> list[str]:
 @cache
 def _files() -> dict[str, Path]:
     """Files of platforms by name: shipped ones, and those that other packages add."""
-    shipped = packaged_names("hw_configs/platforms", (".yaml",))
-    return {**shipped, **plugged_in("platforms", _as_file, shipped)}
+    return dict(Registry("platforms", lambda: packaged_names("hw_configs/platforms", (".yaml",)), _as_file))
 
 
 def _as_file(found: object, name: str) -> Path:

@@ -4,14 +4,14 @@
 columns of its frame, such as the one that is written beside each figure.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import pandas as pd
 
 from accelsim.base.errors import InputError, did_you_mean
-from accelsim.base.plugins import plugged_in
+from accelsim.base.plugins import Registry
 from accelsim.hardware.design import check_same
 from accelsim.plots import compose, frames
 from accelsim.plots.ablation import panel_frame
@@ -429,7 +429,7 @@ def _kind(
 _stage_stacks = partial(compose.draw_stacks, part="stage", label="step time relative to {}")
 _energy_stacks = partial(compose.draw_stacks, part="component", label="step energy relative to {}")
 
-KINDS: dict[str, Kind] = {
+_SHIPPED = {
     "speedup": _kind("speedup", frames.speedup_frame, compose.draw_speedup, (*_BARS, "over"), ("speedup",)),
     "stages": _kind(
         "stages", partial(_beside_dense, frames.stage_frame), _stage_stacks, (*_BARS, "stage"), ("share", "gain")
@@ -461,7 +461,6 @@ KINDS: dict[str, Kind] = {
     "claims": Kind(build=_claims, reads=()),
     "ablation": Kind(build=_ablation, reads=()),
 }
-"""Kinds of figures by name."""
 
 
 def _as_kind(found: object, _name: str) -> Kind:
@@ -470,7 +469,8 @@ def _as_kind(found: object, _name: str) -> Kind:
     return found
 
 
-KINDS |= plugged_in("figures", _as_kind, KINDS)
+KINDS: Mapping[str, Kind] = Registry("figures", lambda: _SHIPPED, _as_kind)
+"""Kinds of figures by name, those of other packages, too."""
 
 _CONTENDER = {"workload", "name", "effective_gops", "error", "basis", "energy_low_j"}
 """Columns by which the rows of ``accelsim compare --platform`` are known."""

@@ -4,11 +4,12 @@ FF ``Y = X W`` reduces input channels, BP ``dX = dY W^T`` output channels, WU ``
 prunes the weight W or the output gradient dY; the pruned operand always takes the weight port of the array.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from accelsim.base.errors import InputError, did_you_mean
-from accelsim.base.plugins import plugged_in, plugin_names
+from accelsim.base.plugins import Registry, plugin_names
 from accelsim.sparsity.pattern import Pattern
 
 __all__ = ["METHODS", "RECIPE_NAMES", "Axis", "Method", "Operand", "SparseOperand", "case_name", "find_method"]
@@ -71,7 +72,7 @@ _W_OUT = SparseOperand(operand=Operand.WEIGHT, axis=Axis.OUTPUT)
 _DY_OUT = SparseOperand(operand=Operand.GRADIENT, axis=Axis.OUTPUT)
 _DY_BATCH = SparseOperand(operand=Operand.GRADIENT, axis=Axis.BATCH)
 
-METHODS: dict[str, Method] = {
+_SHIPPED = {
     method.name: method
     for method in (
         Method(name="dense", title="dense training", source="-"),
@@ -120,7 +121,8 @@ def _as_method(found: object, name: str) -> Method:
     return found
 
 
-METHODS |= plugged_in("methods", _as_method, METHODS)
+METHODS: Mapping[str, Method] = Registry("methods", lambda: _SHIPPED, _as_method)
+"""Methods by name, those of other packages, too."""
 
 RECIPE_NAMES = ("constant", "stepwise-decay", "mask-decay", "dense-then-sparse", *plugin_names("recipes"))
 """Names of `accelsim.sparsity.recipes.RECIPES`, which stand where a method does, but for a whole run."""

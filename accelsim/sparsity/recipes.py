@@ -5,12 +5,12 @@ steps of fine-tuning at the pattern asked for (n, d and f as in Kao et al., 2022
 `accelsim.torch.stepwise_decay` and `accelsim.torch.mask_decay`, step by step.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from accelsim.base.errors import InputError, did_you_mean
-from accelsim.base.plugins import plugged_in
+from accelsim.base.plugins import Registry
 from accelsim.sparsity.methods import METHODS, Method, find_method
 from accelsim.sparsity.pattern import Pattern
 
@@ -57,8 +57,6 @@ class Phase:
     pattern: Pattern | None
 
 
-_DENSE = METHODS["dense"]
-_BY_PATTERN = tuple(name for name, method in METHODS.items() if method.takes_pattern)
 _FROM_SCRATCH = Share(value=0.0, source="published configuration of Bambhaniya et al., 2024")
 
 
@@ -73,64 +71,71 @@ def _stepwise_decay(method: Method, pattern: Pattern | None) -> list[Frame]:
 
 
 def _mask_decay(_method: Method, _pattern: Pattern | None) -> list[Frame]:
-    return [("mask decay", _DENSE, None)]
+    return [("mask decay", METHODS["dense"], None)]
 
 
 def _dense_then_sparse(method: Method, pattern: Pattern | None) -> list[Frame]:
     return [("sparse", method, pattern)]
 
 
-RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe
-    for recipe in (
-        Recipe(
-            name="constant",
-            title="one method and pattern from the first step to the last",
-            source="-",
-            method=METHODS["bdwp"],
-            methods=tuple(METHODS),
-            frames=_constant,
-        ),
-        Recipe(
-            name="stepwise-decay",
-            title="SdGf: M-1, M/2, M/4, ... and at last N of every M are kept, in equal frames",
-            source="Kao et al., 2022",
-            method=METHODS["sr-ste"],
-            methods=_BY_PATTERN,
-            frames=_stepwise_decay,
-            dense=_FROM_SCRATCH,
-            fine_tuning=_FROM_SCRATCH,
-        ),
-        Recipe(
-            name="mask-decay",
-            title="MdGf: pruned weights are scaled down before they are zero; products are dense until then",
-            source="Kao et al., 2022",
-            method=METHODS["sr-ste"],
-            methods=("sr-ste", "sdwp", "bdwp", "transposable"),  # what the others prune is zero from the start
-            frames=_mask_decay,
-            dense=_FROM_SCRATCH,
-            fine_tuning=Share(value=0.5, source="assumption: half of the run; without any, no step would be sparse"),
-        ),
-        Recipe(
-            name="dense-then-sparse",
-            title="dense training first, then a method",
-            source="common practice",
-            method=METHODS["bdwp"],
-            methods=(*_BY_PATTERN, "traced"),
-            frames=_dense_then_sparse,
-            dense=Share(value=0.5, source="assumption: half of the run"),
-        ),
-    )
-}
+def _shipped() -> dict[str, Recipe]:
+    by_pattern = tuple(name for name, method in METHODS.items() if method.takes_pattern)
+    return {
+        recipe.name: recipe
+        for recipe in (
+            Recipe(
+                name="constant",
+                title="one method and pattern from the first step to the last",
+                source="-",
+                method=METHODS["bdwp"],
+                methods=tuple(METHODS),
+                frames=_constant,
+            ),
+            Recipe(
+                name="stepwise-decay",
+                title="SdGf: M-1, M/2, M/4, ... and at last N of every M are kept, in equal frames",
+                source="Kao et al., 2022",
+                method=METHODS["sr-ste"],
+                methods=by_pattern,
+                frames=_stepwise_decay,
+                dense=_FROM_SCRATCH,
+                fine_tuning=_FROM_SCRATCH,
+            ),
+            Recipe(
+                name="mask-decay",
+                title="MdGf: pruned weights are scaled down before they are zero; products are dense until then",
+                source="Kao et al., 2022",
+                method=METHODS["sr-ste"],
+                methods=("sr-ste", "sdwp", "bdwp", "transposable"),  # what the others prune is zero from the start
+                frames=_mask_decay,
+                dense=_FROM_SCRATCH,
+                fine_tuning=Share(
+                    value=0.5, source="assumption: half of the run; without any, no step would be sparse"
+                ),
+            ),
+            Recipe(
+                name="dense-then-sparse",
+                title="dense training first, then a method",
+                source="common practice",
+                method=METHODS["bdwp"],
+                methods=(*by_pattern, "traced"),
+                frames=_dense_then_sparse,
+                dense=Share(value=0.5, source="assumption: half of the run"),
+            ),
+        )
+    }
 
 
 def _as_recipe(found: object, name: str) -> Recipe:
     if not isinstance(found, Recipe) or found.name != name:
         raise ValueError(f"a Recipe called '{name}' is needed")
+    if name in METHODS:
+        raise ValueError("a method is called so")
     return found
 
 
-RECIPES |= plugged_in("recipes", _as_recipe, {*RECIPES, *METHODS})
+RECIPES: Mapping[str, Recipe] = Registry("recipes", _shipped, _as_recipe)
+"""Recipes by name, those of other packages, too."""
 
 
 def find_recipe(text: str, *, dense_share: float | None = None, fine_tune_share: float | None = None) -> Recipe:
@@ -209,7 +214,7 @@ def phases_of(recipe: Recipe, pattern: Pattern | None, steps: int) -> tuple[Phas
     # frame i of F holds the steps s with i <= s F / (n - d - f) < i + 1
     starts = [-(-index * (steps - dense - fine_tuning) // len(frames)) for index in range(len(frames) + 1)]
     parts = (
-        (dense, ("dense", _DENSE, None)),
+        (dense, ("dense", METHODS["dense"], None)),
         *zip((end - start for start, end in pairwise(starts)), frames, strict=True),
         (fine_tuning, ("fine-tuning", recipe.method, pattern)),
     )

@@ -27,7 +27,19 @@ from accelsim.sweep.parts import SweepPart
 from accelsim.sweep.point import METRICS, Point
 from accelsim.sweep.space import Sweep
 
-__all__ = ["Chunk", "HEADS", "Lines", "chunk_of", "columns_of", "end_of_line", "ends_of", "inputs_of", "is_intact", "lines_of", "starts_of"]
+__all__ = [
+    "HEADS",
+    "Chunk",
+    "Lines",
+    "chunk_of",
+    "columns_of",
+    "end_of_line",
+    "ends_of",
+    "inputs_of",
+    "is_intact",
+    "lines_of",
+    "starts_of",
+]
 
 _CASE = ("method", "pattern", "batch", "optimizer", "engine", "accumulate")
 HEADS = ("workload", "design", *_CASE)

@@ -16,7 +16,6 @@ def _draw(frame: pd.DataFrame, figure: Figure, title: str) -> None:
     axes.barh(frame["layer"], frame["cycles"])
     axes.set_xlabel("cycles")
     axes.set_title(title)
-    figure.tight_layout()
 
 
 def _build(sources: Sequence[PlotSource], _choice: Choice) -> Drawing:
