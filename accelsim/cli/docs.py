@@ -62,17 +62,15 @@ def _commands() -> Iterator[str]:
         context = click.Context(command, info_name=name)
         arguments = " ".join(part for part in command.collect_usage_pieces(context) if part != "[OPTIONS]")
         yield f"### accelsim {name} {arguments}".rstrip() + f"\n\n{_paragraph(command.help)}\n"
-        rows = [record for param in command.params if (record := param.get_help_record(context))]
-        yield from (f"- `{option}`: {' '.join(text.split())}" for option, text in rows)
-        yield "" if rows else ""
+        rows = [record for param in command.params if (record := param.get_help_record(context)) and record[1]]
+        yield "\n".join([*(f"- `{option}`: {' '.join(text.split())}" for option, text in rows), ""])
 
 
 def _calls() -> Iterator[str]:
-    import accelsim
-
+    face = importlib.import_module("accelsim")
     yield "## Calls from Python\n"
-    for name in accelsim.__all__:
-        home = accelsim._HOMES[name]  # noqa: SLF001  of this package
+    for name in face.__all__:
+        home = face._HOMES[name]  # noqa: SLF001  of this package
         if "tracer" in home and not importlib.util.find_spec("torch"):
             continue
         found = getattr(importlib.import_module(home), name)
@@ -84,7 +82,8 @@ def _calls() -> Iterator[str]:
 def _signature(call: Callable[..., Any]) -> str:
     found = inspect.signature(call)
     plain = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in found.parameters.values()]
-    return str(found.replace(parameters=plain, return_annotation=inspect.Signature.empty))
+    text = str(found.replace(parameters=plain, return_annotation=inspect.Signature.empty))
+    return re.sub(r"<[^<>]* at 0x[0-9a-f]+>", "...", text)
 
 
 def _docstring(call: Callable[..., Any]) -> str:
@@ -109,8 +108,8 @@ def _files() -> Iterator[str]:
             yield f"{_paragraph(description)}\n"
         needed = schema.get("required", [])
         for name, entry in schema.get("properties", {}).items():
-            words = entry.get("description", "")
-            yield f"- `{name}`{'' if name in needed else ' (optional)'}{': ' + ' '.join(words.split()) if words else ''}"
+            words = " ".join(entry.get("description", "").split())
+            yield f"- `{name}`{'' if name in needed else ' (optional)'}{': ' if words else ''}{words}"
         yield ""
 
 

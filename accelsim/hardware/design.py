@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 
 from accelsim.base.errors import InputError
 from accelsim.base.files import FileModel, Plain, packaged_names, shipped_or_file
+from accelsim.base.markup import data_table
 from accelsim.base.units import GIGA, MEGA
 from accelsim.hardware.sourced import SourcedModel, leaf_paths, load_sourced, override, text_of, value_at
 from accelsim.hardware.sourced_text import SourcedValue, sourced_text
@@ -207,6 +208,16 @@ class Design(SourcedModel):
         'with_ array.rows=64 (was 32)'
         """
         return override(self, changes, origin="with_")
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: each value with its source and how far it is known."""
+        origins = {origin.path: origin for origin in self.provenance}
+        rows = [
+            (path, text_of(value_at(self, path)), *((item.source, item.confidence) if item else ("", "")))
+            for path in leaf_paths(type(self))
+            for item in [origins.get(path)]
+        ]
+        return data_table(f"{self.label}: {self.description}", ("value of", "is", "source", "confidence"), rows)
 
     @property
     def label(self) -> str:

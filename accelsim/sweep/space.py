@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Literal
 
 from accelsim.base.errors import InputError
+from accelsim.base.markup import data_table
 from accelsim.hardware.design import GO_WITH, load_design
 from accelsim.hardware.sourced import text_of, value_at
 from accelsim.lowering.case import LARGEST_BATCH, case_of, check_accumulate
@@ -89,6 +90,18 @@ class Sweep:
             for leader, path in GO_WITH
             if leader in changed and path not in changed and (value := value_at(design, path)) is not None
         )
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: what is varied, over which values, and what follows from it."""
+        rows = [
+            (axis.path, ", ".join(map(text_of, axis.values)) if isinstance(axis, Levels) else _interval(axis))
+            for axis in self.axes
+        ]
+        rows += [(link.path, link.expression.text) for link in self.links]
+        rows += [("where", constraint.text) for constraint in self.constraints]
+        drawn = f", {self.sampling.points:,} of them drawn ({self.sampling.kind})" if self.sampling else ""
+        title = f"{self.name or 'sweep'} of {self.inputs.name_of(self.inputs.design)}: {self.count():,} points{drawn}"
+        return data_table(title, ("what varies", "over"), rows)
 
     @property
     def changed(self) -> tuple[str, ...]:
@@ -185,6 +198,10 @@ class Sweep:
         if self.sampling or self.links or self.constraints or not every:
             return sum(1 for _ in self.settings())
         return math.prod(len(axis.values) for axis in self.axes if isinstance(axis, Levels))
+
+
+def _interval(axis: Interval) -> str:
+    return f"{axis.low:g} .. {axis.high:g}{', logarithmic' if axis.log else ''}"
 
 
 _CASE = ("method", "pattern", "batch", "optimizer", "engine", "accumulate")

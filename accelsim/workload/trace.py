@@ -72,6 +72,7 @@ from accelsim.base.files import (
     validate,
     write_atomically,
 )
+from accelsim.base.markup import Number, data_table
 from accelsim.workload.data_flow import input_number, wrong_edges
 from accelsim.workload.observed import Observed, ObservedFactors
 
@@ -569,6 +570,17 @@ class Trace(FileModel):
     def size(self) -> str:
         """Its forward multiply-accumulates and parameters in words."""
         return f"{macs_text(self.macs, self.macs_once)}, {self.parameters:,} parameters"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: operations by kind, with their share of the forward pass."""
+        kinds: dict[str, list[int]] = {}
+        for operation in self.operations:
+            kinds.setdefault(operation.kind, []).append(operation.macs)
+        rows = [
+            (kind, Number(f"{len(macs):,}", len(macs)), Number(f"{sum(macs):,}", sum(macs)))
+            for kind, macs in kinds.items()
+        ]
+        return data_table(f"{self.model}: {self.size}", ("kind", "operations", "forward MACs"), rows)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

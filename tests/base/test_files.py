@@ -1,6 +1,7 @@
 """Reading JSON strictly and fast: the text itself is validated, with the same outcome as the data parsed from it."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 import accelsim as acs
-from accelsim.base.files import parse_json, validate
+from accelsim.base.files import parse_json, replacing_folder, validate, write_atomically
 from accelsim.results.result_file import write_results
 from accelsim.workload.trace import Trace
 
@@ -51,3 +52,21 @@ def test_a_file_of_another_kind_is_one_error(load: Callable[[str], object], need
     with pytest.raises(acs.InputError) as caught:
         load(str(path))
     assert str(caught.value) == f"{path}: is a file of another kind: format accelsim-result/2; {needed} is needed"
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_new_files_and_folders_have_the_permissions_of_the_process_which_nothing_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mask: int
+) -> None:
+    before = os.umask(mask)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "umask", lambda _: pytest.fail("the mask of all threads was changed"))
+            write_atomically(tmp_path / "a.txt", "a")
+            with replacing_folder(tmp_path / "folder") as folder:
+                (folder / "b.txt").write_text("b")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o666 & ~mask
+    assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o777 & ~mask
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "folder"]

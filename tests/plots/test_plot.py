@@ -104,3 +104,15 @@ def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, p
     runpy.run_path(str(path))
     assert "x over dense" in capsys.readouterr().out
     assert {item.name for item in tmp_path.iterdir()} == {"my_report", "speedup.png", "utilisation.pdf"}
+
+
+def test_traces_and_designs_show_as_tables_in_a_notebook() -> None:
+    trace, design = acs.load_trace("resnet9_cifar10"), acs.load_design("sat_vcu1525", {"array.rows": 16})
+    _, *rows = table_called(read_page(trace._repr_html_()), f"resnet9_cifar10: {trace.size}")
+    assert {row[0].text for row in rows} == {operation.kind for operation in trace.operations}
+    assert sum(int(row[1].attributes["data-v"]) for row in rows) == len(trace.operations)
+    assert sum(int(row[2].attributes["data-v"]) for row in rows) == trace.macs
+    _, *rows = table_called(read_page(design._repr_html_()), f"{design.label}: {design.description}")
+    values = {row[0].text: [cell.text for cell in row[1:]] for row in rows}
+    assert values["array.rows"][0] == "16"
+    assert values["dram.bandwidth_gb_per_s"][2] in {"datasheet", "assumption", "derived", "quoted", "recalled"}

@@ -293,3 +293,18 @@ def test_an_unknown_sweep() -> None:
     message = "sweep 'edge': neither a file nor a shipped sweep; did you mean 'edge_budget'?; shipped: array_bandwidth, buffer_sizing, edge_budget, paper_region, pattern_method"
     with pytest.raises(InputError, match=rf"^{re.escape(message)}$"):
         load_sweep("edge")
+
+
+def test_a_sweep_shows_as_a_table_in_a_notebook() -> None:
+    sweep = make_sweep(
+        ["resnet9_cifar10"],
+        vary={"batch": "32,64", "array.rows": "16,32", "dram.bandwidth_gb_per_s": "10..80 log"},
+        link={"array.cols": "array.rows"},
+        where=["batch < 64"],
+        sample=3,
+    )
+    shown = sweep._repr_html_()
+    assert re.search(r"<caption>sweep of sat_vcu1525: [0-3] points, 3 of them drawn \(random\)</caption>", shown)
+    assert '<th scope="row">dram.bandwidth_gb_per_s</th><td>10 .. 80, logarithmic</td>' in shown
+    assert '<th scope="row">array.cols</th><td>array.rows</td>' in shown
+    assert '<th scope="row">where</th><td>batch &lt; 64</td>' in shown
