@@ -165,7 +165,7 @@ def _complete(
 
 
 @contextlib.contextmanager
-def keeping_rows(journal: Journal, total: int, progress: Progress | None) -> Iterator[None]:
+def keeping_rows(journal: Journal, total: int, progress: Progress | None, what: str = "sweep") -> Iterator[None]:
     """Within this, an executor that loses points raises `InputError` that says what is kept, and how to go on."""
     try:
         yield
@@ -177,7 +177,7 @@ def keeping_rows(journal: Journal, total: int, progress: Progress | None) -> Ite
         reason = _why_lost(error)
         if reason is None:
             raise
-        kept = f"{journal.lines:,} points are kept: run the same sweep again to go on"
+        kept = f"{journal.lines:,} points are kept: run the same {what} again to go on"
         raise InputError(f"{journal.path}: {reason}; {kept}") from error
 
 

@@ -101,7 +101,7 @@ def run_search(
     header, ends = ",".join(columns).encode() + b"\n", (identity, __version__)
     with (
         Journal(path, header, end_of_line(ends), is_intact) as journal,
-        keeping_rows(journal, trials, progress),
+        keeping_rows(journal, trials, progress, "search"),
         local_executor(jobs) if isinstance(jobs, int) and jobs > 1 and not executor else nullcontext(executor) as given,
     ):
         if journal.lines > trials:

@@ -51,6 +51,23 @@ def test_no_terminal_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_log_gets_a_line_every_half_minute(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("accelsim.cli.progress.time.monotonic", lambda: now[0])
+    with progress_bar("sweep") as show:
+        for seconds, done in ((0, 500), (29.9, 1_000), (0.2, 2_006), (10, 3_000), (20, 8_000), (30, 8_000)):
+            now[0] += seconds
+            show(done, 20_000)
+    assert capsys.readouterr() == (
+        "",
+        "sweep: 2,006 of 20,000 points, 50 points/s, 360 s left\n"
+        "sweep: 8,000 of 20,000 points, 125 points/s, 96 s left\n"
+        "sweep: 8,000 of 20,000 points, 83 points/s, 144 s left\n",
+    )
+
+
 def test_calibrate_says_what_is_measured(capsys: pytest.CaptureFixture[str], terminal: Terminal) -> None:
     terminal()
     with _progress(["copy", "matmul", "conv"], "tasks") as done:

@@ -48,6 +48,18 @@ def test_a_search(run: Run, tmp_path: Path) -> None:
     assert all(int(row["array.rows"]) >= int(row["array.cols"]) for row in rows)
 
 
+def test_a_search_through_dask_is_that_of_one_process(run: Run, tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    arguments = ["search", *SPACE, "-y", "dsp", "--trials", "12", "-o"]
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
+    ) as cluster:
+        code, _, err = run(*arguments, str(tmp_path / "r.csv"), "--dask", cluster.scheduler_address)
+    assert (code, err) == (0, "")
+    assert run(*arguments, str(tmp_path / "serial.csv"))[0] == 0
+    assert (tmp_path / "r.csv").read_bytes() == (tmp_path / "serial.csv").read_bytes()
+
+
 def test_an_interrupt_prints_how_to_go_on(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "r.csv"
 

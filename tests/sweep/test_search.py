@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
@@ -320,3 +321,28 @@ def test_without_optuna(sweep: Sweep, tmp_path: Path, monkeypatch: pytest.Monkey
     ):
         found(sweep, tmp_path / "r.csv")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_search_without_workers_keeps_its_rows(sweep: Sweep, tmp_path: Path) -> None:
+    from accelsim.sweep.run import WorkersLostError
+
+    class Lost(Executor):
+        calls = 0
+
+        def submit(self, function: Any, /, *arguments: Any) -> "Future[Any]":  # type: ignore[override]
+            Lost.calls += 1
+            future: Future[Any] = Future()
+            if Lost.calls > 2:
+                future.set_exception(WorkersLostError("no worker is left"))
+            else:
+                future.set_result(function(*arguments))
+            return future
+
+    path = tmp_path / "r.csv"
+    with pytest.raises(InputError) as caught:
+        run_search(sweep, path, objectives=OBJECTIVES, trials=90, executor=Lost(), jobs=2)
+    rows = path.read_bytes().count(b"\n") - 1
+    assert rows > 0
+    assert str(caught.value) == (
+        f"{path}: no worker is left; {rows:,} points are kept: run the same search again to go on"
+    )
