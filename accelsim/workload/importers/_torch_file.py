@@ -22,14 +22,18 @@ class Entries:
     """
 
     def __init__(self, path: Path, key: str) -> None:
-        self._source, self._text = str(path), read_text(path)
-        refuse_control_escapes(self._text, self._source)
+        self.source, self._text = str(path), read_text(path)
+        refuse_control_escapes(self._text, self.source)
         start = re.search(rf'"{key}"\s*:\s*\[', self._text)
         self._start = self._end = start.end() if start else 0
 
     def mentions(self, *words: str) -> bool:
         """Whether the file has one of these words anywhere."""
         return any(word in self._text for word in words)
+
+    def may_hold(self, samples: int) -> bool:
+        """Whether a list of numbers somewhere in the file has `samples` as its first or second, as a shape would."""
+        return re.search(rf"\[\s*(?:\d+\s*,\s*)?{samples}\s*[,\]]", self._text) is not None
 
     def __iter__(self) -> Iterator[Plain]:
         """Yield the entries in order; none where there is no such list. Raises `InputError` where one is damaged."""
@@ -40,7 +44,7 @@ class Entries:
         except RecursionError:
             raise self._too_deep() from None
         except ValueError:
-            raise InputError(f"{self._source}: {too_long()}") from None
+            raise InputError(f"{self.source}: {too_long()}") from None
 
     def _entries(self) -> Iterator[Plain]:
         decode, text, at = json.JSONDecoder().raw_decode, self._text, self._after_space(self._start)
@@ -69,13 +73,13 @@ class Entries:
         except RecursionError:
             raise self._too_deep() from None
         except ValueError:
-            raise InputError(f"{self._source}: {too_long()}") from None
+            raise InputError(f"{self.source}: {too_long()}") from None
 
     def _error(self, error: json.JSONDecodeError) -> InputError:
         at_end = error.pos >= len(self._text.rstrip()) or error.msg.startswith("Unterminated")
         ends = " (the file ends there: truncated?)" if at_end else ""
         where = f"line {error.lineno}, column {error.colno}"
-        return InputError(f"{self._source}: not valid JSON: {error.msg.removesuffix(' at')} at {where}{ends}")
+        return InputError(f"{self.source}: not valid JSON: {error.msg.removesuffix(' at')} at {where}{ends}")
 
     def _too_deep(self) -> InputError:
-        return InputError(f"{self._source}: not valid JSON: nested too deeply")
+        return InputError(f"{self.source}: not valid JSON: nested too deeply")

@@ -10,6 +10,7 @@ from accelsim.base.errors import InputError
 from accelsim.base.files import Plain, validate
 from accelsim.base.version import __version__
 from accelsim.workload.importers._torch_calls import tell
+from accelsim.workload.importers._torch_file import Entries
 from accelsim.workload.importers._torch_ops import Part, Reader, Roles, Seen, Source, how_to_say, merge_bias
 from accelsim.workload.importers._torch_regions import is_compiled, repeat_regions
 from accelsim.workload.importers._torch_rows import Leaf, Pass, Recording, Row, Tensor, choose_pass, is_product
@@ -19,7 +20,7 @@ from accelsim.workload.names import unique_names
 from accelsim.workload.torch_words import PRODUCTS
 from accelsim.workload.trace import FORMAT, Trace
 
-__all__ = ["SEVERAL_ROWS", "Base", "Following", "Settled", "ask_for_batch", "build", "per_sample"]
+__all__ = ["SEVERAL_ROWS", "Base", "Following", "Settled", "build", "per_sample", "refuse_early"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def build(recording: Recording, follow: Follower, options: ImportOptions, versio
     _check_functions(reader, made.forward, operations)
     operations, of_regions = repeat_regions(operations, made)
     if not any(seen.is_product and dict(seen.fields)["scales_with_batch"] for seen in operations):
-        raise _wrong_batch(recording.source, made, batch)
+        raise _wrong_batch(recording.source, _any_product(made), batch)
     settled = roles.settle(operations)
     if not made.has_backward:
         bases = {number: replace(base, trained=True) for number, base in settled.bases.items()}
@@ -122,41 +123,51 @@ def per_sample(shape: tuple[int, ...], batch: int) -> tuple[int, ...]:
     return shape[:at] + shape[at + 1 :]
 
 
-def ask_for_batch(source: str, rows: Iterable[Row]) -> None:
-    """Raise the `InputError` that asks for the batch as soon as the first product of a forward pass is read.
+def refuse_early(entries: Entries, rows: Iterable[Row], batch: int | None) -> None:
+    """Raise the error of a batch that is missing or in no shape as soon as the first product in `rows` is read."""
+    if batch is None or (batch > 1 and not entries.may_hold(batch)):
+        product = _first_product(rows)
+        if product is not None:
+            raise _wrong_batch(entries.source, product, batch)
 
-    A linear layer is the product that it calls, where it calls one.
-    """
-    first: Row | None = None
+
+def _first_product(rows: Iterable[Row]) -> Row | None:
+    """Return the first product of a forward pass; a linear layer is the product that it calls, where it calls one."""
+    linear: Row | None = None
     for row in rows:
         if is_product(row) and not row.is_backward and len(row.tensors) > 1:
             if row.word != "linear":
-                first = row
+                return row
+            if linear is not None:
                 break
-            if first is not None:
-                break
-            first = row
-    if first is not None:
-        raise InputError(
-            f"{source}: say with --batch how many samples the step computes; its shapes hold all of them"
-            f" ({_shown_product(first)})"
-        )
+            linear = row
+    return linear
 
 
 def _batch(source: str, made: Pass, options: ImportOptions) -> int:
     if options.batch is None:
-        ask_for_batch(source, (leaf.row for leaf in made.forward))
-    batch = options.batch or 0
+        raise _wrong_batch(source, _any_product(made), None)
+    batch = options.batch
     if batch < 1:
         raise InputError(f"{source}: batch {batch}: at least 1 is needed")
     sizes = [tensor.shape for leaf in made.forward for tensor in leaf.unit.tensors]
     if batch > 1 and not any(batch in shape[:2] for shape in sizes):
-        raise _wrong_batch(source, made, batch)
+        raise _wrong_batch(source, _any_product(made), batch)
     return batch
 
 
-def _first_product(made: Pass) -> str:
-    return _shown_product(next(leaf.row for leaf in made.forward if is_product(leaf.row)))
+def _any_product(made: Pass) -> Row:
+    return next(leaf.row for leaf in made.forward if is_product(leaf.row))
+
+
+def _wrong_batch(source: str, product: Row, batch: int | None) -> InputError:
+    """Return the error of a batch that is missing or wrong; the shapes of a product show what it may be."""
+    shown = _shown_product(product)
+    if batch is None:
+        text = f"say with --batch how many samples the step computes; its shapes hold all of them ({shown})"
+    else:
+        text = f"no operation works on {batch} samples, as --batch says ({shown})"
+    return InputError(f"{source}: {text}")
 
 
 def _shown_product(row: Row) -> str:
@@ -165,10 +176,6 @@ def _shown_product(row: Row) -> str:
     factors = [value for value in row.inputs[at:] if isinstance(value, Tensor)] or row.tensors
     shapes = " and ".join("x".join(map(str, tensor.shape)) for tensor in factors[:2])
     return f"the first product, {row.name}, is of {shapes}"
-
-
-def _wrong_batch(source: str, made: Pass, batch: int) -> InputError:
-    return InputError(f"{source}: no operation works on {batch} samples, as --batch says ({_first_product(made)})")
 
 
 def _read_all(reader: Reader, roles: Following, leaves: Sequence[Leaf]) -> list[Seen]:

@@ -29,7 +29,7 @@ from accelsim.workload.importers._torch_ops import (
     takes_input,
 )
 from accelsim.workload.importers._torch_rows import COMPILED_FUNCTION, Leaf, Operand, Pass, Recording, Row, Tensor
-from accelsim.workload.importers._torch_trace import SEVERAL_ROWS, Base, Settled, ask_for_batch, build, per_sample
+from accelsim.workload.importers._torch_trace import SEVERAL_ROWS, Base, Settled, build, per_sample, refuse_early
 from accelsim.workload.importers._torch_words import CONVOLUTIONS, NOT_COUNTED, VIEWS
 from accelsim.workload.importing import ImportOptions
 from accelsim.workload.torch_words import KIND_OF, MASKS, PRODUCTS, READ_WHAT_THEY_WRITE, SAME_CONTENT, SELECTS
@@ -81,8 +81,7 @@ def read(path: Path, options: ImportOptions) -> Trace:
     """
     source = str(path)
     entries = Entries(path, "nodes")
-    if options.batch is None:
-        ask_for_batch(source, _first_calls(entries))
+    refuse_early(entries, _first_calls(entries), options.batch)
     nodes: list[Any] = list(entries)
     data = entries.around()
     if not isinstance(data, dict) or not isinstance(data.get("nodes"), list):

@@ -25,7 +25,7 @@ from accelsim.workload.importers._torch_rows import (
     may_be_product,
 )
 from accelsim.workload.importers._torch_structure import Structure
-from accelsim.workload.importers._torch_trace import ask_for_batch, build
+from accelsim.workload.importers._torch_trace import build, refuse_early
 from accelsim.workload.importing import ImportOptions
 from accelsim.workload.trace import Trace
 
@@ -82,8 +82,7 @@ def read(path: Path, options: ImportOptions) -> Trace:
     arriving = _needed(entries, events)
     if not entries.mentions("Input Dims", "Input dims") and any("::" in str(event.get("name")) for event in arriving):
         raise InputError(f"{source}: holds no shapes; profile the step with record_shapes=True")
-    if options.batch is None:
-        ask_for_batch(source, _products(arriving))
+    refuse_early(entries, _products(arriving), options.batch)
     deque(arriving, maxlen=0)  # the rest
     data = entries.around()
     if not isinstance(data, dict) or not isinstance(data.get("traceEvents"), list):

@@ -610,6 +610,15 @@ def test_the_batch_must_be_given(tmp_path):
     )
 
 
+@pytest.mark.parametrize("batch", [11, None])
+def test_a_batch_that_no_shape_has_is_told_before_the_rest_is_read(tmp_path, batch):
+    path = profile(tmp_path, [LAYER] * 50)
+    path.write_text(path.read_text()[:-20])
+    told = error_of(path, batch)
+    assert "(the first product, aten::addmm, is of 8x6 and 6x5)" in told
+    assert error_of(path, 8).endswith("(the file ends there: truncated?)")
+
+
 FILES = {
     "no events": ({}, "no profile of PyTorch: it has no list of traceEvents"),
     "kernels alone": (
