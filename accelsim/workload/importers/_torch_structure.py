@@ -27,7 +27,7 @@ from accelsim.workload.importers._torch_ops import (
 )
 from accelsim.workload.importers._torch_results import result_shape
 from accelsim.workload.importers._torch_rows import Leaf, Pass, Row, Tensor, is_product
-from accelsim.workload.importers._torch_trace import SEVERAL_ROWS, Base, Settled, per_sample
+from accelsim.workload.importers._torch_trace import SEVERAL_ROWS, Base, Settled, per_sample, rows_of_a_sample
 from accelsim.workload.importers._torch_words import CONVOLUTIONS, NOT_COUNTED, VIEWS
 from accelsim.workload.names import few
 from accelsim.workload.torch_words import KIND_OF, MASKS, PRODUCTS
@@ -409,7 +409,7 @@ class Structure:
         notes = [f"{text}: {few(list(where))}" for text, where in self._assumed.items()]
         if self._asked:
             notes.append(ASKED)
-        if self._first and self._batch not in self._first:
+        if rows_of_a_sample(self._first or (), self._batch) > 1:
             notes.append(SEVERAL_ROWS)
         notes.append("the input is what the first operation reads, with the samples along the first dimension")
         if len(waiting) < len(uses) and self._made.has_backward:

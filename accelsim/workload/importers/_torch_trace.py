@@ -20,7 +20,7 @@ from accelsim.workload.names import unique_names
 from accelsim.workload.torch_words import PRODUCTS
 from accelsim.workload.trace import FORMAT, Trace
 
-__all__ = ["SEVERAL_ROWS", "Base", "Following", "Settled", "build", "per_sample", "refuse_early"]
+__all__ = ["SEVERAL_ROWS", "Base", "Following", "Settled", "build", "per_sample", "refuse_early", "rows_of_a_sample"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +114,14 @@ def build(recording: Recording, follow: Follower, options: ImportOptions, versio
 SEVERAL_ROWS = "the first dimension of an input is a multiple of the batch: it holds several rows of each sample"
 
 
+def rows_of_a_sample(shape: tuple[int, ...], batch: int) -> int:
+    """Return how many rows of each sample the first dimension of an input holds, 0 where it does not hold them."""
+    return shape[0] // batch if shape and shape[0] % batch == 0 else 0
+
+
 def per_sample(shape: tuple[int, ...], batch: int) -> tuple[int, ...]:
     """Return the shape of an input without the samples, several rows of each where the first dimension holds those."""
-    if shape and shape[0] % batch == 0:
-        rows = shape[0] // batch
+    if rows := rows_of_a_sample(shape, batch):
         return (rows, *shape[1:]) if rows > 1 else shape[1:]
     at = shape.index(batch) if batch in shape else len(shape)
     return shape[:at] + shape[at + 1 :]

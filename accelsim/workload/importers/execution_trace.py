@@ -29,7 +29,15 @@ from accelsim.workload.importers._torch_ops import (
     takes_input,
 )
 from accelsim.workload.importers._torch_rows import COMPILED_FUNCTION, Leaf, Operand, Pass, Recording, Row, Tensor
-from accelsim.workload.importers._torch_trace import SEVERAL_ROWS, Base, Settled, build, per_sample, refuse_early
+from accelsim.workload.importers._torch_trace import (
+    SEVERAL_ROWS,
+    Base,
+    Settled,
+    build,
+    per_sample,
+    refuse_early,
+    rows_of_a_sample,
+)
 from accelsim.workload.importers._torch_words import CONVOLUTIONS, NOT_COUNTED, VIEWS
 from accelsim.workload.importing import ImportOptions
 from accelsim.workload.torch_words import KIND_OF, MASKS, PRODUCTS, READ_WHAT_THEY_WRITE, SAME_CONTENT, SELECTS
@@ -568,7 +576,7 @@ class _Flow:
                 "tensors from outside the step that are neither trained, nor weights, nor as large as the batch are"
                 " taken as constants"
             )
-        if any(self._batch not in shape for shape in inputs):
+        if any(rows_of_a_sample(shape, self._batch) > 1 for shape in inputs):
             notes.append(SEVERAL_ROWS)
         return Settled(
             bases=bases,
