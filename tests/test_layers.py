@@ -57,7 +57,7 @@ SAME_THING = {
 }  # fmt: skip
 # Classes that share a name: public ones, and the same thing read by different doors.
 SAME_CLASS = {
-    "Call", "Part", "Role", "Roles", "Schedule", "Seen", "Source", "Step", "Weight", "Work", "_Use",
+    "Call", "Part", "Roles", "Schedule", "Seen", "Step", "Weight", "Work", "_Use",
 }  # fmt: skip
 LONGEST = 700
 

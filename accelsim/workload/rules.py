@@ -6,6 +6,7 @@ grows with the batch. What follows for an entry is said here, once.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from math import prod
 from typing import Protocol
 
@@ -17,7 +18,9 @@ __all__ = [
     "FACTOR_SIZES",
     "Entry",
     "Fixed",
+    "Role",
     "Sizes",
+    "Source",
     "TwoBatches",
     "Work",
     "convolution",
@@ -34,6 +37,37 @@ Entry = dict[str, Plain]
 
 Fixed = tuple[tuple[str, int | tuple[int, ...]], ...]
 """Sizes of an operation by name that do not depend on the batch."""
+
+
+class Role(Enum):
+    """What a tensor holds while a step runs."""
+
+    CONSTANT = "the same in every step"
+    PARAMETER = "parameters, perhaps reshaped, cast or masked"
+    DERIVED = "computed from parameters alone, and no longer one of them"
+    ACTIVATION = "computed from the inputs"
+    GRADIENT = "computed in the backward pass"
+    NOISE = "a dropout mask"
+    CHOICE = "which weights are kept"
+    SIZED = "a constant with an entry for each sample, such as an initial state"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The named parameters that a tensor consists of, `rows` of them where it is cut along its first dimension.
+
+    `derived` says that it is computed from them rather than made up of them, `repeated` that the tensor holds a copy
+    for each sample, as learned queries do; `alias` is a second name that a file gives to the same content.
+    """
+
+    label: str
+    elements: int
+    rows: int = 1
+    parameters: tuple[str, ...] = ()
+    derived: bool = False
+    repeated: bool = False
+    alias: str | None = None
+
 
 FACTOR_SIZES = ("batch", "m", "n", "k")
 """Sizes of a product of two activations: `batch` times (m, k) by (k, n)."""

@@ -6,8 +6,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="tracing needs the torch extra")
 
+from accelsim.workload.rules import Role, Source  # noqa: E402
 from accelsim.workload.tracer.recorder import _role_of_result  # noqa: E402
-from accelsim.workload.tracer.roles import Derived, Role, Source  # noqa: E402
+from accelsim.workload.tracer.roles import Derived  # noqa: E402
 
 BATCH = 5
 WEIGHT = Source("w", 12, 3, ("w",))

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.workload import rules
-from accelsim.workload.importers._onnx_walk import Call, Role, Value, Weight, Work
+from accelsim.workload.importers._onnx_walk import Call, Value, Weight, Work
 from accelsim.workload.importers._onnx_works import constant_weight, weight_of, with_bias
+from accelsim.workload.rules import Role
 
 __all__ = ["convolution", "deformed_convolution", "transposed_convolution"]
 

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.workload.importers._onnx_layout import contiguous
-from accelsim.workload.importers._onnx_walk import Call, Producers, Role, Value, Work
+from accelsim.workload.importers._onnx_walk import Call, Producers, Value, Work
 from accelsim.workload.importers._onnx_works import as_matrices, product, used, vector
+from accelsim.workload.rules import Role
 
 __all__ = ["einsum"]
 

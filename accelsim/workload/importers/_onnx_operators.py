@@ -14,8 +14,9 @@ from accelsim.workload.importers._onnx_convolutions import convolution, deformed
 from accelsim.workload.importers._onnx_einsum import einsum
 from accelsim.workload.importers._onnx_sequences import attention, linear_attention, recurrent
 from accelsim.workload.importers._onnx_views import VIEWS
-from accelsim.workload.importers._onnx_walk import Call, Operator, Operators, Role, Work
+from accelsim.workload.importers._onnx_walk import Call, Operator, Operators, Work
 from accelsim.workload.importers._onnx_works import as_matrices, product, used, vector, with_bias
+from accelsim.workload.rules import Role
 
 __all__ = ["OPERATORS", "REFUSED"]
 

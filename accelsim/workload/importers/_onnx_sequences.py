@@ -5,8 +5,9 @@ from dataclasses import replace
 from math import prod
 
 from accelsim.workload.importers._onnx_layout import contiguous, in_order_of, reshaped
-from accelsim.workload.importers._onnx_walk import Call, Producers, Role, Source, Value, Weight, Work
+from accelsim.workload.importers._onnx_walk import Call, Producers, Value, Weight, Work
 from accelsim.workload.importers._onnx_works import linear, used, weight_of
+from accelsim.workload.rules import Role, Source
 
 __all__ = ["attention", "linear_attention", "recurrent"]
 
@@ -256,7 +257,7 @@ def _of_direction(call: Call, value: Value, direction: int, rows: tuple[int, int
     part = None
     if directions > 1 or not whole:
         label = f"{source.label}[{direction}]" if whole else f"{source.label}[{direction},{rows[0]}:{rows[1]}]"
-        part = Source(label=label, elements=(rows[1] - rows[0]) * inputs, tensors=source.tensors)
+        part = Source(label=label, elements=(rows[1] - rows[0]) * inputs, parameters=source.parameters)
     held = Value(
         shape=(rows[1] - rows[0], inputs), role=Role.PARAMETER, strides=(inputs, 1),
         source=part or source, content=content,

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from accelsim.workload.importers._onnx_graph import Fact, MisfitError, shown
 from accelsim.workload.importers._onnx_layout import Strides, contiguous, expanded, reshaped
-from accelsim.workload.importers._onnx_walk import Call, Role, Value, View
+from accelsim.workload.importers._onnx_walk import Call, Value, View
+from accelsim.workload.rules import Role
 
 __all__ = ["VIEWS"]
 

@@ -6,7 +6,6 @@ tensor computed from parameters alone, and as large as one of them, still is tha
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from math import prod
 from typing import Any
 
@@ -17,15 +16,14 @@ from accelsim.base.errors import InputError
 from accelsim.workload import rules
 from accelsim.workload.importers._onnx_graph import Content, Fact, Graph, Node, Stored, is_made_up, shown
 from accelsim.workload.importers._onnx_layout import Strides, contiguous, in_order_of
+from accelsim.workload.rules import Role, Source
 
 __all__ = [
     "Call",
     "Operator",
     "Operators",
     "Producers",
-    "Role",
     "Seen",
-    "Source",
     "Value",
     "View",
     "Walk",
@@ -40,26 +38,6 @@ _ELEMENT_BY_ELEMENT = frozenset({"activation", "add", "multiply", "dropout", "el
 
 Producers = tuple[object, ...]
 """What wrote a tensor: inputs of the graph by their number, and results of work (`Work.result`)."""
-
-
-class Role(Enum):
-    """What a tensor holds."""
-
-    CONSTANT = "the same in every step"
-    PARAMETER = "parameters, perhaps reshaped, cast or masked"
-    ACTIVATION = "computed from the inputs"
-    DERIVED = "computed from parameters, and no longer one of them"
-    NOISE = "a dropout mask"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """The stored tensors that a value consists of. `alias`: a second name that the file gives to the same content."""
-
-    label: str
-    elements: int
-    tensors: tuple[str, ...]
-    alias: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,7 +253,7 @@ class Walk:
             value,
             role=Role.PARAMETER if trained else Role.CONSTANT,
             gradient=trained,
-            source=Source(label=name, elements=elements, tensors=(name,)),
+            source=Source(label=name, elements=elements, parameters=(name,)),
         )
 
     def value(self, name: str) -> Value | None:
@@ -378,8 +356,8 @@ class Walk:
         content; where all elements are the same, each module has its own again.
         """
         label = source.label
-        if len(source.tensors) == 1:
-            stored = self.graph.stored[source.tensors[0]]
+        if len(source.parameters) == 1:
+            stored = self.graph.stored[source.parameters[0]]
             label = self._own_label(source, node, leaf, stored) + label.removeprefix(stored.name)
         self.elements.setdefault(label, source.elements)
         return label
@@ -414,7 +392,7 @@ class Walk:
 
     def remember_table(self, label: str, source: Source) -> None:
         """Keep an embedding table: a weight of the same content is tied to it."""
-        if source.tensors == (source.label,):
+        if source.parameters == (source.label,):
             self._tables.append((label, self.graph.stored[source.label]))
 
     def tied_table(self, source: Source) -> str | None:
@@ -480,7 +458,7 @@ def _same_parameter(call: Call, value: Value, sources: Sequence[Value]) -> Value
 
 def _joined(call: Call, value: Value, parts: Sequence[Source]) -> Value:
     """Return joined parameters; all parts of one, in whatever order, are that one."""
-    tensors = tuple(dict.fromkeys(name for part in parts for name in part.tensors))
+    tensors = tuple(dict.fromkeys(name for part in parts for name in part.parameters))
     elements = sum(part.elements for part in parts)
     whole = len(tensors) == 1 and elements == prod(call.walk.graph.stored[tensors[0]].shape)
     label = tensors[0] if whole else "+".join(part.label for part in parts)
@@ -490,7 +468,7 @@ def _joined(call: Call, value: Value, parts: Sequence[Source]) -> Value:
         joined: NDArray[np.generic] = np.concatenate([read() for read in contents], call.node.attributes["axis"])
         return joined
 
-    source = Source(label=label, elements=elements, tensors=tensors)
+    source = Source(label=label, elements=elements, parameters=tensors)
     return replace(value, source=source, content=content if len(contents) == len(call.data) else None)
 
 

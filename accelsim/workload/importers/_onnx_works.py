@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from accelsim.workload import rules
 from accelsim.workload.importers._onnx_graph import Content
 from accelsim.workload.importers._onnx_layout import expanded, reshaped
-from accelsim.workload.importers._onnx_walk import Call, Producers, Role, Source, Value, Weight, Work
+from accelsim.workload.importers._onnx_walk import Call, Producers, Value, Weight, Work
+from accelsim.workload.rules import Role, Source
 
 __all__ = ["as_matrices", "constant_weight", "linear", "product", "used", "vector", "weight_of", "with_bias"]
 
@@ -23,8 +24,8 @@ def used(call: Call, value: Value, leaf: str) -> list[str]:
         return []
     stored = call.walk.graph.stored
     whole = [
-        Source(label=name, elements=prod(stored[name].shape), tensors=(name,), alias=value.source.alias)
-        for name in value.source.tensors
+        Source(label=name, elements=prod(stored[name].shape), parameters=(name,), alias=value.source.alias)
+        for name in value.source.parameters
     ]
     return [call.walk.claim(source, call.node, leaf) for source in whole]
 
@@ -65,7 +66,7 @@ def weight_of(call: Call, value: Value, arrange: Arrange, leaf: str = "weight") 
     """Return the weight that a value with a source holds."""
     source, content = value.source, value.content
     assert source is not None
-    tied = call.walk.tied_table(source) if source.tensors == (source.label,) else None
+    tied = call.walk.tied_table(source) if source.parameters == (source.label,) else None
     return Weight(
         label=tied or call.walk.claim(source, call.node, leaf),
         elements=source.elements,

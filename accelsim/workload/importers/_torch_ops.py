@@ -16,16 +16,17 @@ from accelsim.workload.importers._torch_attention import opened
 from accelsim.workload.importers._torch_rnn import GATES, RNNS, recurrent
 from accelsim.workload.importers._torch_rows import Leaf, Operand, Pass, Row, Tensor, is_product
 from accelsim.workload.importers._torch_words import ATTENTION, CONVOLUTIONS, NOT_COUNTED, PARAMETERS
+from accelsim.workload.rules import Role
 from accelsim.workload.torch_words import HIDES_PRODUCTS, KIND_OF, PRODUCTS, SHOWN_AS
 
 __all__ = [
     "ASKED",
+    "Held",
     "Part",
+    "Parts",
     "Reader",
-    "Role",
     "Roles",
     "Seen",
-    "Source",
     "how_to_say",
     "merge_bias",
     "numbers",
@@ -56,8 +57,8 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """The parameters that an operand consists of."""
+class Parts:
+    """The parameters that an operand consists of, by number: a recording has no names for them."""
 
     parts: tuple[Part, ...]
     elements: int
@@ -65,26 +66,25 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Role:
+class Held:
     """What an operand holds. `stored` elements are read; `grows`: every sample of the batch has its own."""
 
     stored: int
-    source: Source | None = None
-    activation: bool = False
-    noise: bool = False
+    role: Role = Role.CONSTANT
+    source: Parts | None = None
     grows: bool = False
 
 
 class Roles(Protocol):
     """What an importer knows of operands."""
 
-    def of(self, leaf: Leaf, at: int) -> Role:
+    def of(self, leaf: Leaf, at: int) -> Held:
         """Return the role of the tensor at a position of the arguments."""
 
-    def tensors(self, leaf: Leaf) -> list[tuple[Tensor, Role]]:
+    def tensors(self, leaf: Leaf) -> list[tuple[Tensor, Held]]:
         """Return all tensor operands in order with their roles."""
 
-    def sources(self, leaf: Leaf) -> list[tuple[int, Source]]:
+    def sources(self, leaf: Leaf) -> list[tuple[int, Parts]]:
         """Return the parameters among the operands with their positions."""
 
     def result(self, leaf: Leaf) -> tuple[tuple[int, ...], bool]:
@@ -93,10 +93,10 @@ class Roles(Protocol):
     def counts(self, leaf: Leaf) -> bool:
         """Whether a call works on data or on what is trained, and not on constants alone."""
 
-    def constant(self, leaf: Leaf, at: int) -> Source | None:
+    def constant(self, leaf: Leaf, at: int) -> Parts | None:
         """Return the source of an operand that is a constant matrix, None where it is none."""
 
-    def listed(self, leaf: Leaf, at: int, tensor: Tensor, name: str) -> Source:
+    def listed(self, leaf: Leaf, at: int, tensor: Tensor, name: str) -> Parts:
         """Return the source of a parameter that a call gets as one of many, the one at `at` among them."""
 
     def is_trained(self, leaf: Leaf, at: int) -> bool:
@@ -114,8 +114,8 @@ class Seen:
     word: str
     kind: str
     fields: tuple[tuple[str, Any], ...]
-    weight: Source | None = None
-    parameters: tuple[tuple[str, Source], ...] = ()
+    weight: Parts | None = None
+    parameters: tuple[tuple[str, Parts], ...] = ()
     input_gradient: bool = False
     weight_gradient: bool = False
     recomputed: bool = False
@@ -127,7 +127,7 @@ class Seen:
         return self.weight is not None or self.kind == "matmul"
 
 
-def sources_of(seen: Seen) -> list[Source]:
+def sources_of(seen: Seen) -> list[Parts]:
     """Return all parameters of an operation, its weight last."""
     return [source for _, source in seen.parameters] + ([seen.weight] if seen.weight is not None else [])
 
@@ -221,7 +221,7 @@ class Reader:
         roles = (self.roles.of(leaf, at), self.roles.of(leaf, at + 1))
         for side, features, vectors in ((1, n, m), (0, m, n)):
             weight = roles[side].source or (
-                self.roles.constant(leaf, at + side) if roles[1 - side].activation else None
+                self.roles.constant(leaf, at + side) if roles[1 - side].role is Role.ACTIVATION else None
             )
             found = weight and rules.with_weight(weight.elements, batch, features, vectors, k)
             if weight is None or not found:
@@ -242,7 +242,7 @@ class Reader:
             )
         return self._factors(leaf, (batch, m, n, k), roles)
 
-    def _factors(self, leaf: Leaf, sizes: tuple[int, int, int, int], roles: tuple[Role, Role]) -> Seen:
+    def _factors(self, leaf: Leaf, sizes: tuple[int, int, int, int], roles: tuple[Held, Held]) -> Seen:
         """A product of two activations; samples lie side by side in its batch, or in the rows of one factor."""
         batch, m, n, k = sizes
         left, right = (role.grows for role in roles)
@@ -302,13 +302,13 @@ class Reader:
             weight_gradient=to_weight,
         )
 
-    def _parameters(self, leaf: Leaf, weight: Source | None) -> tuple[tuple[str, Source], ...]:
+    def _parameters(self, leaf: Leaf, weight: Parts | None) -> tuple[tuple[str, Parts], ...]:
         """Return the parameters among the operands that are not the weight, with what they are called."""
         names = parameters_of(leaf.row)
         if PRODUCTS.get(leaf.row.word):
             names = {0: "bias"}
         used = {part.base for part in weight.parts} if weight else set()
-        found: dict[int, tuple[str, Source]] = {}
+        found: dict[int, tuple[str, Parts]] = {}
         for at, source in self.roles.sources(leaf):
             for part in source.parts:
                 if part.base not in used:
@@ -462,16 +462,16 @@ class Reader:
     def _vector(self, leaf: Leaf) -> list[Seen]:
         """Count what an operation without a product reads and writes, parameters and dropout masks excluded."""
         word, operands = leaf.row.word, self.roles.tensors(leaf)
-        noise = any(role.noise for _, role in operands)
-        kind = "dropout" if noise else KIND_OF.get(word, "elementwise")
+        roles = {held.role for _, held in operands}
+        kind = "dropout" if Role.NOISE in roles else KIND_OF.get(word, "elementwise")
         shape, grows = self.roles.result(leaf)
         writes = prod(shape)
-        alone = not any(role.activation for _, role in operands)  # work on parameters: then they are what is read
+        alone = Role.ACTIVATION not in roles  # work on parameters: then they are what is read
         numbers_too = not any(tensor.shape for tensor, _ in operands)  # a number beside a tensor is no operand
         read = [
-            (role.stored, role.grows)
-            for tensor, role in operands
-            if not role.noise and (alone or role.source is None) and (tensor.shape or numbers_too)
+            (held.stored, held.grows)
+            for tensor, held in operands
+            if held.role is not Role.NOISE and (alone or held.source is None) and (tensor.shape or numbers_too)
         ]
         read = rules.what_is_read(kind, word, read, (writes, grows), partial(self._pooling_reads, leaf, shape))
         scales = grows or any(each for _, each in read)
@@ -556,7 +556,7 @@ def _mask(row: Row) -> tuple[Hashable, ...] | None:
     return flags[-1] if flags else None
 
 
-def merge_bias(last: Seen | None, seen: Seen, operands: Iterator[tuple[Tensor, Role]], batch: int) -> Seen | None:
+def merge_bias(last: Seen | None, seen: Seen, operands: Iterator[tuple[Tensor, Held]], batch: int) -> Seen | None:
     """Return the product `last` with the vector that `seen` adds to it as its bias, None where it adds none."""
     if last is None or seen.leaf.row.word != "add" or last.kind != "linear" or last.weight is None:
         return None

@@ -17,10 +17,10 @@ from math import prod
 from accelsim.base.errors import InputError
 from accelsim.workload.importers._torch_ops import (
     ASKED,
+    Held,
     Part,
-    Role,
+    Parts,
     Seen,
-    Source,
     parameters_of,
     sources_of,
     takes_input,
@@ -30,6 +30,7 @@ from accelsim.workload.importers._torch_rows import Leaf, Pass, Row, Tensor, is_
 from accelsim.workload.importers._torch_trace import SEVERAL_ROWS, Base, Settled, per_sample, rows_of_a_sample
 from accelsim.workload.importers._torch_words import CONVOLUTIONS, NOT_COUNTED, VIEWS
 from accelsim.workload.names import few
+from accelsim.workload.rules import Role
 from accelsim.workload.torch_words import KIND_OF, MASKS, PRODUCTS
 
 __all__ = ["Structure"]
@@ -237,29 +238,29 @@ class Structure:
         where = " and ".join(_text(tensor.shape) for tensor in leaf.row.tensors[-2:])
         self._assumed.setdefault(text, {}).setdefault(where)
 
-    def _use(self, leaf: Leaf, at: int, shape: tuple[int, ...], name: str) -> Source:
+    def _use(self, leaf: Leaf, at: int, shape: tuple[int, ...], name: str) -> Parts:
         use = self._uses.get((id(leaf.row), at))
         if use is None:
             use = _Use(number=len(self._uses), shape=shape, leaf=leaf, name=name)
             self._uses[id(leaf.row), at] = use
-        return Source((Part(use.number),), prod(shape), shape[0] if shape else 1)
+        return Parts((Part(use.number),), prod(shape), shape[0] if shape else 1)
 
     # Operands
 
-    def of(self, leaf: Leaf, at: int) -> Role:
+    def of(self, leaf: Leaf, at: int) -> Held:
         """See `Roles`."""
         tensor = leaf.row.inputs[at] if at < len(leaf.row.inputs) else None
         if not isinstance(tensor, Tensor):
-            return Role(0)
+            return Held(0)
         source = self._source_of(leaf, at, tensor)
         if source is not None:
-            return Role(tensor.stored, source)
+            return Held(tensor.stored, Role.PARAMETER, source)
         grows = self._grows(leaf, tensor)
         weight = self._weight(leaf) if is_product(leaf.row) else None
         if not grows and weight is not None and at == self._data_at(leaf, weight[0]):
             self._assume("products on rows that are no multiple of the batch are computed once per step", leaf)
         noise = leaf.inside(*_DROPOUTS) is not None and leaf.row.word == "mul" and at == 1
-        return Role(tensor.stored, activation=grows, grows=grows, noise=noise)
+        return Held(tensor.stored, Role.NOISE if noise else _role(grows=grows), grows=grows)
 
     @staticmethod
     def _data_at(leaf: Leaf, weight_at: int) -> int:
@@ -267,7 +268,7 @@ class Structure:
         first = PRODUCTS.get(leaf.row.word, 0)
         return first if weight_at != first else first + 1
 
-    def _source_of(self, leaf: Leaf, at: int, tensor: Tensor) -> Source | None:
+    def _source_of(self, leaf: Leaf, at: int, tensor: Tensor) -> Parts | None:
         """Return the parameter that an operand is by its place, or by a gradient accumulated after the operation."""
         names = parameters_of(leaf.row) if leaf.inside("instance_norm") is None else {}
         weight = self._weight(leaf) if is_product(leaf.row) else None
@@ -303,26 +304,26 @@ class Structure:
         )
         return linear.tensors[0].shape if linear is not None and flattened else tensor.shape
 
-    def tensors(self, leaf: Leaf) -> list[tuple[Tensor, Role]]:
+    def tensors(self, leaf: Leaf) -> list[tuple[Tensor, Held]]:
         """See `Roles`; of a broadcast, operands that are repeated over the samples are shared by them."""
-        found: list[tuple[Tensor, Role]] = []
+        found: list[tuple[Tensor, Held]] = []
         shape = max((tensor.shape for tensor in leaf.row.tensors), key=len, default=())
         longest = max((tensor.shape for tensor in leaf.row.tensors if len(tensor.shape) == len(shape)), default=())
         for at, value in enumerate(leaf.row.inputs):
             if isinstance(value, Tensor):
-                role = self.of(leaf, at)
+                held = self.of(leaf, at)
                 shared = value.shape[:1] != longest[:1] or len(value.shape) != len(longest)
-                if role.grows and shared and KIND_OF.get(leaf.row.word, "elementwise") in _BROADCAST:
-                    role = Role(role.stored, noise=role.noise)
-                found.append((value, role))
+                if held.grows and shared and KIND_OF.get(leaf.row.word, "elementwise") in _BROADCAST:
+                    held = Held(held.stored, held.role if held.role is Role.NOISE else Role.CONSTANT)
+                found.append((value, held))
             elif isinstance(value, tuple):
                 for tensor in value:
                     if isinstance(tensor, Tensor):
                         grows = self._holds(tensor)
-                        found.append((tensor, Role(tensor.stored, activation=grows, grows=grows)))
+                        found.append((tensor, Held(tensor.stored, _role(grows=grows), grows=grows)))
         return found
 
-    def sources(self, leaf: Leaf) -> list[tuple[int, Source]]:
+    def sources(self, leaf: Leaf) -> list[tuple[int, Parts]]:
         """See `Roles`."""
         placed = ((at, self.of(leaf, at).source) for at in range(len(leaf.row.inputs)))
         return [(at, source) for at, source in placed if source is not None]
@@ -362,11 +363,11 @@ class Structure:
         accumulated = leaf.row.word in MASKS and len(shapes) > 1 and shapes[0] in self._accumulated(leaf)
         return accumulated and all(shape == shapes[0] for shape in shapes)
 
-    def constant(self, leaf: Leaf, at: int) -> Source | None:
+    def constant(self, leaf: Leaf, at: int) -> Parts | None:
         """See `Roles`; a profile cannot tell."""
         return None
 
-    def listed(self, leaf: Leaf, at: int, tensor: Tensor, name: str) -> Source:
+    def listed(self, leaf: Leaf, at: int, tensor: Tensor, name: str) -> Parts:
         """See `Roles`."""
         return self._use(leaf, _LISTED + at, tensor.shape, name)
 
@@ -519,6 +520,10 @@ def _cut(base: int, uses: Sequence[_Use]) -> dict[int, tuple[Part, ...]]:
         found[use.number] = (Part(base, f"[{start}:{start + use.shape[0]}]"),)
         start += use.shape[0]
     return found
+
+
+def _role(*, grows: bool) -> Role:
+    return Role.ACTIVATION if grows else Role.CONSTANT
 
 
 def _placed(row: Row) -> list[tuple[int, Tensor]]:

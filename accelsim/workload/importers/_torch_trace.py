@@ -11,7 +11,7 @@ from accelsim.base.files import Plain, validate
 from accelsim.base.version import __version__
 from accelsim.workload.importers._torch_calls import tell
 from accelsim.workload.importers._torch_file import Entries
-from accelsim.workload.importers._torch_ops import Part, Reader, Roles, Seen, Source, how_to_say, merge_bias
+from accelsim.workload.importers._torch_ops import Part, Parts, Reader, Roles, Seen, how_to_say, merge_bias
 from accelsim.workload.importers._torch_regions import is_compiled, repeat_regions
 from accelsim.workload.importers._torch_rows import Leaf, Pass, Recording, Row, Tensor, choose_pass, is_product
 from accelsim.workload.importers._torch_words import ATTENTION
@@ -289,7 +289,7 @@ class _Parameters:
             part.base for parts in map(self.resolved, weights) for part in parts if part.suffix or len(parts) > 1
         }
 
-    def resolved(self, source: Source) -> list[Part]:
+    def resolved(self, source: Parts) -> list[Part]:
         """Return the parameters that an operand consists of, or the parts of them."""
         found = []
         for part in source.parts:
@@ -297,7 +297,7 @@ class _Parameters:
             if inner is None:
                 found.append(part)
             else:
-                found += [Part(one.base, one.suffix + part.suffix) for one in self.resolved(Source(inner, 0))]
+                found += [Part(one.base, one.suffix + part.suffix) for one in self.resolved(Parts(inner, 0))]
         return found
 
     def name(self, base: int, wanted: str) -> str:
@@ -338,7 +338,7 @@ class _Parameters:
             entry = {key: value for key, value in entry.items() if key not in {"input_gradient", "weight_gradient"}}
         return entry | {"recomputed": seen.recomputed, "backward_only": seen.backward_only}
 
-    def _add_weight(self, entry: dict[str, Any], name: str, seen: Seen, weight: Source) -> None:
+    def _add_weight(self, entry: dict[str, Any], name: str, seen: Seen, weight: Parts) -> None:
         parts = self.resolved(weight)
         labels = [self.name(part.base, f"{name}.weight") + part.suffix for part in parts]
         trained = any(self.settled.bases[part.base].trained for part in parts)

@@ -20,10 +20,10 @@ from accelsim.base.files import Plain, Scalar
 from accelsim.workload.importers._torch_file import Entries
 from accelsim.workload.importers._torch_ops import (
     ASKED,
+    Held,
     Part,
-    Role,
+    Parts,
     Seen,
-    Source,
     parameters_of,
     sources_of,
     takes_input,
@@ -40,6 +40,7 @@ from accelsim.workload.importers._torch_trace import (
 )
 from accelsim.workload.importers._torch_words import CONVOLUTIONS, NOT_COUNTED, VIEWS
 from accelsim.workload.importing import ImportOptions
+from accelsim.workload.rules import Role
 from accelsim.workload.torch_words import KIND_OF, MASKS, PRODUCTS, READ_WHAT_THEY_WRITE, SAME_CONTENT, SELECTS
 from accelsim.workload.trace import Trace
 
@@ -226,27 +227,29 @@ def _kinds_of_elements(kind: str) -> list[str]:
 # Following tensors
 
 
+_WORK = frozenset({Role.PARAMETER, Role.ACTIVATION, Role.DERIVED})
+_OWN = frozenset({Role.ACTIVATION, Role.NOISE})
+
+
 @dataclass(frozen=True, slots=True)
 class _Value:
     """What a piece of memory holds from `offset` on, as long as nothing else is put there."""
 
     offset: int
     elements: int
-    source: Source | None = None
-    activation: bool = False
-    derived: bool = False  # computed from parameters, and no longer one of them
-    noise: bool = False
+    role: Role = Role.CONSTANT
+    source: Parts | None = None
     grows: bool = False
 
     @property
     def is_constant(self) -> bool:
         """Whether it can be prepared before the step."""
-        return not (self.source or self.activation or self.derived or self.noise)
+        return self.role is Role.CONSTANT
 
     @property
     def is_work(self) -> bool:
         """Whether what is computed from it belongs to the step."""
-        return self.source is not None or self.activation or self.derived
+        return self.role in _WORK
 
 
 class _Flow:
@@ -256,7 +259,7 @@ class _Flow:
         self._made, self._batch, self._source = made, batch, source
         self._memory: dict[int, list[_Value]] = {}
         self._bases: dict[int, Base] = {}
-        self._constants: dict[int, Source] = {}
+        self._constants: dict[int, Parts] = {}
         self._inputs: list[tuple[tuple[int, ...], bool]] = []
         self._has_regions = any(_region(leaf) is not None for leaf in made.forward)
         self._cast: set[tuple[int | None, int]] = set()
@@ -378,9 +381,9 @@ class _Flow:
         if sources and self._batch not in tensor.shape:
             one, source = sources[0]
             self._cast.add((one.storage, one.offset))
-            value = replace(value, source=source)
+            value = replace(value, role=Role.PARAMETER, source=source)
         elif self._holds(tensor.shape):
-            value = replace(value, activation=True, grows=True)
+            value = replace(value, role=Role.ACTIVATION, grows=True)
         self._memory.setdefault(tensor.storage or 0, []).append(value)
 
     def _from_elsewhere(self, tensor: Tensor, at: int, row: Row) -> None:
@@ -393,9 +396,9 @@ class _Flow:
             base = len(self._bases)
             self._bases[base] = Base(whole.elements, bool(trained))
             rows = whole.shape[0] if whole.shape else 1
-            value = replace(value, source=Source((Part(base),), whole.elements, rows))
+            value = replace(value, role=Role.PARAMETER, source=Parts((Part(base),), whole.elements, rows))
         elif takes_data and self._holds(tensor.shape) and (self._batch in tensor.shape or not self._exact):
-            value = replace(value, activation=True, grows=True)
+            value = replace(value, role=Role.ACTIVATION, grows=True)
             if not self._from_region(tensor, row):
                 self._inputs.append((tensor.shape, "loss" in row.word))
         elif takes_data and tensor.elements > 1 and row.is_operation and not NOT_COUNTED.fullmatch(row.word):
@@ -427,24 +430,24 @@ class _Flow:
         whole_rows = not (part % width or start % width)
         where = f"[{start // width}:{(start + part) // width}]" if whole_rows else f"[{start}+{part}]"
         parts = tuple(replace(one, suffix=one.suffix + where) for one in source.parts)
-        return replace(value, source=Source(parts, part, part // width if whole_rows else 1))
+        return replace(value, source=Parts(parts, part, part // width if whole_rows else 1))
 
-    def _role(self, tensor: Tensor) -> Role:
+    def _held(self, tensor: Tensor) -> Held:
         value = self._value(tensor)
         stored = min(tensor.stored, value.elements) if tensor.strides is None else tensor.stored
         grows = value.grows and stored % self._batch == 0
-        return Role(stored, value.source, value.activation, value.noise, grows)
+        return Held(stored, value.role, value.source, grows)
 
-    def of(self, leaf: Leaf, at: int) -> Role:
+    def of(self, leaf: Leaf, at: int) -> Held:
         """See `Roles`."""
         value = leaf.row.inputs[at] if at < len(leaf.row.inputs) else None
-        return self._role(value) if isinstance(value, Tensor) else Role(0)
+        return self._held(value) if isinstance(value, Tensor) else Held(0)
 
-    def tensors(self, leaf: Leaf) -> list[tuple[Tensor, Role]]:
+    def tensors(self, leaf: Leaf) -> list[tuple[Tensor, Held]]:
         """See `Roles`."""
-        return [(tensor, self._role(tensor)) for tensor in leaf.row.tensors]
+        return [(tensor, self._held(tensor)) for tensor in leaf.row.tensors]
 
-    def sources(self, leaf: Leaf) -> list[tuple[int, Source]]:
+    def sources(self, leaf: Leaf) -> list[tuple[int, Parts]]:
         """See `Roles`."""
         placed = ((at, self._value(tensor).source) for at, tensor in _placed(leaf.row))
         return [(at, source) for at, source in placed if source is not None]
@@ -474,34 +477,34 @@ class _Flow:
     def _masked(leaf: Leaf, values: Sequence[_Value]) -> _Value | None:
         """Return what a call makes of parameters alone when it chooses what to keep of them, or masks them."""
         sources = [value.source for value in values if value.source]
-        if not sources or any(value.activation or value.derived for value in values):
+        if not sources or any(value.role in {Role.ACTIVATION, Role.DERIVED} for value in values):
             return None
         result = _Value(0, 0)
         if leaf.row.word in SELECTS:
-            return replace(result, source=sources[0]) if leaf.row.word == "abs" else result
+            return replace(result, role=Role.PARAMETER, source=sources[0]) if leaf.row.word == "abs" else result
         elements = max(tensor.elements for tensor in leaf.row.tensors)
         others = [tensor for tensor, value in zip(leaf.row.tensors, values, strict=True) if not value.source]
         masks = leaf.row.word in MASKS and any(tensor.elements == elements > 1 for tensor in others)
         alike = len(sources) == 1 and sources[0].elements == elements
-        return replace(result, source=sources[0]) if masks and alike else None
+        return replace(result, role=Role.PARAMETER, source=sources[0]) if masks and alike else None
 
-    def constant(self, leaf: Leaf, at: int) -> Source | None:
+    def constant(self, leaf: Leaf, at: int) -> Parts | None:
         """See `Roles`; a kernel computed from parameters counts as constant."""
         tensor = leaf.row.tensor(at)
         value = self._value(tensor)
         kernel = leaf.row.word in CONVOLUTIONS
-        if value.activation or value.noise or (value.derived and not kernel) or (len(tensor.shape) != 2 and not kernel):
+        if value.role in _OWN or (not kernel and (value.role is Role.DERIVED or len(tensor.shape) != 2)):
             return None
         return self._constant(tensor)
 
-    def _constant(self, tensor: Tensor) -> Source:
+    def _constant(self, tensor: Tensor) -> Parts:
         if tensor.storage not in self._constants:
             base = len(self._bases)
             self._bases[base] = Base(tensor.stored, trained=False)
-            self._constants[tensor.storage or 0] = Source((Part(base),), tensor.stored)
+            self._constants[tensor.storage or 0] = Parts((Part(base),), tensor.stored)
         return self._constants[tensor.storage or 0]
 
-    def listed(self, leaf: Leaf, at: int, tensor: Tensor, name: str) -> Source:
+    def listed(self, leaf: Leaf, at: int, tensor: Tensor, name: str) -> Parts:
         """See `Roles`."""
         return self._value(tensor).source or self._constant(tensor)
 
@@ -531,22 +534,23 @@ class _Flow:
         word = leaf.row.word
         made = _Value(result.offset, result.stored, grows=self._grows(leaf, result))
         if word == "bernoulli":
-            return replace(made, noise=True)
+            return replace(made, role=Role.NOISE)
         if word in _RANDOM and made.grows and not self._exact:  # inputs made up in the step
             self._inputs.append((result.shape, False))
-            return replace(made, activation=True)
+            return replace(made, role=Role.ACTIVATION)
         if (NOT_COUNTED.fullmatch(word) and word not in VIEWS | SAME_CONTENT) or not values:
             return made
-        if any(value.activation for value in values):
-            return replace(made, activation=True)
+        if any(value.role is Role.ACTIVATION for value in values):
+            return replace(made, role=Role.ACTIVATION)
         if any(value.source for value in values):
             source = self._source_of_result(leaf, result, values)
             chosen = source is None and self._masked(leaf, values) is not None
-            return replace(made, source=source, derived=source is None and not chosen)
-        derived = any(value.derived for value in values)
-        return replace(made, derived=derived, noise=not derived and any(value.noise for value in values))
+            role = Role.PARAMETER if source else Role.CONSTANT if chosen else Role.DERIVED
+            return replace(made, role=role, source=source)
+        roles = {value.role for value in values}
+        return replace(made, role=next((role for role in (Role.DERIVED, Role.NOISE) if role in roles), made.role))
 
-    def _source_of_result(self, leaf: Leaf, result: Tensor, values: Sequence[_Value]) -> Source | None:
+    def _source_of_result(self, leaf: Leaf, result: Tensor, values: Sequence[_Value]) -> Parts | None:
         """Return the parameter that a tensor computed from parameters alone still is, None where it is none."""
         word = leaf.row.word
         sources = [value.source for value in values if value.source]
@@ -610,6 +614,6 @@ def _covers(whole: Tensor, part: Tensor) -> bool:
     return whole.offset <= part.offset < whole.offset + max(whole.elements, 1)
 
 
-def _joined(sources: Sequence[Source]) -> Source:
+def _joined(sources: Sequence[Parts]) -> Parts:
     parts = tuple(part for source in sources for part in source.parts)
-    return Source(parts, sum(source.elements for source in sources), sum(source.rows for source in sources))
+    return Parts(parts, sum(source.elements for source in sources), sum(source.rows for source in sources))

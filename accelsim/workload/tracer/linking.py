@@ -9,10 +9,11 @@ that shares a factor is the gradient of the other factor.
 from collections.abc import Mapping, Sequence
 
 from accelsim.base.errors import InputError
+from accelsim.workload.rules import Role, Source
 from accelsim.workload.torch_words import PRODUCTS
 from accelsim.workload.tracer.probing import Probe
 from accelsim.workload.tracer.records import WEIGHT, Record
-from accelsim.workload.tracer.roles import Held, Role, Roles, Source
+from accelsim.workload.tracer.roles import Held, Roles
 from accelsim.workload.tracer.works import Call, convolution_operands, macs_of, operands_of, work_of
 
 __all__ = ["Linker"]

@@ -20,6 +20,7 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook, 
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.hooks import RemovableHandle
 
+from accelsim.workload.rules import Role, Source
 from accelsim.workload.torch_words import (
     CASTS,
     DISTRIBUTED,
@@ -48,9 +49,7 @@ from accelsim.workload.tracer.records import AFTERWARDS, Record, StepSeen
 from accelsim.workload.tracer.roles import (
     Derived,
     Held,
-    Role,
     Roles,
-    Source,
     derived_from,
     grows,
     inputs_in,

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, is_dataclass, replace
-from enum import Enum
 from math import prod
 from types import BuiltinFunctionType, FunctionType, ModuleType, NoneType
 from typing import Any
@@ -12,6 +11,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from accelsim.base.errors import InputError
 from accelsim.workload.names import few
+from accelsim.workload.rules import Role, Source
 from accelsim.workload.tracer.autograd import storage_id
 from accelsim.workload.tracer.wrapped import memory_of, parts_of, without_levels
 
@@ -19,9 +19,7 @@ __all__ = [
     "DATA",
     "Derived",
     "Held",
-    "Role",
     "Roles",
-    "Source",
     "derived_from",
     "grows",
     "inputs_in",
@@ -34,34 +32,8 @@ __all__ = [
 ]
 
 
-class Role(Enum):
-    """What a tensor that is no parameter holds; a tensor without a role is a constant."""
-
-    ACTIVATION = "computed from the inputs"
-    GRADIENT = "computed in the backward pass"
-    NOISE = "a dropout mask"
-    CHOICE = "which weights are kept"
-    SIZED = "a constant with an entry for each sample, such as an initial state"
-
-
 DATA = frozenset({Role.ACTIVATION, Role.GRADIENT, Role.SIZED})
 """What grows with the batch, apart from parameters that are repeated over it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The parameters that a tensor consists of.
-
-    `derived` says that it is computed from them rather than made up of them, `repeated` that the tensor holds a copy
-    for each sample, as learned queries do.
-    """
-
-    label: str
-    elements: int
-    rows: int
-    parameters: tuple[str, ...]
-    derived: bool = False
-    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +53,7 @@ class Derived:
 
 
 Held = Source | Derived | Role | None
-"""What a tensor holds; None for a constant."""
+"""What a tensor holds; None for a constant. Parameters and what is derived from them are named."""
 
 
 def grows(held: Held) -> bool:

@@ -11,6 +11,7 @@ from torch._ops import OpOverload
 
 from accelsim.base.errors import InputError
 from accelsim.workload import rules
+from accelsim.workload.rules import Role, Source
 from accelsim.workload.torch_words import (
     CONVOLUTION,
     CONVOLUTION_BACKWARD,
@@ -19,7 +20,7 @@ from accelsim.workload.torch_words import (
     KIND_OF,
     PRODUCTS,
 )
-from accelsim.workload.tracer.roles import DATA, Derived, Role, Roles, Source, grows, stored, tensors_in
+from accelsim.workload.tracer.roles import DATA, Derived, Roles, grows, stored, tensors_in
 from accelsim.workload.tracer.wrapped import memory_of
 
 __all__ = [
